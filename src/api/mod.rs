@@ -1,0 +1,1 @@
+//! The public format: text with spans into Experiments, schemas, explanations.

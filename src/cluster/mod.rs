@@ -1,0 +1,1 @@
+//! Verbs over `kube::Client`: mirror, snapshot, evict, cordon, scale, leases, rights.

@@ -1,0 +1,1 @@
+//! The state machine of a run, and the one loop that acts.

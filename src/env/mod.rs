@@ -1,0 +1,1 @@
+//! The injected world: clock, randomness, Kubernetes client, HTTP, storage.

@@ -1,0 +1,1 @@
+//! One file a fault, and the registry that everything else derives from.

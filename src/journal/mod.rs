@@ -1,0 +1,1 @@
+//! The run in the past tense: records, framing, append, replay.

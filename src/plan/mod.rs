@@ -1,0 +1,1 @@
+//! Spec, snapshot and seed into a Plan. Pure.

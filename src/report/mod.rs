@@ -1,0 +1,1 @@
+//! Journal into facts, facts into text, Markdown and JSON.

@@ -1,0 +1,1 @@
+//! The embedded cluster: API server, controllers, kubelets, traffic and metrics, in virtual time.

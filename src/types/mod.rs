@@ -1,0 +1,1 @@
+//! Vocabulary: identifiers, durations, amounts, objects, verdicts, findings.
