@@ -1,1 +1,3 @@
 //! The public format: text with spans into Experiments, schemas, explanations.
+
+pub mod yaml;
