@@ -1,1 +1,20 @@
 //! Vocabulary: identifiers, durations, amounts, objects, verdicts, findings.
+//!
+//! Everything here is plain data with no I/O; every other room speaks these words.
+
+mod amount;
+pub mod codes;
+mod duration;
+mod finding;
+mod ids;
+mod object;
+mod schema;
+mod verdict;
+
+pub use amount::{Amount, AmountError};
+pub use duration::{DurationError, Length};
+pub use finding::{Code, CodeInfo, Finding, Place, Severity};
+pub use ids::{Epoch, InjectionId, RunId};
+pub use object::ObjectRef;
+pub use schema::FieldSchema;
+pub use verdict::{ExitCode, Phase, Verdict};

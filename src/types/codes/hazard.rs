@@ -1,0 +1,15 @@
+//! FD4xxx: hazards that are named and do not refuse.
+
+use crate::types::{Code, CodeInfo};
+
+/// Deletion does not ask PodDisruptionBudgets.
+pub const PDB_BYPASSED: Code = Code::new("FD4001");
+
+/// The family, in order.
+pub static CODES: &[CodeInfo] = &[CodeInfo {
+    code: PDB_BYPASSED,
+    title: "the fault does not ask PodDisruptionBudgets",
+    standard: "A PodDisruptionBudget limits evictions, not deletions or crashes (Kubernetes docs, Disruptions: involuntary disruptions).",
+    discovery: "The fault kills pods directly and a PodDisruptionBudget selects at least one of them.",
+    resolution: "Wanted, when the question is what a crash does; limits.pods is what holds the damage. To stay within the budget use podEvict or nodeDrain.",
+}];
