@@ -98,7 +98,10 @@ fn problems_are_collected_and_placed() {
 #[test]
 fn limits_hold() {
     assert_eq!(parse(&vec![b'a'; MAX_BYTES + 1]).problems[0].fault, Fault::TooLarge);
-    assert_eq!(parse(format!("{}{}", "[".repeat(100), "]".repeat(100)).as_bytes()).problems[0].fault, Fault::TooLarge);
+    assert_eq!(
+        parse(format!("{}{}", "[".repeat(100), "]".repeat(100)).as_bytes()).problems[0].fault,
+        Fault::TooLarge
+    );
     assert_eq!(parse("- ".repeat(100_000).as_bytes()).problems[0].fault, Fault::TooLarge);
     assert_eq!(parse("---\na\n".repeat(MAX_DOCUMENTS + 1).as_bytes()).problems[0].fault, Fault::TooLarge);
     let deep = format!("{}1{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));

@@ -1,0 +1,536 @@
+//! What a file says, decoded: an Experiment with every default resolved by a function.
+//!
+//! Decoding happens after `check` has accepted the file, so errors here are those of a file that nobody
+//! checked; they name the field and lose nothing else.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde::{Deserialize, Serialize, de::Error as _};
+use serde_json::{Map, Value};
+
+use crate::types::{Amount, Length};
+
+/// `apiVersion` of every kind.
+pub const API_VERSION: &str = "firedrill.dev/v1alpha1";
+
+/// Name, namespace and labels of a file's object.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metadata {
+    /// DNS label.
+    pub name: String,
+    /// None: `-n`, else the context's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Copied to every Run.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A hypothesis, its steady state, what to break, and how far that may go.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Experiment {
+    /// Its name.
+    pub metadata: Metadata,
+    /// What it says.
+    pub spec: ExperimentSpec,
+}
+
+/// `spec` of an Experiment.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExperimentSpec {
+    /// One sentence.
+    pub hypothesis: String,
+    /// Where PromQL is answered, for probes that name no source of their own.
+    #[serde(default)]
+    pub prometheus: Option<Source>,
+    /// The probes.
+    pub steady_state: Vec<ProbeSpec>,
+    /// How Baseline goes.
+    #[serde(default)]
+    pub baseline: Baseline,
+    /// The steps; none: the run only verifies the steady state.
+    #[serde(default)]
+    pub method: Vec<Step>,
+    /// What is promised.
+    #[serde(default)]
+    pub objectives: Objectives,
+    /// How far the damage may go.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Where PromQL is answered: a URL, or a Service through the API server's proxy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Source {
+    /// URL; exactly one of server and service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceRef>,
+    /// How to authenticate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Value>,
+    /// TLS settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Value>,
+}
+
+/// A Service's HTTP port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceRef {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its port.
+    pub port: u16,
+    /// http or https.
+    #[serde(default = "http")]
+    pub scheme: String,
+    /// Before `/api/v1`.
+    #[serde(default)]
+    pub path: String,
+}
+
+fn http() -> String {
+    "http".to_owned()
+}
+
+/// A probe of the steady state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeSpec {
+    /// Unique.
+    pub name: String,
+    /// Its lane in the report.
+    pub signal: Option<Signal>,
+    /// For people.
+    pub description: String,
+    /// `prometheus`, `kubernetes`: a name in the registry of probes.
+    pub kind: String,
+    /// The fields of that kind.
+    pub params: Value,
+    /// CEL to a number; None: the kind's own.
+    pub value: Option<String>,
+    /// CEL to true or false; None for Informational probes.
+    pub expect: Option<String>,
+    /// CEL; None: expect.
+    pub during: Option<String>,
+    /// How often.
+    pub every: Duration,
+    /// How long one measurement may take.
+    pub timeout: Duration,
+    /// When it is a violation.
+    pub patience: Patience,
+    /// The window of `window.mean` and its like.
+    pub window: Option<Duration>,
+    /// What it decides.
+    pub role: Role,
+    /// What no data means.
+    pub on_missing: OnMissing,
+    /// What a violation does.
+    pub on_violation: OnViolation,
+}
+
+/// When being outside becomes a violation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Patience {
+    /// Continuously outside this long; zero: the first sample.
+    For(Duration),
+    /// So many of the last so many samples.
+    Samples {
+        /// How many outside.
+        outside: u32,
+        /// Of how many.
+        of: u32,
+    },
+}
+
+/// The golden signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Signal {
+    /// How long requests take.
+    Latency,
+    /// How much is asked.
+    Traffic,
+    /// How much of it fails.
+    Errors,
+    /// How full it is.
+    Saturation,
+}
+
+/// What a probe decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Part of the hypothesis: a violation is a failure.
+    #[default]
+    Hypothesis,
+    /// A violation aborts.
+    StopCondition,
+    /// Recorded, never judged.
+    Informational,
+}
+
+/// What it means that a probe yields no data for as long as its patience.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnMissing {
+    /// The run stops and proves nothing.
+    #[default]
+    Inconclusive,
+    /// The same as being outside.
+    Violation,
+    /// Nothing.
+    Ignore,
+}
+
+/// What a violation does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnViolation {
+    /// Everything is reverted at once.
+    #[default]
+    Abort,
+    /// The method goes on; the verdict is Failed all the same.
+    Continue,
+}
+
+/// How Baseline goes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Baseline {
+    /// How long everything has to be steady; None: see [`ExperimentSpec::baseline_duration`].
+    pub duration: Option<Length>,
+    /// How long it may take to become steady first.
+    pub within: Length,
+}
+
+/// One step of the method.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Given, or `step-3` for the third.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// For faults.
+    pub target: Option<Target>,
+    /// What to do.
+    pub action: Action,
+    /// How long, from "seen in force".
+    pub duration: Option<Duration>,
+    /// Whether the next step begins while this one is in force.
+    pub background: bool,
+    /// What a failed check does.
+    pub on_failure: OnViolation,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// A fault of the registry with its fields.
+    Fault {
+        /// Its name in the registry.
+        kind: String,
+        /// Its fields.
+        params: Value,
+    },
+    /// Nothing for a while.
+    Wait(Duration),
+    /// A probe has to hold.
+    Check(Check),
+    /// A background step ends now.
+    Revert(String),
+}
+
+/// A probe that has to hold.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    /// A probe declared above.
+    pub probe: String,
+    /// CEL; None: the probe's own.
+    #[serde(default)]
+    pub expect: Option<String>,
+    /// How long it may take to hold.
+    #[serde(default)]
+    pub within: Length,
+    /// How long it then has to hold; zero: one sample.
+    #[serde(default, rename = "for")]
+    pub hold: Length,
+}
+
+/// At what a fault aims.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Target {
+    /// By label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<LabelSelector>,
+    /// `deployment/checkout`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    /// By label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<LabelSelector>,
+    /// `deployment/checkout`: the nodes under its pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes_running: Option<String>,
+    /// Only what is in this zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// None: the file's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Only objects of these names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Not these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<Exclude>,
+    /// How many; None: 1, or all for a zone alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<Amount>,
+}
+
+/// What a target leaves out, before counting.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Exclude {
+    /// By label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+    /// By name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+}
+
+/// What is promised.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Objectives {
+    /// Last fault lifted to steady again; None: 5m.
+    pub recover_within: Option<Length>,
+    /// How long steady has to last; None: the longest `for`.
+    pub stable_for: Option<Length>,
+    /// First fault in force to steady again; None: measured, not judged.
+    pub rto: Option<Length>,
+}
+
+/// How far the damage may go.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Limits {
+    /// Of the pods any workload wants, not ready; None: 50%.
+    pub pods: Option<Amount>,
+    /// Slowed, starved or fed errors; None: 100%.
+    pub degraded_pods: Option<Amount>,
+    /// Of all nodes, not ready or unschedulable; None: 34%.
+    pub nodes: Option<Amount>,
+    /// First injection to the end of the method; None: 1h.
+    pub duration: Option<Length>,
+}
+
+impl Objectives {
+    /// `recoverWithin` or its default.
+    pub fn recover_within(&self) -> Duration {
+        self.recover_within.map_or(Duration::from_secs(300), |length| length.0)
+    }
+}
+
+impl Limits {
+    /// `pods` or its default.
+    pub fn pods(&self) -> Amount {
+        self.pods.unwrap_or(Amount::Percent(50))
+    }
+
+    /// `nodes` or its default.
+    pub fn nodes(&self) -> Amount {
+        self.nodes.unwrap_or(Amount::Percent(34))
+    }
+
+    /// `duration` or its default.
+    pub fn duration(&self) -> Duration {
+        self.duration.map_or(Duration::from_secs(3600), |length| length.0)
+    }
+}
+
+impl Patience {
+    /// How long it takes at the least from the first sample outside to the violation.
+    pub fn least(&self, every: Duration) -> Duration {
+        match self {
+            Self::For(length) => *length,
+            Self::Samples { outside, .. } => every * outside.saturating_sub(1),
+        }
+    }
+}
+
+impl ExperimentSpec {
+    /// `baseline.duration`, or the longest patience of a judged probe, and two samples of each at least.
+    pub fn baseline_duration(&self) -> Duration {
+        if let Some(duration) = self.baseline.duration {
+            return duration.0;
+        }
+        let judged = self.steady_state.iter().filter(|probe| probe.role != Role::Informational);
+        judged.map(|probe| probe.patience.least(probe.every).max(probe.every * 2)).max().unwrap_or_default()
+    }
+
+    /// `objectives.stableFor`, or the longest patience of the hypothesis.
+    pub fn stable_for(&self) -> Duration {
+        if let Some(length) = self.objectives.stable_for {
+            return length.0;
+        }
+        let judged = self.steady_state.iter().filter(|probe| probe.role == Role::Hypothesis);
+        judged.map(|probe| probe.patience.least(probe.every)).max().unwrap_or_default()
+    }
+
+    /// The step called `name`.
+    pub fn step(&self, name: &str) -> Option<&Step> {
+        self.method.iter().find(|step| step.name == name)
+    }
+
+    /// The probe called `name`.
+    pub fn probe(&self, name: &str) -> Option<&ProbeSpec> {
+        self.steady_state.iter().find(|probe| probe.name == name)
+    }
+}
+
+impl Experiment {
+    /// From the JSON of a file's document.
+    ///
+    /// # Errors
+    /// The first thing that does not fit; `check` says all of them, with places.
+    pub fn from_value(value: &Value) -> Result<Self, serde_json::Error> {
+        let mut experiment: Self = serde_json::from_value(value.clone())?;
+        for (index, step) in experiment.spec.method.iter_mut().enumerate() {
+            if step.name.is_empty() {
+                step.name = format!("step-{}", index + 1);
+            }
+        }
+        Ok(experiment)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawProbe {
+    name: String,
+    signal: Option<Signal>,
+    #[serde(default)]
+    description: String,
+    value: Option<String>,
+    expect: Option<String>,
+    during: Option<String>,
+    every: Option<Length>,
+    timeout: Option<Length>,
+    #[serde(rename = "for")]
+    patience: Option<Length>,
+    samples: Option<RawSamples>,
+    window: Option<Length>,
+    #[serde(default)]
+    role: Role,
+    #[serde(default)]
+    on_missing: OnMissing,
+    #[serde(default)]
+    on_violation: OnViolation,
+}
+
+#[derive(Deserialize)]
+struct RawSamples {
+    outside: u32,
+    of: u32,
+}
+
+/// The fields that every probe has; what is left names its kind.
+const PROBE_FIELDS: [&str; 15] = [
+    "name", "signal", "description", "value", "expect", "during", "every", "timeout", "for", "samples", "window",
+    "role", "onMissing", "onViolation", "$comment",
+];
+/// The fields that every step has; what is left names its action.
+const STEP_FIELDS: [&str; 8] =
+    ["name", "description", "target", "duration", "background", "onFailure", "repeat", "rolling"];
+
+/// The one entry of `map` that is not among `known`.
+fn only_other(map: &Map<String, Value>, known: &[&str], what: &str) -> Result<(String, Value), String> {
+    let mut others = map.iter().filter(|(key, _)| !known.contains(&key.as_str()));
+    match (others.next(), others.next()) {
+        (Some((key, value)), None) => Ok((key.clone(), value.clone())),
+        (None, _) => Err(format!("a {what} has exactly one kind, and none is here")),
+        (Some((one, _)), Some((two, _))) => Err(format!("a {what} has exactly one kind, not both {one} and {two}")),
+    }
+}
+
+impl<'de> Deserialize<'de> for ProbeSpec {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = Map::deserialize(deserializer)?;
+        let (kind, params) = only_other(&map, &PROBE_FIELDS, "probe").map_err(D::Error::custom)?;
+        let raw: RawProbe = serde_json::from_value(Value::Object(map)).map_err(D::Error::custom)?;
+        let every = raw.every.map_or(Duration::from_secs(5), |length| length.0);
+        let patience = match (raw.patience, raw.samples) {
+            (_, Some(samples)) => Patience::Samples { outside: samples.outside, of: samples.of },
+            (Some(length), None) => Patience::For(length.0),
+            (None, None) => Patience::For(every * 2),
+        };
+        Ok(Self {
+            name: raw.name,
+            signal: raw.signal,
+            description: raw.description,
+            kind,
+            params,
+            value: raw.value,
+            expect: raw.expect,
+            during: raw.during,
+            every,
+            timeout: raw.timeout.map_or(Duration::from_secs(5).min(every), |length| length.0),
+            patience,
+            window: raw.window.map(|length| length.0),
+            role: raw.role,
+            on_missing: raw.on_missing,
+            on_violation: raw.on_violation,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawStep {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    description: String,
+    target: Option<Target>,
+    duration: Option<Length>,
+    #[serde(default)]
+    background: bool,
+    #[serde(default)]
+    on_failure: OnViolation,
+}
+
+impl<'de> Deserialize<'de> for Step {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = Map::deserialize(deserializer)?;
+        let (kind, params) = only_other(&map, &STEP_FIELDS, "step").map_err(D::Error::custom)?;
+        let raw: RawStep = serde_json::from_value(Value::Object(map)).map_err(D::Error::custom)?;
+        let action = match kind.as_str() {
+            "wait" => serde_json::from_value::<Length>(params).map(|length| Action::Wait(length.0)),
+            "check" => serde_json::from_value(params).map(Action::Check),
+            "revert" => serde_json::from_value(params).map(Action::Revert),
+            _ => Ok(Action::Fault { kind, params }),
+        };
+        Ok(Self {
+            name: raw.name,
+            description: raw.description,
+            target: raw.target,
+            action: action.map_err(D::Error::custom)?,
+            duration: raw.duration.map(|length| length.0),
+            background: raw.background,
+            on_failure: raw.on_failure,
+        })
+    }
+}
