@@ -1,1 +1,28 @@
-//! Verbs over `kube::Client`: mirror, snapshot, evict, cordon, scale, leases, rights.
+//! Verbs over `kube::Client`: mirror, snapshot, evict, cordon, patch, leases, rights.
+//!
+//! Every call is bounded in time and in number, every answer is classified ([`ApiError`]), and every
+//! change passes the [`Fence`]: whoever no longer owns the run can change nothing.
+
+mod access;
+mod error;
+mod evict;
+mod fields;
+mod lease;
+mod mirror;
+mod patch;
+mod rights;
+mod scar;
+mod snapshot;
+mod view;
+
+pub use access::{Access, Fence, Write};
+pub use error::ApiError;
+pub use evict::{Budgets, Evicted};
+pub use fields::{manages, owner_of};
+pub use lease::{Lease, LeaseError, Tenure};
+pub use mirror::{Mirror, Scope};
+pub use patch::JsonPatch;
+pub use rights::{Identity, Missing, identity, missing_rights};
+pub use scar::{RUN_LABEL, Scar, UNDO_PREFIX};
+pub use snapshot::{Key, Snapshot};
+pub use view::{Autoscaler, Node, Owner, Pdb, Pod, Space, Taint, Workload};

@@ -1,1 +1,31 @@
 //! The injected world: clock, randomness, Kubernetes client, HTTP, storage.
+//!
+//! Simulated and real runs differ only in how an [`Env`] was built. The fake is at the wire, under the
+//! real `kube::Client`, never at our own traits.
+
+mod clock;
+mod http;
+mod rng;
+mod storage;
+
+pub use clock::Clock;
+pub use http::{HttpClient, HttpError, Tls};
+pub use rng::{Rng, Stream};
+pub use storage::{DirStorage, Log, MemoryStorage, Storage, StorageError};
+
+use std::sync::Arc;
+
+/// Everything from outside that a run touches.
+#[derive(Clone)]
+pub struct Env {
+    /// What time it is.
+    pub clock: Clock,
+    /// Where every choice comes from.
+    pub rng: Rng,
+    /// The API server. Its built-in retry is off: 429 means something here.
+    pub kube: kube::Client,
+    /// Any other HTTP server (metric sources).
+    pub http: HttpClient,
+    /// Where journals are.
+    pub storage: Arc<dyn Storage>,
+}

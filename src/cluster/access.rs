@@ -1,0 +1,275 @@
+//! Calls: bounded, fenced, classified, counted.
+
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use kube::{
+    Api, Client,
+    api::{DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams, Preconditions},
+    core::{ApiResource, GroupVersionKind},
+};
+use serde_json::Value;
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::{ApiError, JsonPatch};
+use crate::types::ObjectRef;
+
+/// Requests in flight at once: the API server's own defaults allow 200 writes for everybody
+/// (kube-apiserver `--max-mutating-requests-inflight`).
+const IN_FLIGHT: usize = 32;
+/// How long a read or a patch may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an eviction may take: the server itself retries conflicts for about 10 s.
+const EVICTION_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Who may still change things, and until when.
+#[derive(Clone, Debug, Default)]
+pub struct Fence(Arc<RwLock<FenceState>>);
+
+#[derive(Debug, Default)]
+struct FenceState {
+    until: Option<Instant>,
+    closed: Option<String>,
+}
+
+impl Fence {
+    /// Ownership is good until `deadline`, on the monotonic clock; from then on nothing is sent.
+    pub fn extend(&self, deadline: Instant) {
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        state.until = Some(state.until.map_or(deadline, |old| old.max(deadline)));
+    }
+
+    /// Ownership is lost for good.
+    pub fn close(&self, why: impl Into<String>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).closed.get_or_insert(why.into());
+    }
+
+    /// Checked immediately before each change. An open fence without a deadline lets everything pass:
+    /// nothing is owned yet, and nothing is changed then.
+    pub fn check(&self) -> Result<(), ApiError> {
+        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        match (&state.closed, state.until) {
+            (Some(why), _) => Err(ApiError::Fenced(why.clone())),
+            (None, Some(until)) if Instant::now() >= until => {
+                Err(ApiError::Fenced("its lease was not renewed in time".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How a change is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Write<'a> {
+    /// Recorded by the server as the manager of what is changed.
+    pub manager: &'a str,
+    /// Asked but not done.
+    pub dry_run: bool,
+}
+
+/// The API server, as one run or command uses it.
+#[derive(Clone)]
+pub struct Access {
+    client: Client,
+    fence: Fence,
+    in_flight: Arc<Semaphore>,
+    calls: Arc<AtomicU64>,
+}
+
+impl Access {
+    /// Over a client whose built-in retry is off.
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            fence: Fence::default(),
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
+            calls: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    /// The client, for reads that stream.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The fence that every change passes.
+    pub fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
+    /// How many calls were made so far, watches aside.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Runs one read: bounded in number and time.
+    pub async fn read<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiError> {
+        self.bounded(TIMEOUT, call).await
+    }
+
+    /// Runs one change: the fence is checked when its turn has come, immediately before it is sent.
+    async fn write<T>(
+        &self,
+        timeout: Duration,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, ApiError> {
+        self.bounded_if(timeout, call, || self.fence.check()).await
+    }
+
+    async fn bounded<T>(
+        &self,
+        timeout: Duration,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, ApiError> {
+        self.bounded_if(timeout, call, || Ok(())).await
+    }
+
+    async fn bounded_if<T>(
+        &self,
+        timeout: Duration,
+        call: impl Future<Output = Result<T, kube::Error>>,
+        allowed: impl Fn() -> Result<(), ApiError>,
+    ) -> Result<T, ApiError> {
+        let _turn = self.in_flight.acquire().await.map_err(|_| ApiError::Fenced("shutting down".to_owned()))?;
+        allowed()?;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        match tokio::time::timeout(timeout, call).await {
+            Ok(answer) => answer.map_err(ApiError::from),
+            Err(_) => Err(ApiError::TimedOut(timeout)),
+        }
+    }
+
+    /// The API of an object's kind in its namespace.
+    pub fn api(&self, object: &ObjectRef) -> Api<DynamicObject> {
+        let resource = resource_of(object);
+        if object.namespace.is_empty() {
+            Api::all_with(self.client.clone(), &resource)
+        } else {
+            Api::namespaced_with(self.client.clone(), &object.namespace, &resource)
+        }
+    }
+
+    /// Reads an object; another of the same name counts as not there.
+    pub async fn get(&self, object: &ObjectRef) -> Result<DynamicObject, ApiError> {
+        let found = self.read(self.api(object).get(&object.name)).await?;
+        match found.metadata.uid.as_deref() {
+            Some(uid) if !object.uid.is_empty() && uid != object.uid => Err(ApiError::NotFound),
+            _ => Ok(found),
+        }
+    }
+
+    /// Patches an object, or one of its subresources.
+    pub async fn patch(
+        &self,
+        object: &ObjectRef,
+        subresource: Option<&str>,
+        patch: &JsonPatch,
+        how: Write<'_>,
+    ) -> Result<DynamicObject, ApiError> {
+        let body = Value::Array(as_operations(patch)?);
+        let patch: Patch<Value> = Patch::Json(serde_json::from_value(body).map_err(malformed)?);
+        let mut params = PatchParams { dry_run: how.dry_run, ..PatchParams::default() };
+        if !how.manager.is_empty() {
+            params.field_manager = Some(how.manager.to_owned());
+        }
+        let api = self.api(object);
+        match subresource {
+            None => self.write_or_ask(how, api.patch(&object.name, &params, &patch)).await,
+            Some(sub) => self.write_or_ask(how, api.patch_subresource(sub, &object.name, &params, &patch)).await,
+        }
+    }
+
+    async fn write_or_ask<T>(
+        &self,
+        how: Write<'_>,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, ApiError> {
+        if how.dry_run { self.read(call).await } else { self.write(TIMEOUT, call).await }
+    }
+
+    /// Deletes a pod by UID.
+    pub async fn delete_pod(&self, pod: &ObjectRef, grace: Duration, dry_run: bool) -> Result<(), ApiError> {
+        let params = DeleteParams {
+            dry_run,
+            grace_period_seconds: Some(u32::try_from(grace.as_secs()).unwrap_or(u32::MAX)),
+            preconditions: preconditions(pod),
+            ..DeleteParams::default()
+        };
+        let how = Write { dry_run, ..Write::default() };
+        let api: Api<DynamicObject> = self.api(pod);
+        self.write_or_ask(how, api.delete(&pod.name, &params)).await.map(|_| ())
+    }
+
+    /// Evicts a pod by UID, within its budgets.
+    pub async fn evict(&self, pod: &ObjectRef, grace: Option<Duration>, dry_run: bool) -> Result<(), ApiError> {
+        let delete_options = DeleteParams {
+            grace_period_seconds: grace.map(|grace| u32::try_from(grace.as_secs()).unwrap_or(u32::MAX)),
+            preconditions: preconditions(pod),
+            ..DeleteParams::default()
+        };
+        let params = EvictParams {
+            delete_options: Some(delete_options),
+            post_options: PostParams { dry_run, ..PostParams::default() },
+        };
+        let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let call = api.evict(&pod.name, &params);
+        let answer = if dry_run { self.read(call).await } else { self.write(EVICTION_TIMEOUT, call).await };
+        answer.map(|_| ())
+    }
+
+    /// Lists the objects of a kind that the server may not even know: then None.
+    pub async fn list_if_served(&self, api_version: &str, kind: &str) -> Result<Option<Vec<DynamicObject>>, ApiError> {
+        let api = self.api(&ObjectRef::namespaced(api_version, kind, "", ""));
+        match self.read(api.list(&kube::api::ListParams::default())).await {
+            Ok(list) => Ok(Some(list.items)),
+            Err(ApiError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn preconditions(pod: &ObjectRef) -> Option<Preconditions> {
+    (!pod.uid.is_empty()).then(|| Preconditions { uid: Some(pod.uid.clone()), resource_version: None })
+}
+
+fn as_operations(patch: &JsonPatch) -> Result<Vec<Value>, ApiError> {
+    match serde_json::to_value(patch).map_err(malformed)? {
+        Value::Array(operations) => Ok(operations),
+        other => Err(ApiError::Malformed(other.to_string())),
+    }
+}
+
+fn malformed(error: serde_json::Error) -> ApiError {
+    ApiError::Malformed(error.to_string())
+}
+
+/// Group, version, kind and plural of an object's kind; the plural by English rules, which hold for
+/// every kind that we change (NetworkPolicy → networkpolicies).
+pub(super) fn resource_of(object: &ObjectRef) -> ApiResource {
+    let (group, version) = object.api_version.split_once('/').unwrap_or(("", &object.api_version));
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &object.kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lapsed_lease_fences_every_change() {
+        let fence = Fence::default();
+        assert_eq!(fence.check(), Ok(()));
+        fence.extend(Instant::now() + Duration::from_secs(15));
+        assert_eq!(fence.check(), Ok(()));
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        assert!(matches!(fence.check(), Err(ApiError::Fenced(_))));
+        fence.extend(Instant::now() + Duration::from_secs(15));
+        assert_eq!(fence.check(), Ok(()));
+        fence.close("taken over");
+        assert_eq!(fence.check(), Err(ApiError::Fenced("taken over".to_owned())));
+    }
+}

@@ -1,0 +1,269 @@
+//! Leases: who owns the runs of a namespace, and since which epoch.
+//!
+//! The algorithm is client-go's (leaderelection.go) with its default periods; what it lacks, fencing, is
+//! the caller's [`Fence`](super::Fence): nothing is sent after the deadline that this process itself has
+//! measured.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease as RawLease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+};
+use tokio::time::Instant;
+
+use super::{Access, ApiError};
+use crate::types::{Epoch, RunId};
+
+/// The one name: two runs in a namespace cannot both hold it.
+const NAME: &str = "firedrill";
+/// How long a lease is good after its renewal.
+const DURATION: Duration = Duration::from_secs(15);
+/// The owner stops this long before the others may take over.
+const MARGIN: Duration = Duration::from_secs(5);
+
+const RUN: &str = "firedrill.dev/run";
+const BY: &str = "firedrill.dev/by";
+const EPOCH: &str = "firedrill.dev/epoch";
+const ABORT: &str = "firedrill.dev/abort";
+const ACKNOWLEDGED: &str = "firedrill.dev/abort-acknowledged";
+
+/// What a lease says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenure {
+    /// The run that holds the namespace.
+    pub run: RunId,
+    /// The process: host and pid of a command line, pod of a controller.
+    pub holder: String,
+    /// Who started it.
+    pub by: String,
+    /// The owner's epoch.
+    pub epoch: Epoch,
+    /// When it was renewed last.
+    pub renewed: Timestamp,
+    /// Whether it is still good at the time of asking.
+    pub fresh: bool,
+    /// Who asked for an abort, if anybody.
+    pub abort: Option<String>,
+    /// Whether the owner has seen that.
+    pub acknowledged: bool,
+}
+
+/// Why a namespace cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseError {
+    /// Another run has it.
+    #[error("run {} of {} holds namespace {namespace} (epoch {}, renewed {})", tenure.run, tenure.by, tenure.epoch, tenure.renewed)]
+    Held {
+        /// Which namespace.
+        namespace: String,
+        /// Who.
+        tenure: Box<Tenure>,
+    },
+    /// It was ours and is no more.
+    #[error("the lease of namespace {0} was taken over")]
+    Lost(String),
+    /// The server.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+/// A held lease of one namespace.
+pub struct Lease {
+    access: Access,
+    namespace: String,
+    raw: RawLease,
+    tenure: Tenure,
+}
+
+impl Lease {
+    /// What the lease of `namespace` says now; None if nobody has it.
+    pub async fn read(access: &Access, namespace: &str, now: Timestamp) -> Result<Option<Tenure>, ApiError> {
+        match access.read(api(access, namespace).get(NAME)).await {
+            Ok(raw) => Ok(tenure(&raw, now)),
+            Err(ApiError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the lease of `namespace` for `wanted`; of the same run's former owner only when it has lapsed
+    /// or with `take_over`, of another run's only when it has lapsed.
+    pub async fn acquire(
+        access: &Access,
+        namespace: &str,
+        wanted: Tenure,
+        take_over: bool,
+    ) -> Result<Self, LeaseError> {
+        let asked = Instant::now();
+        let leases = api(access, namespace);
+        let raw = match access.read(leases.get(NAME)).await {
+            Ok(mut raw) => {
+                if let Some(found) = tenure(&raw, wanted.renewed)
+                    && found.fresh
+                    && found.holder != wanted.holder
+                    && !(take_over && found.run == wanted.run)
+                {
+                    return Err(LeaseError::Held { namespace: namespace.to_owned(), tenure: Box::new(found) });
+                }
+                write_into(&mut raw, &wanted);
+                // Guarded by resourceVersion: of two takers one gets a conflict.
+                access.read(leases.replace(NAME, &PostParams::default(), &raw)).await
+            }
+            Err(ApiError::NotFound) => {
+                let mut raw = RawLease {
+                    metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
+                    ..RawLease::default()
+                };
+                write_into(&mut raw, &wanted);
+                access.read(leases.create(&PostParams::default(), &raw)).await
+            }
+            Err(error) => Err(error),
+        };
+        let raw = match raw {
+            Ok(raw) => raw,
+            Err(ApiError::Conflict(_) | ApiError::AlreadyExists) => {
+                return Err(match Self::read(access, namespace, wanted.renewed).await? {
+                    Some(found) => LeaseError::Held { namespace: namespace.to_owned(), tenure: Box::new(found) },
+                    None => LeaseError::Api(ApiError::Conflict("the lease changes hands too fast".to_owned())),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        access.fence().extend(asked + DURATION - MARGIN);
+        Ok(Self { access: access.clone(), namespace: namespace.to_owned(), raw, tenure: wanted })
+    }
+
+    /// The API server's time at the last write, to the second, as it stamps managed fields.
+    pub fn server_time(&self) -> Option<Timestamp> {
+        let times = self.raw.metadata.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());
+        times.map(|time| time.0).max()
+    }
+
+    /// Renews it, and says whether somebody has asked for an abort since.
+    ///
+    /// # Errors
+    /// [`LeaseError::Lost`] when another holds it: then the fence is closed for good.
+    pub async fn renew(&mut self, now: Timestamp) -> Result<Option<String>, LeaseError> {
+        let asked = Instant::now();
+        let leases = api(&self.access, &self.namespace);
+        let mut raw = match self.access.read(leases.get(NAME)).await {
+            Ok(raw) => raw,
+            Err(ApiError::NotFound) => return self.lost(),
+            Err(error) => return Err(error.into()),
+        };
+        let found = tenure(&raw, now);
+        if found.as_ref().is_none_or(|found| found.holder != self.tenure.holder || found.epoch != self.tenure.epoch) {
+            return self.lost();
+        }
+        let abort = found.and_then(|found| found.abort);
+        self.tenure.renewed = now;
+        write_into(&mut raw, &self.tenure);
+        if abort.is_some() {
+            raw.annotations_mut().insert(ACKNOWLEDGED.to_owned(), self.tenure.holder.clone());
+        }
+        match self.access.read(leases.replace(NAME, &PostParams::default(), &raw)).await {
+            Ok(raw) => self.raw = raw,
+            // Somebody has written meanwhile (an abort, perhaps): the next renewal sees it.
+            Err(ApiError::Conflict(_)) => return Ok(abort),
+            Err(error) => return Err(error.into()),
+        }
+        self.access.fence().extend(asked + DURATION - MARGIN);
+        Ok(abort)
+    }
+
+    fn lost(&self) -> Result<Option<String>, LeaseError> {
+        self.access.fence().close(format!("the lease of namespace {} was taken over", self.namespace));
+        Err(LeaseError::Lost(self.namespace.clone()))
+    }
+
+    /// Gives it back: the object is deleted if it is still ours.
+    pub async fn release(self) -> Result<(), ApiError> {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: self.raw.uid(), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        let leases = api(&self.access, &self.namespace);
+        let ours = match self.access.read(leases.get(NAME)).await {
+            Ok(raw) => tenure(&raw, self.tenure.renewed).is_some_and(|found| found.holder == self.tenure.holder),
+            Err(ApiError::NotFound) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if !ours {
+            return Ok(());
+        }
+        match self.access.read(leases.delete(NAME, &params)).await {
+            Ok(_) | Err(ApiError::NotFound | ApiError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks whoever holds `namespace` to abort `run`. False if that run does not hold it.
+    pub async fn request_abort(access: &Access, namespace: &str, run: &RunId, by: &str) -> Result<bool, ApiError> {
+        let leases = api(access, namespace);
+        loop {
+            let mut raw = match access.read(leases.get(NAME)).await {
+                Ok(raw) => raw,
+                Err(ApiError::NotFound) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            if raw.annotations().get(RUN).map(String::as_str) != Some(run.as_str()) {
+                return Ok(false);
+            }
+            raw.annotations_mut().insert(ABORT.to_owned(), by.to_owned());
+            match access.read(leases.replace(NAME, &PostParams::default(), &raw)).await {
+                Ok(_) => return Ok(true),
+                // The owner renews all the time; one of the next tries gets through.
+                Err(ApiError::Conflict(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn api(access: &Access, namespace: &str) -> Api<RawLease> {
+    Api::namespaced(access.client().clone(), namespace)
+}
+
+fn tenure(raw: &RawLease, now: Timestamp) -> Option<Tenure> {
+    let annotations = raw.annotations();
+    let spec = raw.spec.as_ref()?;
+    let renewed = spec.renew_time.as_ref()?.0;
+    let duration = Duration::from_secs(spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(15));
+    Some(Tenure {
+        run: RunId::parse(annotations.get(RUN)?)?,
+        holder: spec.holder_identity.clone().filter(|holder| !holder.is_empty())?,
+        by: annotations.get(BY).cloned().unwrap_or_default(),
+        epoch: Epoch(annotations.get(EPOCH).and_then(|epoch| epoch.parse().ok()).unwrap_or(0)),
+        renewed,
+        fresh: now < renewed.checked_add(duration).unwrap_or(Timestamp::MAX),
+        abort: annotations.get(ABORT).cloned(),
+        acknowledged: annotations.contains_key(ACKNOWLEDGED),
+    })
+}
+
+fn write_into(raw: &mut RawLease, tenure: &Tenure) {
+    let owned: BTreeMap<String, String> = [
+        (RUN, tenure.run.to_string()),
+        (BY, tenure.by.clone()),
+        (EPOCH, tenure.epoch.to_string()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into();
+    if raw.annotations().get(RUN) != owned.get(RUN) {
+        raw.annotations_mut().remove(ABORT);
+        raw.annotations_mut().remove(ACKNOWLEDGED);
+    }
+    raw.annotations_mut().extend(owned);
+    raw.spec = Some(LeaseSpec {
+        holder_identity: Some(tenure.holder.clone()),
+        lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+        renew_time: Some(MicroTime(tenure.renewed)),
+        acquire_time: raw.spec.take().and_then(|spec| spec.acquire_time).or(Some(MicroTime(tenure.renewed))),
+        ..LeaseSpec::default()
+    });
+}

@@ -1,0 +1,358 @@
+//! The cluster followed by watches: listed once, then kept up to date.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use futures::{StreamExt, stream::BoxStream};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::ApiResource,
+    runtime::{WatchStreamExt, watcher},
+};
+use serde::de::DeserializeOwned;
+use tokio::{sync::watch, task::AbortHandle};
+
+use super::{
+    ApiError, Snapshot,
+    snapshot::Key,
+    view::{
+        Autoscaler, Node, Pdb, Pod, RawAutoscaler, RawNode, RawPdb, RawPod, RawSlice, RawSpace, RawWorkload, Space,
+        Workload, resource,
+    },
+};
+
+/// How long to wait before a broken watch is begun again. Fixed: a run is short, and jitter would make
+/// rehearsals differ.
+const BACKOFF: Duration = Duration::from_millis(800);
+/// How long the first lists may take in all.
+const FIRST_LIST: Duration = Duration::from_secs(60);
+
+/// What is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// These namespaces only: what a person with rights in a namespace can see.
+    Namespaces(BTreeSet<String>),
+    /// Everything, nodes included: what node faults need.
+    Cluster,
+}
+
+/// A live copy of the cluster. Watching ends when the last clone is dropped.
+#[derive(Clone)]
+pub struct Mirror {
+    state: Arc<RwLock<State>>,
+    version: watch::Receiver<u64>,
+    _watches: Arc<Watches>,
+}
+
+struct Watches(Vec<AbortHandle>);
+
+impl Drop for Watches {
+    fn drop(&mut self) {
+        for handle in &self.0 {
+            handle.abort();
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    snapshot: Snapshot,
+    /// Watches that have not been listed yet, with the reason that was seen last.
+    pending: BTreeMap<String, Option<ApiError>>,
+}
+
+/// Writes what a watch says into the state.
+#[derive(Clone)]
+struct Sink {
+    state: Arc<RwLock<State>>,
+    version: Arc<watch::Sender<u64>>,
+}
+
+/// Finds one map within a snapshot.
+type Slot<V> = fn(&mut Snapshot) -> &mut Arc<BTreeMap<Key, Arc<V>>>;
+
+/// What is kept of an object, and where.
+struct Keep<K, V> {
+    key: fn(&K) -> Key,
+    read: Box<dyn Fn(K) -> V + Send + Sync>,
+    slot: Slot<V>,
+    /// Which keys of that map this watch speaks for: namespaces and kinds share maps.
+    mine: Box<dyn Fn(&Key) -> bool + Send + Sync>,
+}
+
+impl Mirror {
+    /// Begins to follow and returns when everything has been listed once.
+    ///
+    /// # Errors
+    /// What the server answered to the list that failed, when it is not a passing trouble or does not pass
+    /// within a minute.
+    pub async fn start(client: &Client, scope: &Scope) -> Result<Self, ApiError> {
+        let state = Arc::new(RwLock::new(State::default()));
+        let (version_tx, version_rx) = watch::channel(0);
+        let sink = Sink { state: state.clone(), version: Arc::new(version_tx) };
+        let mut watches = Watches(Vec::new());
+        match scope {
+            Scope::Cluster => {
+                follow_namespaced(client, None, &sink, &mut watches);
+                follow_cluster(client, &sink, &mut watches);
+            }
+            Scope::Namespaces(namespaces) => {
+                for namespace in namespaces {
+                    follow_namespaced(client, Some(namespace), &sink, &mut watches);
+                }
+            }
+        }
+        let mut mirror = Self { state, version: version_rx, _watches: Arc::new(watches) };
+        mirror.listed().await?;
+        Ok(mirror)
+    }
+
+    async fn listed(&mut self) -> Result<(), ApiError> {
+        let give_up = tokio::time::Instant::now() + FIRST_LIST;
+        loop {
+            self.version.borrow_and_update();
+            {
+                let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+                if state.pending.is_empty() {
+                    return Ok(());
+                }
+                let late = tokio::time::Instant::now() >= give_up;
+                for error in state.pending.values().flatten() {
+                    if late || !error.is_transient() {
+                        return Err(error.clone());
+                    }
+                }
+                if late {
+                    return Err(ApiError::TimedOut(FIRST_LIST));
+                }
+            }
+            let _ = tokio::time::timeout_at(give_up, self.version.changed()).await;
+        }
+    }
+
+    /// The world as known now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).snapshot.clone()
+    }
+
+    /// Returns when anything has changed since the last call on this clone.
+    pub async fn changed(&mut self) {
+        if self.version.changed().await.is_err() {
+            // The watches are gone with the run; nothing will ever change again.
+            futures::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until `seen` finds what it looks for; looks at once, and then at every change.
+    pub async fn wait_for<T>(&self, mut seen: impl FnMut(&Snapshot) -> Option<T>) -> T {
+        let mut mirror = self.clone();
+        loop {
+            mirror.version.borrow_and_update();
+            if let Some(found) = seen(&mirror.snapshot()) {
+                return found;
+            }
+            mirror.changed().await;
+        }
+    }
+}
+
+fn follow_namespaced(client: &Client, namespace: Option<&str>, sink: &Sink, watches: &mut Watches) {
+    let mine = || {
+        let namespace = namespace.map(str::to_owned);
+        move |key: &Key| namespace.as_ref().is_none_or(|namespace| key.0 == *namespace)
+    };
+    let keep = Keep { key: key::<RawPod>, read: Box::new(Pod::read), slot: |s| &mut s.pods, mine: Box::new(mine()) };
+    follow(api(client, namespace, resource("v1", "Pod", "pods")), keep, sink, watches);
+    let keep = Keep { key: key::<RawPdb>, read: Box::new(Pdb::read), slot: |s| &mut s.pdbs, mine: Box::new(mine()) };
+    let pdbs = resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets");
+    follow(api(client, namespace, pdbs), keep, sink, watches);
+    let hpas = resource("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers");
+    let keep = Keep {
+        key: key::<RawAutoscaler>,
+        read: Box::new(Autoscaler::read),
+        slot: |s| &mut s.autoscalers,
+        mine: Box::new(mine()),
+    };
+    follow(api(client, namespace, hpas), keep, sink, watches);
+    let slices: Api<RawSlice> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let keep = Keep { key: key::<RawSlice>, read: Box::new(ready_pods), slot: |s| &mut s.endpoints, mine: Box::new(mine()) };
+    follow(slices, keep, sink, watches);
+    for (kind, plural, key) in WORKLOADS {
+        let (mine, prefix) = (mine(), format!("{kind}/"));
+        let keep = Keep {
+            key,
+            read: Box::new(move |raw| Workload::read(raw, kind)),
+            slot: |s| &mut s.workloads,
+            mine: Box::new(move |key: &Key| mine(key) && key.1.starts_with(&prefix)),
+        };
+        follow(api(client, namespace, resource("apps/v1", kind, plural)), keep, sink, watches);
+    }
+    if let Some(namespace) = namespace {
+        // One namespace by name: a right to that one is enough.
+        let only = watcher::Config::default().fields(&format!("metadata.name={namespace}"));
+        let name = namespace.to_owned();
+        let keep = Keep {
+            key: key::<RawSpace>,
+            read: Box::new(Space::read),
+            slot: |s| &mut s.spaces,
+            mine: Box::new(move |key: &Key| key.1 == name),
+        };
+        follow_with(api(client, None, resource("v1", "Namespace", "namespaces")), only, keep, (sink, watches));
+    }
+}
+
+/// How a kind's objects are told apart within the one map of workloads.
+type KindKey = fn(&RawWorkload) -> Key;
+
+const WORKLOADS: [(&str, &str, KindKey); 4] = [
+    ("Deployment", "deployments", |raw| kind_key(raw, "Deployment")),
+    ("ReplicaSet", "replicasets", |raw| kind_key(raw, "ReplicaSet")),
+    ("StatefulSet", "statefulsets", |raw| kind_key(raw, "StatefulSet")),
+    ("DaemonSet", "daemonsets", |raw| kind_key(raw, "DaemonSet")),
+];
+
+fn follow_cluster(client: &Client, sink: &Sink, watches: &mut Watches) {
+    let everything = || Box::new(|_: &Key| true);
+    let keep = Keep { key: key::<RawNode>, read: Box::new(Node::read), slot: |s| &mut s.nodes, mine: everything() };
+    follow(api(client, None, resource("v1", "Node", "nodes")), keep, sink, watches);
+    let keep = Keep { key: key::<RawSpace>, read: Box::new(Space::read), slot: |s| &mut s.spaces, mine: everything() };
+    follow(api(client, None, resource("v1", "Namespace", "namespaces")), keep, sink, watches);
+}
+
+fn api<K: Resource<DynamicType = ApiResource>>(client: &Client, namespace: Option<&str>, resource: ApiResource) -> Api<K>
+where
+    K: Resource<Scope = kube::core::DynamicResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    }
+}
+
+fn key<K: Resource>(raw: &K) -> Key {
+    (raw.namespace().unwrap_or_default(), raw.name_any())
+}
+
+fn kind_key(raw: &RawWorkload, kind: &str) -> Key {
+    (raw.namespace().unwrap_or_default(), format!("{kind}/{}", raw.name_any()))
+}
+
+/// The UIDs that a slice sends requests to. Absent means ready (discovery/v1, EndpointConditions).
+fn ready_pods(slice: RawSlice) -> Vec<String> {
+    let ready = slice.endpoints.into_iter().flatten().filter(|endpoint| {
+        endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+    });
+    ready.filter_map(|endpoint| endpoint.target_ref.and_then(|target| target.uid)).collect()
+}
+
+fn follow<K, V>(api: Api<K>, keep: Keep<K, V>, sink: &Sink, watches: &mut Watches)
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    V: Send + Sync + PartialEq + 'static,
+{
+    follow_with(api, watcher::Config::default(), keep, (sink, watches));
+}
+
+fn follow_with<K, V>(api: Api<K>, config: watcher::Config, keep: Keep<K, V>, (sink, watches): (&Sink, &mut Watches))
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    V: Send + Sync + PartialEq + 'static,
+{
+    let name = format!("{}{}", api.resource_url(), config.field_selector.as_deref().unwrap_or_default());
+    sink.update(|state| {
+        state.pending.insert(name.clone(), None);
+    });
+    let stream = watcher(api, config).backoff(Fixed).boxed();
+    let task = tokio::spawn(absorb(stream, keep, sink.clone(), name));
+    watches.0.push(task.abort_handle());
+}
+
+/// Waits the same time before each new try.
+struct Fixed;
+
+impl Iterator for Fixed {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(BACKOFF)
+    }
+}
+
+impl kube::runtime::utils::Backoff for Fixed {
+    fn reset(&mut self) {}
+}
+
+async fn absorb<K, V>(
+    mut stream: BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>,
+    keep: Keep<K, V>,
+    sink: Sink,
+    name: String,
+) where
+    V: PartialEq,
+{
+    let mut fresh: BTreeMap<Key, Arc<V>> = BTreeMap::new();
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(watcher::Event::Init) => fresh.clear(),
+            Ok(watcher::Event::InitApply(raw)) => {
+                fresh.insert((keep.key)(&raw), Arc::new((keep.read)(raw)));
+            }
+            Ok(watcher::Event::InitDone) => sink.update(|state| {
+                *(keep.slot)(&mut state.snapshot) = merged(&keep, state, std::mem::take(&mut fresh));
+                state.pending.remove(&name);
+            }),
+            Ok(watcher::Event::Apply(raw)) => {
+                let (key, value) = ((keep.key)(&raw), Arc::new((keep.read)(raw)));
+                sink.update(|state| {
+                    Arc::make_mut((keep.slot)(&mut state.snapshot)).insert(key, value);
+                });
+            }
+            Ok(watcher::Event::Delete(raw)) => sink.update(|state| {
+                Arc::make_mut((keep.slot)(&mut state.snapshot)).remove(&(keep.key)(&raw));
+            }),
+            Err(error) => {
+                tracing::debug!(watch = %name, %error, "a watch broke off and begins again");
+                sink.update(|state| {
+                    if let Some(reason) = state.pending.get_mut(&name) {
+                        *reason = Some(why(error));
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// A list replaces what the same watch had said before, and leaves what other watches share the map with it.
+fn merged<K, V>(keep: &Keep<K, V>, state: &mut State, fresh: BTreeMap<Key, Arc<V>>) -> Arc<BTreeMap<Key, Arc<V>>> {
+    let old = (keep.slot)(&mut state.snapshot);
+    let mut map: BTreeMap<Key, Arc<V>> = fresh;
+    for (key, value) in old.iter() {
+        if !(keep.mine)(key) {
+            map.insert(key.clone(), value.clone());
+        }
+    }
+    Arc::new(map)
+}
+
+fn why(error: watcher::Error) -> ApiError {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => error.into(),
+        other => ApiError::Unreachable(other.to_string()),
+    }
+}
+
+impl Sink {
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
+        self.version.send_modify(|version| *version += 1);
+    }
+}

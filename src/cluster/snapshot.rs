@@ -1,0 +1,115 @@
+//! The world as decisions see it, at one instant.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt};
+
+use super::view::{Autoscaler, Node, Owner, Pdb, Pod, Space, Workload};
+use crate::types::ObjectRef;
+
+/// Namespace (empty for cluster-scoped objects) and name; a workload's kind comes in between.
+pub type Key = (String, String);
+
+/// What is known of the cluster, sorted; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Pods.
+    pub pods: Arc<BTreeMap<Key, Arc<Pod>>>,
+    /// Nodes, by name.
+    pub nodes: Arc<BTreeMap<Key, Arc<Node>>>,
+    /// PodDisruptionBudgets.
+    pub pdbs: Arc<BTreeMap<Key, Arc<Pdb>>>,
+    /// Workloads; the key's second part is `Kind/name`.
+    pub workloads: Arc<BTreeMap<Key, Arc<Workload>>>,
+    /// HorizontalPodAutoscalers.
+    pub autoscalers: Arc<BTreeMap<Key, Arc<Autoscaler>>>,
+    /// Namespaces, by name.
+    pub spaces: Arc<BTreeMap<Key, Arc<Space>>>,
+    /// UIDs of the pods that each EndpointSlice sends requests to.
+    pub endpoints: Arc<BTreeMap<Key, Arc<Vec<String>>>>,
+}
+
+impl Snapshot {
+    /// The pod of this name and UID (any UID if `pod` has none).
+    pub fn pod(&self, pod: &ObjectRef) -> Option<&Arc<Pod>> {
+        let found = self.pods.get(&(pod.namespace.clone(), pod.name.clone()))?;
+        (pod.uid.is_empty() || found.object.uid == pod.uid).then_some(found)
+    }
+
+    /// The node called `name`.
+    pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        self.nodes.get(&(String::new(), name.to_owned()))
+    }
+
+    /// The namespace called `name`.
+    pub fn space(&self, name: &str) -> Option<&Arc<Space>> {
+        self.spaces.get(&(String::new(), name.to_owned()))
+    }
+
+    /// The workload of this kind and name.
+    pub fn workload(&self, namespace: &str, kind: &str, name: &str) -> Option<&Arc<Workload>> {
+        self.workloads.get(&(namespace.to_owned(), format!("{kind}/{name}")))
+    }
+
+    /// Pods in `namespace`.
+    pub fn pods_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Pod>> {
+        in_namespace(&self.pods, namespace)
+    }
+
+    /// Pods bound to `node`.
+    pub fn pods_on<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Arc<Pod>> {
+        self.pods.values().filter(move |pod| pod.node == node)
+    }
+
+    /// The budgets that cover `pod`.
+    pub fn pdbs_of<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = &'a Arc<Pdb>> {
+        in_namespace(&self.pdbs, &pod.object.namespace).filter(|pdb| selects(&pdb.selector, pod))
+    }
+
+    /// The workload that a pod belongs to in the end: the Deployment of its ReplicaSet, say.
+    pub fn top_owner(&self, pod: &Pod) -> Option<Owner> {
+        let mut owner = pod.owner.clone()?;
+        while let Some(workload) = self.workload(&pod.object.namespace, &owner.kind, &owner.name)
+            && let Some(above) = &workload.owner
+        {
+            owner = above.clone();
+        }
+        Some(owner)
+    }
+
+    /// The pods of a workload that are on their way neither out nor to their end.
+    pub fn pods_of<'a>(&'a self, workload: &'a Workload) -> impl Iterator<Item = &'a Arc<Pod>> {
+        self.pods_in(&workload.object.namespace).filter(move |pod| {
+            !pod.terminating
+                && !pod.finished()
+                && selects(&workload.selector, pod)
+                && self
+                    .top_owner(pod)
+                    .is_some_and(|owner| owner.kind == workload.object.kind && owner.name == workload.object.name)
+        })
+    }
+
+    /// The autoscaler of a workload.
+    pub fn autoscaler_of<'a>(&'a self, workload: &'a ObjectRef) -> Option<&'a Arc<Autoscaler>> {
+        in_namespace(&self.autoscalers, &workload.namespace)
+            .find(|hpa| hpa.target.0 == workload.kind && hpa.target.1 == workload.name)
+    }
+
+    /// Whether any Service sends requests to the pod of this UID.
+    pub fn serves(&self, namespace: &str, uid: &str) -> bool {
+        in_namespace(&self.endpoints, namespace).any(|uids| uids.iter().any(|other| other == uid))
+    }
+}
+
+fn in_namespace<'a, V>(map: &'a BTreeMap<Key, V>, namespace: &'a str) -> impl Iterator<Item = &'a V> {
+    map.range((namespace.to_owned(), String::new())..)
+        .take_while(move |((of, _), _)| of == namespace)
+        .map(|(_, value)| value)
+}
+
+/// Whether a selector of policy/v1 or apps/v1 matches: empty means all, absent (null) means none, and
+/// a selector that cannot be read matches nothing.
+fn selects(selector: &LabelSelector, pod: &Pod) -> bool {
+    Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(&pod.labels))
+}

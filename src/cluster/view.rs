@@ -1,0 +1,475 @@
+//! What is kept of an object: the fields that decisions need, and nothing else.
+//!
+//! Ten thousand pods decoded whole take ten times the memory and most of the time of a run.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use kube::core::{ApiResource, GroupVersionKind, Object};
+use serde::{Deserialize, Serialize};
+
+use super::fields;
+use crate::types::ObjectRef;
+
+/// The controller that made an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Owner {
+    /// `ReplicaSet`, `DaemonSet` …
+    pub kind: String,
+    /// Its name, in the same namespace.
+    pub name: String,
+    /// Its identity.
+    pub uid: String,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pod {
+    /// Which one.
+    pub object: ObjectRef,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Who made it; None for a bare pod.
+    pub owner: Option<Owner>,
+    /// The node it is bound to; empty while it waits.
+    pub node: String,
+    /// Pending, Running, Succeeded, Failed, Unknown.
+    pub phase: String,
+    /// Whether it is Ready (and not on its way out).
+    pub ready: bool,
+    /// When it became ready, by its own condition.
+    pub ready_since: Option<Timestamp>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Whether a kubelet made it from a file: it cannot be evicted.
+    pub mirror: bool,
+    /// Whether it keeps data in emptyDir volumes.
+    pub empty_dir: bool,
+    /// Whether it uses the node's network.
+    pub host_network: bool,
+    /// Container images with their digests, as the kubelet reports them.
+    pub images: Vec<String>,
+}
+
+impl Pod {
+    /// Whether it has run to its end: evicting it harms nobody.
+    pub fn finished(&self) -> bool {
+        self.phase == "Succeeded" || self.phase == "Failed"
+    }
+
+    /// Whether a DaemonSet made it: a drain leaves it alone.
+    pub fn daemon(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.kind == "DaemonSet")
+    }
+}
+
+/// A taint of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taint {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    #[serde(default)]
+    pub value: String,
+    /// NoSchedule, PreferNoSchedule or NoExecute.
+    pub effect: String,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Which one.
+    pub object: ObjectRef,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations under `undo.firedrill.dev/`.
+    pub undo: BTreeMap<String, String>,
+    /// Whether nothing may be scheduled there.
+    pub unschedulable: bool,
+    /// Who set `spec.unschedulable` last, as far as managed fields say.
+    pub unschedulable_manager: Option<String>,
+    /// Whether it is Ready.
+    pub ready: bool,
+    /// Its taints.
+    pub taints: Vec<Taint>,
+    /// How many pods it takes.
+    pub pods_max: usize,
+}
+
+impl Node {
+    /// Whether the control plane runs here.
+    pub fn control_plane(&self) -> bool {
+        self.labels.contains_key("node-role.kubernetes.io/control-plane")
+            || self.labels.contains_key("node-role.kubernetes.io/master")
+    }
+
+    /// Its zone, if it says.
+    pub fn zone(&self) -> Option<&str> {
+        self.labels.get("topology.kubernetes.io/zone").map(String::as_str)
+    }
+}
+
+/// A PodDisruptionBudget.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pdb {
+    /// Which one.
+    pub object: ObjectRef,
+    /// Whom it covers.
+    pub selector: LabelSelector,
+    /// How many pods may go now.
+    pub allowed: i32,
+    /// How many are healthy.
+    pub healthy: i32,
+    /// How many have to be.
+    pub desired: i32,
+    /// How many there should be.
+    pub expected: i32,
+    /// Whether its status is about its present spec.
+    pub observed: bool,
+}
+
+/// A Deployment, StatefulSet, ReplicaSet or DaemonSet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Which one.
+    pub object: ObjectRef,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations, but for the copy that client-side apply keeps.
+    pub annotations: BTreeMap<String, String>,
+    /// Who made it: a Deployment, for a ReplicaSet.
+    pub owner: Option<Owner>,
+    /// Its pods.
+    pub selector: LabelSelector,
+    /// How many it wants.
+    pub replicas: i32,
+    /// How many are ready.
+    pub ready: i32,
+    /// How many are of the newest template.
+    pub updated: i32,
+    /// Generation of its spec, and the one that its status is about.
+    pub generation: (i64, i64),
+    /// Who set `spec.replicas` last, as far as managed fields say.
+    pub replicas_manager: Option<String>,
+    /// All managers that appear on it: how GitOps tools and operators show.
+    pub managers: Vec<String>,
+    /// Images of its template.
+    pub images: Vec<String>,
+    /// Labels and annotations of its template, where a commit may be named.
+    pub template: BTreeMap<String, String>,
+}
+
+impl Workload {
+    /// `deployment.kubernetes.io/revision`, for Deployments.
+    pub fn revision(&self) -> Option<&str> {
+        self.annotations.get("deployment.kubernetes.io/revision").map(String::as_str)
+    }
+}
+
+/// A HorizontalPodAutoscaler.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Autoscaler {
+    /// Which one.
+    pub object: ObjectRef,
+    /// Kind and name of what it scales.
+    pub target: (String, String),
+    /// The KEDA ScaledObject behind it, if there is one.
+    pub scaled_object: Option<String>,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Space {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+}
+
+/// What is decoded of a pod.
+pub(super) type RawPod = Object<PodSpec, PodStatus>;
+/// What is decoded of a node.
+pub(super) type RawNode = Object<NodeSpec, NodeStatus>;
+/// What is decoded of a budget.
+pub(super) type RawPdb = Object<PdbSpec, PdbStatus>;
+/// What is decoded of a workload.
+pub(super) type RawWorkload = Object<WorkloadSpec, WorkloadStatus>;
+/// What is decoded of an autoscaler.
+pub(super) type RawAutoscaler = Object<AutoscalerSpec, Empty>;
+/// What is decoded of a namespace.
+pub(super) type RawSpace = Object<Empty, Empty>;
+/// What is decoded of an EndpointSlice: no spec there, so it is all in one.
+pub(super) type RawSlice = k8s_openapi::api::discovery::v1::EndpointSlice;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Empty {}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PodSpec {
+    node_name: String,
+    host_network: bool,
+    volumes: Vec<Volume>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Volume {
+    #[serde(rename = "emptyDir")]
+    empty_dir: Option<Empty>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PodStatus {
+    phase: String,
+    conditions: Vec<Condition>,
+    container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    last_transition_time: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerStatus {
+    image: String,
+    #[serde(rename = "imageID")]
+    image_id: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct NodeSpec {
+    unschedulable: bool,
+    taints: Vec<Taint>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct NodeStatus {
+    conditions: Vec<Condition>,
+    allocatable: BTreeMap<String, serde_json::Value>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PdbSpec {
+    selector: LabelSelector,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PdbStatus {
+    disruptions_allowed: i32,
+    current_healthy: i32,
+    desired_healthy: i32,
+    expected_pods: i32,
+    observed_generation: i64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct WorkloadSpec {
+    replicas: Option<i32>,
+    selector: LabelSelector,
+    template: Template,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Template {
+    metadata: TemplateMeta,
+    spec: TemplateSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateMeta {
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateSpec {
+    containers: Vec<Container>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Container {
+    image: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct WorkloadStatus {
+    ready_replicas: i32,
+    number_ready: i32,
+    desired_number_scheduled: i32,
+    updated_replicas: i32,
+    observed_generation: i64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct AutoscalerSpec {
+    scale_target_ref: ScaleTarget,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ScaleTarget {
+    kind: String,
+    name: String,
+}
+
+/// Group, version, kind and plural of what is read leanly.
+pub(super) fn resource(api_version: &str, kind: &str, plural: &str) -> ApiResource {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+}
+
+fn object(meta: &ObjectMeta, api_version: &str, kind: &str) -> ObjectRef {
+    ObjectRef {
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+        kind: kind.to_owned(),
+        api_version: api_version.to_owned(),
+        uid: meta.uid.clone().unwrap_or_default(),
+    }
+}
+
+fn owner(meta: &ObjectMeta) -> Option<Owner> {
+    let reference = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    Some(Owner { kind: reference.kind.clone(), name: reference.name.clone(), uid: reference.uid.clone() })
+}
+
+impl Pod {
+    pub(super) fn read(raw: RawPod) -> Self {
+        let meta = raw.metadata;
+        let status = raw.status.unwrap_or_default();
+        let terminating = meta.deletion_timestamp.is_some();
+        let condition = status.conditions.iter().find(|condition| condition.kind == "Ready" && condition.status == "True");
+        let mut images: Vec<String> =
+            status.container_statuses.iter().map(|status| image_with_digest(&status.image, &status.image_id)).collect();
+        images.sort();
+        Self {
+            object: object(&meta, "v1", "Pod"),
+            owner: owner(&meta),
+            node: raw.spec.node_name,
+            phase: if status.phase.is_empty() { "Pending".to_owned() } else { status.phase },
+            ready: condition.is_some() && !terminating,
+            ready_since: condition.and_then(|condition| condition.last_transition_time),
+            terminating,
+            mirror: meta.annotations.iter().flatten().any(|(key, _)| key == "kubernetes.io/config.mirror"),
+            empty_dir: raw.spec.volumes.iter().any(|volume| volume.empty_dir.is_some()),
+            host_network: raw.spec.host_network,
+            images,
+            labels: meta.labels.unwrap_or_default(),
+        }
+    }
+}
+
+/// `name@sha256:…` when the kubelet knows the digest.
+fn image_with_digest(image: &str, id: &str) -> String {
+    match id.rfind("sha256:") {
+        Some(at) if !image.contains('@') => format!("{image}@{}", &id[at..]),
+        _ => image.to_owned(),
+    }
+}
+
+impl Node {
+    pub(super) fn read(raw: RawNode) -> Self {
+        let meta = raw.metadata;
+        let status = raw.status.unwrap_or_default();
+        let pods = status.allocatable.get("pods");
+        let pods_max = pods.and_then(|pods| pods.as_str().map_or_else(|| pods.as_u64(), |text| text.parse().ok()));
+        let undo = meta.annotations.iter().flatten().filter(|(key, _)| key.starts_with(super::UNDO_PREFIX));
+        Self {
+            undo: undo.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            object: object(&meta, "v1", "Node"),
+            unschedulable: raw.spec.unschedulable,
+            unschedulable_manager: fields::owner_of(&meta, &["f:spec", "f:unschedulable"]),
+            ready: status.conditions.iter().any(|condition| condition.kind == "Ready" && condition.status == "True"),
+            taints: raw.spec.taints,
+            pods_max: usize::try_from(pods_max.unwrap_or(110)).unwrap_or(110),
+            labels: meta.labels.unwrap_or_default(),
+        }
+    }
+}
+
+impl Pdb {
+    pub(super) fn read(raw: RawPdb) -> Self {
+        let status = raw.status.unwrap_or_default();
+        Self {
+            object: object(&raw.metadata, "policy/v1", "PodDisruptionBudget"),
+            selector: raw.spec.selector,
+            allowed: status.disruptions_allowed,
+            healthy: status.current_healthy,
+            desired: status.desired_healthy,
+            expected: status.expected_pods,
+            observed: status.observed_generation >= raw.metadata.generation.unwrap_or(0),
+        }
+    }
+}
+
+impl Workload {
+    pub(super) fn read(raw: RawWorkload, kind: &str) -> Self {
+        let meta = raw.metadata;
+        let status = raw.status.unwrap_or_default();
+        let daemon = kind == "DaemonSet";
+        let mut managers: Vec<String> =
+            meta.managed_fields.iter().flatten().filter_map(|entry| entry.manager.clone()).collect();
+        managers.sort();
+        managers.dedup();
+        let template = raw.spec.template.metadata;
+        let mut annotations = meta.annotations.clone().unwrap_or_default();
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        Self {
+            object: object(&meta, "apps/v1", kind),
+            owner: owner(&meta),
+            selector: raw.spec.selector,
+            replicas: if daemon { status.desired_number_scheduled } else { raw.spec.replicas.unwrap_or(1) },
+            ready: if daemon { status.number_ready } else { status.ready_replicas },
+            updated: status.updated_replicas,
+            generation: (meta.generation.unwrap_or(0), status.observed_generation),
+            replicas_manager: fields::owner_of(&meta, &["f:spec", "f:replicas"]),
+            managers,
+            images: raw.spec.template.spec.containers.into_iter().map(|container| container.image).collect(),
+            template: template.labels.into_iter().chain(template.annotations).collect(),
+            annotations,
+            labels: meta.labels.unwrap_or_default(),
+        }
+    }
+}
+
+impl Autoscaler {
+    pub(super) fn read(raw: RawAutoscaler) -> Self {
+        let labels = raw.metadata.labels.as_ref();
+        Self {
+            object: object(&raw.metadata, "autoscaling/v2", "HorizontalPodAutoscaler"),
+            target: (raw.spec.scale_target_ref.kind, raw.spec.scale_target_ref.name),
+            scaled_object: labels.and_then(|labels| labels.get("scaledobject.keda.sh/name")).cloned(),
+        }
+    }
+}
+
+impl Space {
+    pub(super) fn read(raw: RawSpace) -> Self {
+        Self {
+            name: raw.metadata.name.unwrap_or_default(),
+            terminating: raw.metadata.deletion_timestamp.is_some(),
+            labels: raw.metadata.labels.unwrap_or_default(),
+        }
+    }
+}
