@@ -54,7 +54,11 @@ pub static INFO: ProbeInfo = ProbeInfo {
             kind: VariableType::Any,
             description: "The object, with name. Absent whole numbers of a status are zero.",
         },
-        Variable { name: "objects", kind: VariableType::Any, description: "The list of objects, with selector." },
+        Variable {
+            name: "objects",
+            kind: VariableType::Any,
+            description: "The list of objects, with selector.",
+        },
         Variable {
             name: "before",
             kind: VariableType::Any,

@@ -2,6 +2,7 @@
 //!
 //! A probe measures ([`Probe::measure`], raw) and is judged elsewhere, purely.
 
+pub mod cel;
 mod info;
 mod kubernetes;
 mod prometheus;
