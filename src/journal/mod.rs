@@ -9,7 +9,8 @@ mod writer;
 
 pub use frame::{Damage, decode, encode};
 pub use record::{
-    CheckOutcome, Clocks, Deployed, Entry, Environment, Header, InjectOutcome, Moment, ProbeStats, Record, Residue,
+    CheckOutcome, Clocks, Deployed, Entry, Environment, Header, InjectOutcome, Moment, Record, Residue,
     RevertOutcome, SampleState, StopReason,
 };
+pub use crate::probes::Stats as ProbeStats;
 pub use writer::{JournalError, Writer, read};

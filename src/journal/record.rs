@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::{
     faults::Injection,
+    probes::Stats,
     types::{Epoch, Finding, InjectionId, ObjectRef, RunId, Verdict},
 };
 
@@ -61,7 +62,7 @@ pub enum Record {
     /// Normal it is.
     BaselineHeld {
         /// What was measured, by probe.
-        stats: BTreeMap<String, ProbeStats>,
+        stats: BTreeMap<String, Stats>,
     },
     /// A probe was measured.
     Sampled {
@@ -293,29 +294,6 @@ pub struct Deployed {
     /// The commit, where a label or annotation names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-}
-
-/// What a probe measured during Baseline.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ProbeStats {
-    /// Smallest.
-    pub min: f64,
-    /// Largest.
-    pub max: f64,
-    /// Arithmetic mean.
-    pub mean: f64,
-    /// Quantiles by nearest rank.
-    pub p50: f64,
-    /// 95th of a hundred.
-    pub p95: f64,
-    /// 99th of a hundred.
-    pub p99: f64,
-    /// The first.
-    pub first: f64,
-    /// The last.
-    pub last: f64,
-    /// How many.
-    pub count: u32,
 }
 
 /// Whether there was anything to judge.
