@@ -1,0 +1,5 @@
+use super::*;
+#[test]
+fn compiles() {
+    let _ = read(&[]);
+}
