@@ -11,7 +11,8 @@
 #
 # `up` ends with lines that a shell can read: DIR=..., KUBECONFIG=...
 # and with --real PROMETHEUS=... . `down` ends all that `up` started.
-set -euo pipefail
+set -Eeuo pipefail
+trap 'echo "bench: error: ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/real/lib.sh
@@ -72,11 +73,12 @@ up() {
   start_kwok "$DIR"
   create_kwok_nodes "$NODES"
   ((!REAL)) || start_real "$DIR"
-  wait_for 90 "all nodes" nodes_ready "$((NODES + (REAL ? 2 : 0)))"
+  wait_up 90 "all nodes" nodes_ready "$((NODES + (REAL ? 2 : 0)))"
   trap - EXIT INT TERM
   log "up in $((SECONDS - started)) s"
   echo "DIR=$DIR"
   echo "KUBECONFIG=$DIR/kubeconfig"
+  ((!REAL)) || echo "PROMETHEUS=$PROMETHEUS"
 }
 
 # By what is recorded in the directory only, so it works whatever `up` came to.

@@ -164,8 +164,8 @@ start_control_plane() { # DIR
   make_identities "$dir"
   start_etcd "$dir"
   start_apiserver "$dir"
-  wait_for 60 "the API server" kubectl get --raw /readyz
+  wait_up 60 "the API server" kubectl get --raw /readyz
   start_controllers "$dir"
   # Without it the first pods of a namespace are refused.
-  wait_for 30 "the default service account" kubectl get serviceaccount default
+  wait_up 30 "the default service account" kubectl get serviceaccount default
 }

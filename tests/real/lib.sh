@@ -21,6 +21,20 @@ wait_for() {
   done
 }
 
+# wait_up: the same, but gives up at once when a server of DIR has ended.
+wait_up() {
+  local limit=$1 what=$2 deadline=$((SECONDS + $1))
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    all_alive "$DIR" || return 1
+    ((SECONDS < deadline)) || {
+      log "error: waited $limit s for $what"
+      return 1
+    }
+    sleep 0.1
+  done
+}
+
 # --- Processes -------------------------------------------------------------
 
 # A pid is used again after its process is gone; with its start time it is one
@@ -48,6 +62,16 @@ spawn() {
   setsid "$@" </dev/null >"$dir/logs/$name.log" 2>&1 &
   record_pid "$dir" "$!" "$name"
   disown
+}
+
+all_alive() { # DIR
+  local pid start name
+  while read -r pid start name; do
+    alive "$pid" "$start" || {
+      log "error: $name has ended by itself"
+      return 1
+    }
+  done <"$1/pids"
 }
 
 # Ends everything recorded in DIR/pids, last started first. Killed outright:
@@ -136,5 +160,7 @@ apt_install() {
       DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y -qq --no-install-recommends "${missing[@]}"
   } >&2 || rc=$?
   [[ -z $made ]] || rm -f "$policy"
+  # Nor with the next boot.
+  if [[ " ${missing[*]} " == *' prometheus '* ]]; then systemctl disable prometheus >/dev/null 2>&1 || true; fi
   ((rc == 0)) || die "could not install ${missing[*]}"
 }

@@ -15,7 +15,7 @@
 #   .1.0/24, .2.0/24   their pods
 #   .128.0/20    Services, by kube-proxy
 
-REAL_PACKAGES=(iproute2 util-linux runc containernetworking-plugins iptables nftables conntrack prometheus)
+REAL_PACKAGES=(iproute2 util-linux runc containernetworking-plugins iptables nftables conntrack jq curl prometheus)
 
 # Before the API server starts, since it listens on the bridge.
 prepare_real() { # DIR
@@ -44,9 +44,10 @@ choose_slot() { # DIR
   die "all 16 networks for real nodes are taken"
 }
 
+# The control plane has bound kube-proxy's and the kubelets' roles to the users
+# that their certificates name.
 start_real() { # DIR
   local number
-  # kube-proxy's role exists from the start; its user does not have to.
   for number in 0 1; do start_node "$1" "$number"; done
   start_monitoring "$1"
 }
@@ -88,7 +89,7 @@ start_namespaces() { # DIR NAME
   outer=$!
   wait_for 10 "the namespaces of $name" test -e "$node/namespaces"
   # unshare has one child, the first process inside.
-  read -r NODE_PID <"/proc/$outer/task/$outer/children"
+  NODE_PID=$(tr -d ' ' <"/proc/$outer/task/$outer/children")
   echo "$NODE_PID" >"$node/pid"
   record_pid "$dir" "$NODE_PID" "$name-init"
 }
@@ -113,7 +114,7 @@ start_node_servers() { # DIR NUMBER
     env "PATH=$BIN:/usr/sbin:/usr/bin:/sbin:/bin" \
     "$BIN/containerd" --config "$node/containerd.toml" --root /var/lib/containerd --state /run/containerd \
     --address /run/containerd/containerd.sock
-  wait_for 30 "containerd on $name" on_node "$BIN/ctr" version
+  wait_up 30 "containerd on $name" on_node "$BIN/ctr" version
   on_node "$BIN/ctr" -n k8s.io images import --local "$BIN/images.tar" >"$dir/logs/$name-images.log" 2>&1
   spawn "$dir" "$name-kubelet" nsenter --target "$NODE_PID" --net --mount --pid -- \
     env "PATH=$BIN:/usr/sbin:/usr/bin:/sbin:/bin" \
@@ -202,7 +203,7 @@ cgroup_roots() {
   if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
     echo /sys/fs/cgroup
   else
-    findmnt -rn -t cgroup -o TARGET
+    findmnt -rn -t cgroup,cgroup2 -o TARGET
   fi
 }
 
@@ -241,6 +242,8 @@ remove_real() { # DIR
   [[ -f $dir/slot ]] || return 0
   slot=$(cat "$dir/slot")
   for name in real-0 real-1; do remove_cgroups "$(cgroup_name "$dir" "$name")"; done
-  # Takes the cables and routes along.
-  if [[ -e /sys/class/net/fdbr$slot ]]; then ip link delete "fdbr$slot"; fi
+  # The cables go with their namespaces, but some moments later. Routes go with the bridge.
+  for name in "fdbr$slot-0" "fdbr$slot-1" "fdbr$slot"; do
+    if [[ -e /sys/class/net/$name ]]; then ip link delete "$name" 2>/dev/null || true; fi
+  done
 }
