@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # what cluster.sh sets and reads
 # A real Prometheus that scrapes every pod with a port named http, each second.
-# Sourced by cluster.sh. It listens on the bridge, where this machine, pods and
-# the API server's proxy all reach it: a Service refuses a loopback endpoint.
+# Sourced by cluster.sh. It listens on the bridge, where this machine and the
+# pods reach it.
 
 start_monitoring() { # DIR
   local dir=$1 port
@@ -16,6 +16,8 @@ start_monitoring() { # DIR
     --storage.tsdb.path="$dir/prometheus" --web.listen-address="$API_HOST:$port" --log.level=warn
   expose_prometheus "$port"
   wait_up 30 "Prometheus" curl -sf --noproxy '*' --max-time 2 "$PROMETHEUS/-/ready"
+  wait_up 60 "the Service prometheus" \
+    kubectl get --raw /api/v1/namespaces/monitoring/services/prometheus:9090/proxy/-/ready
 }
 
 write_prometheus_config() { # DIR
@@ -27,10 +29,10 @@ scrape_configs:
 YAML
 }
 
-# Endpoints, since the API server's proxy reads nothing else; the controllers
-# copy them to an EndpointSlice for kube-proxy. kubectl warns that they are old.
+# The API server's proxy goes to nothing but pods, so one on each node passes on
+# to Prometheus. A DaemonSet's, since a drain leaves those where they are.
 expose_prometheus() { # PORT
-  kubectl apply -f - >/dev/null 2> >(grep -v 'Endpoints is deprecated' >&2) <<YAML
+  kubectl apply -f - >/dev/null <<YAML
 apiVersion: v1
 kind: Namespace
 metadata: {name: monitoring}
@@ -39,13 +41,27 @@ apiVersion: v1
 kind: Service
 metadata: {name: prometheus, namespace: monitoring}
 spec:
-  ports: [{name: http, port: 9090, targetPort: $1}]
+  selector: {app: prometheus}
+  ports: [{name: web, port: 9090, targetPort: web}]
 ---
-apiVersion: v1
-kind: Endpoints
+apiVersion: apps/v1
+kind: DaemonSet
 metadata: {name: prometheus, namespace: monitoring}
-subsets:
-- addresses: [{ip: $API_HOST}]
-  ports: [{name: http, port: $1}]
+spec:
+  selector: {matchLabels: {app: prometheus}}
+  template:
+    metadata: {labels: {app: prometheus}}
+    spec:
+      nodeSelector: {bench: real}
+      terminationGracePeriodSeconds: 1
+      tolerations: [{operator: Exists}]
+      containers:
+      - name: relay
+        image: docker.io/firedrill/demo-shop:1
+        imagePullPolicy: Never
+        args: [relay, "$API_HOST:$1"]
+        env: [{name: PORT, value: "9090"}]
+        ports: [{name: web, containerPort: 9090}]
+        readinessProbe: {httpGet: {path: /-/ready, port: web}, periodSeconds: 1}
 YAML
 }

@@ -3,6 +3,7 @@
 //
 //	demo-shop                 serve
 //	demo-shop load URL RPS    send a constant load to URL
+//	demo-shop relay ADDRESS   pass connections on to ADDRESS
 //	demo-shop pause           hold a pod's namespaces
 //
 // Every request is counted once under http_requests_total{app,code}: by the pod
@@ -34,10 +35,12 @@ func main() {
 		err = serve(ctx)
 	case args[0] == "load" && len(args) == 3:
 		err = runLoad(ctx, args[1], args[2])
+	case args[0] == "relay" && len(args) == 2:
+		err = relay(ctx, args[1])
 	case args[0] == "pause" && len(args) == 1:
 		pause(ctx)
 	default:
-		err = errors.New("usage: demo-shop [load URL RPS | pause]")
+		err = errors.New("usage: demo-shop [load URL RPS | relay ADDRESS | pause]")
 	}
 	if err != nil {
 		log.Fatal(err)

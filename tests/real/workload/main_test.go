@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -115,4 +117,40 @@ func TestBuckets(t *testing.T) {
 	if m.within[0] != 1 || m.within[1] != 1 || m.answered != 3 {
 		t.Errorf("%v of %d", m.within, m.answered)
 	}
+}
+
+func TestRelay(t *testing.T) {
+	_, server := start(t)
+	t.Setenv("PORT", freePort(t))
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- relay(ctx, server.Listener.Addr().String()) }()
+	var body string
+	for range 100 {
+		response, err := http.Get("http://127.0.0.1:" + text("PORT", "") + "/metrics")
+		if err != nil {
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		all, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		body = string(all)
+		break
+	}
+	wants(t, body, `http_requests_total{app="checkout",code="200"} 0`)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return port
 }
