@@ -3,6 +3,7 @@
 #
 #   cluster.sh up [--dir DIR] [--nodes N] [--real] [--audit]
 #   cluster.sh down --dir DIR
+#   cluster.sh stop|start NAME --dir DIR     one server, as DIR/pids calls it: stop kills it
 #
 #   --dir DIR   where its state, logs and kubeconfig go (default: a new temporary directory)
 #   --nodes N   fake nodes kept by kwok (default 3; with --real 0)
@@ -60,7 +61,7 @@ give_up() {
 up() {
   local started=$SECONDS
   [[ -n $DIR ]] || DIR=$(mktemp -d "${TMPDIR:-/tmp}/firedrill-bench.XXXXXX")
-  mkdir -p "$DIR/logs"
+  mkdir -p "$DIR"/{logs,commands}
   DIR=$(cd "$DIR" && pwd)
   [[ ! -e $DIR/pids ]] || die "$DIR holds a cluster already"
   : >"$DIR/pids"
@@ -103,6 +104,13 @@ case $command in
   up | down)
     parse "$@"
     "$command"
+    ;;
+  stop | start)
+    name=${1-}
+    shift || usage
+    parse "$@"
+    [[ -n $DIR && -f $DIR/pids ]] || usage
+    "${command}_one" "$(cd "$DIR" && pwd)" "$name"
     ;;
   *) usage ;;
 esac

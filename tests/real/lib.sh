@@ -55,11 +55,12 @@ record_pid() { # DIR PID NAME
 }
 
 # spawn DIR NAME COMMAND...: a server in a session of its own (the caller's
-# Ctrl-C is not its), with its output in a log, recorded before it can be lost.
+# Ctrl-C is not its), with its output in a log. Its command is kept for `start`.
 spawn() {
   local dir=$1 name=$2
   shift 2
-  setsid "$@" </dev/null >"$dir/logs/$name.log" 2>&1 &
+  printf '%q ' "$@" >"$dir/commands/$name"
+  setsid "$@" </dev/null >>"$dir/logs/$name.log" 2>&1 &
   record_pid "$dir" "$!" "$name"
   disown
 }
@@ -85,6 +86,23 @@ stop_recorded() { # DIR
   while read -r pid start name; do
     wait_for 10 "the end of $name ($pid)" not_alive "$pid" "$start" || true
   done < <(tac "$dir/pids")
+}
+
+# stop_one DIR NAME and start_one DIR NAME: one server, for drills of the servers themselves.
+stop_one() {
+  local pid start
+  read -r pid start < <(awk -v name="$2" '$3 == name {print $1, $2}' "$1/pids" | tail -n 1) || die "no server $2"
+  if alive "$pid" "$start"; then kill -KILL "$pid"; fi
+  wait_for 10 "the end of $2 ($pid)" not_alive "$pid" "$start"
+}
+
+start_one() {
+  local -a command
+  [[ -f $1/commands/$2 ]] || die "no server $2"
+  stop_one "$1" "$2"
+  sed -i "/ $2\$/d" "$1/pids"
+  eval "command=($(<"$1/commands/$2"))"
+  spawn "$1" "$2" "${command[@]}"
 }
 
 show_logs() { # DIR

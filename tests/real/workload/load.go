@@ -22,12 +22,16 @@ type shoppers struct {
 	shop    *metrics // what no pod can count: requests without an answer
 }
 
+// opening is how long the shoppers wait for the shop's first answer before they
+// count: a shop that is only just being set up has not failed anybody.
+const opening = 30 * time.Second
+
 func newShoppers(url string) (*shoppers, error) {
 	// Refused here is an address whose $(VARIABLES) Kubernetes did not know yet.
 	if _, err := neturl.ParseRequestURI(url); err != nil {
 		return nil, err
 	}
-	timeout, err := duration("TIMEOUT", time.Second)
+	timeout, err := duration("TIMEOUT", 2*time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +61,10 @@ func runLoad(ctx context.Context, url, rate string) error {
 	if err != nil {
 		return err
 	}
-	go s.visitAll(ctx, time.Duration(float64(time.Second)/perSecond))
+	go func() {
+		s.awaitOpening(ctx)
+		s.visitAll(ctx, time.Duration(float64(time.Second)/perSecond))
+	}()
 	return listen(ctx, s.handler(), func() {})
 }
 
@@ -69,6 +76,20 @@ func (s *shoppers) handler() http.Handler {
 		s.shop.writeRequests(w)
 	})
 	return mux
+}
+
+func (s *shoppers) awaitOpening(ctx context.Context) {
+	deadline := time.Now().Add(opening)
+	for ctx.Err() == nil && time.Now().Before(deadline) {
+		response, err := s.client.Get(s.url)
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode < 500 {
+				return
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 // visitAll keeps to the timetable: a late tick is made up for, never dropped.
