@@ -67,6 +67,7 @@ up() {
   : >"$DIR/pids"
   trap give_up EXIT
   trap 'exit 130' INT TERM
+  command -v openssl >/dev/null || apt_install openssl
   BIN=$("$here/build.sh")
   API_HOST=127.0.0.1 SERVICE_CIDR=10.96.0.0/16 SERVICE_FIRST=10.96.0.1 ENDPOINT_RECONCILER=none
   ((!REAL)) || prepare_real "$DIR"
