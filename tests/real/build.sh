@@ -43,12 +43,14 @@ complete() { # DIR
 
 # Without its version a server calls itself v0.0.0 and its clients misbehave.
 ldflags() {
-  local version major minor
+  local version major minor package flags='-s -w'
   version=$(awk '$1 == "k8s.io/kubernetes" {print $2}' "$gomod/go.mod")
   IFS=. read -r major minor _ <<<"${version#v}"
-  local package=k8s.io/component-base/version
-  echo "-s -w -X $package.gitVersion=$version -X $package.gitMajor=$major -X $package.gitMinor=$minor" \
-    "-X $package.gitTreeState=clean"
+  for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    flags+=" -X $package.gitVersion=$version -X $package.gitMajor=$major -X $package.gitMinor=$minor"
+    flags+=" -X $package.gitTreeState=clean"
+  done
+  echo "$flags"
 }
 
 build_program() { # DIR NAME PACKAGE

@@ -94,7 +94,7 @@ start_namespaces() { # DIR NAME
   record_pid "$dir" "$NODE_PID" "$name-init"
 }
 
-on_node() { nsenter --target "$NODE_PID" --net --mount --pid -- "$@"; }
+on_node() { timeout 60 nsenter --target "$NODE_PID" --net --mount --pid -- "$@"; }
 
 # A cable from the bridge to the node, and the way to the pods of either side.
 connect_node() { # DIR NUMBER
