@@ -36,7 +36,7 @@ leftovers() {
   # Processes of a bench, by what only a bench's command lines have in them.
   local file
   for file in /proc/[0-9]*/cmdline; do
-    tr '\0' ' ' <"$file" 2>/dev/null | grep -oE '^[^ ]*/(kube[a-z-]+|kwok|etcd|containerd[a-z0-9-]*) .*' | grep -F "$work" || true
+    { tr '\0' ' ' <"$file"; } 2>/dev/null | grep -oE '^[^ ]*/(kube[a-z-]+|kwok|etcd|containerd[a-z0-9-]*) .*' | grep -F "$work" || true
   done
 }
 
