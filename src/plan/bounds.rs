@@ -115,6 +115,12 @@ pub fn namespaces(spec: &ExperimentSpec, own: &str) -> BTreeSet<String> {
     others.chain([own.to_owned()]).collect()
 }
 
+/// The namespaces whose lease a run holds: all that it concerns, if it changes anything at all.
+pub fn leased(spec: &ExperimentSpec, own: &str) -> BTreeSet<String> {
+    let changes = spec.method.iter().any(|step| matches!(step.action, Action::Fault { .. }));
+    if changes { namespaces(spec, own) } else { BTreeSet::new() }
+}
+
 /// What the environment and the Guardrails say against running `spec` at all, now.
 pub fn guardrail_findings(
     spec: &ExperimentSpec,

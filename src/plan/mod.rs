@@ -9,7 +9,7 @@ mod guard;
 mod outline;
 mod select;
 
-pub use bounds::{Bounds, Consent, guardrail_findings};
+pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
 pub use forecast::{displaced_owners, query_window};
 pub use outline::{Displaced, EarliestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope};
 pub use select::select;
