@@ -36,7 +36,8 @@ fn pod(sim: &Sim, name: &str, app: &str, phase: &str) {
         "metadata": {"name": name, "namespace": "shop", "labels": {"app": app}},
         "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "i:1"}]}});
     sim.apply_manifests(&[manifest]).expect("pod");
-    let conditions = if phase == "Running" { json!([{"type": "Ready", "status": "True"}]) } else { json!([]) };
+    let conditions =
+        if phase == "Running" { json!([{"type": "Ready", "status": "True"}]) } else { json!([]) };
     set_status(sim, &Kind::POD, name, &json!({"phase": phase, "conditions": conditions}));
 }
 
@@ -67,7 +68,13 @@ fn json_patch(operations: Value) -> Patch<Value> {
     Patch::Json(serde_json::from_value(operations).expect("operations"))
 }
 
-async fn raw_call(sim: &Sim, method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> (u16, http::HeaderMap, Value) {
+async fn raw_call(
+    sim: &Sim,
+    method: &str,
+    uri: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, http::HeaderMap, Value) {
     let mut request = Request::builder().method(method).uri(uri);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -83,11 +90,15 @@ async fn raw_call(sim: &Sim, method: &str, uri: &str, headers: &[(&str, &str)], 
 async fn objects_are_created_read_listed_replaced_and_deleted() {
     let sim = sim();
     let api: Api<Deployment> = Api::namespaced(sim.client(), "shop");
-    let made = api.create(&PostParams::default(), &serde_json::from_value(deployment(2)).expect("typed")).await.expect("created");
+    let made = api
+        .create(&PostParams::default(), &serde_json::from_value(deployment(2)).expect("typed"))
+        .await
+        .expect("created");
     assert_eq!(made.metadata.generation, Some(1));
     let strategy = made.spec.strategy.as_ref().and_then(|s| s.type_.clone());
     assert_eq!(strategy.as_deref(), Some("RollingUpdate"), "defaults are filled in");
-    let again = api.create(&PostParams::default(), &serde_json::from_value(deployment(2)).expect("typed")).await;
+    let again =
+        api.create(&PostParams::default(), &serde_json::from_value(deployment(2)).expect("typed")).await;
     assert_eq!(api_error(again.expect_err("taken")).reason, "AlreadyExists");
 
     let mut changed = made.clone();
@@ -96,10 +107,15 @@ async fn objects_are_created_read_listed_replaced_and_deleted() {
     assert_eq!(replaced.metadata.generation, Some(2));
     let stale = api_error(api.replace("web", &PostParams::default(), &made).await.expect_err("stale"));
     assert_eq!((stale.code, stale.reason.as_str()), (409, "Conflict"));
-    assert!(stale.message.starts_with("Operation cannot be fulfilled on deployments.apps \"web\": the object has been modified"));
+    assert!(stale.message.starts_with(
+        "Operation cannot be fulfilled on deployments.apps \"web\": the object has been modified"
+    ));
 
     assert_eq!(api.list(&ListParams::default().labels("app=web")).await.expect("list").items.len(), 0);
-    assert_eq!(api.list(&ListParams::default().fields("metadata.name=web")).await.expect("list").items.len(), 1);
+    assert_eq!(
+        api.list(&ListParams::default().fields("metadata.name=web")).await.expect("list").items.len(),
+        1
+    );
     api.delete("web", &DeleteParams::default()).await.expect("deleted");
     let gone = api_error(api.get("web").await.expect_err("gone"));
     assert_eq!(gone.message, "deployments.apps \"web\" not found");
@@ -135,7 +151,9 @@ async fn taints_by_json_patch_behave_as_tried_on_a_real_server() {
         node.spec.clone().unwrap_or_default().taints.unwrap_or_default().into_iter().map(|t| t.key).collect()
     };
     // No list: `test null` passes when absent.
-    let fresh = json_patch(json!([{"op": "test", "path": "/spec/taints", "value": null}, {"op": "add", "path": "/spec/taints", "value": [taint("fd")]}]));
+    let fresh = json_patch(
+        json!([{"op": "test", "path": "/spec/taints", "value": null}, {"op": "add", "path": "/spec/taints", "value": [taint("fd")]}]),
+    );
     assert_eq!(keys(&api.patch("n2", &params, &fresh).await.expect("no list yet")), ["fd"]);
     let refused = api_error(api.patch("n2", &params, &fresh).await.expect_err("there is a list now"));
     assert_eq!((refused.code, refused.reason.as_str()), (422, "Invalid"));
@@ -146,8 +164,10 @@ async fn taints_by_json_patch_behave_as_tried_on_a_real_server() {
     assert_eq!(api_error(api.patch("n1", &params, &append).await.expect_err("duplicate")).code, 422);
     // Removal guarded by tests of single members.
     let guarded = |value: &str| {
-        json_patch(json!([{"op": "test", "path": "/spec/taints/1/key", "value": "fd"}, {"op": "test", "path": "/spec/taints/1/value", "value": value},
-            {"op": "remove", "path": "/spec/taints/1"}]))
+        json_patch(
+            json!([{"op": "test", "path": "/spec/taints/1/key", "value": "fd"}, {"op": "test", "path": "/spec/taints/1/value", "value": value},
+            {"op": "remove", "path": "/spec/taints/1"}]),
+        )
     };
     assert_eq!(api_error(api.patch("n1", &params, &guarded("OTHER")).await.expect_err("not ours")).code, 422);
     assert_eq!(keys(&api.patch("n1", &params, &guarded("RUN")).await.expect("ours")), ["base"]);
@@ -155,7 +175,9 @@ async fn taints_by_json_patch_behave_as_tried_on_a_real_server() {
     let strategic = Patch::Strategic(json!({"spec": {"taints": [taint("new")]}}));
     assert_eq!(keys(&api.patch("n1", &params, &strategic).await.expect("replaced")), ["new"]);
     // A cordon that finds another's cordon.
-    let cordon = json_patch(json!([{"op": "test", "path": "/spec/unschedulable", "value": null}, {"op": "add", "path": "/spec/unschedulable", "value": true}]));
+    let cordon = json_patch(
+        json!([{"op": "test", "path": "/spec/unschedulable", "value": null}, {"op": "add", "path": "/spec/unschedulable", "value": true}]),
+    );
     api.patch("n1", &params, &cordon).await.expect("cordoned");
     assert_eq!(api_error(api.patch("n1", &params, &cordon).await.expect_err("cordoned already")).code, 422);
     // Another object under the same name.
@@ -172,7 +194,11 @@ fn managers(meta: &kube::core::ObjectMeta, field: &str) -> Vec<(String, Option<S
     let has = |fields: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1>| {
         fields.as_ref().is_some_and(|f| f.0["f:spec"].get(field).is_some())
     };
-    entries.into_iter().filter(|e| has(&e.fields_v1)).map(|e| (e.manager.unwrap_or_default(), e.subresource)).collect()
+    entries
+        .into_iter()
+        .filter(|e| has(&e.fields_v1))
+        .map(|e| (e.manager.unwrap_or_default(), e.subresource))
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,10 +206,20 @@ async fn scale_keeps_the_managers_name_and_ignores_metadata() {
     let sim = sim();
     let api: Api<Deployment> = Api::namespaced(sim.client(), "shop");
     let typed = serde_json::from_value(deployment(3)).expect("typed");
-    let made = api.create(&PostParams { field_manager: Some("kubectl".into()), ..PostParams::default() }, &typed).await.expect("created");
+    let made = api
+        .create(&PostParams { field_manager: Some("kubectl".into()), ..PostParams::default() }, &typed)
+        .await
+        .expect("created");
     let scar = "firedrill:RUN:replicas=3";
     let patch = Patch::Merge(json!({"metadata": {"labels": {"x": "y"}}, "spec": {"replicas": 1}}));
-    let scaled = api.patch_scale("web", &PatchParams { field_manager: Some(scar.into()), ..PatchParams::default() }, &patch).await.expect("scaled");
+    let scaled = api
+        .patch_scale(
+            "web",
+            &PatchParams { field_manager: Some(scar.into()), ..PatchParams::default() },
+            &patch,
+        )
+        .await
+        .expect("scaled");
     assert_eq!(scaled.spec.and_then(|s| s.replicas), Some(1));
     let now = api.get("web").await.expect("read");
     assert!(now.metadata.labels.is_none(), "metadata of the body is not taken");
@@ -196,12 +232,20 @@ async fn scale_keeps_the_managers_name_and_ignores_metadata() {
     assert_eq!(managers(&api.get("web").await.expect("read").metadata, "f:replicas")[0].0, scar);
     let other = Patch::Merge(json!({"spec": {"replicas": 2}}));
     api.patch("web", &by("person"), &other).await.expect("changed");
-    assert_eq!(managers(&api.get("web").await.expect("read").metadata, "f:replicas"), [("person".to_string(), None)]);
+    assert_eq!(
+        managers(&api.get("web").await.expect("read").metadata, "f:replicas"),
+        [("person".to_string(), None)]
+    );
     let wrong = Patch::Merge(json!({"metadata": {"uid": "other"}, "spec": {"replicas": 9}}));
     let refused = api_error(api.patch_scale("web", &PatchParams::default(), &wrong).await.expect_err("uid"));
     assert_eq!(refused.code, 409);
-    let test = json_patch(json!([{"op": "test", "path": "/spec/replicas", "value": 7}, {"op": "replace", "path": "/spec/replicas", "value": 0}]));
-    assert_eq!(api_error(api.patch_scale("web", &PatchParams::default(), &test).await.expect_err("test")).code, 422);
+    let test = json_patch(
+        json!([{"op": "test", "path": "/spec/replicas", "value": 7}, {"op": "replace", "path": "/spec/replicas", "value": 0}]),
+    );
+    assert_eq!(
+        api_error(api.patch_scale("web", &PatchParams::default(), &test).await.expect_err("test")).code,
+        422
+    );
     assert_eq!(made.metadata.uid, api.get("web").await.expect("read").metadata.uid);
 }
 
@@ -213,13 +257,31 @@ async fn server_side_apply_conflicts_unless_forced_and_gives_up_fields() {
     config["metadata"]["labels"] = json!({"team": "a"});
     api.patch("web", &PatchParams::apply("gitops"), &Patch::Apply(&config)).await.expect("created by apply");
     let scale = Patch::Merge(json!({"spec": {"replicas": 1}}));
-    api.patch("web", &PatchParams { field_manager: Some("firedrill".into()), ..PatchParams::default() }, &scale).await.expect("scaled");
-    let conflict = api_error(api.patch("web", &PatchParams::apply("gitops"), &Patch::Apply(&config)).await.expect_err("conflict"));
+    api.patch(
+        "web",
+        &PatchParams { field_manager: Some("firedrill".into()), ..PatchParams::default() },
+        &scale,
+    )
+    .await
+    .expect("scaled");
+    let conflict = api_error(
+        api.patch("web", &PatchParams::apply("gitops"), &Patch::Apply(&config)).await.expect_err("conflict"),
+    );
     assert_eq!(conflict.code, 409);
-    assert_eq!(conflict.message, "Apply failed with 1 conflict: conflict with \"firedrill\" using apps/v1: .spec.replicas");
+    assert_eq!(
+        conflict.message,
+        "Apply failed with 1 conflict: conflict with \"firedrill\" using apps/v1: .spec.replicas"
+    );
     config["metadata"].as_object_mut().expect("map").remove("labels");
-    let forced = api.patch("web", &PatchParams::apply("gitops").force(), &Patch::Apply(&config)).await.expect("forced");
+    let forced = api
+        .patch("web", &PatchParams::apply("gitops").force(), &Patch::Apply(&config))
+        .await
+        .expect("forced");
     assert_eq!(forced.spec.replicas, Some(3));
+    let part = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "annotations": {"a": "b"}}});
+    api.patch("web", &PatchParams::apply("annotator"), &Patch::Apply(&part))
+        .await
+        .expect("a part of an object conflicts with nothing");
     assert_eq!(managers(&forced.metadata, "f:replicas")[0].0, "gitops");
     assert!(forced.metadata.labels.unwrap_or_default().is_empty(), "a field that is no longer applied goes");
 }
@@ -237,7 +299,10 @@ async fn evictions_answer_as_the_real_server_does() {
     }
     let healthy = |allowed: i64| json!({"observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 3, "desiredHealthy": 3 - allowed});
     budget(&sim, "web", "web", &healthy(1));
-    let dry = EvictParams { post_options: PostParams { dry_run: true, ..PostParams::default() }, ..EvictParams::default() };
+    let dry = EvictParams {
+        post_options: PostParams { dry_run: true, ..PostParams::default() },
+        ..EvictParams::default()
+    };
     for name in ["a", "b", "c"] {
         evict(&sim, name, &dry).await.expect("a dry run does not add up");
     }
@@ -249,16 +314,29 @@ async fn evictions_answer_as_the_real_server_does() {
     let gone = sim.store().get(&Kind::POD, "shop", "a").expect("still in its grace");
     assert!(gone.terminating() && gone.raw("status").is_some_and(|s| s.contains("DisruptionTarget")));
 
-    set_status(&sim, &Kind::POD_DISRUPTION_BUDGET, "web", &json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 2, "desiredHealthy": 2}));
+    set_status(
+        &sim,
+        &Kind::POD_DISRUPTION_BUDGET,
+        "web",
+        &json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 2, "desiredHealthy": 2}),
+    );
     let body = r#"{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"b","namespace":"shop"}}"#;
     let uri = "/api/v1/namespaces/shop/pods/b/eviction";
     let (code, headers, answer) = raw_call(&sim, "POST", uri, &[], body).await;
     assert_eq!(code, 429);
     assert!(headers.get("retry-after").is_none(), "0 seconds are not written");
     assert_eq!(answer["message"], "Cannot evict pod as it would violate the pod's disruption budget.");
-    assert_eq!(answer["details"]["causes"], json!([{"reason": "DisruptionBudget", "message": "The disruption budget web needs 2 healthy pods and has 2 currently"}]));
+    assert_eq!(
+        answer["details"]["causes"],
+        json!([{"reason": "DisruptionBudget", "message": "The disruption budget web needs 2 healthy pods and has 2 currently"}])
+    );
 
-    set_status(&sim, &Kind::POD_DISRUPTION_BUDGET, "web", &json!({"observedGeneration": 0, "disruptionsAllowed": 1}));
+    set_status(
+        &sim,
+        &Kind::POD_DISRUPTION_BUDGET,
+        "web",
+        &json!({"observedGeneration": 0, "disruptionsAllowed": 1}),
+    );
     let (code, headers, answer) = raw_call(&sim, "POST", uri, &[], body).await;
     assert_eq!((code, headers["retry-after"].to_str().expect("text")), (429, "10"));
     assert_eq!(answer["details"]["retryAfterSeconds"], 10);
@@ -276,7 +354,12 @@ async fn evictions_answer_as_the_real_server_does() {
 async fn an_eviction_with_a_failed_precondition_has_taken_its_slot() {
     let sim = sim();
     pod(&sim, "a", "web", "Running");
-    budget(&sim, "web", "web", &json!({"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1}));
+    budget(
+        &sim,
+        "web",
+        "web",
+        &json!({"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1}),
+    );
     // Not by `Api::evict`: kube-core 5.0 spells the field `delete_options`, which a server drops in silence.
     let uri = "/api/v1/namespaces/shop/pods/a/eviction";
     let body = |options: Value| json!({"metadata": {"name": "a"}, "deleteOptions": options}).to_string();
@@ -287,7 +370,8 @@ async fn an_eviction_with_a_failed_precondition_has_taken_its_slot() {
         object.field::<Value>("status").expect("status")["disruptionsAllowed"].clone()
     };
     assert_eq!(allowed(&sim), 1, "a dry run burns no budget");
-    let (code, _, refused) = raw_call(&sim, "POST", uri, &[], &body(json!({"preconditions": {"uid": "other"}}))).await;
+    let (code, _, refused) =
+        raw_call(&sim, "POST", uri, &[], &body(json!({"preconditions": {"uid": "other"}}))).await;
     assert_eq!((code, &refused["reason"]), (409, &json!("Conflict")));
     assert_eq!(allowed(&sim), 0, "the slot is taken before the precondition is looked at");
     assert!(!sim.store().get(&Kind::POD, "shop", "a").expect("pod").terminating());
@@ -299,15 +383,33 @@ async fn a_dry_run_leaves_nothing() {
     pod(&sim, "a", "web", "Running");
     let before = sim.store().version();
     let client = sim.client();
-    let (pods, nodes): (Api<Pod>, Api<Node>) = (Api::namespaced(client.clone(), "shop"), Api::all(client.clone()));
+    let (pods, nodes): (Api<Pod>, Api<Node>) =
+        (Api::namespaced(client.clone(), "shop"), Api::all(client.clone()));
     let deployments: Api<Deployment> = Api::namespaced(client, "shop");
     let post = PostParams { dry_run: true, ..PostParams::default() };
-    let made = deployments.create(&post, &serde_json::from_value(deployment(1)).expect("typed")).await.expect("created, as if");
+    let made = deployments
+        .create(&post, &serde_json::from_value(deployment(1)).expect("typed"))
+        .await
+        .expect("created, as if");
     assert!(made.metadata.uid.is_some());
-    let patched = nodes.patch("n1", &PatchParams { dry_run: true, ..PatchParams::default() }, &Patch::Merge(json!({"spec": {"unschedulable": true}}))).await;
+    let patched = nodes
+        .patch(
+            "n1",
+            &PatchParams { dry_run: true, ..PatchParams::default() },
+            &Patch::Merge(json!({"spec": {"unschedulable": true}})),
+        )
+        .await;
     assert_eq!(patched.expect("patched, as if").spec.and_then(|s| s.unschedulable), Some(true));
-    pods.delete("a", &DeleteParams { dry_run: true, ..DeleteParams::default() }).await.expect("deleted, as if");
-    let invalid = nodes.patch("n1", &PatchParams { dry_run: true, ..PatchParams::default() }, &Patch::Merge(json!({"spec": {"taints": [{"key": "a", "effect": "no"}]}}))).await;
+    pods.delete("a", &DeleteParams { dry_run: true, ..DeleteParams::default() })
+        .await
+        .expect("deleted, as if");
+    let invalid = nodes
+        .patch(
+            "n1",
+            &PatchParams { dry_run: true, ..PatchParams::default() },
+            &Patch::Merge(json!({"spec": {"taints": [{"key": "a", "effect": "no"}]}})),
+        )
+        .await;
     assert_eq!(api_error(invalid.expect_err("validated all the same")).code, 422);
     assert_eq!(sim.store().version(), before);
 }
@@ -317,7 +419,8 @@ async fn watches_follow_selectors_and_end_when_history_is_gone() {
     let sim = sim();
     pod(&sim, "a", "web", "Running");
     let api: Api<Pod> = Api::namespaced(sim.client(), "shop");
-    let version = api.list(&ListParams::default()).await.expect("list").metadata.resource_version.expect("version");
+    let version =
+        api.list(&ListParams::default()).await.expect("list").metadata.resource_version.expect("version");
     let params = WatchParams::default().labels("app=web").timeout(100);
     let mut stream = api.watch(&params, &version).await.expect("watch").boxed();
     let relabel = |app: &str| Patch::Merge(json!({"metadata": {"labels": {"app": app}}}));
@@ -341,7 +444,11 @@ async fn the_runtime_watcher_recovers_from_gone_and_outage() {
     let sim = sim();
     pod(&sim, "a", "web", "Running");
     let api: Api<Pod> = Api::namespaced(sim.client(), "shop");
-    sim.mischief().add(Rule { matcher: Matcher::on("watch", "pods"), turn: Turn::First(1), action: Action::WatchGone });
+    sim.mischief().add(Rule {
+        matcher: Matcher::on("watch", "pods"),
+        turn: Turn::First(1),
+        action: Action::WatchGone,
+    });
     let mut stream = watcher(api, watcher::Config::default()).default_backoff().applied_objects().boxed();
     let name = |p: Result<Option<Pod>, watcher::Error>| p.ok().flatten().and_then(|p| p.metadata.name);
     assert_eq!(name(stream.try_next().await).as_deref(), Some("a"));
@@ -384,14 +491,25 @@ async fn rights_are_checked_and_reviewed() {
         "pods \"a\" is forbidden: User \"system:serviceaccount:shop:breaker\" cannot delete resource \"pods\" in API group \"\" in the namespace \"shop\""
     );
     let nodes: Api<Node> = Api::all(client.clone());
-    assert!(api_error(nodes.list(&ListParams::default()).await.expect_err("no")).message.ends_with("at the cluster scope"));
-    use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+    assert!(
+        api_error(nodes.list(&ListParams::default()).await.expect_err("no"))
+            .message
+            .ends_with("at the cluster scope")
+    );
+    use k8s_openapi::api::authorization::v1::{
+        ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+    };
     let ask = async |verb: &str, name: &str| {
         let attributes = ResourceAttributes {
-            namespace: Some("shop".into()), verb: Some(verb.into()), resource: Some("pods".into()),
-            subresource: Some("eviction".into()), name: Some(name.into()), ..ResourceAttributes::default()
+            namespace: Some("shop".into()),
+            verb: Some(verb.into()),
+            resource: Some("pods".into()),
+            subresource: Some("eviction".into()),
+            name: Some(name.into()),
+            ..ResourceAttributes::default()
         };
-        let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+        let spec =
+            SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
         let review = SelfSubjectAccessReview { spec, ..Default::default() };
         let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
         api.create(&PostParams::default(), &review).await.expect("answered").status.expect("status").allowed
@@ -399,8 +517,12 @@ async fn rights_are_checked_and_reviewed() {
     assert!(ask("create", "a").await);
     assert!(!ask("create", "b").await, "only that pod");
     let headers = [("impersonate-user", "system:serviceaccount:shop:breaker")];
-    let (code, _, answer) = raw_call(&sim, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", &headers, "{}").await;
-    assert_eq!((code, &answer["status"]["userInfo"]["username"]), (201, &json!("system:serviceaccount:shop:breaker")));
+    let (code, _, answer) =
+        raw_call(&sim, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", &headers, "{}").await;
+    assert_eq!(
+        (code, &answer["status"]["userInfo"]["username"]),
+        (201, &json!("system:serviceaccount:shop:breaker"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -413,10 +535,17 @@ async fn mischief_hits_the_calls_that_it_names() {
     on(Turn::Nth(2), Action::DropAfterCommit);
     let refused = api_error(api.patch("n1", &PatchParams::default(), &cordon).await.expect_err("refused"));
     assert_eq!((refused.code, refused.details.and_then(|d| d.retry_after_seconds.into())), (429, Some(1)));
-    assert!(api.get("n1").await.expect("read").spec.unwrap_or_default().unschedulable.is_none(), "nothing happened");
+    assert!(
+        api.get("n1").await.expect("read").spec.unwrap_or_default().unschedulable.is_none(),
+        "nothing happened"
+    );
     let lost = api.patch("n1", &PatchParams::default(), &cordon).await.expect_err("lost");
     assert!(matches!(lost, kube::Error::Service(_)), "a broken connection: {lost}");
-    assert_eq!(api.get("n1").await.expect("read").spec.and_then(|s| s.unschedulable), Some(true), "it happened all the same");
+    assert_eq!(
+        api.get("n1").await.expect("read").spec.and_then(|s| s.unschedulable),
+        Some(true),
+        "it happened all the same"
+    );
     on(Turn::Nth(1), Action::TimeoutAfterCommit);
     let started = Instant::now();
     let late = api_error(api.patch("n2", &PatchParams::default(), &cordon).await.expect_err("late"));
@@ -438,8 +567,12 @@ async fn custom_resources_live_as_long_as_their_definition() {
     sim.apply_manifests(&[definition, json!({"apiVersion": "firedrill.dev/v1alpha1", "kind": "Guardrail", "metadata": {"name": "all"}, "spec": {"halt": true}})])
         .expect("applied");
     let (code, _, list) = raw_call(&sim, "GET", uri, &[], "").await;
-    assert_eq!((code, &list["kind"], &list["items"][0]["spec"]["halt"]), (200, &json!("GuardrailList"), &json!(true)));
-    let put = raw_call(&sim, "PUT", &format!("{uri}/all"), &[], r#"{"metadata":{"name":"all"},"spec":{}}"#).await;
+    assert_eq!(
+        (code, &list["kind"], &list["items"][0]["spec"]["halt"]),
+        (200, &json!("GuardrailList"), &json!(true))
+    );
+    let put =
+        raw_call(&sim, "PUT", &format!("{uri}/all"), &[], r#"{"metadata":{"name":"all"},"spec":{}}"#).await;
     assert_eq!(put.0, 422, "a custom resource is replaced with its resourceVersion only");
     let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/guardrails.firedrill.dev";
     assert_eq!(raw_call(&sim, "DELETE", definitions, &[], "").await.0, 200);
@@ -453,7 +586,10 @@ async fn unknown_fields_are_dropped_or_refused_as_asked() {
     let uri = "/api/v1/namespaces/shop/configmaps";
     let (code, _, answer) = raw_call(&sim, "POST", &format!("{uri}?fieldValidation=Strict"), &[], body).await;
     assert_eq!(code, 400);
-    assert_eq!(answer["message"], "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"dta\"");
+    assert_eq!(
+        answer["message"],
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"dta\""
+    );
     let (code, _, made) = raw_call(&sim, "POST", uri, &[], body).await;
     assert_eq!((code, made.get("dta")), (201, None));
     let api: Api<ConfigMap> = Api::namespaced(sim.client(), "shop");
@@ -482,10 +618,36 @@ async fn tables_and_metadata_are_served_on_request() {
     pod(&sim, "a", "web", "Running");
     let accept = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
     let (_, _, table) = raw_call(&sim, "GET", "/api/v1/namespaces/shop/pods", &accept, "").await;
-    assert_eq!((&table["kind"], &table["rows"][0]["cells"][0], &table["rows"][0]["cells"][2]), (&json!("Table"), &json!("a"), &json!("Running")));
+    assert_eq!(
+        (&table["kind"], &table["rows"][0]["cells"][0], &table["rows"][0]["cells"][2]),
+        (&json!("Table"), &json!("a"), &json!("Running"))
+    );
     let api: Api<Pod> = Api::namespaced(sim.client(), "shop");
     let list = api.list_metadata(&ListParams::default()).await.expect("metadata");
     assert_eq!(list.items[0].metadata.labels.as_ref().expect("labels")["app"], "web");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_one_object_in_two_versions() {
+    let sim = sim();
+    let new = "/apis/events.k8s.io/v1/namespaces/shop/events";
+    let body = r#"{"metadata":{"name":"e"},"eventTime":"2026-01-01T00:00:00.000000Z","action":"Kill","reason":"Fault","type":"Normal",
+        "note":"hello","regarding":{"kind":"Pod","name":"a","namespace":"shop"},"reportingController":"firedrill","reportingInstance":"x"}"#;
+    assert_eq!(raw_call(&sim, "POST", new, &[], body).await.0, 201);
+    let core = "/api/v1/namespaces/shop/events?fieldSelector=involvedObject.name%3Da";
+    let (_, _, list) = raw_call(&sim, "GET", core, &[], "").await;
+    assert_eq!(
+        (&list["items"][0]["message"], &list["items"][0]["reportingComponent"]),
+        (&json!("hello"), &json!("firedrill"))
+    );
+    let merge = [("content-type", "application/merge-patch+json")];
+    let (code, _, patched) =
+        raw_call(&sim, "PATCH", &format!("{new}/e"), &merge, r#"{"note":"again"}"#).await;
+    assert_eq!(
+        (code, &patched["note"], &patched["apiVersion"]),
+        (200, &json!("again"), &json!("events.k8s.io/v1"))
+    );
+    assert_eq!(sim.store().count(&Kind::EVENT), 1);
 }
 
 /// What a busy minute leaves behind: objects and calls, byte for byte.
@@ -493,15 +655,24 @@ async fn trace(seed: u64) -> String {
     let sim = Sim::new(&SimConfig { seed, ..SimConfig::default() });
     sim.mischief().record();
     let namespaces: Api<Namespace> = Api::all(sim.client());
-    namespaces.create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": "shop"}})).expect("typed")).await.expect("namespace");
+    namespaces
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(json!({"metadata": {"name": "shop"}})).expect("typed"),
+        )
+        .await
+        .expect("namespace");
     let tasks = (0..8).map(|i| {
         let api: Api<ConfigMap> = Api::namespaced(sim.client(), "shop");
         async move {
-            let map: ConfigMap = serde_json::from_value(json!({"metadata": {"generateName": "m-"}})).expect("typed");
+            let map: ConfigMap =
+                serde_json::from_value(json!({"metadata": {"generateName": "m-"}})).expect("typed");
             let made = api.create(&PostParams::default(), &map).await.expect("created");
             tokio::time::sleep(Duration::from_millis(700 * i)).await;
             let name = made.metadata.name.expect("name");
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"data": {"i": i.to_string()}}))).await.expect("patched");
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"data": {"i": i.to_string()}})))
+                .await
+                .expect("patched");
         }
     });
     futures::future::join_all(tasks).await;
@@ -528,6 +699,10 @@ async fn a_budget_is_typed_and_a_stale_namespace_is_refused() {
     let api: Api<Deployment> = Api::namespaced(sim.client(), "nowhere");
     let mut body = deployment(1);
     body["metadata"]["namespace"] = "nowhere".into();
-    let error = api_error(api.create(&PostParams::default(), &serde_json::from_value(body).expect("typed")).await.expect_err("no namespace"));
+    let error = api_error(
+        api.create(&PostParams::default(), &serde_json::from_value(body).expect("typed"))
+            .await
+            .expect_err("no namespace"),
+    );
     assert_eq!((error.code, error.message.as_str()), (404, "namespaces \"nowhere\" not found"));
 }
