@@ -4,7 +4,7 @@
 use super::request::{Call, Target};
 use super::write::{Writing, decode_yaml, retry, text, unsupported};
 use super::{ApiBody, ApiServer, event, schema, strategic};
-use crate::sim::store::{Kind, Status, StatusCause, StatusDetails};
+use crate::sim::store::{Kind, Status, StatusCause};
 use http::{Response, StatusCode};
 use serde_json::Value;
 
@@ -83,7 +83,7 @@ fn step(document: &mut Value, operation: &Value) -> Result<(), Status> {
 fn rejected() -> Status {
     let mut status =
         Status::failure(422, "Invalid", "the server rejected our request due to an error in our request");
-    status.details = Some(StatusDetails::default());
+    status.details = Some(Box::default());
     status
 }
 

@@ -249,16 +249,14 @@ impl ApiServer {
             return Ok(self.shown(call, kind, object, StatusCode::OK));
         }
         let mut status = Status::success(200);
-        status.details = Some(StatusDetails {
+        status.details = Some(Box::new(StatusDetails {
             name: target.name.clone(),
             group: kind.group.to_string(),
             kind: kind.plural.to_string(),
             uid: object.meta.uid.clone(),
             ..StatusDetails::default()
-        });
-        let mut answer = serde_json::to_value(&status).unwrap_or_default();
-        answer.as_object_mut().map(|m| m.remove("code"));
-        Ok(json(StatusCode::OK, &answer))
+        }));
+        Ok(json(StatusCode::OK, &status))
     }
 
     pub(super) fn delete_collection(
