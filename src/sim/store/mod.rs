@@ -223,6 +223,15 @@ impl Store {
         (objects, inner.feeds.subscribe(kind))
     }
 
+    /// All objects of every kind and every change after them, in the order of the writes: for observers that
+    /// follow the whole cluster.
+    #[must_use]
+    pub fn list_and_subscribe_everything(&self) -> (Vec<Arc<Object>>, Subscription) {
+        let mut inner = self.lock();
+        let objects = inner.objects.values().flat_map(|o| o.values().cloned()).collect();
+        (objects, inner.feeds.subscribe_everything())
+    }
+
     /// Every change of a kind after a resourceVersion: those known already, then those to come.
     ///
     /// # Errors
