@@ -3,4 +3,8 @@
 //! It knows no fault, probe, experiment or query language: it is a Kubernetes cluster and nothing more, behind
 //! the real `kube::Client`.
 
+pub mod controllers;
+pub mod kubelet;
+pub mod manifests;
+pub mod scheduler;
 pub mod store;
