@@ -127,6 +127,15 @@ impl Feeds {
         Ok((missed, self.subscribe(kind)))
     }
 
+    /// The changes after `version`, oldest first.
+    pub(super) fn since(&self, kind: &Kind, version: u64) -> Result<Vec<Event>, Status> {
+        let Some(feed) = self.feeds.get(kind) else { return Ok(Vec::new()) };
+        if version < feed.dropped {
+            return Err(Status::expired(format!("too old resource version: {version} ({})", feed.dropped)));
+        }
+        Ok(feed.history.iter().filter(|(v, _, _)| *v > version).map(|(_, _, e)| e.clone()).collect())
+    }
+
     /// Forgets all history up to `version` (a compaction).
     pub(super) fn compact(&mut self, version: u64) {
         for feed in self.feeds.values_mut() {
