@@ -1,5 +1,4 @@
-//! What the embedded cluster adds to ordinary manifests: behaviour in annotations, the defaults that a real API
-//! server and its admission plugins write, and the objects that every cluster has.
+//! What the embedded cluster adds to ordinary manifests: behaviour in annotations, and nodes when there are none.
 //!
 //! | annotation | on | default | meaning |
 //! |---|---|---|---|
@@ -19,7 +18,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// From the container's start until the application answers.
 pub const STARTUP: &str = "sim.firedrill.dev/startup";
@@ -203,188 +202,12 @@ pub fn default_nodes(count: usize) -> Vec<Value> {
         .collect()
 }
 
-/// The namespaces that the API server itself makes
-/// (`pkg/controlplane/controller/systemnamespaces`), without their ServiceAccounts.
-pub fn default_namespaces() -> Vec<Value> {
-    ["default", "kube-system", "kube-public", "kube-node-lease"].into_iter().map(namespace).collect()
-}
-
-/// A Namespace object as the API server stores it.
-pub fn namespace(name: &str) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Namespace",
-        "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
-        "spec": {"finalizers": ["kubernetes"]},
-        "status": {"phase": "Active"},
-    })
-}
-
 /// The ServiceAccount that every namespace has (`pkg/controller/serviceaccount`).
 pub fn default_service_account(namespace: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ServiceAccount",
         "metadata": {"name": "default", "namespace": namespace},
     })
-}
-
-/// Everything that a fresh cluster holds before any manifest: namespaces and their ServiceAccounts.
-pub fn fresh_cluster() -> Vec<Value> {
-    let mut objects = default_namespaces();
-    objects.extend(
-        ["default", "kube-system", "kube-public", "kube-node-lease"].into_iter().map(default_service_account),
-    );
-    objects
-}
-
-/// Writes the defaults that a real API server writes on create and update (`pkg/apis/*/v1/defaults.go`) into an
-/// object of a kind that the embedded cluster acts on; other kinds stay as they are.
-pub fn apply_defaults(object: &mut Value) {
-    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    match kind.as_str() {
-        "Deployment" => default_deployment(spec),
-        "ReplicaSet" | "StatefulSet" | "DaemonSet" => default_workload(&kind, spec),
-        "Pod" => {
-            default_pod_spec(spec);
-            default_admission(spec);
-        }
-        "Service" => default_service(spec),
-        _ => {}
-    }
-}
-
-fn put(map: &mut Map<String, Value>, key: &str, value: Value) {
-    match map.get(key) {
-        None | Some(Value::Null) => {
-            map.insert(key.to_owned(), value);
-        }
-        Some(_) => {}
-    }
-}
-
-fn default_template(spec: &mut Map<String, Value>) {
-    if let Some(pod) = spec.get_mut("template").and_then(|t| t.get_mut("spec")).and_then(Value::as_object_mut) {
-        default_pod_spec(pod);
-    }
-}
-
-fn default_deployment(spec: &mut Map<String, Value>) {
-    put(spec, "replicas", json!(1));
-    put(spec, "revisionHistoryLimit", json!(10));
-    put(spec, "progressDeadlineSeconds", json!(600));
-    put(spec, "strategy", json!({}));
-    if let Some(strategy) = spec.get_mut("strategy").and_then(Value::as_object_mut) {
-        put(strategy, "type", json!("RollingUpdate"));
-        if strategy.get("type").and_then(Value::as_str) == Some("RollingUpdate") {
-            put(strategy, "rollingUpdate", json!({}));
-            if let Some(rolling) = strategy.get_mut("rollingUpdate").and_then(Value::as_object_mut) {
-                put(rolling, "maxUnavailable", json!("25%"));
-                put(rolling, "maxSurge", json!("25%"));
-            }
-        }
-    }
-    default_template(spec);
-}
-
-fn default_workload(kind: &str, spec: &mut Map<String, Value>) {
-    if kind != "DaemonSet" {
-        put(spec, "replicas", json!(1));
-    }
-    if kind != "ReplicaSet" {
-        put(spec, "revisionHistoryLimit", json!(10));
-        put(spec, "updateStrategy", json!({"type": "RollingUpdate"}));
-    }
-    if kind == "StatefulSet" {
-        put(spec, "podManagementPolicy", json!("OrderedReady"));
-    }
-    default_template(spec);
-}
-
-fn default_service(spec: &mut Map<String, Value>) {
-    put(spec, "type", json!("ClusterIP"));
-    put(spec, "sessionAffinity", json!("None"));
-    put(spec, "internalTrafficPolicy", json!("Cluster"));
-    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(port) = port.as_object_mut() {
-            put(port, "protocol", json!("TCP"));
-            let number = port.get("port").cloned().unwrap_or(Value::Null);
-            put(port, "targetPort", number);
-        }
-    }
-}
-
-/// The defaults of a PodSpec (`pkg/apis/core/v1/defaults.go`), as the API server writes them into pods and templates.
-pub fn default_pod_spec(spec: &mut Map<String, Value>) {
-    put(spec, "restartPolicy", json!("Always"));
-    put(spec, "dnsPolicy", json!("ClusterFirst"));
-    put(spec, "schedulerName", json!("default-scheduler"));
-    put(spec, "terminationGracePeriodSeconds", json!(30));
-    put(spec, "securityContext", json!({}));
-    for list in ["initContainers", "containers"] {
-        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            if let Some(container) = container.as_object_mut() {
-                default_container(container);
-            }
-        }
-    }
-}
-
-fn default_container(container: &mut Map<String, Value>) {
-    let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
-    let name = image.rsplit('/').next().unwrap_or_default();
-    let latest = !image.contains('@') && (!name.contains(':') || name.ends_with(":latest"));
-    put(container, "imagePullPolicy", json!(if latest { "Always" } else { "IfNotPresent" }));
-    put(container, "terminationMessagePath", json!("/dev/termination-log"));
-    put(container, "terminationMessagePolicy", json!("File"));
-    put(container, "resources", json!({}));
-    for port in container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(port) = port.as_object_mut() {
-            put(port, "protocol", json!("TCP"));
-        }
-    }
-    for probe in ["readinessProbe", "livenessProbe", "startupProbe"] {
-        if let Some(probe) = container.get_mut(probe).and_then(Value::as_object_mut) {
-            put(probe, "timeoutSeconds", json!(1));
-            put(probe, "periodSeconds", json!(10));
-            put(probe, "successThreshold", json!(1));
-            put(probe, "failureThreshold", json!(3));
-        }
-    }
-    // Limits stand in for requests that are not given.
-    let limits = container.get("resources").and_then(|r| r.get("limits")).and_then(Value::as_object).cloned();
-    let resources = container.get_mut("resources").and_then(Value::as_object_mut);
-    if let (Some(limits), Some(resources)) = (limits, resources) {
-        put(resources, "requests", json!({}));
-        if let Some(requests) = resources.get_mut("requests").and_then(Value::as_object_mut) {
-            for (name, amount) in limits {
-                put(requests, &name, amount);
-            }
-        }
-    }
-}
-
-/// What admission plugins add to a pod at creation: ServiceAccount, Priority, and DefaultTolerationSeconds
-/// (`plugin/pkg/admission/defaulttolerationseconds`, 300 s each).
-pub fn default_admission(spec: &mut Map<String, Value>) {
-    put(spec, "serviceAccountName", json!("default"));
-    let account = spec.get("serviceAccountName").cloned().unwrap_or_default();
-    put(spec, "serviceAccount", account);
-    put(spec, "priority", json!(0));
-    put(spec, "preemptionPolicy", json!("PreemptLowerPriority"));
-    put(spec, "enableServiceLinks", json!(true));
-    put(spec, "tolerations", json!([]));
-    let Some(tolerations) = spec.get_mut("tolerations").and_then(Value::as_array_mut) else { return };
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let tolerated = tolerations.iter().any(|t| {
-            let text = |name: &str| t.get(name).and_then(Value::as_str).unwrap_or_default();
-            (text("key").is_empty() || text("key") == key) && matches!(text("effect"), "" | "NoExecute")
-        });
-        if !tolerated {
-            tolerations.push(json!({
-                "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300,
-            }));
-        }
-    }
 }
 
 #[cfg(test)]
@@ -423,31 +246,5 @@ mod tests {
         assert_eq!(offered_load(&annotations(&[(OFFERED_LOAD, "200/s")])), Ok(Some(200.0)));
         assert!(offered_load(&annotations(&[(OFFERED_LOAD, "NaN")])).is_err());
         assert!(offered_load(&annotations(&[(OFFERED_LOAD, "-1")])).is_err());
-    }
-
-    #[test]
-    fn a_deployment_gets_the_defaults_of_the_api_server() {
-        let mut object = json!({"kind": "Deployment", "spec": {"template": {"spec": {"containers": [
-            {"name": "app", "image": "app", "resources": {"limits": {"cpu": "1"}}, "readinessProbe": {}}]}}}});
-        apply_defaults(&mut object);
-        assert_eq!(object["spec"]["strategy"]["rollingUpdate"]["maxSurge"], "25%");
-        let container = &object["spec"]["template"]["spec"]["containers"][0];
-        assert_eq!(container["imagePullPolicy"], "Always");
-        assert_eq!(container["resources"]["requests"]["cpu"], "1");
-        assert_eq!(container["readinessProbe"]["periodSeconds"], 10);
-        let once = object.clone();
-        apply_defaults(&mut object);
-        assert_eq!(object, once, "defaulting twice changes nothing");
-    }
-
-    #[test]
-    fn pods_tolerate_a_lost_node_for_five_minutes_unless_they_say_otherwise() {
-        let mut pod = json!({"kind": "Pod", "spec": {"containers": [], "tolerations": [
-            {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]}});
-        apply_defaults(&mut pod);
-        let tolerations = pod["spec"]["tolerations"].as_array().unwrap();
-        assert_eq!(tolerations.len(), 2);
-        assert_eq!(tolerations[0]["tolerationSeconds"], 5);
-        assert_eq!(tolerations[1]["tolerationSeconds"], 300);
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::action::{Action, Decision, Target, event, put_counts, stamp, template_map};
 use super::names;
 use super::views::{Pod, ReplicaSet, View, selects};
-use crate::sim::manifests;
+use crate::sim::apiserver::defaults;
 use crate::sim::store::{Kind, Object, Status};
 
 const SOURCE: &str = "replicaset-controller";
@@ -114,33 +114,12 @@ pub fn new_pod<S, T>(owner: &View<S, T>, template: &Value, name: &str) -> Result
         "metadata": {"name": name, "namespace": owner.namespace(), "generateName": format!("{}-", owner.name())},
         "spec": spec,
     });
-    manifests::apply_defaults(&mut pod);
-    pod["status"] = json!({"phase": "Pending", "qosClass": qos_class(&pod["spec"])});
+    defaults::complete_pod(&mut pod);
     let mut pod = Object::from_value(Kind::POD, pod)?;
     pod.meta.labels = template_map(template, "labels");
     pod.meta.annotations = template_map(template, "annotations");
     pod.meta.owner_references = vec![owner.object.controller_reference()];
     Ok(pod)
-}
-
-/// `status.qosClass` (`pkg/apis/core/v1/helper/qos`).
-#[must_use]
-pub fn qos_class(spec: &Value) -> &'static str {
-    let containers = spec.get("containers").and_then(Value::as_array);
-    let (mut any, mut guaranteed) = (false, true);
-    for container in containers.into_iter().flatten() {
-        let part = |list: &str, name: &str| container.get("resources")?.get(list)?.get(name).cloned();
-        for name in ["cpu", "memory"] {
-            let (request, limit) = (part("requests", name), part("limits", name));
-            any |= request.is_some() || limit.is_some();
-            guaranteed &= limit.is_some() && (request.is_none() || request == limit);
-        }
-    }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
-    }
 }
 
 /// Each pod with the number of active related pods on its node.
