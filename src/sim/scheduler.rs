@@ -91,6 +91,10 @@ fn clamp(amount: i128) -> i64 {
 /// What a pod requests: the sum of its containers, at least the largest init container.
 #[must_use]
 pub fn requests(pod: &Pod) -> Amount {
+    *pod.spec.requested.get_or_init(|| sum_requests(pod))
+}
+
+fn sum_requests(pod: &Pod) -> Amount {
     let of = |name: &str| {
         let sum: i128 =
             pod.spec.containers.iter().filter_map(|c| resource(&c.resources.requests, name)).sum();
@@ -127,14 +131,19 @@ pub fn choose(pod: &Pod, nodes: &[Candidate<'_>]) -> Result<String, String> {
         }
     }
     let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut neighbours: BTreeMap<&str, usize> = BTreeMap::new();
     for candidate in nodes {
-        *zones.entry(zone(candidate.node)).or_default() += siblings(pod, candidate);
+        let count = siblings(pod, candidate);
+        *zones.entry(zone(candidate.node)).or_default() += count;
+        neighbours.insert(candidate.node.name(), count);
     }
-    let best = fitting.iter().min_by(|a, b| {
-        let key = |c: &Candidate<'_>| (siblings(pod, c), zones.get(zone(c.node)).copied().unwrap_or(0));
-        key(a).cmp(&key(b)).then_with(|| load(pod, a).cmp(&load(pod, b))).then_with(|| a.node.name().cmp(b.node.name()))
-    });
-    best.map(|c| c.node.name().to_owned()).ok_or_else(|| message(nodes.len(), &reasons, resolvable))
+    let score = |c: &Candidate<'_>| {
+        let (name, zone) = (c.node.name(), zone(c.node));
+        let count = |map: &BTreeMap<&str, usize>, key| map.get(key).copied().unwrap_or(0);
+        (count(&neighbours, name), count(&zones, zone), load(pod, c), name.to_owned())
+    };
+    let best = fitting.into_iter().map(score).min();
+    best.map(|(_, _, _, name)| name).ok_or_else(|| message(nodes.len(), &reasons, resolvable))
 }
 
 /// `FitError.Error` with what the plugin DefaultPreemption adds.

@@ -108,8 +108,8 @@ fn the_first_set_of_a_deployment_has_its_labels_owner_and_hash() {
 fn a_roll_surges_first_then_takes_what_availability_allows() {
     let deployment = deployment(json!({}));
     let first = decided(&deployment, &[set(1, 10, (10, 13))]);
-    assert_eq!(sizes(&first), map(&[("new", 3)]));
-    // Three new ones are asked for and not yet there: 13 - 8 - 3 may go.
+    // Three new ones are asked for and not yet there: 13 - 8 - 3 may go, in the same sync.
+    assert_eq!(sizes(&first), map(&[("new", 3), ("web-1", 8)]));
     let mut new = set(9, 3, (10, 13));
     new.status = Arc::new(ReplicaSetStatus { replicas: 3, ..ReplicaSetStatus::default() });
     assert_eq!(sizes(&decided(&deployment, &[set(1, 10, (10, 13)), new])), map(&[("web-1", 8)]));
@@ -129,13 +129,13 @@ fn unhealthy_old_pods_go_before_healthy_ones() {
 #[test]
 fn scaling_in_the_middle_of_a_roll_is_in_proportion() {
     // 5 + 8 of a maximum of 13, scaled to 15 with a maximum of 18: five more, 2 and 3.
-    let deployment = deployment(json!({"replicas": 15}));
-    let decision = decided(&deployment, &[set(1, 8, (10, 13)), set(9, 5, (10, 13))]);
+    let up = deployment(json!({"replicas": 15}));
+    let decision = decided(&up, &[set(1, 8, (10, 13)), set(9, 5, (10, 13))]);
     assert_eq!(sizes(&decision), map(&[("web-1", 11), ("web-9", 7)]));
-    let down = super::tests::deployment(json!({"replicas": 5}));
+    let down = deployment(json!({"replicas": 5}));
     let decision = decided(&down, &[set(1, 8, (10, 13)), set(9, 5, (10, 13))]);
     assert_eq!(sizes(&decision).values().sum::<i64>(), 8, "5 and a surge of 3: {:?}", sizes(&decision));
-    let zero = super::tests::deployment(json!({"replicas": 0}));
+    let zero = deployment(json!({"replicas": 0}));
     assert_eq!(sizes(&decided(&zero, &[set(1, 8, (10, 13)), set(9, 5, (10, 13))])), map(&[("web-1", 0), ("web-9", 0)]));
 }
 

@@ -25,6 +25,9 @@ pub struct PodSpec {
     pub host_network: bool,
     pub scheduler_name: String,
     pub restart_policy: String,
+    /// What the containers request together, worked out once.
+    #[serde(skip)]
+    pub requested: std::sync::OnceLock<crate::sim::scheduler::Amount>,
 }
 
 /// `v1.Affinity`: what the scheduler enforces.
