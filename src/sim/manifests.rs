@@ -143,9 +143,11 @@ fn duration_of(
     let Some(text) = annotations.get(annotation) else { return Ok(None) };
     match parse_duration(text) {
         Some(duration) => Ok(Some(duration)),
-        None => {
-            Err(BehaviourError { annotation, value: text.clone(), expected: "a duration such as 5s or 1m30s" })
-        }
+        None => Err(BehaviourError {
+            annotation,
+            value: text.clone(),
+            expected: "a duration such as 5s or 1m30s",
+        }),
     }
 }
 

@@ -54,9 +54,19 @@ impl<'a> Candidate<'a> {
 #[must_use]
 pub fn quantity(text: &str) -> Option<i128> {
     const SUFFIXES: [(&str, i128); 13] = [
-        ("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30), ("Ti", 1 << 40), ("Pi", 1 << 50), ("Ei", 1 << 60),
-        ("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000), ("T", 1_000_000_000_000),
-        ("P", 1_000_000_000_000_000), ("E", 1_000_000_000_000_000_000), ("", 1),
+        ("Ki", 1 << 10),
+        ("Mi", 1 << 20),
+        ("Gi", 1 << 30),
+        ("Ti", 1 << 40),
+        ("Pi", 1 << 50),
+        ("Ei", 1 << 60),
+        ("k", 1_000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("T", 1_000_000_000_000),
+        ("P", 1_000_000_000_000_000),
+        ("E", 1_000_000_000_000_000_000),
+        ("", 1),
     ];
     if let Some(number) = text.strip_suffix('m') {
         return number.parse::<i64>().ok().map(i128::from);
@@ -98,7 +108,8 @@ fn sum_requests(pod: &Pod) -> Amount {
     let of = |name: &str| {
         let sum: i128 =
             pod.spec.containers.iter().filter_map(|c| resource(&c.resources.requests, name)).sum();
-        let init = pod.spec.init_containers.iter().filter_map(|c| resource(&c.resources.requests, name)).max();
+        let init =
+            pod.spec.init_containers.iter().filter_map(|c| resource(&c.resources.requests, name)).max();
         sum.max(init.unwrap_or(0))
     };
     Amount { cpu: clamp(of("cpu")), memory: clamp(of("memory") / 1000) }
@@ -107,7 +118,12 @@ fn sum_requests(pod: &Pod) -> Amount {
 /// What a node has to give.
 #[must_use]
 pub fn allocatable(node: &Node) -> (Amount, i64) {
-    let list = if node.status.allocatable.is_empty() { &node.status.capacity } else { &node.status.allocatable };
+    *node.status.room.get_or_init(|| read_allocatable(node))
+}
+
+fn read_allocatable(node: &Node) -> (Amount, i64) {
+    let list =
+        if node.status.allocatable.is_empty() { &node.status.capacity } else { &node.status.allocatable };
     let of = |name: &str| resource(list, name).unwrap_or(0);
     (Amount { cpu: clamp(of("cpu")), memory: clamp(of("memory") / 1000) }, clamp(of("pods") / 1000))
 }
@@ -125,7 +141,9 @@ pub fn choose(pod: &Pod, nodes: &[Candidate<'_>]) -> Result<String, String> {
             fitting.push(candidate);
         }
         // Preemption helps only where resources or other pods are in the way.
-        resolvable += usize::from(refusal.iter().any(|r| r.starts_with("Insufficient") || r.starts_with("Too many") || r.contains("anti-affinity")));
+        resolvable += usize::from(refusal.iter().any(|r| {
+            r.starts_with("Insufficient") || r.starts_with("Too many") || r.contains("anti-affinity")
+        }));
         for reason in refusal {
             *reasons.entry(reason).or_default() += 1;
         }
@@ -175,7 +193,11 @@ fn zone(node: &Node) -> &str {
 /// Pods of the same owner on a node.
 fn siblings(pod: &Pod, candidate: &Candidate<'_>) -> usize {
     let Some(owner) = pod.controller() else { return 0 };
-    candidate.pods.iter().filter(|p| !p.terminating() && p.controller().is_some_and(|o| o.uid == owner.uid)).count()
+    candidate
+        .pods
+        .iter()
+        .filter(|p| !p.terminating() && p.controller().is_some_and(|o| o.uid == owner.uid))
+        .count()
 }
 
 /// The larger of the shares of CPU and memory that would be requested, in millionths.
@@ -183,7 +205,8 @@ fn load(pod: &Pod, candidate: &Candidate<'_>) -> i128 {
     let (has, _) = allocatable(candidate.node);
     let wants = requests(pod);
     let share = |used: i64, of: i64| i128::from(used) * 1_000_000 / i128::from(of.max(1));
-    share(candidate.requested.cpu + wants.cpu, has.cpu).max(share(candidate.requested.memory + wants.memory, has.memory))
+    share(candidate.requested.cpu + wants.cpu, has.cpu)
+        .max(share(candidate.requested.memory + wants.memory, has.memory))
 }
 
 /// Why a node does not fit; empty when it does.

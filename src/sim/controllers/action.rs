@@ -52,11 +52,7 @@ impl Target {
     #[must_use]
     pub fn of(object: &Object) -> Self {
         let meta = &object.meta;
-        Self {
-            kind: object.kind.clone(),
-            key: Key::new(&meta.namespace, &meta.name),
-            uid: meta.uid.clone(),
-        }
+        Self { kind: object.kind.clone(), key: Key::new(&meta.namespace, &meta.name), uid: meta.uid.clone() }
     }
 }
 
@@ -200,8 +196,7 @@ fn merge(object: &mut Object, patch: &Value) -> Result<(), Status> {
 
 fn change_taints(object: &mut Object, add: &[Taint], remove: &[Taint]) {
     let mut spec: Map<String, Value> = object.field("spec").unwrap_or_default();
-    let mut taints: Vec<Value> =
-        spec.get("taints").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut taints: Vec<Value> = spec.get("taints").and_then(Value::as_array).cloned().unwrap_or_default();
     let is = |value: &Value, taint: &Taint| {
         value.get("key").and_then(Value::as_str) == Some(&taint.key)
             && value.get("effect").and_then(Value::as_str) == Some(&taint.effect)
@@ -228,8 +223,5 @@ fn change_taints(object: &mut Object, add: &[Taint], remove: &[Taint]) {
 #[must_use]
 pub fn template_map(template: &Value, field: &str) -> BTreeMap<String, String> {
     let map = template.get("metadata").and_then(|m| m.get(field)).and_then(Value::as_object);
-    map.into_iter()
-        .flatten()
-        .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
-        .collect()
+    map.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::views::{
-    DaemonSet, Deployment, Key, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, Service, StatefulSet, View,
+    DaemonSet, Deployment, Key, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, Service, StatefulSet,
+    View,
 };
 use crate::sim::store::{Event, EventType, Kind, Object};
 
@@ -29,6 +30,8 @@ pub struct Cache {
     /// Pods and ReplicaSets by the UID of their controller.
     controlled: BTreeMap<String, BTreeSet<Key>>,
     by_node: BTreeMap<String, BTreeSet<Key>>,
+    /// Pods by namespace, label and value.
+    by_label: BTreeMap<(String, String, String), BTreeSet<Key>>,
     /// Every object with owners, by each owner's UID.
     dependents: BTreeMap<String, BTreeMap<(Kind, Key), Arc<Object>>>,
 }
@@ -81,6 +84,31 @@ impl Cache {
         self.index_controller(before, after, key);
         let node = |pod: Option<&Pod>| pod.map(|p| p.spec.node_name.clone()).filter(|n| !n.is_empty());
         reindex(&mut self.by_node, (node(before), node(after)), key);
+        if before.map(|p| &p.meta().labels) == after.map(|p| &p.meta().labels) {
+            return;
+        }
+        let pairs = |pod: &Pod| {
+            let all = pod.meta().labels.iter();
+            all.map(|(k, v)| (key.namespace.clone(), k.clone(), v.clone())).collect::<Vec<_>>()
+        };
+        for pair in before.into_iter().flat_map(pairs) {
+            reindex(&mut self.by_label, (Some(pair), None), key);
+        }
+        for pair in after.into_iter().flat_map(pairs) {
+            reindex(&mut self.by_label, (None, Some(pair)), key);
+        }
+    }
+
+    /// The pods of a namespace that carry all pairs, found by the rarest of them; without a pair, all pods.
+    pub fn pods_with(&self, namespace: &str, pairs: &BTreeMap<String, String>) -> Vec<&Pod> {
+        let at =
+            |(k, v): (&String, &String)| self.by_label.get(&(namespace.to_owned(), k.clone(), v.clone()));
+        if pairs.is_empty() {
+            return Self::within(&self.pods, namespace).map(|(_, pod)| pod).collect();
+        }
+        let rarest = pairs.iter().map(at).min_by_key(|keys| keys.map_or(0, BTreeSet::len)).flatten();
+        let pods = rarest.into_iter().flatten().filter_map(|key| self.pods.get(key));
+        pods.filter(|p| super::views::selects(pairs, &p.meta().labels)).collect()
     }
 
     fn index_owners(&mut self, event: &Event, key: &Key) {
@@ -159,12 +187,15 @@ impl Cache {
     }
 }
 
+/// A view before and after an event.
+type BeforeAfter<V> = (Option<V>, Option<V>);
+
 fn put<S, T>(
     views: &mut Views<View<S, T>>,
     key: &Key,
     object: &Arc<Object>,
     gone: bool,
-) -> (Option<View<S, T>>, Option<View<S, T>>)
+) -> BeforeAfter<View<S, T>>
 where
     S: DeserializeOwned,
     T: DeserializeOwned,
@@ -189,7 +220,11 @@ where
     }
 }
 
-fn reindex(index: &mut BTreeMap<String, BTreeSet<Key>>, (before, after): (Option<String>, Option<String>), key: &Key) {
+fn reindex<I: Ord>(
+    index: &mut BTreeMap<I, BTreeSet<Key>>,
+    (before, after): (Option<I>, Option<I>),
+    key: &Key,
+) {
     if before == after {
         return;
     }

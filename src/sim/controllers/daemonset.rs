@@ -86,7 +86,8 @@ fn eligible(pod: &Pod, node: &Node) -> bool {
 
 fn with_tolerations(template: &Value) -> Value {
     let mut template = template.clone();
-    let added = TOLERATED.iter().map(|(key, effect)| json!({"key": key, "operator": "Exists", "effect": effect}));
+    let added =
+        TOLERATED.iter().map(|(key, effect)| json!({"key": key, "operator": "Exists", "effect": effect}));
     if let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut) {
         let list = spec.entry("tolerations").or_insert_with(|| json!([]));
         if let Some(list) = list.as_array_mut() {
@@ -100,8 +101,10 @@ fn create(set: &DaemonSet, node: &Node, revision: &str) -> Vec<Action> {
     let name = format!("{}-{}", set.name(), names::suffix(names::hash(&[set.uid(), node.name(), revision])));
     let mut template = with_tolerations(&set.spec.template);
     if let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut) {
-        let term = json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node.name()]}]});
-        let required = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}});
+        let term =
+            json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node.name()]}]});
+        let required =
+            json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}});
         let affinity = spec.entry("affinity").or_insert_with(|| json!({}));
         if let Some(affinity) = affinity.as_object_mut() {
             affinity.insert("nodeAffinity".into(), required);

@@ -87,25 +87,39 @@ pub fn decide(input: &Inputs<'_>) -> Decision {
     let generation = budget.meta().generation;
     let mut status = Map::new();
     if !disrupted.is_empty() {
-        let pods: Map<String, Value> = disrupted.iter().map(|(name, at)| (name.clone(), stamp(*at))).collect();
+        let pods: Map<String, Value> =
+            disrupted.iter().map(|(name, at)| (name.clone(), stamp(*at))).collect();
         status.insert("disruptedPods".into(), Value::Object(pods));
     }
     let (sums, verdict) = match expected(input) {
         Ok(sums) => {
             let allowed = if sums.expected > 0 { (healthy - sums.desired).max(0) } else { 0 };
-            let verdict = if allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
+            let verdict =
+                if allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
             ((allowed, healthy, sums.desired, sums.expected), (verdict.0, verdict.1, String::new()))
         }
         // On failure the controller only takes the budget away (`failSafe`).
         Err(message) => {
             let old = &budget.status;
-            decision.actions.push(warning(&budget.object, SOURCE, "CalculateExpectedPodCountFailed",
-                format!("Failed to calculate the number of expected pods: {message}")));
-            ((0, old.current_healthy, old.desired_healthy, old.expected_pods), ("False", "SyncFailed", message))
+            decision.actions.push(warning(
+                &budget.object,
+                SOURCE,
+                "CalculateExpectedPodCountFailed",
+                format!("Failed to calculate the number of expected pods: {message}"),
+            ));
+            (
+                (0, old.current_healthy, old.desired_healthy, old.expected_pods),
+                ("False", "SyncFailed", message),
+            )
         }
     };
     // None of these has omitempty: zeros are there.
-    for (name, value) in [("disruptionsAllowed", sums.0), ("currentHealthy", sums.1), ("desiredHealthy", sums.2), ("expectedPods", sums.3)] {
+    for (name, value) in [
+        ("disruptionsAllowed", sums.0),
+        ("currentHealthy", sums.1),
+        ("desiredHealthy", sums.2),
+        ("expectedPods", sums.3),
+    ] {
         status.insert(name.into(), json!(value));
     }
     status.insert("observedGeneration".into(), json!(generation));
@@ -139,7 +153,8 @@ fn still_disrupted(input: &Inputs<'_>, decision: &mut Decision) -> BTreeMap<Stri
         if left < 0 {
             let message = format!(
                 "Pod was expected by PDB {}/{} to be deleted but it wasn't",
-                input.budget.namespace(), input.budget.name()
+                input.budget.namespace(),
+                input.budget.name()
             );
             decision.actions.push(warning(&pod.object, SOURCE, "NotDeleted", message));
         } else {

@@ -60,7 +60,8 @@ fn endpoints(input: &Inputs<'_>) -> Object {
         let ports = ports(service, pod);
         let (_, ready_list, other) =
             subsets.entry(ports.to_string()).or_insert_with(|| (ports, Vec::new(), Vec::new()));
-        let address = json!({"ip": pod.status.pod_ip, "nodeName": pod.spec.node_name, "targetRef": reference(pod)});
+        let address =
+            json!({"ip": pod.status.pod_ip, "nodeName": pod.spec.node_name, "targetRef": reference(pod)});
         if ready(service, pod) { ready_list.push(address) } else { other.push(address) }
     }
     let subsets: Vec<Value> = subsets
@@ -165,10 +166,10 @@ fn slice(service: &Service, index: usize, (ports, endpoints): (&Value, &[Value])
     object.meta.generate_name = format!("{}-", service.name());
     object.meta.labels.clone_from(&service.meta().labels);
     object.meta.labels.insert("kubernetes.io/service-name".into(), service.name().to_owned());
-    object.meta.labels.insert(
-        "endpointslice.kubernetes.io/managed-by".into(),
-        "endpointslice-controller.k8s.io".into(),
-    );
+    object
+        .meta
+        .labels
+        .insert("endpointslice.kubernetes.io/managed-by".into(), "endpointslice-controller.k8s.io".into());
     object.meta.owner_references = vec![service.object.controller_reference()];
     object.set_value("addressType", &json!("IPv4"));
     object.set_value("endpoints", &json!(endpoints));

@@ -26,7 +26,10 @@ pub fn owner_exists(store: &Store, dependent: &Object, owner: &OwnerReference) -
 
 /// What to do with an object some of whose owners may be gone (`attemptToDeleteItem`).
 #[must_use]
-pub fn decide_dependent(dependent: &Arc<Object>, exists: &dyn Fn(&OwnerReference) -> Option<bool>) -> Vec<Action> {
+pub fn decide_dependent(
+    dependent: &Arc<Object>,
+    exists: &dyn Fn(&OwnerReference) -> Option<bool>,
+) -> Vec<Action> {
     let owners = &dependent.meta.owner_references;
     if owners.is_empty() || dependent.terminating() {
         return Vec::new();
@@ -55,12 +58,16 @@ pub fn decide_owner(owner: &Arc<Object>, dependents: &[Arc<Object>]) -> Vec<Acti
             let kept: Vec<_> =
                 dependent.meta.owner_references.iter().filter(|o| o.uid != owner.meta.uid).collect();
             let kept = if kept.is_empty() { Value::Null } else { json!(kept) };
-            actions.push(Action::Merge(Target::of(dependent), json!({"metadata": {"ownerReferences": kept}})));
+            actions
+                .push(Action::Merge(Target::of(dependent), json!({"metadata": {"ownerReferences": kept}})));
         }
         actions.push(without_finalizer(owner, ORPHAN));
     } else if has(FOREGROUND) {
         let blocking = |d: &Arc<Object>| {
-            d.meta.owner_references.iter().any(|o| o.uid == owner.meta.uid && o.block_owner_deletion == Some(true))
+            d.meta
+                .owner_references
+                .iter()
+                .any(|o| o.uid == owner.meta.uid && o.block_owner_deletion == Some(true))
         };
         for dependent in dependents.iter().filter(|d| !d.terminating()) {
             actions.push(Action::Delete(Target::of(dependent), None));

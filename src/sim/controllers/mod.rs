@@ -128,8 +128,10 @@ struct ControlLoop {
 impl ControlLoop {
     async fn run(mut self, objects: Vec<Arc<Object>>, mut events: Subscription) {
         // All objects first, then what to do about each: an owner may come after its dependents.
-        let added: Vec<Event> =
-            objects.into_iter().map(|object| Event { kind: EventType::Added, object, previous: None }).collect();
+        let added: Vec<Event> = objects
+            .into_iter()
+            .map(|object| Event { kind: EventType::Added, object, previous: None })
+            .collect();
         for event in &added {
             self.cache.observe(event);
         }

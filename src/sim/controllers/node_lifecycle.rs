@@ -36,7 +36,11 @@ pub fn kubelet_runs(node: &Node) -> bool {
 /// When a kubelet last renewed its Lease: every ten seconds since `since`, at an offset of its own so that nodes do
 /// not renew in step, and never after `stopped`.
 #[must_use]
-pub fn last_renewal(node: &str, (since, stopped): (Timestamp, Option<Timestamp>), now: Timestamp) -> Timestamp {
+pub fn last_renewal(
+    node: &str,
+    (since, stopped): (Timestamp, Option<Timestamp>),
+    now: Timestamp,
+) -> Timestamp {
     let until = stopped.map_or(now, |s| s.min(now)).as_millisecond();
     let step = RENEW.as_millis() as i64;
     let first = since.as_millisecond() + (names::hash(&["lease", node]) % RENEW.as_millis() as u64) as i64;
@@ -90,7 +94,12 @@ pub fn decide(node: &Node, pods: &[&Pod], now: Timestamp) -> Decision {
             decision.again_in(Duration::from_millis(left as u64));
         } else if status != "Unknown" {
             decision.actions.push(lost(node, now));
-            decision.actions.push(event(&node.object, SOURCE, "NodeNotReady", format!("Node {} status is now: NodeNotReady", node.name())));
+            decision.actions.push(event(
+                &node.object,
+                SOURCE,
+                "NodeNotReady",
+                format!("Node {} status is now: NodeNotReady", node.name()),
+            ));
             status = "Unknown";
         }
     }
@@ -111,7 +120,10 @@ fn note_silence(node: &Node, now: Timestamp) -> Option<Action> {
         (true, Some(_)) => Value::Null,
         _ => return None,
     };
-    Some(Action::Merge(Target::of(&node.object), json!({"metadata": {"annotations": {manifests::SILENT_SINCE: value}}})))
+    Some(Action::Merge(
+        Target::of(&node.object),
+        json!({"metadata": {"annotations": {manifests::SILENT_SINCE: value}}}),
+    ))
 }
 
 fn ready_status(node: &Node) -> &'static str {

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::action::{Action, Decision, Target, apply, event, stamp, warning};
-use super::cache::Cache;
 use super::garbage::Termination;
 use super::queue::Work;
 use super::views::{Key, Pod};
 use super::{
-    ControlLoop, daemonset, deployment, disruption, endpoints, garbage, node_lifecycle, replicaset, statefulset,
+    ControlLoop, daemonset, deployment, disruption, endpoints, garbage, node_lifecycle, replicaset,
+    statefulset,
 };
 use crate::sim::kubelet::{self, Present, Worker};
 use crate::sim::manifests;
@@ -126,22 +126,24 @@ impl ControlLoop {
         if self.cache.namespace_terminating(&key.namespace) {
             return None;
         }
-        let selector = &service.spec.selector;
-        let pods: Vec<&Pod> = Cache::within(&self.cache.pods, &key.namespace)
-            .map(|(_, pod)| pod)
-            .filter(|p| super::views::selects(selector, &p.meta().labels))
-            .collect();
+        let pods = self.cache.pods_with(&key.namespace, &service.spec.selector);
         let zone_of = |node: &str| self.cache.node(node)?.meta().labels.get(scheduler::ZONE).cloned();
         let slices = self.store.controlled_by(&Kind::ENDPOINT_SLICE, service.uid());
-        Some(endpoints::decide(&endpoints::Inputs { service, pods: &pods, slices: &slices, zone_of: &zone_of }))
+        Some(endpoints::decide(&endpoints::Inputs {
+            service,
+            pods: &pods,
+            slices: &slices,
+            zone_of: &zone_of,
+        }))
     }
 
     fn budget(&self, key: &Key) -> Option<Decision> {
         let budget = self.cache.budgets.get(key)?;
-        let pods: Vec<&Pod> = Cache::within(&self.cache.pods, &key.namespace)
-            .map(|(_, pod)| pod)
-            .filter(|p| budget.spec.selector.as_ref().is_some_and(|s| s.matches(&p.meta().labels)))
-            .collect();
+        let mut pods = match &budget.spec.selector {
+            Some(selector) => self.cache.pods_with(&key.namespace, &selector.pairs),
+            None => Vec::new(),
+        };
+        pods.retain(|p| budget.spec.selector.as_ref().is_some_and(|s| s.matches(&p.meta().labels)));
         let scale_of = |pod: &Pod| self.cache.scale_of(pod);
         let now = self.store.now();
         Some(disruption::decide(&disruption::Inputs { budget, pods: &pods, scale_of: &scale_of, now }))
@@ -283,9 +285,10 @@ impl ControlLoop {
         match self.cache.node(&pod.spec.node_name) {
             Some(node) => Some(node_lifecycle::decide_eviction(pod, node, self.store.now())),
             // The pod garbage collector: a pod whose node is gone for good.
-            None => {
-                Some(Decision { actions: vec![Action::Delete(Target::of(&pod.object), Some(0))], again: None })
-            }
+            None => Some(Decision {
+                actions: vec![Action::Delete(Target::of(&pod.object), Some(0))],
+                again: None,
+            }),
         }
     }
 
@@ -307,7 +310,9 @@ impl ControlLoop {
         if !namespace.terminating() {
             if self.store.get(&Kind::SERVICE_ACCOUNT, name, "default").is_none() {
                 let account = manifests::default_service_account(name);
-                decision.actions.extend(Object::from_value(Kind::SERVICE_ACCOUNT, account).map(Action::Create));
+                decision
+                    .actions
+                    .extend(Object::from_value(Kind::SERVICE_ACCOUNT, account).map(Action::Create));
             }
             return Some(decision);
         }
@@ -330,7 +335,6 @@ impl ControlLoop {
         let event = self.store.get(&Kind::EVENT, &key.namespace, &key.name)?;
         Some(Decision { actions: vec![Action::Delete(Target::of(&event), None)], again: None })
     }
-
 }
 
 /// What the bind subresource writes, and the Event.

@@ -27,10 +27,13 @@ impl ControlLoop {
         let name = format!("{}.{hash:016x}", meta.name);
         let mut event = Object::new(Kind::EVENT, namespace, &name);
         let now = stamp(self.store.now());
-        let about = json!({
+        let mut about = json!({
             "apiVersion": note.about.kind.api_version(), "kind": note.about.kind.kind, "name": meta.name,
-            "namespace": meta.namespace, "uid": meta.uid, "resourceVersion": meta.resource_version.to_string(),
+            "uid": meta.uid, "resourceVersion": meta.resource_version.to_string(),
         });
+        if !meta.namespace.is_empty() {
+            about["namespace"] = json!(meta.namespace);
+        }
         let fields = [
             ("involvedObject", about),
             ("reason", json!(note.reason)),

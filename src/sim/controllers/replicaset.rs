@@ -78,7 +78,12 @@ fn scale(input: &Inputs<'_>, active: &[&Pod], decision: &mut Decision) {
             // A template that the API server accepted always makes a pod.
             if let Ok(pod) = new_pod(input.set, &input.set.spec.template, &name) {
                 decision.actions.push(Action::Create(pod));
-                decision.actions.push(event(owner, SOURCE, "SuccessfulCreate", format!("Created pod: {name}")));
+                decision.actions.push(event(
+                    owner,
+                    SOURCE,
+                    "SuccessfulCreate",
+                    format!("Created pod: {name}"),
+                ));
             }
         }
     } else if active.len() > wanted {
@@ -125,7 +130,10 @@ pub fn new_pod<S, T>(owner: &View<S, T>, template: &Value, name: &str) -> Result
 /// Each pod with the number of active related pods on its node.
 fn rank<'a>(active: &[&'a Pod], related: &[&Pod]) -> Vec<(&'a Pod, usize)> {
     let on = |node: &str| related.iter().filter(|p| p.active() && p.spec.node_name == node).count();
-    active.iter().map(|pod| (*pod, if pod.spec.node_name.is_empty() { 0 } else { on(&pod.spec.node_name) })).collect()
+    active
+        .iter()
+        .map(|pod| (*pod, if pod.spec.node_name.is_empty() { 0 } else { on(&pod.spec.node_name) }))
+        .collect()
 }
 
 /// Which of two pods goes first (`ActivePodsWithRanks.Less`); names decide where Kubernetes leaves it open.
@@ -191,10 +199,15 @@ fn status(input: &Inputs<'_>, active: &[&Pod], terminating: i64) -> Map<String, 
             ("observedGeneration", i64::try_from(set.meta().generation).unwrap_or(0)),
         ],
     );
-    let conditions: Vec<Value> = set.status.conditions.iter().map(|c| {
-        json!({"type": c.kind, "status": c.status, "reason": c.reason, "message": c.message,
+    let conditions: Vec<Value> = set
+        .status
+        .conditions
+        .iter()
+        .map(|c| {
+            json!({"type": c.kind, "status": c.status, "reason": c.reason, "message": c.message,
                "lastTransitionTime": c.last_transition_time.map(stamp)})
-    }).collect();
+        })
+        .collect();
     if !conditions.is_empty() {
         status.insert("conditions".into(), Value::Array(conditions));
     }

@@ -66,7 +66,9 @@ fn next(
                     return actions;
                 }
             }
-            Some(pod) if !parallel && (pod.terminating() || !pod.available(set.spec.min_ready_seconds, now)) => {
+            Some(pod)
+                if !parallel && (pod.terminating() || !pod.available(set.spec.min_ready_seconds, now)) =>
+            {
                 return actions;
             }
             Some(_) => {}
@@ -141,7 +143,8 @@ fn status(set: &StatefulSet, pods: &BTreeMap<i64, &Pod>, revision: &str, now: Ti
     let mut status = Map::new();
     status.insert("replicas".into(), json!(pods.len()));
     // Neither has omitempty.
-    status.insert("availableReplicas".into(), json!(count(&|p| p.available(set.spec.min_ready_seconds, now))));
+    status
+        .insert("availableReplicas".into(), json!(count(&|p| p.available(set.spec.min_ready_seconds, now))));
     put_counts(
         &mut status,
         &[

@@ -143,13 +143,21 @@ async fn a_deployment_becomes_ready_and_says_so_as_kubernetes_does() {
         .iter()
         .map(|c| (c["type"].as_str().unwrap(), c["reason"].as_str().unwrap()))
         .collect();
-    let expected = BTreeMap::from([("Available", "MinimumReplicasAvailable"), ("Progressing", "NewReplicaSetAvailable")]);
+    let expected = BTreeMap::from([
+        ("Available", "MinimumReplicasAvailable"),
+        ("Progressing", "NewReplicaSetAvailable"),
+    ]);
     assert_eq!(conditions, expected);
     let sets = world.store().list(&Kind::REPLICA_SET, None, &Selector::everything());
     assert_eq!(sets.len(), 1);
-    assert_eq!(sets[0].meta.annotations.get("team").map(String::as_str), Some("shop"), "annotations are copied");
+    assert_eq!(
+        sets[0].meta.annotations.get("team").map(String::as_str),
+        Some("shop"),
+        "annotations are copied"
+    );
     assert_eq!(world.addresses(), 3);
-    let nodes: std::collections::BTreeSet<String> = world.pods().iter().map(|p| p.spec.node_name.clone()).collect();
+    let nodes: std::collections::BTreeSet<String> =
+        world.pods().iter().map(|p| p.spec.node_name.clone()).collect();
     assert_eq!(nodes.len(), 3, "one a node");
     let slices = world.store().list(&Kind::ENDPOINT_SLICE, None, &Selector::everything());
     let endpoints: Value = slices[0].field("endpoints").unwrap();
@@ -165,29 +173,41 @@ async fn a_killed_pod_leaves_the_endpoints_at_once_and_is_replaced() {
     let victim = world.pods()[0].name().to_owned();
     world.kill(&victim, 0);
     sleep(Duration::from_millis(10)).await;
-    assert_eq!((world.addresses(), world.pods().len()), (2, 3), "the replacement is there, not yet an endpoint");
+    assert_eq!(
+        (world.addresses(), world.pods().len()),
+        (2, 3),
+        "the replacement is there, not yet an endpoint"
+    );
     let took = world.until_ready(3).await;
     assert!(took > Duration::from_millis(2500) && took < seconds(3), "{took:?}");
     let second = world.pods()[0].name().to_owned();
     world.kill(&second, 30);
     sleep(Duration::from_millis(50)).await;
-    assert_eq!((world.addresses(), world.pods().len()), (2, 4), "terminating and its replacement side by side");
+    assert_eq!(
+        (world.addresses(), world.pods().len()),
+        (2, 4),
+        "terminating and its replacement side by side"
+    );
     sleep(seconds(1)).await;
     assert_eq!(world.pods().len(), 3, "gone after the second that it takes to shut down");
 }
 
 /// Follows pods and Deployment and holds the promises of a rolling update at every event.
 async fn roll_and_watch(replicas: i64, surge: Value, unavailable: Value, minimum: i64) {
-    let strategy = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}});
+    let strategy =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}});
     let mut object = deployment(replicas, strategy);
     object["spec"]["minReadySeconds"] = json!(minimum);
     let world = start(5, &[object]);
     sleep(seconds(30)).await;
     assert_eq!(world.ready() as i64, replicas);
     let amount = |v: &Value| serde_json::from_value::<super::views::IntOrPercent>(v.clone()).unwrap();
-    let (surge, unavailable) = super::deployment::fenceposts(&amount(&surge), &amount(&unavailable), replicas);
+    let (surge, unavailable) =
+        super::deployment::fenceposts(&amount(&surge), &amount(&unavailable), replicas);
     let mut events = world.store().subscribe(&Kind::POD);
-    world.change(&Kind::DEPLOYMENT, "web", |d| d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("web:2"));
+    world.change(&Kind::DEPLOYMENT, "web", |d| {
+        d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("web:2")
+    });
     sleep(seconds(120 + 20 * u64::try_from(replicas).unwrap() * u64::try_from(minimum + 1).unwrap())).await;
     let mut pods: BTreeMap<String, Pod> = BTreeMap::new();
     let mut changes = 0;
@@ -226,7 +246,8 @@ fn gone(object: &Object) -> std::sync::Arc<Object> {
 #[test]
 fn a_rolling_update_keeps_its_promises_at_every_event() {
     use proptest::prelude::*;
-    let amount = prop_oneof![(0_i64..4).prop_map(|n| json!(n)), (0_i64..=100).prop_map(|n| json!(format!("{n}%")))];
+    let amount =
+        prop_oneof![(0_i64..4).prop_map(|n| json!(n)), (0_i64..=100).prop_map(|n| json!(format!("{n}%")))];
     let parameters = (1_i64..12, amount.clone(), amount, 0_i64..4);
     proptest!(ProptestConfig::with_cases(24), |((replicas, surge, unavailable, minimum) in parameters)| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
@@ -243,7 +264,8 @@ async fn recreate_has_no_two_revisions_at_once_and_undo_brings_the_old_set_back(
     let world = start(3, &[deployment(3, json!({"type": "Recreate"}))]);
     world.until_ready(3).await;
     let mut events = world.store().subscribe(&Kind::POD);
-    let image = |d: &mut Value, image: &str| d["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+    let image =
+        |d: &mut Value, image: &str| d["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
     world.change(&Kind::DEPLOYMENT, "web", |d| image(d, "web:2"));
     sleep(seconds(20)).await;
     let mut old = 3;
@@ -278,7 +300,8 @@ async fn a_bad_image_never_becomes_ready_and_the_rollout_times_out() {
     sleep(seconds(5)).await;
     let waiting = |world: &World| -> Vec<String> {
         let pods = world.store().list(&Kind::POD, Some("default"), &Selector::everything());
-        let reason = |o: &Object| o.to_value()["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].clone();
+        let reason =
+            |o: &Object| o.to_value()["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].clone();
         pods.iter().filter_map(|o| reason(o).as_str().map(str::to_owned)).collect()
     };
     assert_eq!(waiting(&world), ["ImagePullBackOff", "ImagePullBackOff"]);
@@ -286,7 +309,10 @@ async fn a_bad_image_never_becomes_ready_and_the_rollout_times_out() {
     assert_eq!(world.ready(), 3, "one may be missing, no more");
     let web = world.value(&Kind::DEPLOYMENT, "web");
     let conditions = web["status"]["conditions"].as_array().unwrap().clone();
-    assert!(conditions.iter().any(|c| c["reason"] == "ProgressDeadlineExceeded" && c["status"] == "False"), "{conditions:?}");
+    assert!(
+        conditions.iter().any(|c| c["reason"] == "ProgressDeadlineExceeded" && c["status"] == "False"),
+        "{conditions:?}"
+    );
     assert_eq!(web["status"]["unavailableReplicas"], 2);
 }
 
@@ -325,7 +351,8 @@ async fn a_drain_moves_every_pod_and_never_goes_below_the_budget() {
     let node = world.value(&Kind::NODE, "node-1");
     assert_eq!(node["spec"]["taints"][0]["key"], "node.kubernetes.io/unschedulable");
     let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(world.sim.client(), "default");
-    let displaced: Vec<String> = world.store().pods_on("node-1").iter().map(|p| p.meta.name.clone()).collect();
+    let displaced: Vec<String> =
+        world.store().pods_on("node-1").iter().map(|p| p.meta.name.clone()).collect();
     assert_eq!(displaced.len(), 3);
     let mut refused = 0;
     for name in &displaced {
@@ -345,7 +372,10 @@ async fn a_drain_moves_every_pod_and_never_goes_below_the_budget() {
     never_below(&mut events, 9, 7);
     world.change(&Kind::NODE, "node-1", |n| drop(n["spec"].as_object_mut().unwrap().remove("unschedulable")));
     sleep(Duration::from_millis(20)).await;
-    assert!(world.value(&Kind::NODE, "node-1")["spec"].get("taints").is_none(), "the taint goes with the cordon");
+    assert!(
+        world.value(&Kind::NODE, "node-1")["spec"].get("taints").is_none(),
+        "the taint goes with the cordon"
+    );
 }
 
 /// Replays pod events from a state of `ready` untouched pods.
@@ -385,9 +415,13 @@ async fn budgets_are_those_of_the_disruption_controller() {
         let world = start(3, &[deployment(replicas, json!({})), budget(spec.clone())]);
         sleep(seconds(10)).await;
         let status = world.value(&Kind::POD_DISRUPTION_BUDGET, "web")["status"].clone();
-        let got = ["disruptionsAllowed", "desiredHealthy", "expectedPods"].map(|n| status[n].as_i64().unwrap());
+        let got =
+            ["disruptionsAllowed", "desiredHealthy", "expectedPods"].map(|n| status[n].as_i64().unwrap());
         assert_eq!(got, [allowed, desired, expected], "{spec} of {replicas}: {status}");
-        assert_eq!((status["currentHealthy"].as_i64(), status["observedGeneration"].as_i64()), (Some(replicas), Some(1)));
+        assert_eq!(
+            (status["currentHealthy"].as_i64(), status["observedGeneration"].as_i64()),
+            (Some(replicas), Some(1))
+        );
         let reason = if allowed > 0 { "SufficientPods" } else { "InsufficientPods" };
         assert_eq!(status["conditions"][0]["reason"], reason);
     }
@@ -465,7 +499,8 @@ async fn a_silent_kubelet_is_noticed_after_fifty_seconds_and_its_pods_go_after_f
     let stopped = world.store().now();
     world.change(&Kind::NODE, "node-1", |n| n["metadata"]["annotations"] = json!({KUBELET: "stopped"}));
     sleep(seconds(38)).await;
-    let ready = |world: &World| world.value(&Kind::NODE, "node-1")["status"]["conditions"][3]["status"].clone();
+    let ready =
+        |world: &World| world.value(&Kind::NODE, "node-1")["status"]["conditions"][3]["status"].clone();
     assert_eq!((ready(&world), world.addresses()), (json!("True"), 3));
     let node = world.store().get(&Kind::NODE, "", "node-1").unwrap();
     let lease = node_lifecycle::lease_as_of(&node, world.store().now());
@@ -482,7 +517,9 @@ async fn a_silent_kubelet_is_noticed_after_fifty_seconds_and_its_pods_go_after_f
     assert_eq!((terminating.len(), world.ready()), (1, 3), "replaced; nobody can stop the old one");
     sleep(seconds(600)).await;
     assert_eq!(world.pods().len(), 4);
-    world.change(&Kind::NODE, "node-1", |n| drop(n["metadata"]["annotations"].as_object_mut().unwrap().remove(KUBELET)));
+    world.change(&Kind::NODE, "node-1", |n| {
+        drop(n["metadata"]["annotations"].as_object_mut().unwrap().remove(KUBELET))
+    });
     sleep(seconds(5)).await;
     assert_eq!((ready(&world), world.pods().len()), (json!("True"), 3));
     assert!(world.value(&Kind::NODE, "node-1")["spec"].get("taints").is_none());
@@ -493,7 +530,8 @@ async fn a_namespace_loses_its_pods_first_and_then_everything() {
     let mut object = deployment(2, json!({}));
     object["metadata"]["namespace"] = json!("shop");
     object["spec"]["template"]["metadata"]["annotations"][SHUTDOWN] = json!("5s");
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "shop"}});
+    let map =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "shop"}});
     let shop = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
     let world = start(2, &[shop, object, map]);
     sleep(seconds(10)).await;
@@ -503,10 +541,15 @@ async fn a_namespace_loses_its_pods_first_and_then_everything() {
     sleep(seconds(3)).await;
     let pods = store.list(&Kind::POD, Some("shop"), &Selector::everything());
     assert!(pods.len() == 2 && pods.iter().all(|p| p.terminating()), "{pods:?}");
-    assert!(store.get(&Kind::CONFIG_MAP, "shop", "c").is_some_and(|c| !c.terminating()), "not before the pods");
+    assert!(
+        store.get(&Kind::CONFIG_MAP, "shop", "c").is_some_and(|c| !c.terminating()),
+        "not before the pods"
+    );
     sleep(seconds(5)).await;
     assert!(store.get(&Kind::NAMESPACE, "", "shop").is_none());
-    for kind in [Kind::POD, Kind::DEPLOYMENT, Kind::REPLICA_SET, Kind::CONFIG_MAP, Kind::SERVICE_ACCOUNT, Kind::EVENT] {
+    for kind in
+        [Kind::POD, Kind::DEPLOYMENT, Kind::REPLICA_SET, Kind::CONFIG_MAP, Kind::SERVICE_ACCOUNT, Kind::EVENT]
+    {
         assert!(store.list(&kind, Some("shop"), &Selector::everything()).is_empty(), "{kind:?}");
     }
 }
@@ -541,18 +584,26 @@ async fn a_stateful_set_is_made_in_order_and_keeps_its_names() {
     sleep(seconds(5)).await;
     assert_eq!((world.pods()[1].name(), world.ready()), ("web-1", 3));
     assert_ne!(world.pods()[1].uid(), uid, "same name, another pod");
-    world.change(&Kind::STATEFUL_SET, "web", |s| s["spec"]["template"]["spec"]["containers"][0]["image"] = json!("web:2"));
+    world.change(&Kind::STATEFUL_SET, "web", |s| {
+        s["spec"]["template"]["spec"]["containers"][0]["image"] = json!("web:2")
+    });
     sleep(seconds(30)).await;
     assert!(world.pods().iter().all(|p| p.ready() && p.spec.containers[0].image == "web:2"));
     let status = world.value(&Kind::STATEFUL_SET, "web")["status"].clone();
-    assert_eq!((&status["readyReplicas"], &status["currentRevision"]), (&json!(3), &status["updateRevision"]));
+    assert_eq!(
+        (&status["readyReplicas"], &status["currentRevision"]),
+        (&json!(3), &status["updateRevision"])
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_daemon_set_runs_on_every_node_a_cordoned_one_too() {
     let mut object = deployment(1, json!({}));
     object["kind"] = json!("DaemonSet");
-    object["spec"].as_object_mut().unwrap().retain(|name, _| !["strategy", "replicas"].contains(&name.as_str()));
+    object["spec"]
+        .as_object_mut()
+        .unwrap()
+        .retain(|name, _| !["strategy", "replicas"].contains(&name.as_str()));
     let world = start(3, &[object]);
     world.change(&Kind::NODE, "node-2", |n| n["spec"]["unschedulable"] = json!(true));
     world.until_ready(3).await;
@@ -560,22 +611,29 @@ async fn a_daemon_set_runs_on_every_node_a_cordoned_one_too() {
     world.until_ready(4).await;
     sleep(seconds(1)).await;
     let status = world.value(&Kind::DAEMON_SET, "web")["status"].clone();
-    assert_eq!((&status["desiredNumberScheduled"], &status["numberReady"]), (&json!(4), &json!(4)), "{status}");
+    assert_eq!(
+        (&status["desiredNumberScheduled"], &status["numberReady"]),
+        (&json!(4), &json!(4)),
+        "{status}"
+    );
 }
 
 /// Everything that happened, in order, with its instant.
 fn trace(seed: u64) -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut objects = vec![deployment(6, json!({})), service(), budget(json!({"maxUnavailable": 1}))];
         objects[0]["spec"]["template"]["metadata"]["annotations"][manifests::STARTUP_JITTER] = json!("3s");
         let world = start_with(seed, 3, &objects);
         let (_, mut events) = world.store().list_and_subscribe_everything();
         sleep(seconds(10)).await;
-        world.kill(&world.pods()[2].name().to_owned(), 0);
+        world.kill(world.pods()[2].name(), 0);
         world.change(&Kind::NODE, "node-2", |n| n["spec"]["unschedulable"] = json!(true));
         sleep(seconds(10)).await;
-        world.change(&Kind::DEPLOYMENT, "web", |d| d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("w:2"));
+        world.change(&Kind::DEPLOYMENT, "web", |d| {
+            d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("w:2")
+        });
         sleep(seconds(120)).await;
         let mut out = Vec::new();
         while let Some(event) = events.try_next() {
@@ -600,7 +658,8 @@ fn one_seed_gives_one_trace() {
 /// An hour with 100 nodes, 1,000 pods and a kill every ten seconds; the figure is printed, not judged.
 #[test]
 fn an_hour_with_a_thousand_pods() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let begun = wall_seconds();
     let (kills, version) = runtime.block_on(async {
         let mut objects = Vec::new();
@@ -628,7 +687,10 @@ fn an_hour_with_a_thousand_pods() {
         assert_eq!(world.ready(), 1000);
         (kills, world.store().version())
     });
-    println!("an hour, 100 nodes, 1,000 pods, {kills} kills, {version} writes: {:.2} s", wall_seconds() - begun);
+    println!(
+        "an hour, 100 nodes, 1,000 pods, {kills} kills, {version} writes: {:.2} s",
+        wall_seconds() - begun
+    );
 }
 
 /// Real time, for the figure above only.

@@ -86,7 +86,9 @@ impl ControlLoop {
 
     /// A Deployment with strategy Recreate waits for the last old pod.
     fn recreating_owner(&mut self, set: &Key) {
-        let Some(owner) = self.cache.replica_sets.get(set).and_then(|s| s.controller().cloned()) else { return };
+        let Some(owner) = self.cache.replica_sets.get(set).and_then(|s| s.controller().cloned()) else {
+            return;
+        };
         let deployment = Key::new(&set.namespace, &owner.name);
         self.after(Work::Deployment(deployment), self.config.delays.controller);
     }

@@ -179,9 +179,12 @@ impl Worker {
                 }
             }
             Stage::PullFailed { until, backing_off: false } if until <= instant => {
-                self.stage = Stage::PullFailed { until: instant + self.back_off(self.failures), backing_off: true };
+                self.stage =
+                    Stage::PullFailed { until: instant + self.back_off(self.failures), backing_off: true };
             }
-            Stage::PullFailed { until, backing_off: true } | Stage::CrashLoop { until } if until <= instant => {
+            Stage::PullFailed { until, backing_off: true } | Stage::CrashLoop { until }
+                if until <= instant =>
+            {
                 self.stage = Stage::Creating { until: instant + PULL };
             }
             Stage::Running { crash: Some(at), .. } if at <= instant => self.crash(pod, now, actions),
@@ -219,7 +222,11 @@ impl Worker {
 
     fn unpullable<'p>(&self, pod: &'p Pod) -> Option<&'p str> {
         let mut images = pod.spec.containers.iter().map(|c| c.image.as_str());
-        if self.behaviour.image_pulls { images.find(|i| i.starts_with(UNPULLABLE_REGISTRY)) } else { images.next() }
+        if self.behaviour.image_pulls {
+            images.find(|i| i.starts_with(UNPULLABLE_REGISTRY))
+        } else {
+            images.next()
+        }
     }
 
     /// The stage of containers that start at `instant`.

@@ -27,7 +27,9 @@ impl Addresses {
         let prefix = prefix(cidr)?;
         let pool = self.nodes.entry(node.to_owned()).or_default();
         // .0 is the network, .1 the bridge, .255 the broadcast address.
-        let next = (pool.last.saturating_add(1)..=254).chain(2..=254).find(|n| *n >= 2 && !pool.taken.contains(n))?;
+        let next = (pool.last.saturating_add(1)..=254)
+            .chain(2..=254)
+            .find(|n| *n >= 2 && !pool.taken.contains(n))?;
         pool.taken.insert(next);
         pool.last = next;
         Some(format!("{prefix}{next}"))
@@ -42,7 +44,9 @@ impl Addresses {
 
     /// Gives an address back.
     pub fn release(&mut self, node: &str, address: &str) {
-        if let (Some(pool), Some(last)) = (self.nodes.get_mut(node), address.rsplit('.').next().and_then(|n| n.parse().ok())) {
+        if let (Some(pool), Some(last)) =
+            (self.nodes.get_mut(node), address.rsplit('.').next().and_then(|n| n.parse().ok()))
+        {
             pool.taken.remove(&last);
         }
     }

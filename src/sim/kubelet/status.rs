@@ -81,7 +81,9 @@ fn conditions(pod: &Pod, (ready, sandbox, phase): (bool, bool, &str), now: Prese
     let raw: Value = pod.object.field("status").unwrap_or_default();
     let others = raw.get("conditions").and_then(Value::as_array).into_iter().flatten();
     list.extend(
-        others.filter(|c| !OWNED.contains(&c.get("type").and_then(Value::as_str).unwrap_or_default())).cloned(),
+        others
+            .filter(|c| !OWNED.contains(&c.get("type").and_then(Value::as_str).unwrap_or_default()))
+            .cloned(),
     );
     Value::Array(list)
 }
@@ -93,7 +95,9 @@ fn full_name(image: &str) -> String {
     let tag = if tagged { "" } else { ":latest" };
     match image.split_once('/') {
         None => format!("docker.io/library/{image}{tag}"),
-        Some(_) if first.contains('.') || first.contains(':') || first == "localhost" => format!("{image}{tag}"),
+        Some(_) if first.contains('.') || first.contains(':') || first == "localhost" => {
+            format!("{image}{tag}")
+        }
         Some(_) => format!("docker.io/{image}{tag}"),
     }
 }
@@ -131,12 +135,14 @@ fn container(worker: &Worker, pod: &Pod, (container, ready): (&Container, bool))
         json!({"waiting": state})
     };
     let image = &container.image;
-    let runs = matches!(worker.stage, Stage::Running { .. } | Stage::Stopping { .. }) && worker.started.is_some();
+    let runs =
+        matches!(worker.stage, Stage::Running { .. } | Stage::Stopping { .. }) && worker.started.is_some();
     let state = match &worker.stage {
         Stage::Creating { .. } if worker.restarts > 0 => terminated(worker, name, worker.restarts - 1),
-        Stage::PullFailed { backing_off: false, .. } => {
-            waiting("ErrImagePull", format!("failed to pull and unpack image {:?}: not found", full_name(image)))
-        }
+        Stage::PullFailed { backing_off: false, .. } => waiting(
+            "ErrImagePull",
+            format!("failed to pull and unpack image {:?}: not found", full_name(image)),
+        ),
         Stage::PullFailed { .. } => waiting("ImagePullBackOff", format!("Back-off pulling image {image:?}")),
         Stage::CrashLoop { .. } => {
             let pod = format!("{}_{}({})", pod.name(), pod.namespace(), pod.uid());

@@ -26,7 +26,11 @@ fn a_container_is_ready_at_the_first_probe_that_finds_it_answering() {
             success_threshold: Some(successes),
         };
         let container = Container { readiness_probe: Some(probe), ..Container::default() };
-        assert_eq!(ready_after(&container, ms(answers)), ms(expected), "{delay} {period} {successes} {answers}");
+        assert_eq!(
+            ready_after(&container, ms(answers)),
+            ms(expected),
+            "{delay} {period} {successes} {answers}"
+        );
     }
     assert_eq!(ready_after(&Container::default(), ms(5_000)), ms(0), "without a probe: when it runs");
 }

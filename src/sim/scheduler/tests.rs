@@ -26,16 +26,23 @@ fn pod(name: &str, owner: &str, spec: Value) -> Pod {
 
 fn place(wanted: &Pod, nodes: &[Node], pods: &[Pod]) -> Result<String, String> {
     let on = |node: &Node| pods.iter().filter(|p| p.spec.node_name == node.name()).collect::<Vec<_>>();
-    let candidates: Vec<Candidate<'_>> =
-        nodes.iter().map(|n| Candidate::new(n, on(n).into_iter())).collect();
+    let candidates: Vec<Candidate<'_>> = nodes.iter().map(|n| Candidate::new(n, on(n).into_iter())).collect();
     choose(wanted, &candidates)
 }
 
 #[test]
 fn quantities_are_read_as_kubernetes_writes_them() {
     for (text, thousandths) in [
-        ("1", 1_000), ("100m", 100), ("0.5", 500), ("1.25", 1_250), ("2k", 2_000_000), ("1Ki", 1_024_000),
-        ("8Gi", 8_589_934_592_000), ("1e3", 1_000_000), ("1.5Gi", 1_610_612_736_000), ("0", 0),
+        ("1", 1_000),
+        ("100m", 100),
+        ("0.5", 500),
+        ("1.25", 1_250),
+        ("2k", 2_000_000),
+        ("1Ki", 1_024_000),
+        ("8Gi", 8_589_934_592_000),
+        ("1e3", 1_000_000),
+        ("1.5Gi", 1_610_612_736_000),
+        ("0", 0),
     ] {
         assert_eq!(quantity(text), Some(thousandths), "{text}");
     }
@@ -63,7 +70,11 @@ fn pods_of_one_owner_are_spread_over_zones_then_nodes_then_names() {
 #[test]
 fn every_refusal_has_the_schedulers_own_words() {
     let taint = json!({"taints": [{"key": "dedicated", "value": "db", "effect": "NoSchedule"}]});
-    let full = [pod("x", "x", json!({"nodeName": "d"})), pod("y", "x", json!({"nodeName": "d"})), pod("z", "x", json!({"nodeName": "d"}))];
+    let full = [
+        pod("x", "x", json!({"nodeName": "d"})),
+        pod("y", "x", json!({"nodeName": "d"})),
+        pod("z", "x", json!({"nodeName": "d"})),
+    ];
     let nodes = [
         node("a", "a", json!({"unschedulable": true})),
         node("b", "a", taint.clone()),
@@ -78,18 +89,27 @@ fn every_refusal_has_the_schedulers_own_words() {
          1 node(s) had untolerated taint(s), 1 node(s) were unschedulable. preemption: 0/4 nodes are available: \
          1 No preemption victims found for incoming pod, 3 Preemption is not helpful for scheduling."
     );
-    let tolerant = pod("p", "web", json!({"tolerations": [{"key": "dedicated", "operator": "Equal", "value": "db", "effect": "NoSchedule"}]}));
+    let tolerant = pod(
+        "p",
+        "web",
+        json!({"tolerations": [{"key": "dedicated", "operator": "Equal", "value": "db", "effect": "NoSchedule"}]}),
+    );
     assert_eq!(place(&tolerant, &nodes[..2], &[]).unwrap(), "b");
     assert_eq!(place(&tolerant, &[], &[]).unwrap_err(), "no nodes available to schedule pods");
-    let huge = pod("p", "web", json!({"containers": [{"resources": {"requests": {"cpu": "3", "memory": "2Gi"}}}]}));
-    assert!(place(&huge, &nodes[2..3], &[]).unwrap_err().contains("1 Insufficient cpu, 1 Insufficient memory"));
+    let huge =
+        pod("p", "web", json!({"containers": [{"resources": {"requests": {"cpu": "3", "memory": "2Gi"}}}]}));
+    assert!(
+        place(&huge, &nodes[2..3], &[]).unwrap_err().contains("1 Insufficient cpu, 1 Insufficient memory")
+    );
 }
 
 #[test]
 fn required_affinities_hold() {
     let nodes = [node("a", "a", json!({})), node("b", "b", json!({}))];
-    let term = |operator: &str| json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
-        {"nodeSelectorTerms": [{"matchExpressions": [{"key": ZONE, "operator": operator, "values": ["b"]}]}]}}}});
+    let term = |operator: &str| {
+        json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+        {"nodeSelectorTerms": [{"matchExpressions": [{"key": ZONE, "operator": operator, "values": ["b"]}]}]}}}})
+    };
     assert_eq!(place(&pod("p", "web", term("In")), &nodes, &[]).unwrap(), "b");
     assert_eq!(place(&pod("p", "web", term("NotIn")), &nodes, &[]).unwrap(), "a");
     let apart = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":

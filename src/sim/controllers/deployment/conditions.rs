@@ -111,10 +111,15 @@ impl Sync<'_> {
             || counts.ready > old.ready_replicas
             || counts.available > old.available_replicas;
         if self.complete() {
-            self.set_progressing("True", "NewReplicaSetAvailable", format!("{what} has successfully progressed."));
+            self.set_progressing(
+                "True",
+                "NewReplicaSetAvailable",
+                format!("{what} has successfully progressed."),
+            );
         } else if moved {
             // The update time moves even when the condition is the same one.
-            let since = self.progressing().filter(|c| c.status == "True").and_then(|c| c.last_transition_time);
+            let since =
+                self.progressing().filter(|c| c.status == "True").and_then(|c| c.last_transition_time);
             self.conditions.retain(|c| c.kind != "Progressing");
             self.set_progressing("True", "ReplicaSetUpdated", format!("{what} is progressing."));
             if let (Some(since), Some(last)) = (since, self.conditions.last_mut()) {
@@ -122,7 +127,11 @@ impl Sync<'_> {
             }
         } else if let Some(left) = self.left_of_deadline() {
             if left < 0 {
-                self.set_progressing("False", "ProgressDeadlineExceeded", format!("{what} has timed out progressing."));
+                self.set_progressing(
+                    "False",
+                    "ProgressDeadlineExceeded",
+                    format!("{what} has timed out progressing."),
+                );
             } else {
                 // `requeueStuckDeployment` looks again a second after the deadline.
                 self.again = Some(Duration::from_millis(left as u64 + 1000));

@@ -133,7 +133,10 @@ impl<'a> Sync<'a> {
     /// The number of replicas changed since the ReplicaSets were last scaled (`isScalingEvent`).
     fn is_scaling(&self) -> bool {
         self.sets.iter().filter(|s| s.replicas > 0).any(|s| {
-            s.annotations.get(DESIRED).and_then(|t| t.parse::<i64>().ok()).is_some_and(|n| n != self.deployment.replicas())
+            s.annotations
+                .get(DESIRED)
+                .and_then(|t| t.parse::<i64>().ok())
+                .is_some_and(|n| n != self.deployment.replicas())
         })
     }
 
@@ -145,9 +148,11 @@ impl<'a> Sync<'a> {
             scaled |= self.resize(index, 0);
         }
         let current = self.current.map(|i| self.sets[i].uid().to_owned());
-        let old_running = self.input.pods.iter().any(|pod| {
-            !pod.finished() && pod.controller().map(|o| o.uid.as_str()) != current.as_deref()
-        });
+        let old_running = self
+            .input
+            .pods
+            .iter()
+            .any(|pod| !pod.finished() && pod.controller().map(|o| o.uid.as_str()) != current.as_deref());
         if scaled || old_running {
             return;
         }
@@ -180,17 +185,14 @@ impl<'a> Sync<'a> {
     /// Old ReplicaSets without pods beyond `revisionHistoryLimit` go, oldest first (`cleanupDeployment`).
     fn forget_old(&mut self) {
         let Some(limit) = self.deployment.spec.revision_history_limit else { return };
-        let alive: Vec<&ReplicaSet> = self
-            .old()
-            .into_iter()
-            .filter_map(|i| self.sets[i].view)
-            .filter(|v| !v.terminating())
-            .collect();
+        let alive: Vec<&ReplicaSet> =
+            self.old().into_iter().filter_map(|i| self.sets[i].view).filter(|v| !v.terminating()).collect();
         let surplus = alive.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
         let mut by_revision = alive;
         by_revision.sort_by_key(|v| revision::number(&v.meta().annotations));
         for view in by_revision.into_iter().take(surplus) {
-            let observed = u64::try_from(view.status.observed_generation).unwrap_or(0) >= view.meta().generation;
+            let observed =
+                u64::try_from(view.status.observed_generation).unwrap_or(0) >= view.meta().generation;
             if view.status.replicas == 0 && view.replicas() == 0 && observed {
                 self.deletes.push(Action::Delete(Target::of(&view.object), None));
             }
@@ -227,7 +229,10 @@ impl<'a> Sync<'a> {
         if let Some(revision) = &self.revision
             && self.deployment.meta().annotations.get(REVISION) != Some(revision)
         {
-            actions.push(Action::Merge(target.clone(), json!({"metadata": {"annotations": {REVISION: revision}}})));
+            actions.push(Action::Merge(
+                target.clone(),
+                json!({"metadata": {"annotations": {REVISION: revision}}}),
+            ));
         }
         let status = self.status();
         if status != self.deployment.object.field::<Value>("status").unwrap_or_default() {

@@ -39,7 +39,8 @@ impl<'a> Sync<'a> {
         let newest = self.old().into_iter().map(|i| number(&self.sets[i].annotations)).max().unwrap_or(0);
         let revision = newest + 1;
         if let Some(index) = self.current {
-            let (before, minimum) = (number(&self.sets[index].annotations), self.deployment.spec.min_ready_seconds);
+            let (before, minimum) =
+                (number(&self.sets[index].annotations), self.deployment.spec.min_ready_seconds);
             let set = &mut self.sets[index];
             set.min_ready_seconds = minimum;
             copy_annotations(self.deployment, &mut set.annotations);
@@ -63,7 +64,11 @@ impl<'a> Sync<'a> {
         let deployment = self.deployment;
         let mut collisions = deployment.status.collision_count.unwrap_or(0);
         let name = loop {
-            let name = format!("{}-{}", deployment.name(), names::template_hash(&deployment.spec.template, collisions));
+            let name = format!(
+                "{}-{}",
+                deployment.name(),
+                names::template_hash(&deployment.spec.template, collisions)
+            );
             if self.sets.iter().all(|s| s.name != name) {
                 break name;
             }
@@ -137,7 +142,8 @@ pub(super) fn new_set(deployment: &Deployment, set: &Set<'_>) -> Option<Object> 
         spec["minReadySeconds"] = json!(set.min_ready_seconds);
     }
     let mut object = Object::new(Kind::REPLICA_SET, deployment.namespace(), &set.name);
-    let labels = spec.pointer("/template/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default();
+    let labels =
+        spec.pointer("/template/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default();
     object.meta.labels = labels.into_iter().filter_map(|(k, v)| Some((k, v.as_str()?.to_owned()))).collect();
     object.meta.annotations.clone_from(&set.annotations);
     object.meta.owner_references = vec![deployment.object.controller_reference()];

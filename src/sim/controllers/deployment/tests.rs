@@ -22,7 +22,11 @@ fn fenceposts_round_surge_up_and_unavailable_down() {
         ("100%", "0", 4, (4, 0)),
         ("nonsense", "0", 4, (0, 1)),
     ] {
-        assert_eq!(fenceposts(&amount(surge), &amount(unavailable), replicas), expected, "{surge} {unavailable}");
+        assert_eq!(
+            fenceposts(&amount(surge), &amount(unavailable), replicas),
+            expected,
+            "{surge} {unavailable}"
+        );
     }
 }
 
@@ -100,7 +104,10 @@ fn the_first_set_of_a_deployment_has_its_labels_owner_and_hash() {
     assert_eq!(set.meta.name, format!("web-{hash}"));
     assert_eq!(set.controller().unwrap().uid, "d");
     let spec: Value = set.field("spec").unwrap();
-    assert_eq!((&spec["replicas"], &spec["selector"]["matchLabels"]["pod-template-hash"]), (&json!(10), &json!(hash)));
+    assert_eq!(
+        (&spec["replicas"], &spec["selector"]["matchLabels"]["pod-template-hash"]),
+        (&json!(10), &json!(hash))
+    );
     assert_eq!(set.meta.annotations.get(MAX).map(String::as_str), Some("13"));
 }
 
@@ -114,13 +121,17 @@ fn a_roll_surges_first_then_takes_what_availability_allows() {
     new.status = Arc::new(ReplicaSetStatus { replicas: 3, ..ReplicaSetStatus::default() });
     assert_eq!(sizes(&decided(&deployment, &[set(1, 10, (10, 13)), new])), map(&[("web-1", 8)]));
     // All three are available: five may go.
-    assert_eq!(sizes(&decided(&deployment, &[set(1, 10, (10, 13)), set(9, 3, (10, 13))])), map(&[("web-1", 5)]));
+    assert_eq!(
+        sizes(&decided(&deployment, &[set(1, 10, (10, 13)), set(9, 3, (10, 13))])),
+        map(&[("web-1", 5)])
+    );
 }
 
 #[test]
 fn unhealthy_old_pods_go_before_healthy_ones() {
     let mut sick = set(1, 4, (10, 13));
-    sick.status = Arc::new(ReplicaSetStatus { replicas: 4, available_replicas: 1, ..ReplicaSetStatus::default() });
+    sick.status =
+        Arc::new(ReplicaSetStatus { replicas: 4, available_replicas: 1, ..ReplicaSetStatus::default() });
     let decision = decided(&deployment(json!({})), &[sick, set(2, 6, (10, 13)), set(9, 3, (10, 13))]);
     // 13 pods, 8 needed: three sick ones, and of the ten available two.
     assert_eq!(sizes(&decision), map(&[("web-1", 0), ("web-2", 5)]));
@@ -136,7 +147,10 @@ fn scaling_in_the_middle_of_a_roll_is_in_proportion() {
     let decision = decided(&down, &[set(1, 8, (10, 13)), set(9, 5, (10, 13))]);
     assert_eq!(sizes(&decision).values().sum::<i64>(), 8, "5 and a surge of 3: {:?}", sizes(&decision));
     let zero = deployment(json!({"replicas": 0}));
-    assert_eq!(sizes(&decided(&zero, &[set(1, 8, (10, 13)), set(9, 5, (10, 13))])), map(&[("web-1", 0), ("web-9", 0)]));
+    assert_eq!(
+        sizes(&decided(&zero, &[set(1, 8, (10, 13)), set(9, 5, (10, 13))])),
+        map(&[("web-1", 0), ("web-9", 0)])
+    );
 }
 
 #[test]
@@ -148,7 +162,9 @@ fn a_paused_deployment_scales_and_does_not_roll() {
         Action::Status(_, status) => Some(status.clone()),
         _ => None,
     });
-    assert!(status.unwrap()["conditions"].as_array().unwrap().iter().any(|c| c["reason"] == "DeploymentPaused"));
+    assert!(
+        status.unwrap()["conditions"].as_array().unwrap().iter().any(|c| c["reason"] == "DeploymentPaused")
+    );
 }
 
 #[test]

@@ -141,13 +141,15 @@ impl Key {
 /// A compiled `metav1.LabelSelector`.
 #[derive(Debug, Clone, Default)]
 pub struct Matcher {
+    /// The pairs that every match carries.
+    pub pairs: BTreeMap<String, String>,
     selector: Selector,
 }
 
 impl<'de> Deserialize<'de> for Matcher {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let selector = LabelSelector::deserialize(deserializer)?;
-        Ok(Self { selector: Selector::from_label_selector(&selector) })
+        Ok(Self { selector: Selector::from_label_selector(&selector), pairs: selector.match_labels })
     }
 }
 

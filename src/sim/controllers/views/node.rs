@@ -30,6 +30,9 @@ pub struct NodeStatus {
     pub allocatable: BTreeMap<String, Value>,
     pub conditions: Vec<Condition>,
     pub addresses: Vec<NodeAddress>,
+    /// What the node has to give, and how many pods, worked out once.
+    #[serde(skip)]
+    pub room: std::sync::OnceLock<(crate::sim::scheduler::Amount, i64)>,
 }
 
 /// `v1.NodeAddress`.
