@@ -155,7 +155,7 @@ fn conflict(conflicts: &[Conflict]) -> Status {
         format!("Apply failed with {} conflicts: {}", list.len(), list.join("\n"))
     };
     let mut status = Status::failure(409, "Conflict", message);
-    status.details = Some(StatusDetails { causes, ..StatusDetails::default() });
+    status.details = Some(Box::new(StatusDetails { causes, ..StatusDetails::default() }));
     status
 }
 
@@ -198,7 +198,10 @@ fn remove(value: &mut Value, path: &[String]) {
                 }
             }
         }
-        (Some(("v:", text)), Value::Array(items)) => items.retain(|i| i.to_string() != text),
+        (Some(("v:", text)), Value::Array(items)) => {
+            let gone = serde_json::from_str::<Value>(text).unwrap_or_default();
+            items.retain(|i| *i != gone);
+        }
         _ => {}
     }
 }

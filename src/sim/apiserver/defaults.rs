@@ -114,6 +114,11 @@ fn qos(spec: &Value) -> &'static str {
 
 /// Fills in the defaults of a kind, at creation and at every change.
 pub(super) fn apply(kind: &Kind, object: &mut Value) {
+    if let Some(map) = object.as_object_mut().filter(|_| kind.status && !kind.is_custom()) {
+        // Structs, not pointers, in the Go types: they are always written, even empty.
+        default(map, "spec", json!({}));
+        default(map, "status", json!({}));
+    }
     match (kind.group.as_ref(), kind.plural.as_ref()) {
         ("", "pods") => {
             if let Some(spec) = spec(object) {

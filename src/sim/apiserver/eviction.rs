@@ -185,7 +185,7 @@ fn may_go_unready(budget: &Object) -> bool {
 }
 
 fn with_cause(mut status: Status, message: String) -> Status {
-    let details = status.details.get_or_insert_with(StatusDetails::default);
+    let details = status.details.get_or_insert_default();
     details.causes.push(StatusCause { reason: "DisruptionBudget".into(), message, field: String::new() });
     status
 }
@@ -232,11 +232,11 @@ fn check_pod(pod: &Object, options: &DeleteOptions) -> Result<(), Status> {
         );
         let message = format!("Operation cannot be fulfilled on Pod \"{}\": {why}", pod.meta.name);
         let mut status = Status::failure(409, "Conflict", message);
-        status.details = Some(StatusDetails {
+        status.details = Some(Box::new(StatusDetails {
             name: pod.meta.name.clone(),
             kind: "Pod".into(),
             ..StatusDetails::default()
-        });
+        }));
         Err(status)
     };
     if let Some(uid) = options.uid.as_deref().filter(|u| *u != pod.meta.uid) {

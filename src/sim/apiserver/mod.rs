@@ -7,6 +7,7 @@
 mod apply;
 pub(in crate::sim) mod defaults;
 mod discovery;
+mod event;
 mod eviction;
 pub mod mischief;
 mod openapi;

@@ -3,8 +3,8 @@
 
 use super::request::{Call, Target};
 use super::write::{Writing, decode_yaml, retry, text, unsupported};
-use super::{ApiBody, ApiServer, schema, strategic};
-use crate::sim::store::{Kind, Status, StatusCause, StatusDetails};
+use super::{ApiBody, ApiServer, event, schema, strategic};
+use crate::sim::store::{Kind, Status, StatusCause};
 use http::{Response, StatusCode};
 use serde_json::Value;
 
@@ -83,7 +83,7 @@ fn step(document: &mut Value, operation: &Value) -> Result<(), Status> {
 fn rejected() -> Status {
     let mut status =
         Status::failure(422, "Invalid", "the server rejected our request due to an error in our request");
-    status.details = Some(StatusDetails::default());
+    status.details = Some(Box::default());
     status
 }
 
@@ -102,11 +102,15 @@ impl ApiServer {
         let written = retry(|| {
             let old = self.find(target, kind)?;
             let old_value = old.to_value();
-            let new = patch.applied(kind, &old_value)?;
+            let new = if *kind == Kind::NEW_EVENT {
+                patch.applied(kind, &event::to_new(old_value.clone()))?
+            } else {
+                patch.applied(kind, &old_value)?
+            };
             check_patched(kind, &old_value, &new)?;
             let new = schema::decode(kind, new, schema::Strictness::of(call))
                 .map_err(|s| as_invalid(kind, target, &s))?;
-            self.replace(&writing, &old, &old_value, new)
+            self.replace(&writing, &old, &old_value, event::to_stored(kind, new))
         })?;
         Ok(self.shown(call, kind, &written, StatusCode::OK))
     }

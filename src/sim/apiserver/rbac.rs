@@ -166,7 +166,7 @@ pub(super) fn denied(user: &User, a: &Attributes) -> Status {
     if !a.path.is_empty() {
         let why = format!("forbidden: User \"{}\" cannot {} path \"{}\"", user.name, a.verb, a.path);
         let mut status = Status::failure(403, "Forbidden", why);
-        status.details = Some(StatusDetails::default());
+        status.details = Some(Box::default());
         return status;
     }
     let resource = if a.subresource.is_empty() {
@@ -187,12 +187,12 @@ pub(super) fn denied(user: &User, a: &Attributes) -> Status {
         if a.group.is_empty() { a.resource.clone() } else { format!("{}.{}", a.resource, a.group) };
     let subject = if a.name.is_empty() { qualified } else { format!("{qualified} \"{}\"", a.name) };
     let mut status = Status::failure(403, "Forbidden", format!("{subject} is forbidden: {why}"));
-    status.details = Some(StatusDetails {
+    status.details = Some(Box::new(StatusDetails {
         name: a.name.clone(),
         group: a.group.clone(),
         kind: a.resource.clone(),
         ..StatusDetails::default()
-    });
+    }));
     status
 }
 

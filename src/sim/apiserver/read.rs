@@ -1,7 +1,7 @@
 //! GET and LIST, in full, as metadata only, or as a table.
 
 use super::request::{Call, Target};
-use super::{ApiBody, ApiServer, json, raw, table};
+use super::{ApiBody, ApiServer, event, json, raw, table};
 use crate::sim::store::{Kind, Object, Selector, Status};
 use http::{Response, StatusCode, header};
 use jiff::Timestamp;
@@ -55,6 +55,9 @@ pub(super) struct Shown<'o> {
 impl Serialize for Shown<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.view {
+            View::Full if *self.kind == Kind::NEW_EVENT => {
+                event::to_new(self.object.to_value()).serialize(serializer)
+            }
             View::Full if self.kind.version == self.object.kind.version => self.object.serialize(serializer),
             View::Full => {
                 let mut object = self.object.clone();
@@ -120,7 +123,7 @@ impl ApiServer {
     /// One stored object of a call.
     pub(super) fn find(&self, target: &Target, kind: &Kind) -> Result<Arc<Object>, Status> {
         self.store
-            .get(kind, target.store_namespace(), &target.name)
+            .get(kind.stored(), target.store_namespace(), &target.name)
             .ok_or_else(|| Status::not_found(kind, &target.name))
     }
 
@@ -154,11 +157,11 @@ impl ApiServer {
         let token = call.param("continue");
         let (mut objects, version) = if token.is_empty() {
             self.check_version(call)?;
-            self.store.list_with_version(kind, namespace, &selector)
+            self.store.list_with_version(kind.stored(), namespace, &selector)
         } else {
             let at = Continue::decode(token)?;
             let mut objects =
-                self.store.list_at(kind, namespace, &selector, at.v).map_err(|_| stale_token())?;
+                self.store.list_at(kind.stored(), namespace, &selector, at.v).map_err(|_| stale_token())?;
             objects.retain(|o| (&o.meta.namespace, &o.meta.name) > (&at.after.0, &at.after.1));
             (objects, at.v)
         };

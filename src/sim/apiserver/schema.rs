@@ -52,15 +52,13 @@ pub(super) fn decode(kind: &Kind, mut value: Value, strictness: Strictness) -> R
     }
     quantities_to_text(&mut value);
     let known = through_type(kind, &value).map_err(|e| refuse(&format!("json: {e}")))?;
-    if strictness == Strictness::Strict {
-        let mut unknown = Vec::new();
-        lost("", &value, &known, &mut unknown);
-        if !unknown.is_empty() {
-            let list: Vec<String> = unknown.iter().map(|f| format!("unknown field \"{f}\"")).collect();
-            return Err(refuse(&format!("strict decoding error: {}", list.join(", "))));
-        }
+    let mut unknown = Vec::new();
+    keep_known("", &mut value, &known, &mut unknown);
+    if strictness == Strictness::Strict && !unknown.is_empty() {
+        let list: Vec<String> = unknown.iter().map(|f| format!("unknown field \"{f}\"")).collect();
+        return Err(refuse(&format!("strict decoding error: {}", list.join(", "))));
     }
-    Ok(known)
+    Ok(value)
 }
 
 fn through_type(kind: &Kind, value: &Value) -> Result<Value, serde_json::Error> {
@@ -118,21 +116,25 @@ fn quantities_to_text(value: &mut Value) {
     }
 }
 
-/// Fields of `before` that `after` no longer has.
-fn lost(path: &str, before: &Value, after: &Value, out: &mut Vec<String>) {
-    match (before, after) {
-        (Value::Object(before), Value::Object(after)) => {
-            for (name, value) in before.iter().filter(|(_, v)| !v.is_null()) {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                match after.get(name) {
-                    Some(kept) => lost(&path, value, kept, out),
-                    None => out.push(path),
-                }
+/// Removes from `value` what `known`, the same value after its way through the type, no longer has. Nothing is
+/// taken over from `known`: the types write required fields that nobody gave.
+fn keep_known(path: &str, value: &mut Value, known: &Value, unknown: &mut Vec<String>) {
+    match (value, known) {
+        (Value::Object(map), Value::Object(known)) => map.retain(|name, below| {
+            if below.is_null() {
+                return false;
             }
-        }
-        (Value::Array(before), Value::Array(after)) => {
-            for (i, (b, a)) in before.iter().zip(after).enumerate() {
-                lost(&format!("{path}[{i}]"), b, a, out);
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let Some(kept) = known.get(name) else {
+                unknown.push(path);
+                return false;
+            };
+            keep_known(&path, below, kept, unknown);
+            true
+        }),
+        (Value::Array(items), Value::Array(known)) => {
+            for (i, (item, kept)) in items.iter_mut().zip(known).enumerate() {
+                keep_known(&format!("{path}[{i}]"), item, kept, unknown);
             }
         }
         _ => {}

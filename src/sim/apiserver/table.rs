@@ -4,22 +4,9 @@ use crate::sim::store::{Kind, Object};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// A column: name, type, priority (1 is shown with `-o wide`).
-type Column = (&'static str, &'static str, u8);
-
-const S: &str = "string";
-const N: &str = "integer";
-
 /// A `meta.k8s.io/v1` Table of objects; rows carry their metadata.
 pub(super) fn table(kind: &Kind, objects: &[&Object], now: Timestamp, headed: bool) -> Value {
-    let columns = columns(kind);
-    let definitions: Vec<Value> = columns
-        .iter()
-        .map(|(name, kind, priority)| {
-            let format = if *name == "Name" { "name" } else { "" };
-            json!({"name": name, "type": kind, "format": format, "description": "", "priority": priority})
-        })
-        .collect();
+    let definitions: Vec<Value> = columns(kind).split(',').map(column).collect();
     let rows: Vec<Value> = objects
         .iter()
         .map(|o| {
@@ -34,83 +21,32 @@ pub(super) fn table(kind: &Kind, objects: &[&Object], now: Timestamp, headed: bo
         "columnDefinitions": definitions, "rows": rows})
 }
 
-fn columns(kind: &Kind) -> &'static [Column] {
+/// The columns of a kind; `#` marks a number, `*` one that only `-o wide` shows.
+fn columns(kind: &Kind) -> &'static str {
     match kind.plural.as_ref() {
-        "pods" => &[
-            ("Name", S, 0),
-            ("Ready", S, 0),
-            ("Status", S, 0),
-            ("Restarts", S, 0),
-            ("Age", S, 0),
-            ("IP", S, 1),
-            ("Node", S, 1),
-            ("Nominated Node", S, 1),
-            ("Readiness Gates", S, 1),
-        ],
-        "deployments" => &[
-            ("Name", S, 0),
-            ("Ready", S, 0),
-            ("Up-to-date", N, 0),
-            ("Available", N, 0),
-            ("Age", S, 0),
-            ("Containers", S, 1),
-            ("Images", S, 1),
-            ("Selector", S, 1),
-        ],
-        "replicasets" => &[
-            ("Name", S, 0),
-            ("Desired", N, 0),
-            ("Current", N, 0),
-            ("Ready", N, 0),
-            ("Age", S, 0),
-            ("Containers", S, 1),
-            ("Images", S, 1),
-            ("Selector", S, 1),
-        ],
-        "statefulsets" => {
-            &[("Name", S, 0), ("Ready", S, 0), ("Age", S, 0), ("Containers", S, 1), ("Images", S, 1)]
+        "pods" => "Name,Ready,Status,Restarts,Age,IP*,Node*,Nominated Node*,Readiness Gates*",
+        "deployments" => "Name,Ready,Up-to-date#,Available#,Age,Containers*,Images*,Selector*",
+        "replicasets" => "Name,Desired#,Current#,Ready#,Age,Containers*,Images*,Selector*",
+        "statefulsets" => "Name,Ready,Age,Containers*,Images*",
+        "nodes" => {
+            "Name,Status,Roles,Age,Version,Internal-IP*,External-IP*,OS-Image*,Kernel-Version*,Container-Runtime*"
         }
-        "nodes" => &[
-            ("Name", S, 0),
-            ("Status", S, 0),
-            ("Roles", S, 0),
-            ("Age", S, 0),
-            ("Version", S, 0),
-            ("Internal-IP", S, 1),
-            ("External-IP", S, 1),
-            ("OS-Image", S, 1),
-            ("Kernel-Version", S, 1),
-            ("Container-Runtime", S, 1),
-        ],
-        "poddisruptionbudgets" => &[
-            ("Name", S, 0),
-            ("Min Available", S, 0),
-            ("Max Unavailable", S, 0),
-            ("Allowed Disruptions", N, 0),
-            ("Age", S, 0),
-        ],
-        "services" => &[
-            ("Name", S, 0),
-            ("Type", S, 0),
-            ("Cluster-IP", S, 0),
-            ("External-IP", S, 0),
-            ("Port(s)", S, 0),
-            ("Age", S, 0),
-            ("Selector", S, 1),
-        ],
-        "namespaces" => &[("Name", S, 0), ("Status", S, 0), ("Age", S, 0)],
-        "events" => &[
-            ("Last Seen", S, 0),
-            ("Type", S, 0),
-            ("Reason", S, 0),
-            ("Object", S, 0),
-            ("Message", S, 0),
-            ("Name", S, 1),
-        ],
-        "leases" => &[("Name", S, 0), ("Holder", S, 0), ("Age", S, 0)],
-        "configmaps" => &[("Name", S, 0), ("Data", N, 0), ("Age", S, 0)],
-        _ => &[("Name", S, 0), ("Age", S, 0)],
+        "poddisruptionbudgets" => "Name,Min Available,Max Unavailable,Allowed Disruptions#,Age",
+        "services" => "Name,Type,Cluster-IP,External-IP,Port(s),Age,Selector*",
+        "namespaces" => "Name,Status,Age",
+        "events" => "Last Seen,Type,Reason,Object,Message,Name*",
+        "leases" => "Name,Holder,Age",
+        "configmaps" => "Name,Data#,Age",
+        _ => "Name,Age",
     }
+}
+
+/// The definition of one column.
+fn column(text: &str) -> Value {
+    let (name, priority) = text.strip_suffix('*').map_or((text, 0), |name| (name, 1));
+    let (name, kind) = name.strip_suffix('#').map_or((name, "string"), |name| (name, "integer"));
+    let format = if name == "Name" { "name" } else { "" };
+    json!({"name": name, "type": kind, "format": format, "description": "", "priority": priority})
 }
 
 fn cells(kind: &Kind, o: &Object, now: Timestamp) -> Value {

@@ -73,11 +73,11 @@ impl ApiServer {
         let now = Instant::now();
         let from_now = version == 0 || initial;
         let (mut backlog, subscription) = if from_now {
-            let (objects, subscription) = self.store.list_and_subscribe(kind);
+            let (objects, subscription) = self.store.list_and_subscribe(kind.stored());
             let added = |object| Event { kind: EventType::Added, object, previous: None };
             (objects.into_iter().map(added).collect::<VecDeque<_>>(), subscription)
         } else {
-            match self.store.resume(kind, version) {
+            match self.store.resume(kind.stored(), version) {
                 Ok((missed, subscription)) => (missed.into(), subscription),
                 Err(status) => return Ok(ended_with(&status)),
             }

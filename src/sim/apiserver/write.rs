@@ -1,7 +1,7 @@
 //! POST, PUT and DELETE.
 
 use super::request::{Call, Target};
-use super::{ApiBody, ApiServer, defaults, json, schema, validate};
+use super::{ApiBody, ApiServer, defaults, event, json, schema, validate};
 use crate::sim::store::managed::{self, Writer};
 use crate::sim::store::{
     DeleteOptions, Deleted, Kind, Object, Propagation, Selector, Status, StatusDetails, Store,
@@ -60,6 +60,7 @@ pub(super) struct Writing<'c> {
 
 impl<'c> Writing<'c> {
     pub(super) fn of(call: &Call, target: &'c Target, kind: &'c Kind) -> Result<Self, Status> {
+        let kind = kind.stored();
         Ok(Self { kind, writer: call.writer(), dry_run: call.dry_run()?, subresource: &target.subresource })
     }
 }
@@ -74,7 +75,7 @@ impl ApiServer {
         let body = decode_body(call)?;
         check_identity(kind, target, &body)?;
         let writing = Writing::of(call, target, kind)?;
-        let body = schema::decode(kind, body, schema::Strictness::of(call))?;
+        let body = event::to_stored(kind, schema::decode(kind, body, schema::Strictness::of(call))?);
         let made = self.insert(&writing, body, target.store_namespace())?;
         Ok(self.shown(call, kind, &made, StatusCode::CREATED))
     }
@@ -129,7 +130,7 @@ impl ApiServer {
         let body = decode_body(call)?;
         check_identity(kind, target, &body)?;
         let writing = Writing::of(call, target, kind)?;
-        let body = schema::decode(kind, body, schema::Strictness::of(call))?;
+        let body = event::to_stored(kind, schema::decode(kind, body, schema::Strictness::of(call))?);
         let version = text(&body, "resourceVersion");
         if version.is_empty() && kind.is_custom() {
             let cause = crate::sim::store::StatusCause::invalid(
@@ -231,7 +232,7 @@ impl ApiServer {
         kind: &Kind,
     ) -> Result<Response<ApiBody>, Status> {
         let options = delete_options(call)?;
-        let deleted = self.store.delete(kind, target.store_namespace(), &target.name, &options)?;
+        let deleted = self.store.delete(kind.stored(), target.store_namespace(), &target.name, &options)?;
         let object = deleted.object();
         if *kind == Kind::CUSTOM_RESOURCE_DEFINITION
             && matches!(deleted, Deleted::Gone(_))
@@ -248,16 +249,14 @@ impl ApiServer {
             return Ok(self.shown(call, kind, object, StatusCode::OK));
         }
         let mut status = Status::success(200);
-        status.details = Some(StatusDetails {
+        status.details = Some(Box::new(StatusDetails {
             name: target.name.clone(),
             group: kind.group.to_string(),
             kind: kind.plural.to_string(),
             uid: object.meta.uid.clone(),
             ..StatusDetails::default()
-        });
-        let mut answer = serde_json::to_value(&status).unwrap_or_default();
-        answer.as_object_mut().map(|m| m.remove("code"));
-        Ok(json(StatusCode::OK, &answer))
+        }));
+        Ok(json(StatusCode::OK, &status))
     }
 
     pub(super) fn delete_collection(
@@ -270,10 +269,10 @@ impl ApiServer {
         let namespace =
             (kind.namespaced && !target.namespace.is_empty()).then_some(target.namespace.as_str());
         let options = delete_options(call)?;
-        let (objects, version) = self.store.list_with_version(kind, namespace, &selector);
+        let (objects, version) = self.store.list_with_version(kind.stored(), namespace, &selector);
         let mut items = Vec::with_capacity(objects.len());
         for object in objects {
-            match self.store.delete(kind, &object.meta.namespace, &object.meta.name, &options) {
+            match self.store.delete(kind.stored(), &object.meta.namespace, &object.meta.name, &options) {
                 Ok(deleted) => items.push(deleted.object().to_value()),
                 Err(status) if status.is("NotFound") => {}
                 Err(status) => return Err(status),

@@ -112,6 +112,13 @@ impl Kind {
         Self(KindRef::Custom(Arc::new(info)))
     }
 
+    /// The kind under which objects are stored: the two Event kinds are one resource in two versions.
+    #[must_use]
+    pub fn stored(&self) -> &Self {
+        const EVENT: &Kind = &Kind::EVENT;
+        if *self == Self::NEW_EVENT { EVENT } else { self }
+    }
+
     /// Whether the kind comes from a CustomResourceDefinition.
     #[must_use]
     pub fn is_custom(&self) -> bool {

@@ -200,6 +200,9 @@ fn parse_fields(kind: &Kind, text: &str) -> Result<Vec<(String, bool, String)>, 
             )));
         };
         let path = path.trim();
+        // events.k8s.io's name for the same field of the one Event that is stored.
+        let renamed = path.strip_prefix("regarding.").map(|rest| format!("involvedObject.{rest}"));
+        let path = renamed.as_deref().unwrap_or(path);
         if !matches!(path, "metadata.name" | "metadata.namespace") && !selectable(kind).contains(&path) {
             let message = if kind.is_custom() {
                 format!("field label not supported: {path}")

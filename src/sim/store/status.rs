@@ -3,55 +3,70 @@
 //! Wording: staging/src/k8s.io/apimachinery/pkg/api/errors/errors.go of kubernetes v1.36.
 
 use super::kind::KindInfo;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// A Kubernetes `Status` object: the answer to a call that failed, and to a few that did not.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Status {
-    /// Always `Status`.
-    pub kind: String,
-    /// Always `v1`.
-    pub api_version: String,
-    /// Empty list metadata, present because clients expect it.
-    pub metadata: serde_json::Map<String, serde_json::Value>,
     /// `Success` or `Failure`.
-    pub status: String,
+    pub status: &'static str,
     /// For people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// For machines, for example `NotFound`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// Which object and why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<StatusDetails>,
+    pub details: Option<Box<StatusDetails>>,
     /// HTTP status code.
     pub code: u16,
 }
 
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kind", "Status")?;
+        map.serialize_entry("apiVersion", "v1")?;
+        map.serialize_entry("metadata", &serde_json::Map::new())?;
+        map.serialize_entry("status", self.status)?;
+        if !self.message.is_empty() {
+            map.serialize_entry("message", &self.message)?;
+        }
+        if !self.reason.is_empty() {
+            map.serialize_entry("reason", &self.reason)?;
+        }
+        if let Some(details) = &self.details {
+            map.serialize_entry("details", details)?;
+        }
+        // A success carries no code in its body.
+        if self.status == "Failure" {
+            map.serialize_entry("code", &self.code)?;
+        }
+        map.end()
+    }
+}
+
 /// The object that a [`Status`] is about, and the single causes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusDetails {
     /// Name of the object.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// API group.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub group: String,
     /// Resource name (plural), or the kind in validation errors.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
     /// UID of the object.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub uid: String,
     /// One entry per cause.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<StatusCause>,
     /// Seconds after which a retry makes sense; 0 is left out, as in Kubernetes.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub retry_after_seconds: u32,
 }
 
@@ -61,16 +76,16 @@ fn is_zero(value: &u32) -> bool {
 }
 
 /// One cause of a failure.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct StatusCause {
     /// For machines, for example `FieldValueInvalid` or `DisruptionBudget`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// For people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// Path of the field.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub field: String,
 }
 
@@ -122,32 +137,23 @@ impl Status {
     /// A failure with a code, a reason and a message, and no details.
     #[must_use]
     pub fn failure(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self {
-            kind: "Status".into(),
-            api_version: "v1".into(),
-            metadata: serde_json::Map::new(),
-            status: "Failure".into(),
-            message: message.into(),
-            reason: reason.into(),
-            details: None,
-            code,
-        }
+        Self { status: "Failure", message: message.into(), reason: reason.into(), details: None, code }
     }
 
     fn about(mut self, info: &KindInfo, name: &str) -> Self {
-        self.details = Some(StatusDetails {
+        self.details = Some(Box::new(StatusDetails {
             name: name.into(),
             group: info.group.to_string(),
             kind: info.plural.to_string(),
             ..StatusDetails::default()
-        });
+        }));
         self
     }
 
     /// The answer to a successful delete or eviction.
     #[must_use]
     pub fn success(code: u16) -> Self {
-        Self { status: "Success".into(), ..Self::failure(code, "", "") }
+        Self { status: "Success", ..Self::failure(code, "", "") }
     }
 
     /// 404: no such object.
@@ -209,7 +215,7 @@ impl Status {
     #[must_use]
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {
         let mut status = Self::failure(429, "TooManyRequests", message);
-        status.details = Some(StatusDetails { retry_after_seconds, ..StatusDetails::default() });
+        status.details = Some(Box::new(StatusDetails { retry_after_seconds, ..StatusDetails::default() }));
         status
     }
 
@@ -230,7 +236,7 @@ impl Status {
     pub fn internal(message: impl fmt::Display) -> Self {
         let mut status = Self::failure(500, "InternalError", format!("Internal error occurred: {message}"));
         let cause = StatusCause { message: message.to_string(), ..StatusCause::default() };
-        status.details = Some(StatusDetails { causes: vec![cause], ..StatusDetails::default() });
+        status.details = Some(Box::new(StatusDetails { causes: vec![cause], ..StatusDetails::default() }));
         status
     }
 
@@ -248,7 +254,7 @@ impl Status {
     #[must_use]
     pub fn no_resource() -> Self {
         let mut status = Self::failure(404, "NotFound", "the server could not find the requested resource");
-        status.details = Some(StatusDetails::default());
+        status.details = Some(Box::default());
         status
     }
 
@@ -256,7 +262,7 @@ impl Status {
     #[must_use]
     pub fn timeout(message: impl fmt::Display, retry_after_seconds: u32) -> Self {
         let mut status = Self::failure(504, "Timeout", format!("Timeout: {message}"));
-        status.details = Some(StatusDetails { retry_after_seconds, ..StatusDetails::default() });
+        status.details = Some(Box::new(StatusDetails { retry_after_seconds, ..StatusDetails::default() }));
         status
     }
 
