@@ -14,7 +14,7 @@ use super::names;
 use super::views::{Node, Pod, Taint, condition};
 use crate::sim::manifests;
 use crate::sim::scheduler::UNSCHEDULABLE;
-use crate::sim::store::Object;
+use crate::sim::store::{Kind, Object, OwnerReference};
 
 /// How long a node may be silent (`--node-monitor-grace-period`, 50 s since v1.32).
 pub const GRACE: Duration = Duration::from_secs(50);
@@ -22,6 +22,8 @@ pub const GRACE: Duration = Duration::from_secs(50);
 pub const RENEW: Duration = Duration::from_secs(10);
 /// How long the pods of a node object that is gone are kept (`quarantineTime` in `pkg/controller/podgc`).
 pub const ORPHANED: Duration = Duration::from_secs(40);
+/// The namespace of the Leases of nodes.
+pub const LEASES: &str = "kube-node-lease";
 const LEASE_SECONDS: i64 = 40;
 const SOURCE: &str = "node-controller";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -56,26 +58,27 @@ pub fn silent_since(node: &Object) -> Option<Timestamp> {
     node.meta.annotations.get(manifests::SILENT_SINCE)?.parse().ok()
 }
 
-/// The Lease of a node in `kube-node-lease` as it stands at `now`, for the API server to answer reads with.
+/// `spec` of a node's Lease as it stands at `now`. The stored Lease is written once, when the node registers; whoever
+/// answers a read of a Lease in `kube-node-lease` puts this in its place.
 #[must_use]
-pub fn lease_as_of(node: &Object, now: Timestamp) -> Value {
+pub fn lease_spec_as_of(node: &Object, now: Timestamp) -> Value {
     let created = node.meta.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
     let renewed = last_renewal(&node.meta.name, (created, silent_since(node)), now);
-    let hash = names::digest(&node.meta.uid);
     json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": {
-            "name": node.meta.name, "namespace": "kube-node-lease",
-            "uid": format!("{}-{}-4{}-8{}-{}", &hash[0..8], &hash[8..12], &hash[12..15], &hash[15..18], &hash[18..30]),
-            "resourceVersion": renewed.as_second().max(1).to_string(),
-            "creationTimestamp": stamp(created),
-            "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": node.meta.name, "uid": node.meta.uid}],
-        },
-        "spec": {
-            "holderIdentity": node.meta.name, "leaseDurationSeconds": LEASE_SECONDS,
-            "renewTime": renewed.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
-        },
+        "holderIdentity": node.meta.name, "leaseDurationSeconds": LEASE_SECONDS,
+        "renewTime": renewed.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
     })
+}
+
+/// The Lease that a kubelet creates for its node.
+#[must_use]
+pub fn new_lease(node: &Object, now: Timestamp) -> Object {
+    let mut lease = Object::new(Kind::LEASE, LEASES, &node.meta.name);
+    let owner =
+        OwnerReference { controller: None, block_owner_deletion: None, ..node.controller_reference() };
+    lease.meta.owner_references = vec![owner];
+    lease.set_value("spec", &lease_spec_as_of(node, now));
+    lease
 }
 
 /// One look at a node; `pods` are those bound to it.

@@ -270,7 +270,11 @@ impl ControlLoop {
             return None;
         }
         let number = self.node_numbers.get(name).copied().unwrap_or(0);
-        let actions = kubelet::node::register(node, number, self.store.now());
+        let now = self.store.now();
+        let mut actions = kubelet::node::register(node, number, now);
+        if self.store.get(&Kind::LEASE, node_lifecycle::LEASES, name).is_none() {
+            actions.push(Action::Create(node_lifecycle::new_lease(&node.object, now)));
+        }
         Some(Decision { actions, again: None })
     }
 

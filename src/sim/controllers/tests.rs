@@ -503,8 +503,9 @@ async fn a_silent_kubelet_is_noticed_after_fifty_seconds_and_its_pods_go_after_f
         |world: &World| world.value(&Kind::NODE, "node-1")["status"]["conditions"][3]["status"].clone();
     assert_eq!((ready(&world), world.addresses()), (json!("True"), 3));
     let node = world.store().get(&Kind::NODE, "", "node-1").unwrap();
-    let lease = node_lifecycle::lease_as_of(&node, world.store().now());
-    let renewed: Timestamp = lease["spec"]["renewTime"].as_str().unwrap().parse().unwrap();
+    assert!(world.store().get(&Kind::LEASE, node_lifecycle::LEASES, "node-1").is_some());
+    let lease = node_lifecycle::lease_spec_as_of(&node, world.store().now());
+    let renewed: Timestamp = lease["renewTime"].as_str().unwrap().parse().unwrap();
     assert!(renewed <= stopped && stopped.as_second() - renewed.as_second() <= 10, "{renewed} {stopped}");
     sleep(seconds(14)).await;
     assert_eq!((ready(&world), world.addresses()), (json!("Unknown"), 2));
@@ -616,6 +617,43 @@ async fn a_daemon_set_runs_on_every_node_a_cordoned_one_too() {
         (&json!(4), &json!(4)),
         "{status}"
     );
+}
+
+#[test]
+fn a_running_node_has_renewed_its_lease_within_ten_seconds_whenever_it_is_read() {
+    let mut node = Object::new(Kind::NODE, "", "a");
+    let start = Timestamp::from_second(1_767_225_600).unwrap();
+    node.meta.creation_timestamp = Some(start);
+    let mut last = start;
+    for tenths in 0..3000_i64 {
+        let now = Timestamp::from_millisecond(start.as_millisecond() + tenths * 100).unwrap();
+        let renewed: Timestamp =
+            node_lifecycle::lease_spec_as_of(&node, now)["renewTime"].as_str().unwrap().parse().unwrap();
+        assert!(
+            renewed <= now && now.as_millisecond() - renewed.as_millisecond() <= 10_000,
+            "{renewed} {now}"
+        );
+        assert!(renewed >= last, "it never goes back");
+        last = renewed;
+    }
+}
+
+/// The loops on the ordinary runtime, in real time: what serving the cluster on a port needs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_also_runs_in_real_time() {
+    let mut object = deployment(3, json!({}));
+    object["spec"]["template"]["metadata"]["annotations"][STARTUP] = json!("0s");
+    object["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap().remove("readinessProbe");
+    let world = start(3, &[object, service()]);
+    let took = world.until_ready(3).await;
+    assert!(took >= Duration::from_millis(600), "{took:?}");
+    for _ in 0..500 {
+        if world.addresses() == 3 {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("no endpoints: {}", world.value(&Kind::ENDPOINTS, "web"));
 }
 
 /// Everything that happened, in order, with its instant.

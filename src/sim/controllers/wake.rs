@@ -1,5 +1,6 @@
 //! Who has to look again after an event.
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::cache::{Cache, Change};
@@ -140,7 +141,7 @@ impl ControlLoop {
         if bound {
             self.after(Work::Evict(key.clone()), delays.controller);
         }
-        if bound || before.is_some_and(|b| b.object.meta != pod.object.meta) {
+        if bound || before.is_some_and(|b| deletion(b) != deletion(pod)) {
             self.after(Work::Pod(key.clone()), kubelet::SYNC);
         }
     }
@@ -222,6 +223,12 @@ impl ControlLoop {
             self.after(Work::Namespace(key.namespace.clone()), self.config.delays.namespace);
         }
     }
+}
+
+/// What a kubelet acts on: which pod it is, and how its deletion stands.
+fn deletion(pod: &Pod) -> (&str, Option<Timestamp>, Option<i64>) {
+    let meta = pod.meta();
+    (&meta.uid, meta.deletion_timestamp, meta.deletion_grace_period_seconds)
 }
 
 /// What Services and budgets see of a pod.
