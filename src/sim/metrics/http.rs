@@ -74,10 +74,7 @@ impl PrometheusApi {
         };
         match answer {
             Ok(data) => respond(StatusCode::OK, &json!({"status": "success", "data": data})),
-            Err(f) => respond(
-                f.status,
-                &json!({"status": "error", "errorType": f.kind, "error": f.message}),
-            ),
+            Err(f) => respond(f.status, &json!({"status": "error", "errorType": f.kind, "error": f.message})),
         }
     }
 
@@ -92,9 +89,7 @@ impl PrometheusApi {
             Value::Scalar(v) => json!({"resultType": "scalar", "result": [seconds(at), number(v)]}),
             Value::Text(s) => json!({"resultType": "string", "result": [seconds(at), s]}),
             Value::Vector(elements) => {
-                let one = |e: promql::Element| {
-                    json!({"metric": labels(&e.labels), "value": [seconds(at), number(e.value)]})
-                };
+                let one = |e: promql::Element| json!({"metric": labels(&e.labels), "value": [seconds(at), number(e.value)]});
                 let result: Vec<Json> = elements.into_iter().map(one).collect();
                 json!({"resultType": "vector", "result": result})
             }
@@ -132,7 +127,8 @@ impl PrometheusApi {
 
     fn label_values(&self, name: &str) -> Json {
         let all = self.recent();
-        let values: BTreeSet<&str> = all.iter().map(|s| s.labels.get(name)).filter(|v| !v.is_empty()).collect();
+        let values: BTreeSet<&str> =
+            all.iter().map(|s| s.labels.get(name)).filter(|v| !v.is_empty()).collect();
         json!(values)
     }
 }
@@ -143,7 +139,18 @@ fn label_of(path: &str) -> Option<&str> {
 
 fn parsed(params: &Params) -> Result<promql::Expr, Failure> {
     let query = params.get("query").unwrap_or_default();
-    promql::parse(query).map_err(|e| bad_data(format!("invalid parameter \"query\": parse error: {e}")))
+    promql::parse(query).map_err(|e| {
+        let position = e.offset.map_or_else(String::new, |at| line_and_column(query, at));
+        bad_data(format!("invalid parameter \"query\": {position}parse error: {}", e.message))
+    })
+}
+
+/// A byte offset as Prometheus writes it: line and column, both from 1.
+fn line_and_column(query: &str, offset: usize) -> String {
+    let before = query.get(..offset).unwrap_or(query);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().len() + 1;
+    format!("{line}:{column}: ")
 }
 
 fn matrix(all: &[Series]) -> Json {
@@ -292,4 +299,69 @@ pub fn encode(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::metrics::series::SeriesStore;
+
+    fn api() -> PrometheusApi {
+        let mut store = SeriesStore::new(1_000_000);
+        let labels: Labels = [("__name__", "m"), ("a", "x y")].into_iter().collect();
+        store.append(labels, Sample { t: 1_500, v: f64::NAN }).unwrap();
+        PrometheusApi::new(Arc::new(store), || 2_050)
+    }
+
+    async fn ask(method: Method, uri: &str, body: &str) -> (StatusCode, Json) {
+        let req = Request::builder().method(method).uri(uri).body(Bytes::from(body.to_string())).unwrap();
+        let res = api().handle(req).await;
+        (res.status(), serde_json::from_slice(res.body()).unwrap_or(Json::Null))
+    }
+
+    #[tokio::test]
+    async fn get_and_post_forms_ask_the_same() {
+        let expected = json!({"status": "success", "data": {"resultType": "vector", "result": [
+            {"metric": {"__name__": "m", "a": "x y"}, "value": [2.05, "NaN"]}]}});
+        let query = encode(r#"m{a="x y"}"#);
+        let (status, body) = ask(Method::GET, &format!("/api/v1/query?query={query}"), "").await;
+        assert_eq!((status, &body), (StatusCode::OK, &expected));
+        let form = "query=m%7Ba%3D%22x+y%22%7D";
+        let (status, body) = ask(Method::POST, "/api/v1/query?query=ignored", form).await;
+        assert_eq!((status, &body), (StatusCode::OK, &expected));
+        let (_, body) = ask(Method::GET, "/api/v1/query?query=1&time=1970-01-01T00:00:07Z", "").await;
+        assert_eq!(body["data"], json!({"resultType": "scalar", "result": [7, "1"]}));
+    }
+
+    #[tokio::test]
+    async fn errors_name_what_is_wrong() {
+        let (status, body) = ask(Method::GET, "/api/v1/query?query=deriv(m[1m])", "").await;
+        assert_eq!((status, &body["errorType"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("execution")));
+        assert_eq!(body["error"], "function `deriv` is not supported by the embedded cluster");
+        let (status, body) = ask(Method::GET, "/api/v1/query?query=sum(m", "").await;
+        assert_eq!((status, &body["errorType"]), (StatusCode::BAD_REQUEST, &json!("bad_data")));
+        assert_eq!(body["error"], "invalid parameter \"query\": 1:4: parse error: unclosed left parenthesis");
+        let (status, _) = ask(Method::GET, "/api/v1/query?query=m&time=soon", "").await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        let (status, _) = ask(Method::DELETE, "/api/v1/query?query=m", "").await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn the_small_paths_answer() {
+        assert_eq!(ask(Method::GET, "/-/ready", "").await.0, StatusCode::OK);
+        assert_eq!(ask(Method::GET, "/api/v1/labels", "").await.1["data"], json!(["__name__", "a"]));
+        assert_eq!(ask(Method::GET, "/api/v1/label/a/values", "").await.1["data"], json!(["x y"]));
+        let (_, body) = ask(Method::GET, "/api/v1/status/buildinfo", "").await;
+        assert_eq!(body["data"]["version"], VERSION);
+    }
+
+    #[test]
+    fn numbers_are_spelled_as_go_spells_them() {
+        let spelled = [(0.1, "0.1"), (-0.0, "-0"), (1e21, "1e+21"), (1e20, "100000000000000000000")];
+        let small = [(1e-9, "1e-09"), (1.5e-7, "1.5e-07"), (0.000001, "0.000001"), (2.5e-100, "2.5e-100")];
+        for (value, text) in spelled.into_iter().chain(small) {
+            assert_eq!(number(value), text);
+        }
+    }
 }

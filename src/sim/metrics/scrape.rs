@@ -110,7 +110,13 @@ impl Scrapes {
     pub fn add_target(&mut self, labels: Labels, at: i64) -> TargetId {
         let offset = (fnv1a(labels.to_string().as_bytes()) % self.config.interval_ms.unsigned_abs()) as i64;
         let up_labels = labels.with(METRIC_NAME, "up");
-        self.targets.push(Some(Target { labels, offset, up: Timeline::default(), up_labels, columns: Vec::new() }));
+        self.targets.push(Some(Target {
+            labels,
+            offset,
+            up: Timeline::default(),
+            up_labels,
+            columns: Vec::new(),
+        }));
         let id = TargetId(self.targets.len() - 1);
         self.set_up(id, at, true);
         id
@@ -134,7 +140,13 @@ impl Scrapes {
     }
 
     /// A series of a target, with its value so far. `labels` are those that the application gives.
-    pub fn register(&mut self, target: TargetId, name: &str, labels: &[(&str, &str)], value: (i64, f64)) -> SeriesId {
+    pub fn register(
+        &mut self,
+        target: TargetId,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: (i64, f64),
+    ) -> SeriesId {
         let mut column = 0;
         if let Some(Some(t)) = self.targets.get_mut(target.0) {
             let own = labels.iter().fold(t.labels.with(METRIC_NAME, name), |all, (k, v)| all.with(k, v));

@@ -96,7 +96,8 @@ impl ServiceLoad {
             app: app.into(),
             per_second: read(annotations, OFFERED_LOAD, expected, rate)?.unwrap_or(0.0),
             arrivals: spread(annotations, ARRIVALS, "poisson")?,
-            timeout_us: read(annotations, TIMEOUT, DURATION, duration_us)?.unwrap_or(Self::DEFAULT_TIMEOUT_US),
+            timeout_us: read(annotations, TIMEOUT, DURATION, duration_us)?
+                .unwrap_or(Self::DEFAULT_TIMEOUT_US),
         })
     }
 }
@@ -110,7 +111,8 @@ impl Serving {
         Ok(Self {
             capacity: read(annotations, CAPACITY, "a whole number from 1 to 100000", places)?
                 .unwrap_or(default.capacity),
-            queue: read(annotations, QUEUE, "a whole number up to 1000000", waiting)?.unwrap_or(default.queue),
+            queue: read(annotations, QUEUE, "a whole number up to 1000000", waiting)?
+                .unwrap_or(default.queue),
             service_time_us: read(annotations, SERVICE_TIME, DURATION, duration_us)?
                 .unwrap_or(default.service_time_us),
             spread: spread(annotations, SERVICE_TIMES, "exponential")?,
@@ -172,7 +174,8 @@ mod tests {
 
     #[test]
     fn annotations_are_read_and_have_defaults() {
-        let load = ServiceLoad::from_annotations(("shop", "checkout", "checkout"), &annotations(&[])).unwrap();
+        let load =
+            ServiceLoad::from_annotations(("shop", "checkout", "checkout"), &annotations(&[])).unwrap();
         assert_eq!((load.per_second, load.timeout_us), (0.0, 5_000_000));
         let stated = annotations(&[(OFFERED_LOAD, "12.5"), (ARRIVALS, "constant"), (TIMEOUT, "250ms")]);
         let load = ServiceLoad::from_annotations(("shop", "checkout", "x"), &stated).unwrap();
@@ -188,7 +191,9 @@ mod tests {
             let e = Serving::from_annotations(&annotations(&[(name, value)])).unwrap_err();
             assert_eq!((e.name, e.value.as_str()), (name, value));
         }
-        for (name, value) in [(OFFERED_LOAD, "-1"), (OFFERED_LOAD, "NaN"), (TIMEOUT, "0s"), (ARRIVALS, "fast")] {
+        for (name, value) in
+            [(OFFERED_LOAD, "-1"), (OFFERED_LOAD, "NaN"), (TIMEOUT, "0s"), (ARRIVALS, "fast")]
+        {
             let stated = annotations(&[(name, value)]);
             assert_eq!(ServiceLoad::from_annotations(("a", "b", "c"), &stated).unwrap_err().name, name);
         }

@@ -29,8 +29,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 pub use load::{
-    ARRIVALS, CAPACITY, InvalidAnnotation, OFFERED_LOAD, PREFIX, QUEUE, SERVICE_TIME, SERVICE_TIMES, Serving,
-    ServiceLoad, Spread, TIMEOUT,
+    ARRIVALS, CAPACITY, InvalidAnnotation, OFFERED_LOAD, PREFIX, QUEUE, SERVICE_TIME, SERVICE_TIMES,
+    ServiceLoad, Serving, Spread, TIMEOUT,
 };
 
 use self::random::Stream;
@@ -357,8 +357,7 @@ impl Traffic {
 
     fn schedule_arrival(&mut self, index: usize, after: u64) {
         let service = &mut self.services[index];
-        // Also false for NaN.
-        if !(service.load.per_second > 0.0) {
+        if service.load.per_second <= 0.0 || service.load.per_second.is_nan() {
             return;
         }
         let spacing = 1e6 / service.load.per_second;
@@ -439,7 +438,9 @@ impl Traffic {
         let gateway = *self.gateways.entry(load.namespace.clone()).or_insert_with(|| {
             let instance = format!("gateway.{}:9090", load.namespace);
             let labels: Labels =
-                [("job", "gateway"), ("instance", &instance), ("namespace", &load.namespace)].into_iter().collect();
+                [("job", "gateway"), ("instance", &instance), ("namespace", &load.namespace)]
+                    .into_iter()
+                    .collect();
             scrapes.add_target(labels, now)
         });
         let app = ("app", load.app.as_str());

@@ -67,7 +67,10 @@ fn a_healthy_service_answers_everything() {
     assert_eq!(t.by_code[0] + t.in_flight, t.offered);
     let rate = query(&traffic, r#"sum(rate(http_requests_total{app="checkout"}[5m]))"#);
     assert!((rate - 100.0).abs() < 3.0, "{rate}");
-    let p50 = query(&traffic, "histogram_quantile(0.5, sum by (le) (rate(http_request_duration_seconds_bucket[5m])))");
+    let p50 = query(
+        &traffic,
+        "histogram_quantile(0.5, sum by (le) (rate(http_request_duration_seconds_bucket[5m])))",
+    );
     assert!((0.010..0.018).contains(&p50), "median of an exponential of 20 ms is 13.9 ms, got {p50}");
     let mean = query(
         &traffic,
@@ -144,7 +147,8 @@ fn overload_queues_then_refuses_and_the_impatient_leave() {
         traffic.set_service(ServiceLoad { timeout_us, ..load(per_second) }, START);
         traffic.advance(START + 3600 * SECOND);
         let t = totals(&traffic);
-        let seconds = query(&traffic, "http_request_duration_seconds_sum / http_request_duration_seconds_count");
+        let seconds =
+            query(&traffic, "http_request_duration_seconds_sum / http_request_duration_seconds_count");
         (seconds, t.by_code.map(|c| c as f64 / t.offered as f64))
     };
     let (idle, _) = latency(2.0, 60 * SECOND);

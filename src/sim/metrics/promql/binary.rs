@@ -63,9 +63,8 @@ fn signature(spec: &Binary, labels: &Labels) -> Labels {
 
 /// `and`, `or` and `unless`.
 pub fn set_operation(spec: &Binary, lhs: Vec<Element>, rhs: Vec<Element>) -> Vec<Element> {
-    let signatures = |side: &[Element]| -> BTreeSet<Labels> {
-        side.iter().map(|e| signature(spec, &e.labels)).collect()
-    };
+    let signatures =
+        |side: &[Element]| -> BTreeSet<Labels> { side.iter().map(|e| signature(spec, &e.labels)).collect() };
     match spec.op {
         Op::Or => {
             let left = signatures(&lhs);

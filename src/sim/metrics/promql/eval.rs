@@ -43,9 +43,7 @@ impl<'a> Evaluation<'a> {
     /// The whole query at one instant.
     pub fn root(&self, t: i64) -> Result<Value, Error> {
         if let Node::Matrix(selector) = self.program.root {
-            let windows = self.windows(selector, t).1;
-            let series = windows.into_iter().map(|(labels, samples)| Series { labels, samples });
-            return Ok(Value::Matrix(series.collect()));
+            return Ok(Value::Matrix(self.windows(selector, t).1));
         }
         Ok(match self.eval(&self.program.root, t)? {
             Out::Scalar(v) => Value::Scalar(v),
@@ -67,9 +65,10 @@ impl<'a> Evaluation<'a> {
             // `lower` puts it only at the root, where `root` answers it.
             Node::Matrix(_) => return Err(Error::BadData("a range vector in this place".into())),
             Node::Neg(arg) => match self.eval(arg, t)? {
-                Out::Vector(v) => {
-                    v.into_iter().map(|e| Element { labels: e.labels.without_name(), value: -e.value }).collect()
-                }
+                Out::Vector(v) => v
+                    .into_iter()
+                    .map(|e| Element { labels: e.labels.without_name(), value: -e.value })
+                    .collect(),
                 Out::Scalar(v) => return Ok(Out::Scalar(-v)),
                 Out::Text(_) => return Err(type_error("a number", "a string")),
             },
@@ -93,7 +92,7 @@ impl<'a> Evaluation<'a> {
                 let param = param.as_ref().map_or(Ok(f64::NAN), |p| self.scalar(p, t))?;
                 let (window, series) = self.range_windows(arg, t)?;
                 let mut out = Vec::new();
-                for (labels, samples) in series {
+                for Series { labels, samples } in series {
                     if let Some(value) = over_time::apply(*func, &samples, window, param) {
                         let labels = if func.keeps_name() { labels } else { labels.without_name() };
                         out.push(Element { labels, value });
@@ -137,7 +136,8 @@ impl<'a> Evaluation<'a> {
 
     /// `timestamp` of a selector is the time of its sample; of anything else the evaluation time.
     fn timestamp(&self, arg: &Node, t: i64) -> Result<Vec<Element>, Error> {
-        let stamped = |labels: &Labels, at: i64| Element { labels: labels.without_name(), value: at as f64 / 1000.0 };
+        let stamped =
+            |labels: &Labels, at: i64| Element { labels: labels.without_name(), value: at as f64 / 1000.0 };
         if let Node::Vector(selector) = arg {
             return Ok(self.instant(*selector, t).iter().map(|(labels, s)| stamped(labels, s.t)).collect());
         }
@@ -161,7 +161,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Window of a range selector at `t`, and the samples of each series in it.
-    fn windows(&self, selector: usize, t: i64) -> (Window, Vec<(Labels, Vec<Sample>)>) {
+    fn windows(&self, selector: usize, t: i64) -> (Window, Vec<Series>) {
         let spec = &self.program.selectors[selector];
         let end = self.reference(spec, t);
         let window = Window { start: end - spec.range.unwrap_or(LOOKBACK_MS), end };
@@ -172,13 +172,13 @@ impl<'a> Evaluation<'a> {
             let live = s.samples[from..upto.max(from)].iter().filter(|sample| !is_stale(sample.v));
             let samples: Vec<Sample> = live.copied().collect();
             if !samples.is_empty() {
-                out.push((s.labels.clone(), samples));
+                out.push(Series { labels: s.labels.clone(), samples });
             }
         }
         (window, out)
     }
 
-    fn range_windows(&self, arg: &RangeArg, t: i64) -> Result<(Window, Vec<(Labels, Vec<Sample>)>), Error> {
+    fn range_windows(&self, arg: &RangeArg, t: i64) -> Result<(Window, Vec<Series>), Error> {
         match arg {
             RangeArg::Selector(selector) => Ok(self.windows(*selector, t)),
             RangeArg::Subquery { inner, range, step, offset } => {
@@ -189,7 +189,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Steps of a subquery are multiples of its resolution, independent of the evaluation time.
-    fn subquery(&self, inner: &Node, window: Window, step: i64) -> Result<Vec<(Labels, Vec<Sample>)>, Error> {
+    fn subquery(&self, inner: &Node, window: Window, step: i64) -> Result<Vec<Series>, Error> {
         if (window.end - window.start) / step > MAX_SUBQUERY_STEPS {
             let message = format!("a subquery of more than {MAX_SUBQUERY_STEPS} steps");
             return Err(Error::Execution(message));
@@ -208,7 +208,7 @@ impl<'a> Evaluation<'a> {
             }
             t += step;
         }
-        Ok(all.into_iter().collect())
+        Ok(all.into_iter().map(|(labels, samples)| Series { labels, samples }).collect())
     }
 }
 

@@ -62,7 +62,7 @@ fn bucket_quantile(q: f64, mut buckets: Vec<Bucket>) -> f64 {
 /// without an upper one. There are at least two buckets.
 fn interpolate(rank: f64, buckets: &[Bucket]) -> f64 {
     let last = buckets.len() - 1;
-    let found = buckets[..last].partition_point(|b| !(b.count >= rank));
+    let found = buckets[..last].partition_point(|b| b.count < rank || b.count.is_nan());
     if found == last {
         return buckets[last - 1].upper;
     }

@@ -57,8 +57,16 @@ pub enum Node {
     Absent(Box<Node>, Vec<(String, String)>),
     AbsentOverTime(RangeArg, Vec<(String, String)>),
     HistogramQuantile(Box<Node>, Box<Node>),
-    Instant { func: InstantFn, arg: Box<Node>, params: Vec<Node> },
-    OverTime { func: RangeFn, arg: RangeArg, param: Option<Box<Node>> },
+    Instant {
+        func: InstantFn,
+        arg: Box<Node>,
+        params: Vec<Node>,
+    },
+    OverTime {
+        func: RangeFn,
+        arg: RangeArg,
+        param: Option<Box<Node>>,
+    },
 }
 
 /// The range vector that a function reads.

@@ -102,7 +102,10 @@ fn comparisons_filter_and_keep_the_name_and_arithmetic_drops_it() {
     let Ok(Value::Vector(v)) = at(&s, "2 < a", 0) else { panic!() };
     assert_eq!((v.len(), v[0].value, v[0].labels.get(METRIC_NAME)), (1, 3.0, "a"), "the vector's value");
     let Ok(Value::Vector(v)) = at(&s, "a > bool 2", 0) else { panic!() };
-    assert_eq!(v.iter().map(|e| (e.labels.get(METRIC_NAME), e.value)).collect::<Vec<_>>(), [("", 1.0), ("", 0.0)]);
+    assert_eq!(
+        v.iter().map(|e| (e.labels.get(METRIC_NAME), e.value)).collect::<Vec<_>>(),
+        [("", 1.0), ("", 0.0)]
+    );
     let Ok(Value::Vector(v)) = at(&s, "a * 2", 0) else { panic!() };
     assert!(v.iter().all(|e| e.labels.get(METRIC_NAME).is_empty()));
 }
@@ -116,7 +119,10 @@ fn matching_errors_are_errors() {
     ]);
     let message = |q: &str| at(&s, q, 0).unwrap_err().to_string();
     assert!(message("a / on(x) b").starts_with("multiple matches for labels: many-to-one matching must be"));
-    assert!(message("b / on(x) a").starts_with("found duplicate series for the match group {x=\"1\"} on the right"));
+    assert!(
+        message("b / on(x) a")
+            .starts_with("found duplicate series for the match group {x=\"1\"} on the right")
+    );
     assert!(message("a * on(x) group_right b").contains("on the left hand-side"));
     let Ok(Value::Vector(v)) = at(&s, "a / on(x) group_left b", 0) else { panic!() };
     assert_eq!(v.iter().map(|e| e.value).collect::<Vec<_>>(), [1.5, 0.5]);
@@ -133,8 +139,11 @@ fn one_label_set_twice_is_an_error() {
 fn histogram_quantile_interpolates_and_lifts_what_falls() {
     let buckets = |counts: [f64; 4]| {
         let bounds = ["0.1", "0.2", "0.4", "+Inf"];
-        let series: Vec<_> =
-            bounds.iter().zip(counts).map(|(le, c)| (labels("h_bucket", &[("le", le)]), [(0_i64, c)])).collect();
+        let series: Vec<_> = bounds
+            .iter()
+            .zip(counts)
+            .map(|(le, c)| (labels("h_bucket", &[("le", le)]), [(0_i64, c)]))
+            .collect();
         let mut store = SeriesStore::new(1000);
         for (l, s) in series {
             store.append(l, Sample { t: s[0].0, v: s[0].1 }).unwrap();
