@@ -5,3 +5,4 @@ pub mod http;
 pub mod promql;
 pub mod scrape;
 pub mod series;
+pub mod state;

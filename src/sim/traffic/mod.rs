@@ -24,6 +24,7 @@
 mod load;
 mod random;
 mod server;
+pub mod wiring;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
