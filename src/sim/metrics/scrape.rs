@@ -59,6 +59,8 @@ pub struct Scrapes {
 struct Target {
     labels: Labels,
     offset: i64,
+    /// The scrape that saw the latest change: most changes fall before the same one.
+    latest: i64,
     /// 1, 0, or stale once the target is gone.
     up: Timeline,
     up_labels: Labels,
@@ -113,6 +115,7 @@ impl Scrapes {
         self.targets.push(Some(Target {
             labels,
             offset,
+            latest: i64::MIN,
             up: Timeline::default(),
             up_labels,
             columns: Vec::new(),
@@ -160,20 +163,12 @@ impl Scrapes {
 
     /// The series has this value from `at` on.
     pub fn set(&mut self, series: SeriesId, at: i64, value: f64) {
-        let (interval, horizon) = (self.config.interval_ms, at.saturating_sub(self.config.retention_ms));
-        if let Some(Some(t)) = self.targets.get_mut(series.target) {
-            let instant = first_scrape(t.offset, interval, at);
-            if let Some((_, timeline)) = t.columns.get_mut(series.column) {
-                timeline.set(instant, value, horizon);
-            }
-        }
+        self.change(series, at, |_| value);
     }
 
     /// The series, a counter, grows by `by` at `at`.
     pub fn add(&mut self, series: SeriesId, at: i64, by: f64) {
-        let last = self.targets.get(series.target).and_then(Option::as_ref);
-        let last = last.and_then(|t| t.columns.get(series.column)).and_then(|(_, timeline)| timeline.last());
-        self.set(series, at, last.unwrap_or(0.0) + by);
+        self.change(series, at, |last| last + by);
     }
 
     /// The target stops exposing this series.
@@ -186,42 +181,33 @@ impl Scrapes {
         self.now = self.now.max(now);
     }
 
+    /// Sets a series to a function of its last value, 0 where it has none.
+    fn change(&mut self, series: SeriesId, at: i64, value: impl Fn(f64) -> f64) {
+        let (interval, horizon) = (self.config.interval_ms, at.saturating_sub(self.config.retention_ms));
+        if let Some(Some(t)) = self.targets.get_mut(series.target) {
+            let instant = t.seen_by(interval, at);
+            if let Some((_, timeline)) = t.columns.get_mut(series.column) {
+                let value = value(timeline.last().unwrap_or(0.0));
+                timeline.set(instant, value, horizon);
+            }
+        }
+    }
+
     fn change_up(&mut self, target: TargetId, at: i64, value: f64) {
         let (interval, horizon) = (self.config.interval_ms, at.saturating_sub(self.config.retention_ms));
         if let Some(Some(t)) = self.targets.get_mut(target.0) {
-            let instant = first_scrape(t.offset, interval, at);
+            let instant = t.seen_by(interval, at);
             t.up.set(instant, value, horizon);
         }
     }
 
-    /// Samples of one timeline in `from ..= to`; `visible` says whether the scrape at an instant
-    /// brought anything.
-    fn samples(&self, target: &Target, timeline: &Timeline, window: (i64, i64), is_up: bool) -> Vec<Sample> {
-        let interval = self.config.interval_ms;
-        let value = |t: i64| {
-            let reached = is_up || target.up.at(t) == Some(1.0);
-            timeline.at(t).filter(|_| reached)
-        };
-        let mut out = Vec::new();
-        let mut t = first_scrape(target.offset, interval, window.0);
-        let mut before = value(t - interval);
-        while t <= window.1 {
-            let current = value(t);
-            match current {
-                Some(v) => out.push(Sample { t, v }),
-                None if before.is_some() => out.push(Sample { t, v: stale_marker() }),
-                None => {}
-            }
-            before = current;
-            t += interval;
-        }
-        out
+    /// What can be read of `from ..= to` at present.
+    fn readable(&self, from: i64, to: i64) -> (i64, i64) {
+        (from.max(self.now.saturating_sub(self.config.retention_ms)), to.min(self.now))
     }
-}
 
-impl Source for Scrapes {
-    fn select(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Series> {
-        let window = (from.max(self.now.saturating_sub(self.config.retention_ms)), to.min(self.now));
+    /// The series that pass the matchers, with what `read` makes of their timelines.
+    fn collect(&self, matchers: &[Matcher], read: impl Fn(&View) -> Vec<Sample>) -> Vec<Series> {
         let mut found = Vec::new();
         for target in self.targets.iter().flatten() {
             let up = std::iter::once((&target.up_labels, &target.up, true));
@@ -230,13 +216,86 @@ impl Source for Scrapes {
                 if !matches(labels, matchers) {
                     continue;
                 }
-                let samples = self.samples(target, timeline, window, is_up);
+                let samples = read(&View { target, timeline, is_up, interval: self.config.interval_ms });
                 if !samples.is_empty() {
                     found.push(Series { labels: labels.clone(), samples });
                 }
             }
         }
         merge(found)
+    }
+}
+
+impl Target {
+    /// The first scrape at or after `at`.
+    fn seen_by(&mut self, interval: i64, at: i64) -> i64 {
+        if at > self.latest || at <= self.latest.saturating_sub(interval) {
+            self.latest = first_scrape(self.offset, interval, at);
+        }
+        self.latest
+    }
+}
+
+/// One timeline as its target's scrapes show it.
+struct View<'a> {
+    target: &'a Target,
+    timeline: &'a Timeline,
+    is_up: bool,
+    interval: i64,
+}
+
+impl View<'_> {
+    /// What the scrape at an instant brought; only a target that is up brings more than `up`.
+    fn at(&self, t: i64) -> Option<f64> {
+        let reached = self.is_up || self.target.up.at(t) == Some(1.0);
+        self.timeline.at(t).filter(|_| reached)
+    }
+
+    /// Samples of a window, oldest first.
+    fn samples(&self, (from, to): (i64, i64)) -> Vec<Sample> {
+        let mut out = Vec::new();
+        let mut t = first_scrape(self.target.offset, self.interval, from);
+        let mut before = self.at(t - self.interval);
+        while t <= to {
+            let current = self.at(t);
+            match current {
+                Some(v) => out.push(Sample { t, v }),
+                None if before.is_some() => out.push(Sample { t, v: stale_marker() }),
+                None => {}
+            }
+            before = current;
+            t += self.interval;
+        }
+        out
+    }
+
+    /// The newest sample of a window.
+    fn newest(&self, (from, to): (i64, i64)) -> Option<Sample> {
+        let mut t = first_scrape(self.target.offset, self.interval, to - self.interval + 1);
+        let mut current = self.at(t);
+        while t >= from {
+            let before = self.at(t - self.interval);
+            match (current, before) {
+                (Some(v), _) => return Some(Sample { t, v }),
+                (None, Some(_)) => return Some(Sample { t, v: stale_marker() }),
+                (None, None) => {}
+            }
+            current = before;
+            t -= self.interval;
+        }
+        None
+    }
+}
+
+impl Source for Scrapes {
+    fn select(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Series> {
+        let window = self.readable(from, to);
+        self.collect(matchers, |view| view.samples(window))
+    }
+
+    fn select_latest(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Series> {
+        let window = self.readable(from, to);
+        self.collect(matchers, |view| view.newest(window).into_iter().collect())
     }
 }
 
@@ -346,5 +405,26 @@ mod tests {
             scrapes.remove_target(id, n * 1000 + 500);
         }
         assert!(scrapes.targets.iter().flatten().count() < 10);
+    }
+
+    #[test]
+    fn the_newest_sample_is_the_last_of_all() {
+        let mut scrapes = Scrapes::new(ScrapeConfig { interval_ms: 1000, retention_ms: 60_000 }, 0);
+        let target = scrapes.add_target(pod("a"), 2_000);
+        let id = scrapes.register(target, "hits", &[], (2_500, 0.0));
+        scrapes.add(id, 7_300, 2.0);
+        scrapes.set_up(target, 12_000, false);
+        scrapes.set_up(target, 15_000, true);
+        scrapes.end_series(id, 20_000);
+        scrapes.remove_target(target, 25_000);
+        scrapes.add_target(pod("a"), 31_000);
+        scrapes.advance(40_000);
+        for to in (0..42_000).step_by(250) {
+            let all = scrapes.select(&[], to - 4_000, to);
+            let last: Vec<_> = all.iter().map(|s| (&s.labels, s.samples[s.samples.len() - 1])).collect();
+            let newest = scrapes.select_latest(&[], to - 4_000, to);
+            let newest: Vec<_> = newest.iter().map(|s| (&s.labels, s.samples[s.samples.len() - 1])).collect();
+            assert_eq!(format!("{last:?}"), format!("{newest:?}"), "at {to}");
+        }
     }
 }

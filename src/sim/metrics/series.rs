@@ -118,6 +118,12 @@ pub trait Source: Send + Sync {
     /// (milliseconds), staleness markers included. Series without samples in that time are left out;
     /// the order is that of the labels.
     fn select(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Series>;
+
+    /// Like [`Source::select`], for a reader that needs only the newest sample of each series: a source
+    /// that computes its samples may leave the others out.
+    fn select_latest(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Series> {
+        self.select(matchers, from, to)
+    }
 }
 
 /// Whether a label set passes all matchers. A regular expression matches the whole value, as in

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::{InvalidAnnotation, PodState, ServiceLoad, Serving, Totals, Traffic};
 use crate::sim::metrics::http::PrometheusApi;
-use crate::sim::metrics::scrape::ScrapeConfig;
+use crate::sim::metrics::scrape::{ScrapeConfig, Scrapes};
 use crate::sim::metrics::series::{Series, Source};
 use crate::sim::metrics::state::{DeploymentReplicas, KubeState};
 use crate::sim::store::{Event, EventType, Kind, Object, Store, Subscription};
@@ -191,6 +191,19 @@ impl ClusterMetrics {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What traffic and objects expose as of now, in the order of labels. Their jobs differ, so no
+    /// label set is in both.
+    fn of_both(&self, read: impl Fn(&Scrapes) -> Vec<Series>) -> Vec<Series> {
+        let now = micros(&self.store);
+        let mut state = self.lock();
+        state.traffic.advance(now);
+        state.objects.advance((now / 1000) as i64);
+        let mut found = read(state.traffic.scrapes());
+        found.extend(read(state.objects.scrapes()));
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        found
+    }
+
     fn apply(&self, kind: EventType, object: &Object) {
         let (now, gone) = (micros(&self.store), kind == EventType::Deleted);
         let state = &mut *self.lock();
@@ -210,14 +223,11 @@ impl ClusterMetrics {
 
 impl Source for ClusterMetrics {
     fn select(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Series> {
-        let now = micros(&self.store);
-        let mut state = self.lock();
-        state.traffic.advance(now);
-        state.objects.advance((now / 1000) as i64);
-        let mut found = state.traffic.scrapes().select(matchers, from, to);
-        found.extend(state.objects.scrapes().select(matchers, from, to));
-        found.sort_by(|a, b| a.labels.cmp(&b.labels));
-        found
+        self.of_both(|scrapes| scrapes.select(matchers, from, to))
+    }
+
+    fn select_latest(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Series> {
+        self.of_both(|scrapes| scrapes.select_latest(matchers, from, to))
     }
 }
 

@@ -34,7 +34,11 @@ impl<'a> Evaluation<'a> {
                 None => (range.start - s.outer_offset - s.outer_range, range.end - s.outer_offset),
             };
             let back = s.range.unwrap_or(LOOKBACK_MS);
-            source.select(&s.matchers, first - s.offset - back + 1, last - s.offset)
+            let (from, to) = (first - s.offset - back + 1, last - s.offset);
+            if s.range.is_none() && first == last {
+                return source.select_latest(&s.matchers, from, to);
+            }
+            source.select(&s.matchers, from, to)
         };
         let data = program.selectors.iter().map(read).collect();
         Self { program, range, data }
