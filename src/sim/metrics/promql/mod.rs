@@ -11,7 +11,9 @@ mod functions;
 mod histogram;
 mod lower;
 mod over_time;
+mod parse;
 
+pub use parse::{MAX_DEPTH, MAX_QUERY_BYTES, ParseError, parse};
 pub use promql_parser::parser::Expr;
 
 use super::series::{Labels, Sample, Series, Source};
@@ -22,26 +24,6 @@ pub const LOOKBACK_MS: i64 = 5 * 60 * 1000;
 
 /// Resolution of a subquery that names none (Prometheus: config, `evaluation_interval`).
 pub const DEFAULT_SUBQUERY_STEP_MS: i64 = 60 * 1000;
-
-/// Longest query accepted, in bytes; the file format allows 8 KiB.
-pub const MAX_QUERY_BYTES: usize = 16 * 1024;
-
-/// Deepest nesting of expressions accepted; protects the stack from hostile queries.
-pub const MAX_DEPTH: usize = 200;
-
-/// A query that is not PromQL.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{message}", position(self.offset))]
-pub struct ParseError {
-    /// What is wrong, in the parser's words.
-    pub message: String,
-    /// Byte offset into the query where it is wrong, where that is known.
-    pub offset: Option<usize>,
-}
-
-fn position(offset: Option<usize>) -> String {
-    offset.map_or_else(String::new, |at| format!("at byte {at}: "))
-}
 
 /// Valid PromQL that the embedded cluster does not evaluate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,22 +80,6 @@ pub struct Range {
     pub step: i64,
 }
 
-/// Parses and type-checks a query.
-pub fn parse(query: &str) -> Result<Expr, ParseError> {
-    if query.len() > MAX_QUERY_BYTES {
-        let message = format!("the query is longer than {MAX_QUERY_BYTES} bytes");
-        return Err(ParseError { message, offset: Some(MAX_QUERY_BYTES) });
-    }
-    if let Some(offset) = too_deep(query) {
-        let message = format!("nested more than {MAX_DEPTH} levels deep");
-        return Err(ParseError { message, offset: Some(offset) });
-    }
-    promql_parser::parser::parse(query).map_err(|message| {
-        let offset = locate(query, &message);
-        ParseError { message, offset }
-    })
-}
-
 /// Whether every construct of a query is evaluated here.
 pub fn supported(expr: &Expr) -> Result<(), Unsupported> {
     lower::lower(expr).map(|_| ())
@@ -160,65 +126,6 @@ fn wrong_type(found: &str) -> Error {
     Error::BadData(format!(
         "invalid expression type \"{found}\" for range query, must be Scalar or instant Vector"
     ))
-}
-
-/// Where bracket nesting, or a chain of signs, exceeds [`MAX_DEPTH`].
-fn too_deep(query: &str) -> Option<usize> {
-    let (mut depth, mut signs) = (0_usize, 0_usize);
-    for (at, c) in query.char_indices() {
-        match c {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        match c {
-            '-' | '+' => signs += 1,
-            c if c.is_whitespace() => {}
-            _ => signs = 0,
-        }
-        if depth > MAX_DEPTH || signs > MAX_DEPTH {
-            return Some(at);
-        }
-    }
-    None
-}
-
-/// The parser's errors carry no position. What its message allows is found again: an unbalanced
-/// bracket, a name that it quotes, or the shortest beginning of the query with the same lexical error.
-fn locate(query: &str, message: &str) -> Option<usize> {
-    if message.starts_with("unclosed left") {
-        return unclosed(query);
-    }
-    if message.starts_with("unknown function") {
-        let name = message.split(['\'', '"']).nth(1)?;
-        return query.find(name);
-    }
-    if !message.starts_with("unexpected character") && !message.starts_with("unexpected right") {
-        return None;
-    }
-    let ends = query.char_indices().map(|(at, c)| (at, at + c.len_utf8()));
-    ends.into_iter()
-        .find(|&(_, end)| {
-            let lexed = promql_parser::parser::lexer(&query[..end]);
-            lexed.err().is_some_and(|e| e == message)
-        })
-        .map(|(at, _)| at)
-}
-
-fn unclosed(query: &str) -> Option<usize> {
-    let mut open = Vec::new();
-    let mut quote = None;
-    for (at, c) in query.char_indices() {
-        match (quote, c) {
-            (Some(q), c) if c == q => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'' | '`') => quote = Some(c),
-            (None, '(') => open.push(at),
-            (None, ')') => drop(open.pop()),
-            _ => {}
-        }
-    }
-    open.last().copied()
 }
 
 #[cfg(test)]

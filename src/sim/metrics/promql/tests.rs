@@ -189,6 +189,10 @@ fn parse_errors_say_where_if_they_can() {
     assert_eq!(offset("1 + nope(c)"), Some(4));
     assert_eq!(offset("c + ;"), Some(4));
     assert!(parse("").is_err() && parse("sum by").is_err());
+    assert_eq!(offset("c offset Inf"), Some(9));
+    assert_eq!(offset("rate(c{a=\"[\"}[1e+40]) + 1e40"), Some(14));
+    assert_eq!(offset("count_over_time(c[1m: NaN])"), Some(22));
+    assert!(parse("c{a='it\\'s [9e999'} + 9e999 # offset Inf").is_ok());
     assert!(parse("rate(c)").unwrap_err().message.contains("expected type matrix"));
     assert!(parse(&"(".repeat(100_000)).is_err());
     assert!(parse(&format!("{}1{}", "(".repeat(5000), ")".repeat(5000))).is_err());
@@ -219,4 +223,36 @@ fn a_range_query_evaluates_each_step() {
     assert_eq!(values, [(5_000, 0.0), (10_000, 10.0), (15_000, 10.0), (20_000, 20.0), (25_000, 20.0)]);
     assert!(range(&s, &parse("c[1m]").unwrap(), Range { start: 0, end: 1, step: 1 }).is_err());
     assert!(range(&s, &parse("c").unwrap(), Range { start: 0, end: 1, step: 0 }).is_err());
+}
+
+/// Pieces of queries, right and wrong: what people mistype.
+fn piece() -> impl proptest::strategy::Strategy<Value = String> {
+    let words: Vec<&'static str> = "c rate( sum by(pod) ( ) [1m] [5m:30s] [ ] { } {pod=\"a\"} {pod=~\"a.*\"} {pod=~\"(\"} , + - * / % ^ \
+        == != > bool and or unless on(pod) ignoring(x) group_left offset 5m 1m -1m @ 12 start() end() 1 1.5e3 0x1F 0x \
+        0b1 08 1e Inf NaN \"s\" 'q \\ \" \u{e9} \u{1f600} histogram_quantile(0.9, topk(2, quantile(0.5, label_replace( \
+        max_over_time( time() vector(1) scalar( absent( # \n ; : {{ }} 5y 99999999999999999999 9e999 1e+30 0x7FFFFFFFFFFFFFFF 99999999999999999999y 1m30s .5 . $ ~"
+        .split(' ')
+        .collect();
+    proptest::sample::select(words).prop_map(str::to_string)
+}
+
+use proptest::prelude::*;
+
+proptest! {
+    #[test]
+    fn no_query_makes_it_panic(pieces in proptest::collection::vec(piece(), 0..14), glue in "[ ]{0,1}") {
+        let query = pieces.join(&glue);
+        let store = counter();
+        match parse(&query) {
+            Ok(expr) => {
+                let answer = instant(&store, &expr, 50_000);
+                let ranged = range(&store, &expr, Range { start: 0, end: 50_000, step: 10_000 });
+                if supported(&expr).is_err() {
+                    prop_assert!(matches!(answer, Err(Error::Unsupported(_))), "{query}: {answer:?}");
+                    prop_assert!(ranged.is_err());
+                }
+            }
+            Err(e) => prop_assert!(e.offset.is_none_or(|at| query.is_char_boundary(at)), "{query}: {e}"),
+        }
+    }
 }
