@@ -6,6 +6,7 @@
 
 mod index;
 pub mod kind;
+pub mod listmap;
 pub mod managed;
 pub mod object;
 pub mod selector;
@@ -187,6 +188,30 @@ impl Store {
         (out, inner.version)
     }
 
+    /// The list as it was at an earlier resourceVersion, for the later pages of a chunked list.
+    ///
+    /// # Errors
+    /// 410 when the history no longer goes back that far.
+    pub fn list_at(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        selector: &Selector,
+        version: u64,
+    ) -> Result<Vec<Arc<Object>>, Status> {
+        let inner = self.lock();
+        let mut objects = inner.objects.get(kind).cloned().unwrap_or_default();
+        for event in inner.feeds.since(kind, version)?.into_iter().rev() {
+            let key = key_of(&event.object);
+            match event.previous {
+                Some(previous) => objects.insert(key, previous),
+                None => objects.remove(&key),
+            };
+        }
+        objects.retain(|key, object| namespace.is_none_or(|n| n == &*key.0) && selector.matches(object));
+        Ok(objects.into_values().collect())
+    }
+
     /// The objects of a kind whose managing controller has this UID, sorted by namespace and name.
     #[must_use]
     pub fn controlled_by(&self, kind: &Kind, uid: &str) -> Vec<Arc<Object>> {
@@ -221,6 +246,15 @@ impl Store {
         let mut inner = self.lock();
         let objects = inner.objects.get(kind).map(|o| o.values().cloned().collect()).unwrap_or_default();
         (objects, inner.feeds.subscribe(kind))
+    }
+
+    /// All objects of every kind and every change after them, in the order of the writes: for observers that
+    /// follow the whole cluster.
+    #[must_use]
+    pub fn list_and_subscribe_everything(&self) -> (Vec<Arc<Object>>, Subscription) {
+        let mut inner = self.lock();
+        let objects = inner.objects.values().flat_map(|o| o.values().cloned()).collect();
+        (objects, inner.feeds.subscribe_everything())
     }
 
     /// Every change of a kind after a resourceVersion: those known already, then those to come.
@@ -315,7 +349,7 @@ impl Store {
         let now = self.now();
         let mut inner = self.lock();
         inner.complete_name(&mut object)?;
-        inner.admit_namespace(&object, now)?;
+        inner.admit_namespace(&object)?;
         let key = key_of(&object);
         if inner.objects.get(&object.kind).is_some_and(|o| o.contains_key(&key)) {
             return Err(Status::already_exists(&object.kind, &object.meta.name));
@@ -548,7 +582,7 @@ impl Inner {
     }
 
     /// The admission plugin NamespaceLifecycle: the namespace must be there and not terminating.
-    fn admit_namespace(&self, object: &Object, now: Timestamp) -> Result<(), Status> {
+    fn admit_namespace(&self, object: &Object) -> Result<(), Status> {
         if !object.kind.namespaced {
             return Ok(());
         }
@@ -567,7 +601,6 @@ impl Inner {
                 field: "metadata.namespace".into(),
             }];
         }
-        let _ = now;
         Err(status)
     }
 

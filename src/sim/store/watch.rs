@@ -72,16 +72,19 @@ struct Feed {
 /// All feeds.
 pub(super) struct Feeds {
     feeds: BTreeMap<Kind, Feed>,
+    /// Subscribers of every kind, those still to be defined too.
+    everything: Vec<mpsc::UnboundedSender<Event>>,
     window: Duration,
     capacity: usize,
 }
 
 impl Feeds {
     pub(super) fn new(window: Duration, capacity: usize) -> Self {
-        Self { feeds: BTreeMap::new(), window, capacity }
+        Self { feeds: BTreeMap::new(), everything: Vec::new(), window, capacity }
     }
 
     pub(super) fn publish(&mut self, kind: &Kind, version: u64, event: Event) {
+        self.everything.retain(|s| s.send(event.clone()).is_ok());
         let feed = self.feeds.entry(kind.clone()).or_default();
         let now = Instant::now();
         feed.subscribers.retain(|s| s.send(event.clone()).is_ok());
@@ -93,6 +96,12 @@ impl Feeds {
                 feed.dropped = version;
             }
         }
+    }
+
+    pub(super) fn subscribe_everything(&mut self) -> Subscription {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.everything.push(sender);
+        Subscription { receiver }
     }
 
     pub(super) fn subscribe(&mut self, kind: &Kind) -> Subscription {
@@ -116,6 +125,15 @@ impl Feeds {
         let missed =
             feed.history.iter().filter(|(v, _, _)| *v > version).map(|(_, _, e)| e.clone()).collect();
         Ok((missed, self.subscribe(kind)))
+    }
+
+    /// The changes after `version`, oldest first.
+    pub(super) fn since(&self, kind: &Kind, version: u64) -> Result<Vec<Event>, Status> {
+        let Some(feed) = self.feeds.get(kind) else { return Ok(Vec::new()) };
+        if version < feed.dropped {
+            return Err(Status::expired(format!("too old resource version: {version} ({})", feed.dropped)));
+        }
+        Ok(feed.history.iter().filter(|(v, _, _)| *v > version).map(|(_, _, e)| e.clone()).collect())
     }
 
     /// Forgets all history up to `version` (a compaction).

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// Prefix of the annotations that the embedded cluster reads.
 pub const PREFIX: &str = "sim.firedrill.dev/";
 
-/// On a Service: requests per second that are offered to it, such as `"200"`. Absent: none.
+/// On a Service: requests per second that are offered to it, such as `"200"` or `"12.5/s"`. Absent: none.
 pub const OFFERED_LOAD: &str = "sim.firedrill.dev/offered-load";
 /// On a Service: `poisson` (default: independent clients) or `constant` (evenly spaced).
 pub const ARRIVALS: &str = "sim.firedrill.dev/arrivals";
@@ -88,7 +88,8 @@ impl ServiceLoad {
         (namespace, name, app): (&str, &str, &str),
         annotations: &BTreeMap<String, String>,
     ) -> Result<Self, InvalidAnnotation> {
-        let rate = |s: &str| s.parse::<f64>().ok().filter(|v| (0.0..=1_000_000.0).contains(v));
+        let number = |s: &str| s.strip_suffix("/s").unwrap_or(s).trim().parse::<f64>().ok();
+        let rate = |s: &str| number(s).filter(|v| (0.0..=1_000_000.0).contains(v));
         let expected = "a number of requests per second from 0 to 1000000";
         Ok(Self {
             namespace: namespace.into(),
@@ -149,18 +150,25 @@ fn spread(
     Ok(read(annotations, name, expected, parse)?.unwrap_or_default())
 }
 
-/// One number with a unit of `us`, `ms`, `s` or `m`, in microseconds.
+/// A duration as Go writes it (`20ms`, `1m30s`), in microseconds.
 fn duration_us(text: &str) -> Option<u64> {
-    let unit_at = text.find(|c: char| c.is_ascii_alphabetic())?;
-    let (number, unit) = text.split_at(unit_at);
-    let scale = match unit {
-        "us" => 1.0,
-        "ms" => 1e3,
-        "s" => 1e6,
-        "m" => 60e6,
-        _ => return None,
-    };
-    let micros = number.parse::<f64>().ok()? * scale;
+    let (mut micros, mut rest) = (0.0, text);
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(unit_at);
+        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, after) = tail.split_at(unit_end);
+        let scale = match unit {
+            "us" | "µs" => 1.0,
+            "ms" => 1e3,
+            "s" => 1e6,
+            "m" => 60e6,
+            "h" => 3_600e6,
+            _ => return None,
+        };
+        micros += number.parse::<f64>().ok()? * scale;
+        rest = after;
+    }
     (1.0..=3_600e6).contains(&micros).then_some(micros.round() as u64)
 }
 
@@ -180,6 +188,9 @@ mod tests {
         let stated = annotations(&[(OFFERED_LOAD, "12.5"), (ARRIVALS, "constant"), (TIMEOUT, "250ms")]);
         let load = ServiceLoad::from_annotations(("shop", "checkout", "x"), &stated).unwrap();
         assert_eq!((load.per_second, load.arrivals, load.timeout_us), (12.5, Spread::Constant, 250_000));
+        let stated = annotations(&[(OFFERED_LOAD, "200/s"), (TIMEOUT, "1m1.5s")]);
+        let load = ServiceLoad::from_annotations(("shop", "checkout", "x"), &stated).unwrap();
+        assert_eq!((load.per_second, load.timeout_us), (200.0, 61_500_000));
         let stated = annotations(&[(CAPACITY, "4"), (QUEUE, "0"), (SERVICE_TIME, "1.5s")]);
         let serving = Serving::from_annotations(&stated).unwrap();
         assert_eq!((serving.capacity, serving.queue, serving.service_time_us), (4, 0, 1_500_000));
@@ -187,7 +198,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_by_name() {
-        for (name, value) in [(CAPACITY, "0"), (CAPACITY, "-1"), (QUEUE, "many"), (SERVICE_TIME, "20")] {
+        for (name, value) in
+            [(CAPACITY, "0"), (CAPACITY, "-1"), (QUEUE, "many"), (SERVICE_TIME, "20"), (SERVICE_TIME, "s")]
+        {
             let e = Serving::from_annotations(&annotations(&[(name, value)])).unwrap_err();
             assert_eq!((e.name, e.value.as_str()), (name, value));
         }

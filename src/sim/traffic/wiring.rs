@@ -16,6 +16,7 @@ use promql_parser::label::Matcher;
 use serde::Deserialize;
 
 use super::{InvalidAnnotation, PodState, ServiceLoad, Serving, Totals, Traffic};
+use crate::sim::apiserver::Backend;
 use crate::sim::metrics::http::PrometheusApi;
 use crate::sim::metrics::scrape::{ScrapeConfig, Scrapes};
 use crate::sim::metrics::series::{Series, Source};
@@ -31,14 +32,11 @@ pub struct ClusterMetrics {
     state: Mutex<State>,
 }
 
-/// The changes that a [`ClusterMetrics`] follows. Somebody has to run it.
+/// The changes that a [`ClusterMetrics`] follows, of all kinds in the order of the writes. Somebody has
+/// to run it.
 pub struct Feed {
     metrics: Arc<ClusterMetrics>,
-    services: Subscription,
-    slices: Subscription,
-    pods: Subscription,
-    deployments: Subscription,
-    nodes: Subscription,
+    changes: Subscription,
 }
 
 struct State {
@@ -156,21 +154,13 @@ impl ClusterMetrics {
             serving: BTreeMap::new(),
         };
         let metrics = Arc::new(Self { store: store.clone(), state: Mutex::new(state) });
-        let subscribe = |kind: &Kind| {
-            let (objects, subscription) = store.list_and_subscribe(kind);
-            for object in &objects {
-                metrics.apply(EventType::Added, object);
-            }
-            subscription
-        };
-        let feed = Feed {
-            services: subscribe(&Kind::SERVICE),
-            pods: subscribe(&Kind::POD),
-            slices: subscribe(&Kind::ENDPOINT_SLICE),
-            deployments: subscribe(&Kind::DEPLOYMENT),
-            nodes: subscribe(&Kind::NODE),
-            metrics: metrics.clone(),
-        };
+        let (mut objects, changes) = store.list_and_subscribe_everything();
+        // Services and pods are known before the slices that name them.
+        objects.sort_by_key(|o| o.kind == Kind::ENDPOINT_SLICE);
+        for object in &objects {
+            metrics.apply(EventType::Added, object);
+        }
+        let feed = Feed { metrics: metrics.clone(), changes };
         (metrics, feed)
     }
 
@@ -178,6 +168,15 @@ impl ClusterMetrics {
     pub fn prometheus(self: &Arc<Self>) -> PrometheusApi {
         let store = self.store.clone();
         PrometheusApi::new(self.clone(), move || store.now().as_millisecond())
+    }
+
+    /// [`ClusterMetrics::prometheus`] as a back end of the API server's service proxy.
+    pub fn backend(self: &Arc<Self>) -> Backend {
+        let api = self.prometheus();
+        Arc::new(move |request| {
+            let api = api.clone();
+            Box::pin(async move { api.handle(request).await })
+        })
     }
 
     /// Counts of a Service's requests up to now.
@@ -234,17 +233,7 @@ impl Source for ClusterMetrics {
 impl Feed {
     /// Applies every change at the instant it happens, until the store is gone.
     pub async fn run(mut self) {
-        loop {
-            // Pods before slices: a pod that is gone stops before its endpoint does, as on a node.
-            let event = tokio::select! {
-                biased;
-                event = self.services.next() => event,
-                event = self.pods.next() => event,
-                event = self.slices.next() => event,
-                event = self.deployments.next() => event,
-                event = self.nodes.next() => event,
-            };
-            let Some(Event { kind, object, .. }) = event else { return };
+        while let Some(Event { kind, object, .. }) = self.changes.next().await {
             self.metrics.apply(kind, &object);
         }
     }
@@ -400,6 +389,7 @@ fn scrape_time(us: u64) -> i64 {
 mod tests {
     use super::*;
     use crate::sim::store::{DeleteOptions, StoreConfig};
+    use crate::sim::{Sim, SimConfig};
     use serde_json::{Value as Json, json};
     use std::time::Duration;
 
@@ -524,6 +514,21 @@ mod tests {
         let end = metrics.totals("shop", "checkout").expect("begun");
         assert_eq!((end.offered, end.in_flight), (end.by_code.iter().sum::<u64>(), 0));
         assert!(end.offered.abs_diff(3000) < 200, "{end:?}");
+        running.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_service_proxy_answers_queries() {
+        let sim = Sim::new(&SimConfig::default());
+        let (metrics, feed) = ClusterMetrics::follow(sim.store(), 1, ScrapeConfig::default());
+        sim.register_backend("monitoring", "prometheus", metrics.backend());
+        let running = tokio::spawn(feed.run());
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let proxy = "/api/v1/namespaces/monitoring/services/http:prometheus:9090/proxy";
+        let query = crate::sim::metrics::http::encode(r#"up{job="kube-state-metrics"} + 1"#);
+        let request = http::Request::get(format!("{proxy}/api/v1/query?query={query}")).body(Vec::new());
+        let answer: Json = sim.client().request(request.expect("a request")).await.expect("an answer");
+        assert_eq!(answer["data"]["result"][0]["value"][1], "2", "{answer}");
         running.abort();
     }
 }
