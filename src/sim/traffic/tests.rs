@@ -193,9 +193,14 @@ fn another_service_does_not_change_this_ones_randomness() {
 
 #[test]
 fn an_hour_of_a_big_cluster_is_cheap() {
+    let begin = tokio::time::Instant::now();
     let mut traffic = cluster(9, 200.0, 1000, Serving::default());
     traffic.advance(START + 3600 * SECOND);
     let t = totals(&traffic);
+    let took = begin.elapsed();
+    let rate = t.offered as f64 / took.as_secs_f64() / 1e6;
+    println!("an hour, 1,000 pods, {} requests: {took:?}, {rate:.2} million requests/s", t.offered);
+    assert!(took.as_secs() < 60, "even unoptimised and on a busy machine: {took:?}");
     assert!(t.offered > 700_000 && t.by_code[0] + t.in_flight == t.offered);
     let rate = query(&traffic, "sum(rate(http_requests_total[1m]))");
     assert!((150.0..250.0).contains(&rate));
