@@ -10,9 +10,11 @@ pub mod apiserver;
 pub mod controllers;
 pub mod kubelet;
 pub mod manifests;
+pub mod metrics;
 pub mod scheduler;
 pub mod serve;
 pub mod store;
+pub mod traffic;
 
 use apiserver::mischief::Mischief;
 use apiserver::{ApiConfig, ApiServer, Backend, User};
