@@ -7,7 +7,11 @@
 //! a hashed map; so one seed and the same calls give the same objects, versions and times, bit for bit.
 
 pub mod apiserver;
+pub mod controllers;
+pub mod kubelet;
+pub mod manifests;
 pub mod metrics;
+pub mod scheduler;
 pub mod serve;
 pub mod store;
 pub mod traffic;

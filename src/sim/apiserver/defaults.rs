@@ -15,6 +15,13 @@ fn spec(object: &mut Value) -> Option<&mut Map<String, Value>> {
     object.as_object_mut()?.entry("spec").or_insert_with(|| json!({})).as_object_mut()
 }
 
+/// What the API server makes of a pod that a controller creates from a template: defaults, admission, status.
+pub(in crate::sim) fn complete_pod(pod: &mut Value) {
+    pod["status"] = json!({"phase": "Pending", "qosClass": qos(&pod["spec"])});
+    pod_admission(pod);
+    apply(&Kind::POD, pod);
+}
+
 /// What creation sets, before [`apply`].
 pub(super) fn on_create(store: &Store, kind: &Kind, object: &mut Value) {
     match (kind.group.as_ref(), kind.plural.as_ref()) {

@@ -5,7 +5,7 @@
 //! current-thread runtime with paused time the same calls give the same answers.
 
 mod apply;
-mod defaults;
+pub(in crate::sim) mod defaults;
 mod discovery;
 mod eviction;
 pub mod mischief;
