@@ -464,3 +464,5 @@ impl Traffic {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whole;
