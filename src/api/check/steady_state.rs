@@ -48,9 +48,6 @@ pub(super) fn check<'a>(spec: &'a Node, anchor: Span, report: &mut Report<'_>) -
         let message = "nothing is judged: at least one probe has to be able to fail";
         report.error(codes::NOTHING_JUDGED, "spec.steadyState", span, message, "add a probe with expect");
     }
-    if let Some(source) = spec.entry("prometheus") {
-        connection(&source.value, "spec.prometheus", report);
-    }
     found
 }
 
@@ -171,8 +168,14 @@ fn connection(node: &Node, path: &str, report: &mut Report<'_>) {
             "name the server or service",
         );
     }
-    if let Some(tls) = node.entry("tls").filter(|_| server.is_none()) {
-        let message = "`tls` without server: a service is reached through the API server";
-        report.error(codes::TOGETHER, &format!("{path}.tls"), tls.key_span, message, "leave it out");
+    if let Some(tls) = node.entry("tls").filter(|_| server.is_none() && service.is_none()) {
+        let message = "`tls` without server or service";
+        report.error(
+            codes::TOGETHER,
+            &format!("{path}.tls"),
+            tls.key_span,
+            message,
+            "name the server or service",
+        );
     }
 }

@@ -13,6 +13,10 @@ pub(super) fn value(node: &Node, schema: &Schema, path: &str, anchor: Span, repo
     if node.value == Value::Null && !matches!(schema.shape, Shape::Any) {
         return no_value(schema, path, anchor, report);
     }
+    if node.text().is_some_and(|text| text.contains("$(params.")) && !matches!(schema.shape, Shape::Any) {
+        // What it becomes is known when parameters are: nothing else can be said of it.
+        return report.error(codes::NOT_YET, path, node.span, "parameters are not supported yet", "");
+    }
     let before = report.errors();
     match &schema.shape {
         Shape::Object { fields, unions } => object(node, (fields, unions), path, anchor, report),
@@ -267,6 +271,9 @@ fn text(node: &Node, text: &Text, path: &str, report: &mut Report<'_>) {
             let message = format!("`{number}` has no unit");
             let remedy = format!("write {number}s, {number}m or {number}ms");
             return report.error(codes::DURATION, path, node.span, &message, &remedy);
+        }
+        if let (Form::Pattern { meaning, .. }, Value::Int(number)) = (&text.form, &node.value) {
+            return report.error(codes::FORM, path, node.span, &format!("`{number}` is not {meaning}"), "");
         }
         return mismatch(node, "text", path, report);
     };
