@@ -302,3 +302,30 @@ proptest! {
         prop_assert_eq!(read.documents.is_empty(), read.has_errors());
     }
 }
+
+/// Who refuses what: `tests/format/refused/table.tsv` lists each sample; the same table is held against a
+/// real API server where there is one. Here: check refuses all of them, each with the code in its name.
+#[test]
+fn check_refuses_every_sample_with_its_code() {
+    let table = include_str!("../../../tests/format/refused/table.tsv");
+    let rows: Vec<(&str, &str)> = table
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('\t'))
+        .collect();
+    let files = files("tests/format/refused");
+    let stems: Vec<String> =
+        files.iter().map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned()).collect();
+    assert_eq!(stems, rows.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    for ((name, by), path) in rows.iter().zip(&files) {
+        assert!(["client", "server", "check"].contains(by), "{name}: {by}");
+        let source = source(path);
+        let read = read(std::slice::from_ref(&source));
+        let found = codes_of(&read);
+        let rendered = render(&read.findings, &[source], Style::Plain);
+        assert!(read.documents.is_empty(), "{name} is accepted");
+        assert!(found.contains(&name[..6].to_owned()), "{name}: {rendered}");
+        // One mistake is one finding, but where a field vanished with what was wrong.
+        assert!(found.len() == 1 || ["FD1004-merge-key"].contains(name), "{name}: {rendered}");
+    }
+}

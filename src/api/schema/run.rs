@@ -59,7 +59,7 @@ fn spec() -> Schema {
         field("text", "What was observed.", words(4096)).required(),
     ]);
     let grows = |schema: Schema, what: &str| {
-        schema.rule("size(self) >= size(oldSelf)", &format!("{what} may only grow"))
+        schema.rule("oldSelf.all(x, x in self)", &format!("{what} may only grow"))
     };
     let fixed_names = [
         "gameDayRef",
@@ -112,6 +112,10 @@ fn spec() -> Schema {
         "!has(oldSelf.abort) || !oldSelf.abort || (has(self.abort) && self.abort)",
         "abort cannot be taken back",
     );
+    for name in ["approvals", "steps", "notes"] {
+        let rule = format!("!has(oldSelf.{name}) || has(self.{name})");
+        spec = spec.rule(&rule, &format!("{name} may only grow"));
+    }
     for name in fixed_names {
         let rule = format!("has(self.{name}) == has(oldSelf.{name})");
         spec = spec.rule(&rule, "a Run's spec is fixed once it is created");
