@@ -32,16 +32,16 @@ pub(super) fn cel(
             };
             let span = within(report.text(), node, error.offset, error.length);
             if error.message.contains("no variable `params`") {
-                report.error(codes::NOT_YET, path, span, "parameters are not supported yet", "");
+                report.error(codes::NOT_YET, (path, span), "parameters are not supported yet", "");
                 return None;
             }
-            report.error(codes::CEL, path, span, &error.message, &remedy);
+            report.error(codes::CEL, (path, span), &error.message, &remedy);
             return None;
         }
     };
     for warning in expression.warnings() {
         let span = within(report.text(), node, warning.offset, warning.length);
-        report.warning(codes::CEL_SUSPICIOUS, path, span, &warning.message, &warning.help);
+        report.warning(codes::CEL_SUSPICIOUS, (path, span), &warning.message, &warning.help);
     }
     let kind = expression.kind();
     let name = path.rsplit('.').next().unwrap_or(path);
@@ -53,7 +53,7 @@ pub(super) fn cel(
     };
     if !fits {
         let message = format!("the expression gives {kind}, and `{name}` has to give {asked}");
-        report.error(codes::CEL_RESULT, path, node.span, &message, remedy);
+        report.error(codes::CEL_RESULT, (path, node.span), &message, remedy);
     }
     Some(expression)
 }
@@ -65,7 +65,7 @@ pub(super) fn promql(node: &Node, path: &str, report: &mut Report<'_>) {
     };
     if let Err(message) = promql_parser::parser::parse(text) {
         let message = message.trim().trim_end_matches('.').replace('\n', " ");
-        report.error(codes::PROMQL, path, node.span, &format!("the query does not parse: {message}"), "");
+        report.error(codes::PROMQL, (path, node.span), &format!("the query does not parse: {message}"), "");
     }
 }
 

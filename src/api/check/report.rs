@@ -63,11 +63,11 @@ impl<'a> Report<'a> {
         self.findings.push(finding.at(place));
     }
 
-    pub fn error(&mut self, code: Code, subject: &str, span: Span, message: &str, remedy: &str) {
+    pub fn error(&mut self, code: Code, (subject, span): (&str, Span), message: &str, remedy: &str) {
         self.push(Finding::error(code, subject, message).remedy(remedy), span);
     }
 
-    pub fn warning(&mut self, code: Code, subject: &str, span: Span, message: &str, remedy: &str) {
+    pub fn warning(&mut self, code: Code, (subject, span): (&str, Span), message: &str, remedy: &str) {
         self.push(Finding::warning(code, subject, message).remedy(remedy), span);
     }
 
@@ -80,7 +80,7 @@ impl<'a> Report<'a> {
             message = format!("{message}; {what} (line {}, column {})", place.line, place.column);
         }
         let remedy = problem.help.unwrap_or_default();
-        self.error(code_of(problem.fault), "text", problem.span, &message, &remedy);
+        self.error(code_of(problem.fault), ("text", problem.span), &message, &remedy);
     }
 
     /// The findings by place, each once: what an alias repeats is said once.

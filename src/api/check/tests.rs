@@ -329,3 +329,23 @@ fn check_refuses_every_sample_with_its_code() {
         assert!(found.len() == 1 || ["FD1004-merge-key"].contains(name), "{name}: {rendered}");
     }
 }
+
+/// Run by hand with `cargo test --release --lib check::tests::timing -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn timing() {
+    for name in ["accepted.yaml", "sixteen-mistakes.yaml"] {
+        let source = data(name);
+        let mut times: Vec<std::time::Duration> = (0..200)
+            .map(|_| {
+                let begin = tokio::time::Instant::now();
+                let read = read(std::slice::from_ref(&source));
+                assert!(!read.findings.is_empty() || !read.documents.is_empty());
+                begin.elapsed()
+            })
+            .collect();
+        let first = times[0];
+        times.sort();
+        println!("{name}: first {first:?}, median {:?}, p99 {:?}", times[100], times[198]);
+    }
+}
