@@ -5,6 +5,7 @@
 
 mod expressions;
 mod method;
+mod pattern;
 mod render;
 mod report;
 mod steady_state;

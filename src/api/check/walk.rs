@@ -2,10 +2,10 @@
 
 use crate::api::schema::{Field, Form, Merge, Schema, Shape, Text, Union};
 use crate::api::yaml::{Entry, Node, Span, Value};
-use crate::probes::cel::{Expression, Variable, VariableType, Vars};
 use crate::types::codes::format as codes;
 use crate::types::{Amount, AmountError, DurationError, Length, nearest};
 
+use super::pattern::{self, matches};
 use super::report::Report;
 
 /// Holds one value against its schema. `anchor` is where to point when something is missing from it.
@@ -434,25 +434,11 @@ fn amount(node: &Node, (pattern, min, meaning): (&str, i64, &str), path: &str, r
     report.error(codes::AMOUNT, (path, node.span), message, remedy);
 }
 
-/// Whether the text matches, by the same engine that evaluates expressions.
-pub(super) fn matches(text: &str, pattern: &str) -> bool {
-    static MATCHES: std::sync::LazyLock<Option<Expression>> = std::sync::LazyLock::new(|| {
-        let variable = |name| Variable { name, kind: VariableType::String, description: "" };
-        Expression::compile("text.matches(pattern)", &[variable("text"), variable("pattern")]).ok()
-    });
-    let vars = Vars::new().json("text", &text.into()).json("pattern", &pattern.into());
-    MATCHES.as_ref().is_some_and(|expression| expression.test(&vars) == Ok(true))
-}
-
 /// The rules that the API server would evaluate, where the checker has no words of its own.
 fn rules(node: &Node, schema: &Schema, path: &str, anchor: Span, report: &mut Report<'_>) {
     for rule in &schema.rules {
         let Some(code) = rule.code.clone() else { continue };
-        let variable = Variable { name: "self", kind: VariableType::Any, description: "" };
-        let holds = Expression::compile(&rule.rule, &[variable])
-            .ok()
-            .and_then(|expression| expression.test(&Vars::new().json("self", &node.to_json())).ok());
-        if holds != Some(true) {
+        if !pattern::holds(&rule.rule, node) {
             report.error(code, (path, anchor), &rule.message, "");
         }
     }
