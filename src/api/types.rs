@@ -9,7 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::{Deserialize, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 
-use crate::types::{Amount, Length};
+use crate::{
+    probes::Source,
+    types::{Amount, Length},
+};
 
 /// `apiVersion` of every kind.
 pub const API_VERSION: &str = "firedrill.dev/v1alpha1";
@@ -64,46 +67,6 @@ pub struct ExperimentSpec {
     /// How far the damage may go.
     #[serde(default)]
     pub limits: Limits,
-}
-
-/// Where PromQL is answered: a URL, or a Service through the API server's proxy.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Source {
-    /// URL; exactly one of server and service.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server: Option<String>,
-    /// Service.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServiceRef>,
-    /// How to authenticate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub auth: Option<Value>,
-    /// TLS settings.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Value>,
-}
-
-/// A Service's HTTP port.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceRef {
-    /// Its name.
-    pub name: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its port.
-    pub port: u16,
-    /// http or https.
-    #[serde(default = "http")]
-    pub scheme: String,
-    /// Before `/api/v1`.
-    #[serde(default)]
-    pub path: String,
-}
-
-fn http() -> String {
-    "http".to_owned()
 }
 
 /// A probe of the steady state.

@@ -12,11 +12,216 @@ mod scale;
 
 pub use info::{FaultInfo, Lifetime, LimitKind, Right, TargetKind};
 
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    cluster::{Access, ApiError, Budgets, Mirror, Snapshot},
+    types::{Epoch, Finding, InjectionId, Length, ObjectRef, RunId, codes::guard},
+};
+
+/// One application of a fault to one target, with all that undoes it. Data, never code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Injection {
+    /// Its name within the run.
+    pub id: InjectionId,
+    /// Name of the fault in the registry.
+    pub fault: String,
+    /// Whom it hits, pinned.
+    pub target: ObjectRef,
+    /// What is done, resolved: the fault's own shape.
+    pub action: Value,
+    /// What was there before: the fault's own shape. Null where nothing is undone.
+    pub before: Value,
+    /// Pods that go with it, pinned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub displaced: Vec<ObjectRef>,
+    /// How many replicas the target, a workload, loses.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub replicas_lost: u32,
+    /// When its effect has to be seen at the latest, counted from the intent.
+    pub effect_within: Length,
+    /// When it should be undone at the latest, by the API server's clock.
+    pub until: Timestamp,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// What a fault is asked to prepare.
+#[derive(Debug)]
+pub struct Prepare<'a> {
+    /// The step, which names the injections.
+    pub step: &'a str,
+    /// The fault's fields as in the file.
+    pub params: &'a Value,
+    /// The chosen targets, pinned.
+    pub targets: &'a [ObjectRef],
+    /// The world.
+    pub snapshot: &'a Snapshot,
+    /// When everything should be undone at the latest.
+    pub until: Timestamp,
+}
+
+/// What effects may touch.
+#[derive(Clone)]
+pub struct World {
+    /// The API server, fenced.
+    pub access: Access,
+    /// The cluster, followed.
+    pub mirror: Mirror,
+    /// Evictions take turns here.
+    pub budgets: Budgets,
+    /// Who we are, for scars.
+    pub signature: Signature,
+}
+
+/// What scars say of whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// The run.
+    pub run: RunId,
+    /// The owner's epoch.
+    pub epoch: Epoch,
+    /// Who asked.
+    pub by: String,
+    /// Now, by the API server's clock.
+    pub at: Timestamp,
+}
+
+/// What an injection did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Injected {
+    /// Applied; in words.
+    Done(String),
+    /// The target is gone: nothing was applied, and nothing is to be undone.
+    TargetGone,
+}
+
+/// What a revert found and did, verified by reading the world again; each in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reverted {
+    /// As it was before.
+    Restored(String),
+    /// The target is gone.
+    TargetGone,
+    /// It had not been changed, or is over by nature.
+    NothingToDo(String),
+    /// Somebody else has changed it since; left alone, our scar taken away.
+    ChangedSince(String),
+}
+
+/// Why an effect did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultError {
+    /// The API server does not play along.
+    #[error("{what}: {source}")]
+    Api {
+        /// What was tried.
+        what: String,
+        /// The answer.
+        source: ApiError,
+    },
+    /// An injection's data does not have the fault's shape: a damaged journal or a forged scar.
+    #[error("the undo data of {0} cannot be read: {1}")]
+    Data(InjectionId, String),
+}
+
+impl FaultError {
+    /// An answer of the API server to `what`.
+    pub fn api(what: impl Into<String>) -> impl FnOnce(ApiError) -> Self {
+        let what = what.into();
+        move |source| Self::Api { what, source }
+    }
+
+    /// Whether the same may succeed a little later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if source.is_transient())
+    }
+}
+
+/// How a fault is found on an object when there is no journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The run that it names.
+    pub run: String,
+    /// The injection, as the fault's revert takes it.
+    pub injection: Injection,
+}
+
 /// A kind of disturbance.
 pub trait Fault: Send + Sync {
     /// What everything else derives from.
     fn info(&self) -> &'static FaultInfo;
+
+    /// What can be said of the fields beyond their schema: cross-field rules. Pure.
+    fn lint(&self, _params: &Value) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    /// Targets into injections with all undo data, or the reasons why not. Pure.
+    fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>>;
+
+    /// Asks the API server whether it would accept each kind of write that `injection` takes, without
+    /// doing it (server-side dry run).
+    fn rehearse<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<(), FaultError>>;
+
+    /// Applies it. Idempotent; cancelled at any await it leaves what `revert` copes with.
+    fn inject<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Injected, FaultError>>;
+
+    /// Returns what was seen, in something that firedrill did not write, once the effect is there. Waits as
+    /// long as it takes; the caller bounds it.
+    fn observe<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, String>;
+
+    /// Takes it back and verifies that. Idempotent; copes with never injected, half injected, target gone,
+    /// changed since.
+    fn revert<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Reverted, FaultError>>;
+
+    /// Everything of this kind that any run has left in the cluster, from scars alone.
+    fn scars<'a>(
+        &'a self,
+        access: &'a Access,
+        namespaces: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Found>, ApiError>>;
 }
+
+/// Retries what passes by itself, a bounded number of times with a fixed pause.
+async fn patiently<T, F>(tries: u32, mut call: impl FnMut() -> F) -> Result<T, ApiError>
+where
+    F: Future<Output = Result<T, ApiError>>,
+{
+    let mut tried = 1;
+    loop {
+        match call().await {
+            Err(error) if error.is_transient() && tried < tries => {
+                tried += 1;
+                tokio::time::sleep(error.retry_after().unwrap_or(PAUSE).max(PAUSE)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Between two tries of one call.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Every fault, by name.
 pub static FAULTS: &[&dyn Fault] = &[&node_drain::NodeDrain, &pod_kill::PodKill, &scale::Scale];
@@ -24,4 +229,21 @@ pub static FAULTS: &[&dyn Fault] = &[&node_drain::NodeDrain, &pod_kill::PodKill,
 /// The fault called `name` in files.
 pub fn find(name: &str) -> Option<&'static dyn Fault> {
     FAULTS.iter().copied().find(|fault| fault.info().name == name)
+}
+
+/// The fields of a step, decoded; what `check` should have found is a finding here too.
+fn params<T: serde::de::DeserializeOwned>(ask: &Prepare<'_>) -> Result<T, Vec<Finding>> {
+    serde_json::from_value(ask.params.clone())
+        .map_err(|error| vec![Finding::error(guard::FIELDS, format!("step {}", ask.step), error.to_string())])
+}
+
+/// An injection's own data, read back.
+fn decode<T: serde::de::DeserializeOwned>(injection: &Injection, value: &Value) -> Result<T, FaultError> {
+    serde_json::from_value(value.clone())
+        .map_err(|error| FaultError::Data(injection.id.clone(), error.to_string()))
+}
+
+/// A fault's own data as JSON.
+fn encode<T: Serialize>(data: &T) -> Value {
+    serde_json::to_value(data).expect("strings, numbers and booleans are JSON")
 }

@@ -1,7 +1,22 @@
 //! `podKill`: pods deleted, as when a process or its machine dies.
 
-use super::{Fault, FaultInfo, Lifetime, LimitKind, Right, TargetKind};
-use crate::types::{FieldSchema, codes::hazard};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, LimitKind, Prepare, Reverted, Right,
+    TargetKind, World, decode, patiently,
+};
+use crate::{
+    cluster::{Access, ApiError},
+    types::{
+        FieldSchema, Finding, InjectionId, Length,
+        codes::{guard, hazard},
+    },
+};
 
 /// See [`INFO`].
 pub struct PodKill;
@@ -25,8 +40,129 @@ pub static INFO: FaultInfo = FaultInfo {
     hazards: &[hazard::PDB_BYPASSED],
 };
 
+/// The fields, as in the file.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Params {
+    #[serde(default = "one_second")]
+    grace_period: Length,
+}
+
+fn one_second() -> Length {
+    Length::from_secs(1)
+}
+
+/// What is done.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Action {
+    grace_period: Length,
+}
+
+/// How long the API server, the kubelet and the endpoints may take beyond the grace period until the pod is
+/// seen to be gone.
+const SEEN_WITHIN: Duration = Duration::from_secs(60);
+
 impl Fault for PodKill {
     fn info(&self) -> &'static FaultInfo {
         &INFO
+    }
+
+    fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
+        let params: Params = super::params(ask)?;
+        let mut findings = Vec::new();
+        let mut injections = Vec::new();
+        for (number, target) in ask.targets.iter().enumerate() {
+            match ask.snapshot.pod(target) {
+                Some(pod) if pod.mirror => findings.push(
+                    Finding::error(
+                        guard::STATIC_POD,
+                        target,
+                        "a kubelet runs it from a file; deleting it here changes nothing",
+                    )
+                    .remedy("leave it out with target.exclude"),
+                ),
+                Some(pod) if pod.owner.is_none() => findings.push(
+                    Finding::error(
+                        guard::BARE_POD,
+                        target,
+                        "no controller owns it, so nothing would bring it back",
+                    )
+                    .remedy("run it from a Deployment or leave it out with target.exclude"),
+                ),
+                _ => {}
+            }
+            injections.push(Injection {
+                id: InjectionId::new(ask.step, number),
+                fault: INFO.name.to_owned(),
+                target: target.clone(),
+                action: super::encode(&Action { grace_period: params.grace_period }),
+                before: Value::Null,
+                displaced: Vec::new(),
+                replicas_lost: 0,
+                effect_within: Length(params.grace_period.0 + SEEN_WITHIN),
+                until: ask.until,
+            });
+        }
+        if findings.is_empty() { Ok(injections) } else { Err(findings) }
+    }
+
+    fn rehearse<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<(), FaultError>> {
+        Box::pin(async move {
+            let action: Action = decode(injection, &injection.action)?;
+            let asked = world.access.delete_pod(&injection.target, action.grace_period.0, true).await;
+            asked.map_err(FaultError::api(format!("dry run of deleting {}", injection.target)))
+        })
+    }
+
+    fn inject<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Injected, FaultError>> {
+        Box::pin(async move {
+            let action: Action = decode(injection, &injection.action)?;
+            let delete = || world.access.delete_pod(&injection.target, action.grace_period.0, false);
+            match patiently(5, delete).await {
+                Ok(()) => Ok(Injected::Done(format!("deleted, grace period {}", action.grace_period))),
+                // Gone, or another pod of that name: what was wanted is so, whoever did it.
+                Err(ApiError::NotFound | ApiError::Conflict(_)) => Ok(Injected::TargetGone),
+                Err(error) => Err(FaultError::api(format!("deleting {}", injection.target))(error)),
+            }
+        })
+    }
+
+    fn observe<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, String> {
+        Box::pin(async move {
+            let target = &injection.target;
+            world
+                .mirror
+                .wait_for(|snapshot| {
+                    let gone =
+                        snapshot.pod(target).is_none() && !snapshot.serves(&target.namespace, &target.uid);
+                    gone.then(|| "its UID is gone, and gone from all endpoints".to_owned())
+                })
+                .await
+        })
+    }
+
+    fn revert<'a>(
+        &'a self,
+        _world: &'a World,
+        _injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Reverted, FaultError>> {
+        Box::pin(async { Ok(Reverted::NothingToDo("a killed pod is replaced by its owner".to_owned())) })
+    }
+
+    fn scars<'a>(
+        &'a self,
+        _access: &'a Access,
+        _namespaces: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Found>, ApiError>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 }

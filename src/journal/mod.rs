@@ -1,1 +1,16 @@
 //! The run in the past tense: records, framing, append, replay.
+//!
+//! The journal is the run. What may have happened is written down before it happens; a torn tail is
+//! dropped, damage in the middle is an error that names the record.
+
+mod frame;
+mod record;
+mod writer;
+
+pub use crate::probes::Stats as ProbeStats;
+pub use frame::{Damage, decode, encode};
+pub use record::{
+    CheckOutcome, Clocks, Deployed, Entry, Environment, Header, InjectOutcome, Moment, Record, Residue,
+    RevertOutcome, SampleState, StopReason,
+};
+pub use writer::{JournalError, Writer, read};

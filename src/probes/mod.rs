@@ -1,18 +1,76 @@
 //! One file a probe, the expressions they are judged by, and their registry.
 //!
-//! A probe measures ([`Probe::measure`], raw) and is judged elsewhere, purely.
+//! A probe measures ([`Probe::measure`], raw) and is judged elsewhere, purely: see [`Judge`].
 
 pub mod cel;
 mod info;
+mod judge;
 mod kubernetes;
 mod prometheus;
+mod source;
+mod stats;
 
 pub use info::{ProbeInfo, Variable, VariableType};
+pub use judge::{Judge, Judgement, Past, common_variables};
+pub use source::{MetricSource, ServiceRef, Source, SourceError};
+pub use stats::Stats;
+
+use std::collections::BTreeMap;
+
+use futures::{future::BoxFuture, stream::BoxStream};
+use serde_json::Value;
+
+use crate::{
+    cluster::Access,
+    env::HttpClient,
+    types::{Finding, codes::guard},
+};
+
+/// What a measurement may touch.
+#[derive(Clone)]
+pub struct Measure {
+    /// The API server.
+    pub access: Access,
+    /// Everything else.
+    pub http: HttpClient,
+    /// Where PromQL is answered for this probe.
+    pub metrics: Option<MetricSource>,
+    /// The file's namespace.
+    pub namespace: String,
+}
+
+/// What was measured, raw.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading {
+    /// Variables for the expressions.
+    Measured(BTreeMap<&'static str, Value>),
+    /// What was to be measured is not there: that is outside, not missing.
+    Absent(String),
+    /// There is nothing to judge, and why.
+    Missing(String),
+}
 
 /// A way of measuring.
 pub trait Probe: Send + Sync {
     /// What everything else derives from.
     fn info(&self) -> &'static ProbeInfo;
+
+    /// What can be said of the fields beyond their schema. Pure.
+    fn lint(&self, params: &Value) -> Vec<Finding>;
+
+    /// The source of metrics that the fields name, if the probe needs one at all: None when it does not,
+    /// `Some(None)` when it is the file's or the place's.
+    fn source(&self, _params: &Value) -> Option<Option<Source>> {
+        None
+    }
+
+    /// Measures once. The caller bounds it in time.
+    fn measure<'a>(&'a self, measure: &'a Measure, params: &'a Value) -> BoxFuture<'a, Reading>;
+
+    /// Yields whenever what is measured may have changed, for probes that need not wait for their interval.
+    fn changes(&self, _measure: &Measure, _params: &Value) -> Option<BoxStream<'static, ()>> {
+        None
+    }
 }
 
 /// Every probe, by name.
@@ -21,4 +79,9 @@ pub static PROBES: &[&dyn Probe] = &[&kubernetes::Kubernetes, &prometheus::Prome
 /// The probe called `name` in files.
 pub fn find(name: &str) -> Option<&'static dyn Probe> {
     PROBES.iter().copied().find(|probe| probe.info().name == name)
+}
+
+/// A rule over a probe's fields that does not hold.
+fn unfit(probe: &str, message: &str, remedy: &str) -> Finding {
+    Finding::error(guard::FIELDS, probe, message).remedy(remedy)
 }

@@ -1,6 +1,251 @@
 //! FD2xxx and FD3xxx: rights, consent, environment, targets and limits.
 
-use crate::types::CodeInfo;
+use crate::types::{Code, CodeInfo};
+
+/// A right that the faults need is not there.
+pub const NO_RIGHT: Code = Code::new("FD2001");
+/// The API server refuses a write that the run would make.
+pub const DRY_RUN: Code = Code::new("FD2002");
+/// The namespace has not consented.
+pub const NO_CONSENT: Code = Code::new("FD2003");
+/// The namespace is built-in protected.
+pub const PROTECTED: Code = Code::new("FD2004");
+/// The cluster is production.
+pub const PRODUCTION: Code = Code::new("FD2005");
+/// A Guardrail forbids it.
+pub const GUARDRAIL: Code = Code::new("FD2006");
+/// Guardrails cannot be read.
+pub const GUARDRAILS_UNREADABLE: Code = Code::new("FD2007");
+/// The cluster cannot be reached.
+pub const UNREACHABLE: Code = Code::new("FD2008");
+/// Nobody is there to be asked.
+pub const NOT_CONFIRMED: Code = Code::new("FD2009");
+/// Another run holds the namespace or the object.
+pub const OVERLAP: Code = Code::new("FD2010");
+/// There is no place that answers PromQL.
+pub const NO_SOURCE: Code = Code::new("FD2011");
+/// The target selects nothing.
+pub const NO_TARGET: Code = Code::new("FD3001");
+/// A fault's fields do not fit together.
+pub const FIELDS: Code = Code::new("FD3002");
+/// A pod that nothing would bring back.
+pub const BARE_POD: Code = Code::new("FD3003");
+/// A pod that a kubelet runs from a file.
+pub const STATIC_POD: Code = Code::new("FD3004");
+/// Somebody else decides over the field.
+pub const OWNED_ELSEWHERE: Code = Code::new("FD3005");
+/// The change would change nothing.
+pub const NO_CHANGE: Code = Code::new("FD3006");
+/// limits.pods would be exceeded.
+pub const POD_LIMIT: Code = Code::new("FD3007");
+/// limits.nodes would be exceeded.
+pub const NODE_LIMIT: Code = Code::new("FD3008");
+/// A drain that can never finish.
+pub const PDB_DEADLOCK: Code = Code::new("FD3009");
+/// Two budgets over one pod.
+pub const TWO_PDBS: Code = Code::new("FD3010");
+/// Data in emptyDir volumes would be lost.
+pub const EMPTY_DIR: Code = Code::new("FD3011");
+/// A node of the control plane.
+pub const CONTROL_PLANE: Code = Code::new("FD3012");
+/// The last ready node of a zone.
+pub const LAST_IN_ZONE: Code = Code::new("FD3013");
+/// Pods of others would be displaced.
+pub const BYSTANDER: Code = Code::new("FD3014");
+/// There is no room left for what is displaced.
+pub const NO_ROOM: Code = Code::new("FD3015");
+/// A rollout of the target is under way.
+pub const ROLLOUT: Code = Code::new("FD3016");
 
 /// The family, in order.
-pub static CODES: &[CodeInfo] = &[];
+pub static CODES: &[CodeInfo] = &[
+    CodeInfo {
+        code: NO_RIGHT,
+        title: "a right that the run needs is not granted",
+        standard: "Kubernetes RBAC: whoever runs an experiment acts with their own rights, and every right is asked for before the first change.",
+        discovery: "A SelfSubjectAccessReview for each verb that the faults of the file need.",
+        resolution: "Ask for the Role that the message names, or run as somebody who has it: kubectl auth can-i shows the same answer.",
+    },
+    CodeInfo {
+        code: DRY_RUN,
+        title: "the API server refuses a write that the run would make",
+        standard: "Admission (policies, webhooks, quotas) can refuse what RBAC allows; a server-side dry run passes through all of it.",
+        discovery: "Each kind of write was sent once with dryRun=All.",
+        resolution: "The message is the API server's own: mend the policy or webhook that it names, or choose another target.",
+    },
+    CodeInfo {
+        code: NO_CONSENT,
+        title: "the namespace has not consented to experiments",
+        standard: "Nobody's workload is broken without the consent of those who own its namespace (design: limits and consent).",
+        discovery: "The namespace has no label firedrill.dev/allowed=true and was not named with --allow-namespace.",
+        resolution: "kubectl label namespace NAME firedrill.dev/allowed=true, or --allow-namespace NAME for this run.",
+    },
+    CodeInfo {
+        code: PROTECTED,
+        title: "the target is protected",
+        standard: "kube-system and firedrill's own namespaces keep the cluster and the way back alive; no file and no flag opens them.",
+        discovery: "The target's namespace is on the built-in list.",
+        resolution: "Choose a target in another namespace.",
+    },
+    CodeInfo {
+        code: PRODUCTION,
+        title: "the cluster is production",
+        standard: "Production is out of bounds until somebody in charge has said otherwise in writing: a Guardrail with allowProduction: true.",
+        discovery: "The namespace kube-system carries firedrill.dev/environment=production, or a Guardrail says so.",
+        resolution: "Run it elsewhere (kubectl config use-context), or have whoever is in charge write the Guardrail.",
+    },
+    CodeInfo {
+        code: GUARDRAIL,
+        title: "a Guardrail forbids it",
+        standard: "Guardrails are what nobody may exceed; the strictest of those that select the namespace wins.",
+        discovery: "All Guardrails of the cluster were read and combined.",
+        resolution: "Stay within what the named Guardrail allows, or ask those who keep it.",
+    },
+    CodeInfo {
+        code: GUARDRAILS_UNREADABLE,
+        title: "Guardrails cannot be read",
+        standard: "What cannot be read counts as a refusal: a Guardrail that is overlooked protects nobody.",
+        discovery: "Listing guardrails.firedrill.dev failed although their CRD is installed.",
+        resolution: "Ask for the right to list guardrails.firedrill.dev.",
+    },
+    CodeInfo {
+        code: UNREACHABLE,
+        title: "the cluster cannot be reached",
+        standard: "Nothing is changed in a cluster that cannot be asked first.",
+        discovery: "The first calls to the API server failed.",
+        resolution: "Check the context (kubectl cluster-info) and the network; nothing has been changed.",
+    },
+    CodeInfo {
+        code: NOT_CONFIRMED,
+        title: "nobody was asked",
+        standard: "A person sees cluster and targets before the first change; without a terminal the namespace's consent or explicit flags stand in for that.",
+        discovery: "There is no terminal, and neither the label nor --context with --allow-namespace was given; or the answer was no.",
+        resolution: "Label the namespace, or pass --context NAME --allow-namespace NAME.",
+    },
+    CodeInfo {
+        code: OVERLAP,
+        title: "another run holds the target",
+        standard: "Two runs never hold one object at the same time: their effects and their undo could not be told apart.",
+        discovery: "The namespace's Lease is held by another run, or the object carries another run's scar.",
+        resolution: "Wait for that run, abort it (firedrill abort RUN), or clean up after it (firedrill rollback RUN).",
+    },
+    CodeInfo {
+        code: NO_SOURCE,
+        title: "there is no place that answers PromQL",
+        standard: "A hypothesis that cannot be measured proves nothing; where metrics come from is a property of the place.",
+        discovery: "The file has prometheus probes, and neither spec.prometheus nor --prometheus nor FIREDRILL_PROMETHEUS says where to ask.",
+        resolution: "Pass --prometheus URL or --prometheus service/NAMESPACE/NAME:PORT.",
+    },
+    CodeInfo {
+        code: NO_TARGET,
+        title: "the target selects nothing",
+        standard: "An experiment that hits nothing proves nothing (no vacuous pass).",
+        discovery: "The selector was matched against the cluster as it is now.",
+        resolution: "Compare the labels with kubectl get pods --show-labels, and the namespace with the file's.",
+    },
+    CodeInfo {
+        code: FIELDS,
+        title: "the fault's fields do not fit together",
+        standard: "Every field means one thing; what contradicts itself is refused rather than guessed.",
+        discovery: "The fault's own rules over its fields.",
+        resolution: "firedrill explain experiment.spec.method shows the fields of each fault.",
+    },
+    CodeInfo {
+        code: BARE_POD,
+        title: "nothing would bring the pod back",
+        standard: "A pod without a controller is not replaced (Kubernetes docs, Pods: working with pods); kubectl drain refuses it as well.",
+        discovery: "The pod has no controlling ownerReference.",
+        resolution: "Run it from a Deployment, or leave it out with target.exclude.",
+    },
+    CodeInfo {
+        code: STATIC_POD,
+        title: "a kubelet runs the pod from a file",
+        standard: "Deleting the mirror of a static pod does not stop it (Kubernetes docs, static pods).",
+        discovery: "The pod carries the annotation kubernetes.io/config.mirror.",
+        resolution: "Leave it out with target.exclude.",
+    },
+    CodeInfo {
+        code: OWNED_ELSEWHERE,
+        title: "somebody else decides over what the fault changes",
+        standard: "A fault on a field that an autoscaler or a GitOps tool sets would be undone at once, or fought over.",
+        discovery: "HorizontalPodAutoscalers, KEDA's labels on them, and the managers in managedFields.",
+        resolution: "Pause the owner for the time of the run, or choose a fault that does not need the field.",
+    },
+    CodeInfo {
+        code: NO_CHANGE,
+        title: "the change would change nothing",
+        standard: "A fault has to be seen in force; one that changes nothing never is (no vacuous pass).",
+        discovery: "The present value is the wanted one already.",
+        resolution: "Ask for another value.",
+    },
+    CodeInfo {
+        code: POD_LIMIT,
+        title: "limits.pods would be exceeded",
+        standard: "limits.pods bounds what is not ready of what a workload wants, for whatever reason, as a PodDisruptionBudget counts; shares round down.",
+        discovery: "Pods not ready now plus those that the step hits, per workload, against the limit.",
+        resolution: "Hit fewer pods, wait until the workload is whole, or raise limits.pods in the file (within the Guardrails).",
+    },
+    CodeInfo {
+        code: NODE_LIMIT,
+        title: "limits.nodes would be exceeded",
+        standard: "limits.nodes bounds the share of all nodes that are not ready or unschedulable; shares round down.",
+        discovery: "Nodes not ready or cordoned now plus those that the step hits, against the limit.",
+        resolution: "Hit fewer nodes, or raise limits.nodes in the file (within the Guardrails).",
+    },
+    CodeInfo {
+        code: PDB_DEADLOCK,
+        title: "the drain can never finish",
+        standard: "An eviction needs a disruption that the PodDisruptionBudget allows (policy/v1); one that never allows any blocks a drain for ever.",
+        discovery: "The budget covers a displaced pod, allows none now, and would allow none with every pod healthy.",
+        resolution: "Give the workload a replica more than the budget needs, or loosen the budget (minAvailable below the replicas, maxUnavailable at least 1).",
+    },
+    CodeInfo {
+        code: TWO_PDBS,
+        title: "two budgets cover one pod",
+        standard: "The eviction API answers 500 for a pod that more than one PodDisruptionBudget selects, for ever.",
+        discovery: "More than one budget's selector matches a displaced pod.",
+        resolution: "Make the budgets' selectors disjoint.",
+    },
+    CodeInfo {
+        code: EMPTY_DIR,
+        title: "data in emptyDir volumes would be lost",
+        standard: "kubectl drain refuses such pods without --delete-emptydir-data, for the same reason.",
+        discovery: "A displaced pod has a volume of type emptyDir.",
+        resolution: "If that data may be lost: nodeDrain: {emptyDirData: Delete}.",
+    },
+    CodeInfo {
+        code: CONTROL_PLANE,
+        title: "the node runs the control plane",
+        standard: "Without the control plane there is no way back; such nodes are protected and nothing opens them.",
+        discovery: "The node carries the label node-role.kubernetes.io/control-plane.",
+        resolution: "Choose other nodes, by label or with target.exclude.",
+    },
+    CodeInfo {
+        code: LAST_IN_ZONE,
+        title: "it is the last ready node of its zone",
+        standard: "Losing a zone is a fault of its own and is asked for by name.",
+        discovery: "No other node with the same topology.kubernetes.io/zone is ready and schedulable.",
+        resolution: "Choose a node of a zone with several.",
+    },
+    CodeInfo {
+        code: BYSTANDER,
+        title: "pods of a namespace that has not consented would be displaced",
+        standard: "A node fault evicts bystanders only where they are named, and only pods that a budget or another ready replica covers.",
+        discovery: "Every pod on the node, DaemonSets and static pods aside, against its namespace's consent.",
+        resolution: "Name the namespace with --bystanders, have it consent, or drain a node without its pods.",
+    },
+    CodeInfo {
+        code: NO_ROOM,
+        title: "there is no room for what is displaced",
+        standard: "A drain whose pods fit nowhere tests nothing but the lack of room; nodes take a bounded number of pods (allocatable pods).",
+        discovery: "Free pod slots on the remaining schedulable nodes, against the number of displaced pods.",
+        resolution: "Add a node, or drain fewer.",
+    },
+    CodeInfo {
+        code: ROLLOUT,
+        title: "a rollout of the target is under way",
+        standard: "With a rollout in progress nobody can say what the fault caused.",
+        discovery: "The workload's updated replicas are fewer than it wants, or its status is behind its spec.",
+        resolution: "Wait: kubectl rollout status.",
+    },
+];

@@ -1,0 +1,416 @@
+//! What can be written down of a run.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    faults::Injection,
+    probes::Stats,
+    types::{Epoch, Finding, InjectionId, ObjectRef, RunId, Verdict},
+};
+
+/// One line of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// 0, 1, 2 … without a gap.
+    pub seq: u64,
+    /// When it was written, by the runner's clock.
+    pub at: Timestamp,
+    /// The owner that wrote it.
+    pub epoch: Epoch,
+    /// What happened.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+/// What happened. Past tense, but for `InjectIntended`, which says what may happen from now on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum Record {
+    /// The first record.
+    RunStarted(Box<Header>),
+    /// Somebody else owns the run from now on: a takeover, or `rollback`.
+    OwnerChanged {
+        /// The process.
+        holder: String,
+        /// The person behind it.
+        by: String,
+        /// `rollback`, `takeover`.
+        why: String,
+    },
+    /// What the plan said when the run began.
+    Planned {
+        /// Hazards that were named.
+        findings: Vec<Finding>,
+        /// Earliest possible abort after a loss of normal, in milliseconds.
+        earliest_abort_ms: u64,
+        /// Calls that the method takes at the most.
+        calls: u64,
+    },
+    /// What was deployed, before and after.
+    DeployedSeen {
+        /// Before or after.
+        moment: Moment,
+        /// Each workload concerned.
+        workloads: Vec<Deployed>,
+    },
+    /// Measuring what normal is has begun.
+    BaselineStarted {},
+    /// Normal it is.
+    BaselineHeld {
+        /// What was measured, by probe.
+        stats: BTreeMap<String, Stats>,
+    },
+    /// A probe was measured.
+    Sampled {
+        /// Which.
+        probe: String,
+        /// Whether there was anything to judge.
+        state: SampleState,
+        /// The number that is charted and compared.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<f64>,
+        /// Whether `expect` holds; None for what is not judged or missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expect: Option<bool>,
+        /// Whether `during` holds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        during: Option<bool>,
+        /// Whether the check that is being waited for holds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        check: Option<bool>,
+        /// Why there is nothing to judge, or what is remarkable.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        note: String,
+    },
+    /// A step has begun.
+    StepStarted {
+        /// Which.
+        step: String,
+    },
+    /// The step's faults are about to be injected. Durable before the first call.
+    InjectIntended {
+        /// Which step.
+        step: String,
+        /// Each application to a target, with all that undoes it.
+        injections: Vec<Injection>,
+    },
+    /// A step could not be carried out: nothing was changed by it.
+    StepRefused {
+        /// Which.
+        step: String,
+        /// Why.
+        findings: Vec<Finding>,
+    },
+    /// A fault was applied, or could not be.
+    Injected {
+        /// Which application.
+        injection: InjectionId,
+        /// How it went.
+        outcome: InjectOutcome,
+        /// In words.
+        detail: String,
+    },
+    /// The effect was seen, in something that firedrill did not write.
+    EffectSeen {
+        /// Which application.
+        injection: InjectionId,
+        /// What was seen.
+        evidence: String,
+    },
+    /// The effect was not seen in time.
+    EffectMissed {
+        /// Which application.
+        injection: InjectionId,
+        /// What was seen instead.
+        why: String,
+    },
+    /// A check was answered.
+    Checked {
+        /// Which step.
+        step: String,
+        /// The answer.
+        outcome: CheckOutcome,
+        /// In words.
+        detail: String,
+    },
+    /// The step's faults are about to be taken back.
+    RevertStarted {
+        /// Which applications.
+        injections: Vec<InjectionId>,
+    },
+    /// A fault was taken back and that was verified by reading the world.
+    Reverted {
+        /// Which application.
+        injection: InjectionId,
+        /// How it went.
+        outcome: RevertOutcome,
+        /// In words.
+        detail: String,
+    },
+    /// A revert did not succeed; it is tried again.
+    RevertFailed {
+        /// Which application.
+        injection: InjectionId,
+        /// Why.
+        error: String,
+        /// 1, 2, 3 …
+        attempt: u32,
+    },
+    /// The step is over.
+    StepEnded {
+        /// Which.
+        step: String,
+    },
+    /// Normal was lost for as long as the file allows.
+    Violated {
+        /// Which probe.
+        probe: String,
+        /// The first sample of it.
+        since: Timestamp,
+        /// Whether it was the lack of data.
+        missing: bool,
+    },
+    /// The method ends here, whatever is left of it.
+    StopRequested {
+        /// Why.
+        reason: StopReason,
+        /// Who, or what, in words.
+        by: String,
+    },
+    /// The verdict is known; the first decision stands.
+    Decided {
+        /// The verdict.
+        verdict: Verdict,
+        /// CamelCase, stable: HypothesisHeld, Violated, NoData …
+        reason: String,
+        /// In words.
+        message: String,
+    },
+    /// No foreground step is left.
+    MethodEnded {},
+    /// Nothing of ours is in force any more, as far as can be known.
+    AllReverted {
+        /// What could not be put back.
+        residue: Vec<Residue>,
+    },
+    /// Every `expect` holds again, for as long as asked for.
+    Recovered {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It did not in time.
+    NotRecovered {
+        /// The probes that do not hold.
+        probes: Vec<String>,
+    },
+    /// Something worth knowing that decides nothing.
+    Noted {
+        /// In words.
+        text: String,
+    },
+    /// The last record.
+    Finished {
+        /// What it meant.
+        verdict: Verdict,
+        /// What was measured.
+        clocks: Clocks,
+        /// What is not back.
+        residue: Vec<Residue>,
+    },
+}
+
+/// Who, where, what, with which seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Header {
+    /// The run.
+    pub run: RunId,
+    /// firedrill's version.
+    pub version: String,
+    /// The file's document, as JSON.
+    pub experiment: Value,
+    /// Where it was read.
+    pub file: String,
+    /// Every choice follows from it.
+    pub seed: u64,
+    /// Who asked.
+    pub by: String,
+    /// The process that runs it.
+    pub holder: String,
+    /// Where.
+    pub environment: Environment,
+    /// The namespace that targets default to.
+    pub namespace: String,
+    /// All namespaces whose lease the run holds.
+    pub namespaces: Vec<String>,
+    /// The limits that hold, guardrails included, in words for people: `pods: 50%`.
+    pub limits: BTreeMap<String, String>,
+    /// Where PromQL is answered when a probe does not say; for people.
+    pub metrics: String,
+    /// How far the API server's clock is ahead of the runner's, in milliseconds.
+    pub server_ahead_ms: i64,
+}
+
+/// Where a run happens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Environment {
+    /// The cluster's name in the kubeconfig; `embedded` in a rehearsal.
+    pub cluster: String,
+    /// URL of the API server.
+    pub server: String,
+    /// Context.
+    pub context: String,
+    /// The server's version.
+    pub version: String,
+    /// Whether it is the embedded cluster.
+    pub rehearsal: bool,
+}
+
+/// When something was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Moment {
+    /// Before the first fault.
+    Before,
+    /// After everything was back.
+    After,
+}
+
+/// What runs in a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deployed {
+    /// Which workload.
+    pub workload: ObjectRef,
+    /// `deployment.kubernetes.io/revision`, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Images with digests, as the kubelets report them.
+    pub images: Vec<String>,
+    /// The commit, where a label or annotation names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+/// Whether there was anything to judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SampleState {
+    /// The expression that guards now is true.
+    Within,
+    /// It is false.
+    Outside,
+    /// Nothing to judge.
+    Missing,
+    /// Recorded only.
+    Recorded,
+}
+
+/// How an injection went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InjectOutcome {
+    /// Applied.
+    Done,
+    /// The target was gone.
+    TargetGone,
+    /// Could not be applied.
+    Failed,
+}
+
+/// How a revert went, verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RevertOutcome {
+    /// As it was.
+    Restored,
+    /// The target is gone.
+    TargetGone,
+    /// It had never been changed, or is over by nature.
+    NothingToDo,
+    /// Somebody else has changed it since: left alone, our scar taken away.
+    ChangedSince,
+    /// It ended by itself.
+    ExpiredByItself,
+}
+
+/// How a check went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckOutcome {
+    /// It held.
+    Held,
+    /// It did not in time.
+    Failed,
+    /// There was no data to say.
+    NoData,
+}
+
+/// Why a method ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopReason {
+    /// A probe's violation.
+    Violated,
+    /// A probe with the role StopCondition.
+    StopCondition,
+    /// No data.
+    NoData,
+    /// A failed check.
+    CheckFailed,
+    /// No effect was seen, no target was found, a limit was in the way.
+    NoEffect,
+    /// Ctrl-C or SIGTERM.
+    Signal,
+    /// `firedrill abort`.
+    UserAbort,
+    /// `limits.duration`.
+    DurationExceeded,
+    /// The runner was gone: died, or its machine slept.
+    RunnerLost,
+    /// A target's rollout began that is not ours.
+    RolloutNoticed,
+    /// The target's namespace is being deleted.
+    NamespaceTerminating,
+    /// The journal could not be written.
+    JournalLost,
+    /// Something that should not happen.
+    Internal,
+}
+
+/// Something that is not back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Residue {
+    /// Which application left it.
+    pub injection: InjectionId,
+    /// On what.
+    pub target: ObjectRef,
+    /// What, and why it is still there.
+    pub what: String,
+    /// How to finish by hand.
+    pub remedy: String,
+}
+
+/// What was measured, in milliseconds; None: not measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Clocks {
+    /// First fault in force to the first violation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_ms: Option<u64>,
+    /// The sample that completes a violation to the last verified revert.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abort_ms: Option<u64>,
+    /// Begin of reverting to the last verified revert.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revert_ms: Option<u64>,
+    /// First fault in force to steady for good, faults still in force or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rto_ms: Option<u64>,
+    /// Last fault lifted to steady for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery_ms: Option<u64>,
+    /// How exact all that is: the longest sampling interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolution_ms: Option<u64>,
+}

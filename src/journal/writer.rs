@@ -1,0 +1,113 @@
+//! Appending and reading back.
+
+use jiff::Timestamp;
+
+use super::{Damage, Entry, Record, decode, encode};
+use crate::{
+    env::{Log, Storage, StorageError},
+    types::{Epoch, RunId},
+};
+
+/// Why a journal cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Where it is kept does not play along.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// What is there is damaged.
+    #[error("journal of run {run}: {damage}")]
+    Damaged {
+        /// Which run.
+        run: RunId,
+        /// How.
+        damage: Damage,
+    },
+    /// A record that cannot be written.
+    #[error("a record cannot be written: {0}")]
+    Encode(#[from] serde_json::Error),
+    /// Somebody with a higher epoch has written since.
+    #[error("epoch {mine} is not the owner of run {run}: epoch {theirs} is")]
+    Superseded {
+        /// Which run.
+        run: RunId,
+        /// Ours.
+        mine: Epoch,
+        /// The one in the journal.
+        theirs: Epoch,
+    },
+}
+
+/// The open end of a run's journal, held alone.
+pub struct Writer {
+    log: Box<dyn Log>,
+    next: u64,
+    epoch: Epoch,
+}
+
+/// All whole entries of a run's journal; a torn tail is not among them.
+///
+/// # Errors
+/// No journal, or damage in its middle.
+pub fn read(storage: &dyn Storage, run: &RunId) -> Result<Vec<Entry>, JournalError> {
+    let bytes = storage.read(run)?;
+    let (entries, _) = decode(&bytes).map_err(|damage| JournalError::Damaged { run: run.clone(), damage })?;
+    Ok(entries)
+}
+
+impl Writer {
+    /// Begins a journal.
+    pub fn create(storage: &dyn Storage, run: &RunId, epoch: Epoch) -> Result<Self, JournalError> {
+        Ok(Self { log: storage.create(run)?, next: 0, epoch })
+    }
+
+    /// Goes on with a journal as a new owner: its torn tail is cut off, its entries handed back.
+    ///
+    /// # Errors
+    /// [`JournalError::Superseded`] unless `epoch` is above all that have written.
+    pub fn resume(
+        storage: &dyn Storage,
+        run: &RunId,
+        epoch: impl FnOnce(Epoch) -> Epoch,
+    ) -> Result<(Self, Vec<Entry>), JournalError> {
+        // Held alone before it is read: nobody appends in between.
+        let mut log = storage.append(run)?;
+        let bytes = storage.read(run)?;
+        let (entries, length) =
+            decode(&bytes).map_err(|damage| JournalError::Damaged { run: run.clone(), damage })?;
+        let theirs = entries.iter().map(|entry| entry.epoch).max().unwrap_or(Epoch(0));
+        let mine = epoch(theirs);
+        if mine <= theirs {
+            return Err(JournalError::Superseded { run: run.clone(), mine, theirs });
+        }
+        if length < bytes.len() {
+            log.truncate(length as u64)?;
+        }
+        let next = entries.len() as u64;
+        Ok((Self { log, next, epoch: mine }, entries))
+    }
+
+    /// Writes one record; what others rely on is durable when this returns.
+    pub fn append(&mut self, at: Timestamp, record: Record) -> Result<Entry, JournalError> {
+        let durable = must_survive(&record);
+        let entry = Entry { seq: self.next, at, epoch: self.epoch, record };
+        self.log.append(&encode(&entry)?, durable)?;
+        self.next += 1;
+        Ok(entry)
+    }
+
+    /// The epoch that it writes with.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+}
+
+/// Samples and notes may be lost with the machine; what decides what to undo may not.
+fn must_survive(record: &Record) -> bool {
+    !matches!(
+        record,
+        Record::Sampled { .. }
+            | Record::Noted { .. }
+            | Record::StepEnded { .. }
+            | Record::RevertStarted { .. }
+    )
+}
