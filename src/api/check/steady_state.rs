@@ -1,7 +1,7 @@
 //! What only the meaning of probes can tell.
 
 use crate::api::yaml::{Node, Span};
-use crate::probes::{self, ProbeInfo, Variable, VariableType};
+use crate::probes::{self, ProbeInfo, Variable};
 use crate::types::Length;
 use crate::types::codes::format as codes;
 
@@ -25,14 +25,6 @@ pub(super) struct Declared<'a> {
     /// Whether `value` means something.
     pub has_value: bool,
 }
-
-/// The variables that every probe has.
-const COMMON: [Variable; 2] = [
-    Variable { name: "value", kind: VariableType::Double, description: "What is recorded and charted." },
-    Variable { name: "baseline", kind: VariableType::Any, description: "Statistics of value in Baseline." },
-];
-const WINDOW: Variable =
-    Variable { name: "window", kind: VariableType::Any, description: "Statistics of value over window." };
 
 pub(super) fn check<'a>(spec: &'a Node, anchor: Span, report: &mut Report<'_>) -> Probes<'a> {
     let elsewhere = spec.get("steadyStateFrom").is_some_and(|list| !list.items().is_empty());
@@ -119,8 +111,9 @@ pub(super) fn judge(
 fn variables(node: &Node, info: &ProbeInfo) -> Vec<Variable> {
     let params = node.get(info.name);
     let has = |key: &str| params.is_some_and(|params| params.get(key).is_some());
-    let mut variables: Vec<Variable> = COMMON.to_vec();
-    variables.extend(node.get("window").map(|_| WINDOW));
+    let mut variables = probes::common_variables();
+    // Without its length there is no window to take statistics of.
+    variables.retain(|variable| variable.name != "window" || node.get("window").is_some());
     variables.extend(info.variables.iter().filter(|variable| match variable.name {
         // One object by name, a list by selector.
         "object" => has("name") || !has("selector"),
