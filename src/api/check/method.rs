@@ -116,7 +116,7 @@ impl Step<'_> {
             let waits = self.action.is_none_or(|entry| entry.key == "wait");
             if !waits {
                 let message = "the step has no `name`; only a wait needs none";
-                report.error(codes::MISSING_FIELD, &self.path, self.anchor(), message, "");
+                report.error(codes::MISSING_FIELD, (&self.path, self.anchor()), message, "");
             }
             return made;
         };
@@ -126,8 +126,7 @@ impl Step<'_> {
             let message = format!("`{name}` is there twice; first in line {}", place.line);
             report.error(
                 codes::SAME_NAME,
-                &format!("{}.name", self.path),
-                node.span,
+                (&format!("{}.name", self.path), node.span),
                 &message,
                 "rename one of them",
             );
@@ -142,30 +141,29 @@ impl Step<'_> {
         let planned = self.is_fault() && self.fault().is_none();
         let superfluous = |field: &str| self.node.entry(field).map(|entry| entry.key_span);
         let path = |field: &str| format!("{}.{field}", self.path);
-        if !self.is_fault() {
-            if let Some(span) = superfluous("target") {
-                let message = format!("`{key}` has no target; faults have");
-                report.error(codes::TARGET, &path("target"), span, &message, "leave it out");
-            }
+        if !self.is_fault()
+            && let Some(span) = superfluous("target")
+        {
+            let message = format!("`{key}` has no target; faults have");
+            report.error(codes::TARGET, (&path("target"), span), &message, "leave it out");
         }
         if let Some(span) = superfluous("onFailure").filter(|_| !["check", "manual"].contains(&key)) {
             let message = format!("`onFailure` belongs to check and manual, not to {key}");
-            report.error(codes::TOGETHER, &path("onFailure"), span, &message, "leave it out");
+            report.error(codes::TOGETHER, (&path("onFailure"), span), &message, "leave it out");
         }
         if ["wait", "check", "revert"].contains(&key) {
             if let Some(span) = superfluous("duration") {
                 let remedy = if key == "wait" { "the length is that of wait" } else { "leave it out" };
                 report.error(
                     codes::STEP_DURATION,
-                    &path("duration"),
-                    span,
+                    (&path("duration"), span),
                     &format!("`{key}` has no duration"),
                     remedy,
                 );
             }
             if let Some(span) = superfluous("background").filter(|_| self.background()) {
                 let message = format!("`{key}` cannot go on in the background; lasting faults can");
-                report.error(codes::TOGETHER, &path("background"), span, &message, "leave it out");
+                report.error(codes::TOGETHER, (&path("background"), span), &message, "leave it out");
             }
         }
         if planned {
@@ -185,8 +183,7 @@ impl Step<'_> {
                 let remedy = "leave it out; a wait after it gives time";
                 report.error(
                     codes::STEP_DURATION,
-                    &format!("{}.duration", self.path),
-                    entry.key_span,
+                    (&format!("{}.duration", self.path), entry.key_span),
                     &message,
                     remedy,
                 );
@@ -194,21 +191,20 @@ impl Step<'_> {
             (Lifetime::Lasting, None) if !self.background() => {
                 let message = format!("`{name}` lasts until it is taken back, and has no duration");
                 let remedy = "write for example duration: 2m, or background: true";
-                report.error(codes::STEP_DURATION, &self.path, self.anchor(), &message, remedy);
+                report.error(codes::STEP_DURATION, (&self.path, self.anchor()), &message, remedy);
             }
             _ => {}
         }
-        if let Some(entry) = self.node.entry("background").filter(|_| fault.lifetime == Lifetime::Instant) {
-            if self.background() {
-                let message = format!("`{name}` is over as soon as it is seen, and has no background");
-                report.error(
-                    codes::TOGETHER,
-                    &format!("{}.background", self.path),
-                    entry.key_span,
-                    &message,
-                    "leave it out",
-                );
-            }
+        if let Some(entry) = self.node.entry("background").filter(|_| fault.lifetime == Lifetime::Instant)
+            && self.background()
+        {
+            let message = format!("`{name}` is over as soon as it is seen, and has no background");
+            report.error(
+                codes::TOGETHER,
+                (&format!("{}.background", self.path), entry.key_span),
+                &message,
+                "leave it out",
+            );
         }
     }
 
@@ -218,8 +214,7 @@ impl Step<'_> {
             let message = format!("`{}` has no target", fault.name);
             report.error(
                 codes::TARGET,
-                &self.path,
-                self.anchor(),
+                (&self.path, self.anchor()),
                 &message,
                 &format!("aim it at {}", aims(fault)),
             );
@@ -242,7 +237,7 @@ impl Step<'_> {
             if !fits {
                 let message = format!("`{}` cannot be aimed at {field}", fault.name);
                 let remedy = format!("aim it at {}", aims(fault));
-                report.error(codes::TARGET, &format!("{path}.{field}"), given.key_span, &message, &remedy);
+                report.error(codes::TARGET, (&format!("{path}.{field}"), given.key_span), &message, &remedy);
             }
         }
         let zone = target.entry("zone");
@@ -252,8 +247,7 @@ impl Step<'_> {
                     let remedy = format!("aim it at {}", aims(fault));
                     report.error(
                         codes::TARGET,
-                        &path,
-                        entry.key_span,
+                        (&path, entry.key_span),
                         "the target names nothing to aim at",
                         &remedy,
                     );
@@ -261,7 +255,7 @@ impl Step<'_> {
                 Some(zone) if !takes(TargetKind::Zone) && !takes(TargetKind::Nodes) => {
                     let message = format!("`{}` cannot be aimed at a whole zone", fault.name);
                     let remedy = format!("aim it at {}; zone beside it narrows it down", aims(fault));
-                    report.error(codes::TARGET, &format!("{path}.zone"), zone.key_span, &message, &remedy);
+                    report.error(codes::TARGET, (&format!("{path}.zone"), zone.key_span), &message, &remedy);
                 }
                 Some(_) => {}
             }
@@ -275,15 +269,14 @@ impl Step<'_> {
         if let Some(count) = target.entry("count").filter(|_| whole) {
             let message =
                 format!("`{}` changes a workload as a whole; there is nothing to count", fault.name);
-            report.error(codes::TARGET, &format!("{path}.count"), count.key_span, &message, "leave it out");
+            report.error(codes::TARGET, (&format!("{path}.count"), count.key_span), &message, "leave it out");
         }
         let namespaced = ["pods", "workload", "nodesRunning"].iter().any(|field| target.get(field).is_some());
         if let Some(namespace) = target.entry("namespace").filter(|_| !namespaced) {
             let message = "nodes are in no namespace";
             report.error(
                 codes::TARGET,
-                &format!("{path}.namespace"),
-                namespace.key_span,
+                (&format!("{path}.namespace"), namespace.key_span),
                 message,
                 "leave it out",
             );
@@ -291,7 +284,7 @@ impl Step<'_> {
         let kind = target.get("workload").and_then(Node::text).and_then(workload_type);
         if let Some(workload) = target.get("workload").filter(|_| whole && kind == Some("daemonset")) {
             let message = format!("a DaemonSet has no replicas that `{}` could change", fault.name);
-            report.error(codes::TARGET, &format!("{path}.workload"), workload.span, &message, "");
+            report.error(codes::TARGET, (&format!("{path}.workload"), workload.span), &message, "");
         }
     }
 }
@@ -324,7 +317,7 @@ fn checked(node: &Node, path: &str, probes: &Probes<'_>, report: &mut Report<'_>
                 None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
             };
             let message = format!("there is no probe `{name}`");
-            report.error(codes::REFERENCE, &format!("{below}.probe"), at.span, &message, &remedy);
+            report.error(codes::REFERENCE, (&format!("{below}.probe"), at.span), &message, &remedy);
         }
         return;
     };
@@ -334,7 +327,7 @@ fn checked(node: &Node, path: &str, probes: &Probes<'_>, report: &mut Report<'_>
         }
         (None, Some(_)) if !probe.has_expect => {
             let message = format!("neither the check nor the probe `{name}` says what to expect");
-            report.error(codes::MISSING_FIELD, &below, at.span, &message, "add expect to the check");
+            report.error(codes::MISSING_FIELD, (&below, at.span), &message, "add expect to the check");
         }
         _ => {}
     }
@@ -349,7 +342,7 @@ fn reverted(
     let Some(name) = node.text() else { return };
     let path = format!("{}.revert", step.path);
     let mut error = |message: String, remedy: &str| {
-        report.error(codes::REFERENCE, &path, node.span, &message, remedy);
+        report.error(codes::REFERENCE, (&path, node.span), &message, remedy);
     };
     let Some(found) = earlier.get_mut(name).filter(|found| found.index < step.index) else {
         if all.iter().any(|other| other == name) {
@@ -395,8 +388,7 @@ fn least(spec: &Node, steps: &[Node], report: &mut Report<'_>) {
             format!("the steps take {} at the least, longer than limits.duration, {limit}", Length(sum));
         report.error(
             codes::ORDER,
-            "spec.limits.duration",
-            span,
+            ("spec.limits.duration", span),
             &message,
             "raise the limit or shorten the steps",
         );

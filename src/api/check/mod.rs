@@ -5,6 +5,7 @@
 
 mod expressions;
 mod method;
+mod pattern;
 mod render;
 mod report;
 mod steady_state;
@@ -141,7 +142,7 @@ pub fn read(sources: &[Source]) -> Read {
         }
         if ours == 0 && report.errors() == 0 {
             let message = "the text holds no Experiment, GameDay, Run or Guardrail";
-            report.error(codes::KIND, "document", Span::default(), message, "");
+            report.error(codes::KIND, ("document", Span::default()), message, "");
         }
         all.findings.extend(report.finish());
     }
@@ -153,7 +154,7 @@ fn identify(node: &Node, report: &mut Report<'_>) -> Option<&'static KindSchema>
     if !matches!(node.value, Value::Map(_)) {
         let message =
             format!("a document is a map with apiVersion, kind, metadata and spec, not {}", node.kind());
-        report.error(codes::TYPE, "document", node.span, &message, "");
+        report.error(codes::TYPE, ("document", node.span), &message, "");
         return None;
     }
     let (api_version, kind_name) = (node.get("apiVersion"), node.get("kind"));
@@ -165,7 +166,7 @@ fn identify(node: &Node, report: &mut Report<'_>) -> Option<&'static KindSchema>
                 format!("write apiVersion: {API_VERSION}")
             };
             let span = value.map_or(Span::new(node.span.start, node.span.start), |value| value.span);
-            report.error(codes::KIND, key, span, &format!("{key} is missing"), &remedy);
+            report.error(codes::KIND, (key, span), &format!("{key} is missing"), &remedy);
         }
     }
     let (version, name) = (api_version?, kind_name?);
@@ -176,19 +177,19 @@ fn identify(node: &Node, report: &mut Report<'_>) -> Option<&'static KindSchema>
     let related = group == GROUP || nearest(group, [GROUP]).is_some();
     if !related && found.is_none() {
         let message = format!("{version_text} {name_text} is not firedrill's; left alone");
-        report.warning(codes::FOREIGN, "document", name.span, &message, "");
+        report.warning(codes::FOREIGN, ("document", name.span), &message, "");
         return None;
     }
     if version_text != API_VERSION {
         let message = format!("there is no apiVersion `{version_text}` here");
-        report.error(codes::KIND, "apiVersion", version.span, &message, &format!("write {API_VERSION}"));
+        report.error(codes::KIND, ("apiVersion", version.span), &message, &format!("write {API_VERSION}"));
     }
     if found.is_none() {
         let remedy = match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => "there are Experiment, GameDay, Run, Guardrail".to_owned(),
         };
-        report.error(codes::KIND, "kind", name.span, &format!("there is no kind `{name_text}`"), &remedy);
+        report.error(codes::KIND, ("kind", name.span), &format!("there is no kind `{name_text}`"), &remedy);
     }
     found
 }
@@ -208,8 +209,7 @@ fn document(node: &Node, schema: &KindSchema, report: &mut Report<'_>) {
         }
         None => report.error(
             codes::MISSING_FIELD,
-            "metadata",
-            start,
+            ("metadata", start),
             "`metadata` is missing",
             "write metadata: {name: NAME}",
         ),
@@ -222,29 +222,28 @@ fn document(node: &Node, schema: &KindSchema, report: &mut Report<'_>) {
                 method::check(&entry.value, &probes, report);
             }
         }
-        None => report.error(codes::MISSING_FIELD, "spec", start, "`spec` is missing", ""),
+        None => report.error(codes::MISSING_FIELD, ("spec", start), "`spec` is missing", ""),
     }
 }
 
 fn identity(node: &Node, schema: &KindSchema, anchor: Span, report: &mut Report<'_>) {
     if let Some(namespace) = node.entry("namespace").filter(|_| !schema.namespaced) {
         let message = format!("a {} has no namespace: it holds in the whole cluster", schema.kind);
-        report.error(codes::METADATA, "metadata.namespace", namespace.key_span, &message, "leave it out");
+        report.error(codes::METADATA, ("metadata.namespace", namespace.key_span), &message, "leave it out");
     }
     match node.get("name") {
         Some(name) => {
             let long = name.text().is_some_and(|text| text.len() > 63);
             if long && schema.kind == "Experiment" {
                 let message = "the name is also a label's value, and longer than 63 characters";
-                report.error(codes::METADATA, "metadata.name", name.span, message, "");
+                report.error(codes::METADATA, ("metadata.name", name.span), message, "");
             }
         }
         None if schema.kind == "Run" && node.get("generateName").is_some() => {}
         None if matches!(node.value, Value::Map(_)) => {
             report.error(
                 codes::METADATA,
-                "metadata",
-                anchor,
+                ("metadata", anchor),
                 "`metadata.name` is missing",
                 "write metadata: {name: NAME}",
             );
@@ -268,7 +267,7 @@ fn same_object(
     match seen.get(&key) {
         Some(first) => {
             let message = format!("{} `{text}` is given twice; first in {first}", schema.kind);
-            report.error(codes::SAME_OBJECT, "metadata.name", name.span, &message, "rename one of them");
+            report.error(codes::SAME_OBJECT, ("metadata.name", name.span), &message, "rename one of them");
         }
         None => {
             seen.insert(key, here);
@@ -296,7 +295,7 @@ fn decode(
     match document {
         Ok(document) => into.push(Accepted { source: source.name.clone(), json, document }),
         // The walk accepted what the types do not: never silently.
-        Err(error) => report.error(codes::TYPE, "document", node.span, &error.to_string(), ""),
+        Err(error) => report.error(codes::TYPE, ("document", node.span), &error.to_string(), ""),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Findings of one text, with places.
 
 use super::{Source, code_of};
-use crate::api::yaml::{Fault, Problem, Span};
+use crate::api::yaml::{Problem, Span};
+use crate::types::codes::format as codes;
 use crate::types::{Code, Finding, Place};
 
 /// Collects the findings of one text.
@@ -32,7 +33,7 @@ impl<'a> Report<'a> {
         self.findings.iter().filter(|finding| finding.is_error()).count()
     }
 
-    /// Whether the text was YAML to its end.
+    /// Whether nothing was wrong with the text itself; otherwise what was read is not what was meant.
     pub fn readable(&self) -> bool {
         !self.broken
     }
@@ -62,30 +63,36 @@ impl<'a> Report<'a> {
         self.findings.push(finding.at(place));
     }
 
-    pub fn error(&mut self, code: Code, subject: &str, span: Span, message: &str, remedy: &str) {
+    pub fn error(&mut self, code: Code, (subject, span): (&str, Span), message: &str, remedy: &str) {
         self.push(Finding::error(code, subject, message).remedy(remedy), span);
     }
 
-    pub fn warning(&mut self, code: Code, subject: &str, span: Span, message: &str, remedy: &str) {
+    pub fn warning(&mut self, code: Code, (subject, span): (&str, Span), message: &str, remedy: &str) {
         self.push(Finding::warning(code, subject, message).remedy(remedy), span);
     }
 
     /// A problem of the text itself.
     pub fn problem(&mut self, problem: Problem) {
-        self.broken |= matches!(problem.fault, Fault::Encoding | Fault::TooLarge | Fault::Syntax);
+        self.broken = true;
         let mut message = problem.message;
         if let Some((span, what)) = problem.related {
             let place = self.place(span);
             message = format!("{message}; {what} (line {}, column {})", place.line, place.column);
         }
         let remedy = problem.help.unwrap_or_default();
-        self.error(code_of(problem.fault), "text", problem.span, &message, &remedy);
+        self.error(code_of(problem.fault), ("text", problem.span), &message, &remedy);
     }
 
     /// The findings by place, each once: what an alias repeats is said once.
     pub fn finish(mut self) -> Vec<Finding> {
         let key = |finding: &Finding| finding.place.as_ref().map(|place| place.span);
         self.findings.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.code.cmp(&b.code)));
+        // A number that could not be kept is said once, not again for the field that it was meant for.
+        let unkept: Vec<_> =
+            self.findings.iter().filter(|finding| finding.code == codes::NUMBER).filter_map(key).collect();
+        self.findings.retain(|finding| {
+            finding.code == codes::NUMBER || !key(finding).is_some_and(|span| unkept.contains(&span))
+        });
         self.findings.dedup_by(|b, a| a.code == b.code && a.message == b.message && a.place == b.place);
         self.findings
     }

@@ -1,7 +1,7 @@
 //! What only the meaning of probes can tell.
 
 use crate::api::yaml::{Node, Span};
-use crate::probes::{self, ProbeInfo, Variable, VariableType};
+use crate::probes::{self, ProbeInfo, Variable};
 use crate::types::Length;
 use crate::types::codes::format as codes;
 
@@ -26,14 +26,6 @@ pub(super) struct Declared<'a> {
     pub has_value: bool,
 }
 
-/// The variables that every probe has.
-const COMMON: [Variable; 2] = [
-    Variable { name: "value", kind: VariableType::Double, description: "What is recorded and charted." },
-    Variable { name: "baseline", kind: VariableType::Any, description: "Statistics of value in Baseline." },
-];
-const WINDOW: Variable =
-    Variable { name: "window", kind: VariableType::Any, description: "Statistics of value over window." };
-
 pub(super) fn check<'a>(spec: &'a Node, anchor: Span, report: &mut Report<'_>) -> Probes<'a> {
     let elsewhere = spec.get("steadyStateFrom").is_some_and(|list| !list.items().is_empty());
     let mut found = Probes { list: Vec::new(), elsewhere };
@@ -46,10 +38,7 @@ pub(super) fn check<'a>(spec: &'a Node, anchor: Span, report: &mut Report<'_>) -
     if !judged && !elsewhere {
         let span = spec.entry("steadyState").map_or(anchor, |entry| entry.key_span);
         let message = "nothing is judged: at least one probe has to be able to fail";
-        report.error(codes::NOTHING_JUDGED, "spec.steadyState", span, message, "add a probe with expect");
-    }
-    if let Some(source) = spec.entry("prometheus") {
-        connection(&source.value, "spec.prometheus", report);
+        report.error(codes::NOTHING_JUDGED, ("spec.steadyState", span), message, "add a probe with expect");
     }
     found
 }
@@ -75,7 +64,7 @@ fn probe<'a>(node: &'a Node, path: &str, report: &mut Report<'_>) -> Option<Decl
     if !has_expect && !informational {
         let span = node.entry("name").map_or(start, |entry| entry.value.span);
         let remedy = "write for example expect: value >= 0.99, or role: Informational";
-        report.error(codes::MISSING_FIELD, path, span, "`expect` is missing", remedy);
+        report.error(codes::MISSING_FIELD, (path, span), "`expect` is missing", remedy);
     }
     let variables = variables(node, info);
     let has_value = node.get("value").is_some() || info.default_value.is_some();
@@ -115,15 +104,16 @@ pub(super) fn judge(
     if !has_value && compiled.is_some_and(|expression| expression.uses("value")) {
         let message = "`value` is used, and the probe has none";
         let remedy = "give the probe a value, such as value: object.status.readyReplicas";
-        report.error(codes::TOGETHER, path, node.span, message, remedy);
+        report.error(codes::TOGETHER, (path, node.span), message, remedy);
     }
 }
 
 fn variables(node: &Node, info: &ProbeInfo) -> Vec<Variable> {
     let params = node.get(info.name);
     let has = |key: &str| params.is_some_and(|params| params.get(key).is_some());
-    let mut variables: Vec<Variable> = COMMON.to_vec();
-    variables.extend(node.get("window").map(|_| WINDOW));
+    let mut variables = probes::common_variables();
+    // Without its length there is no window to take statistics of.
+    variables.retain(|variable| variable.name != "window" || node.get("window").is_some());
     variables.extend(info.variables.iter().filter(|variable| match variable.name {
         // One object by name, a list by selector.
         "object" => has("name") || !has("selector"),
@@ -135,25 +125,26 @@ fn variables(node: &Node, info: &ProbeInfo) -> Vec<Variable> {
 
 fn times(node: &Node, path: &str, report: &mut Report<'_>) {
     let every = length(node.get("every")).unwrap_or(Length::from_secs(5));
-    if let Some((timeout, at)) = length(node.get("timeout")).zip(node.get("timeout")) {
-        if timeout > every {
-            let message = format!("the timeout of {timeout} is longer than every, {every}");
-            let remedy = format!("write {every} or less, or measure less often");
-            report.error(codes::ORDER, &format!("{path}.timeout"), at.span, &message, &remedy);
-        }
+    if let Some((timeout, at)) = length(node.get("timeout")).zip(node.get("timeout"))
+        && timeout > every
+    {
+        let message = format!("the timeout of {timeout} is longer than every, {every}");
+        let remedy = format!("write {every} or less, or measure less often");
+        report.error(codes::ORDER, (&format!("{path}.timeout"), at.span), &message, &remedy);
     }
-    if let Some((patience, at)) = length(node.get("for")).zip(node.get("for")) {
-        if !patience.is_zero() && patience < every {
-            let message = format!("{patience} is shorter than every, {every}: one sample decides");
-            let remedy = "write for: 0s if that is meant";
-            report.warning(codes::SAMPLING, &format!("{path}.for"), at.span, &message, remedy);
-        }
+    if let Some((patience, at)) = length(node.get("for")).zip(node.get("for"))
+        && !patience.is_zero()
+        && patience < every
+    {
+        let message = format!("{patience} is shorter than every, {every}: one sample decides");
+        let remedy = "write for: 0s if that is meant";
+        report.warning(codes::SAMPLING, (&format!("{path}.for"), at.span), &message, remedy);
     }
-    if let Some((window, at)) = length(node.get("window")).zip(node.get("window")) {
-        if window.0 < every.0 * 2 {
-            let message = format!("a window of {window} holds fewer than two samples, one every {every}");
-            report.warning(codes::SAMPLING, &format!("{path}.window"), at.span, &message, "");
-        }
+    if let Some((window, at)) = length(node.get("window")).zip(node.get("window"))
+        && window.0 < every.0 * 2
+    {
+        let message = format!("a window of {window} holds fewer than two samples, one every {every}");
+        report.warning(codes::SAMPLING, (&format!("{path}.window"), at.span), &message, "");
     }
 }
 
@@ -165,14 +156,18 @@ fn connection(node: &Node, path: &str, report: &mut Report<'_>) {
             "`auth` without server or service: no secret is sent to an address that is not in the file";
         report.error(
             codes::TOGETHER,
-            &format!("{path}.auth"),
-            auth.key_span,
+            (&format!("{path}.auth"), auth.key_span),
             message,
             "name the server or service",
         );
     }
-    if let Some(tls) = node.entry("tls").filter(|_| server.is_none()) {
-        let message = "`tls` without server: a service is reached through the API server";
-        report.error(codes::TOGETHER, &format!("{path}.tls"), tls.key_span, message, "leave it out");
+    if let Some(tls) = node.entry("tls").filter(|_| server.is_none() && service.is_none()) {
+        let message = "`tls` without server or service";
+        report.error(
+            codes::TOGETHER,
+            (&format!("{path}.tls"), tls.key_span),
+            message,
+            "name the server or service",
+        );
     }
 }

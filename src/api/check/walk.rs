@@ -2,16 +2,20 @@
 
 use crate::api::schema::{Field, Form, Merge, Schema, Shape, Text, Union};
 use crate::api::yaml::{Entry, Node, Span, Value};
-use crate::probes::cel::{Expression, Variable, VariableType, Vars};
 use crate::types::codes::format as codes;
 use crate::types::{Amount, AmountError, DurationError, Length, nearest};
 
+use super::pattern::{self, matches};
 use super::report::Report;
 
 /// Holds one value against its schema. `anchor` is where to point when something is missing from it.
 pub(super) fn value(node: &Node, schema: &Schema, path: &str, anchor: Span, report: &mut Report<'_>) {
     if node.value == Value::Null && !matches!(schema.shape, Shape::Any) {
         return no_value(schema, path, anchor, report);
+    }
+    if node.text().is_some_and(|text| text.contains("$(params.")) && !matches!(schema.shape, Shape::Any) {
+        // What it becomes is known when parameters are: nothing else can be said of it.
+        return report.error(codes::NOT_YET, (path, node.span), "parameters are not supported yet", "");
     }
     let before = report.errors();
     match &schema.shape {
@@ -22,7 +26,7 @@ pub(super) fn value(node: &Node, schema: &Schema, path: &str, anchor: Span, repo
         Shape::Integer { min, max } => match node.value {
             Value::Int(number) if number < *min || number > *max => {
                 let message = format!("{number} is not within {}", bounds(*min, *max));
-                report.error(codes::RANGE, path, node.span, &message, "");
+                report.error(codes::RANGE, (path, node.span), &message, "");
             }
             Value::Int(_) => {}
             _ => mismatch(node, "a whole number", path, report),
@@ -38,7 +42,7 @@ pub(super) fn value(node: &Node, schema: &Schema, path: &str, anchor: Span, repo
             let written = report.text().get(node.span.start..node.span.end).unwrap_or_default().to_owned();
             let message = format!("YAML 1.1 readers such as kubectl's take `{written}` for {reading}");
             let remedy = format!("write \"{written}\" in quotes, or a value that is plain everywhere");
-            report.warning(codes::AMBIGUOUS, path, node.span, &message, &remedy);
+            report.warning(codes::AMBIGUOUS, (path, node.span), &message, &remedy);
         }
         rules(node, schema, path, anchor, report);
     }
@@ -66,7 +70,7 @@ fn no_value(schema: &Schema, path: &str, anchor: Span, report: &mut Report<'_>) 
         _ => "give it a value or leave it out".to_owned(),
     };
     let message = format!("`{name}` has no value; the API server would drop it");
-    report.error(codes::NO_VALUE, path, anchor, &message, &remedy);
+    report.error(codes::NO_VALUE, (path, anchor), &message, &remedy);
 }
 
 fn mismatch(node: &Node, wanted: &str, path: &str, report: &mut Report<'_>) {
@@ -87,7 +91,7 @@ fn mismatch(node: &Node, wanted: &str, path: &str, report: &mut Report<'_>) {
         (Value::Map(_), "a list") => "begin each item with `- `".to_owned(),
         _ => String::new(),
     };
-    report.error(codes::TYPE, path, node.span, &format!("{found} where {wanted} is asked for"), &remedy);
+    report.error(codes::TYPE, (path, node.span), &format!("{found} where {wanted} is asked for"), &remedy);
 }
 
 /// An unknown key, with what may have been meant.
@@ -109,8 +113,7 @@ pub(super) fn unknown<'a>(
     };
     report.error(
         codes::UNKNOWN_FIELD,
-        path,
-        entry.key_span,
+        (path, entry.key_span),
         &format!("there is no field `{key}` here"),
         &remedy,
     );
@@ -126,7 +129,7 @@ fn object(
     if !matches!(node.value, Value::Map(_)) {
         if node.text().is_some() && fields.iter().any(|field| field.name == "secretKeyRef") {
             let remedy = "write {secretKeyRef: {name: NAME, key: KEY}}";
-            return report.error(codes::SECRET, path, node.span, "a secret stands in the file", remedy);
+            return report.error(codes::SECRET, (path, node.span), "a secret stands in the file", remedy);
         }
         return mismatch(node, "a map", path, report);
     }
@@ -143,7 +146,7 @@ fn object(
             // Saying no to what is not there is no wish for it.
             if entry.value.boolean() != Some(false) {
                 let message = format!("`{}` is not supported yet", entry.key);
-                report.error(codes::NOT_YET, &below, entry.key_span, &message, "");
+                report.error(codes::NOT_YET, (&below, entry.key_span), &message, "");
             }
             continue;
         }
@@ -152,11 +155,11 @@ fn object(
     for field in fields.iter().filter(|field| field.required) {
         if node.get(&field.name).is_none() && !guessed.contains(&field.name.as_str()) {
             let message = format!("`{}` is missing", field.name);
-            report.error(codes::MISSING_FIELD, path, anchor, &message, &field.schema.description);
+            report.error(codes::MISSING_FIELD, (path, anchor), &message, &field.schema.description);
         }
     }
     for union in unions {
-        one_of(node, union, &guessed, path, anchor, report);
+        one_of(node, (union, &guessed), path, anchor, report);
     }
 }
 
@@ -169,13 +172,19 @@ fn misplaced(entry: &Entry, path: &str, fields: &[Field], node: &Node, report: &
         Some(home) => {
             let remedy = format!("it belongs into `{}`", home.name);
             let message = format!("there is no field `{}` here", entry.key);
-            report.error(codes::UNKNOWN_FIELD, path, entry.key_span, &message, &remedy);
+            report.error(codes::UNKNOWN_FIELD, (path, entry.key_span), &message, &remedy);
         }
         None => unknown(entry, path, fields.iter().map(|field| field.name.as_str()), node, report),
     }
 }
 
-fn one_of(node: &Node, union: &Union, guessed: &[&str], path: &str, anchor: Span, report: &mut Report<'_>) {
+fn one_of(
+    node: &Node,
+    (union, guessed): (&Union, &[&str]),
+    path: &str,
+    anchor: Span,
+    report: &mut Report<'_>,
+) {
     let given: Vec<&Entry> = node.entries().iter().filter(|entry| union.names.contains(&entry.key)).collect();
     match given.as_slice() {
         [] if union.required && !union.names.iter().any(|name| guessed.contains(&name.as_str())) => {
@@ -184,13 +193,18 @@ fn one_of(node: &Node, union: &Union, guessed: &[&str], path: &str, anchor: Span
             } else {
                 String::new()
             };
-            report.error(codes::ONE_OF, path, anchor, &format!("{}; none is given", union.message), &remedy);
+            report.error(
+                codes::ONE_OF,
+                (path, anchor),
+                &format!("{}; none is given", union.message),
+                &remedy,
+            );
         }
         [] | [_] => {}
         [first, rest @ ..] => {
             for entry in rest {
                 let message = format!("{}; `{}` and `{}` are given", union.message, first.key, entry.key);
-                report.error(codes::ONE_OF, path, entry.key_span, &message, "keep one of them");
+                report.error(codes::ONE_OF, (path, entry.key_span), &message, "keep one of them");
             }
         }
     }
@@ -202,7 +216,7 @@ fn texts(node: &Node, max: usize, path: &str, report: &mut Report<'_>) {
     }
     if node.entries().len() > max {
         let message = format!("{} entries, at most {max} are allowed", node.entries().len());
-        report.error(codes::RANGE, path, node.span, &message, "");
+        report.error(codes::RANGE, (path, node.span), &message, "");
     }
     for entry in node.entries() {
         let below = join(path, &entry.key);
@@ -210,7 +224,12 @@ fn texts(node: &Node, max: usize, path: &str, report: &mut Report<'_>) {
             Value::Str(_) => {
                 if let Some(reading) = entry.value.ambiguous {
                     let message = format!("YAML 1.1 readers such as kubectl's take it for {reading}");
-                    report.warning(codes::AMBIGUOUS, &below, entry.value.span, &message, "put it in quotes");
+                    report.warning(
+                        codes::AMBIGUOUS,
+                        (&below, entry.value.span),
+                        &message,
+                        "put it in quotes",
+                    );
                 }
             }
             Value::Null => no_value(&crate::api::schema::anything(), &below, entry.key_span, report),
@@ -232,7 +251,7 @@ fn list(
     let found = node.items();
     if found.len() < min || found.len() > max {
         let message = format!("{} items, {min} to {max} are allowed", found.len());
-        report.error(codes::RANGE, path, node.span, &message, "");
+        report.error(codes::RANGE, (path, node.span), &message, "");
     }
     for (index, item) in found.iter().enumerate() {
         let below = format!("{path}[{index}]");
@@ -256,7 +275,7 @@ fn list(
         if let Some((_, first)) = keys[..index].iter().find(|(other, _)| other == name) {
             let place = report.place(*first);
             let message = format!("`{}` is there twice; first in line {}", name.join("/"), place.line);
-            report.error(codes::SAME_NAME, path, *span, &message, "rename one of them");
+            report.error(codes::SAME_NAME, (path, *span), &message, "rename one of them");
         }
     }
 }
@@ -266,7 +285,10 @@ fn text(node: &Node, text: &Text, path: &str, report: &mut Report<'_>) {
         if let (Form::Duration { .. }, Value::Int(number)) = (&text.form, &node.value) {
             let message = format!("`{number}` has no unit");
             let remedy = format!("write {number}s, {number}m or {number}ms");
-            return report.error(codes::DURATION, path, node.span, &message, &remedy);
+            return report.error(codes::DURATION, (path, node.span), &message, &remedy);
+        }
+        if let (Form::Pattern { meaning, .. }, Value::Int(number)) = (&text.form, &node.value) {
+            return report.error(codes::FORM, (path, node.span), &format!("`{number}` is not {meaning}"), "");
         }
         return mismatch(node, "text", path, report);
     };
@@ -276,16 +298,16 @@ fn text(node: &Node, text: &Text, path: &str, report: &mut Report<'_>) {
             0 => "the text is empty".to_owned(),
             _ => format!("{length} characters, {} to {} are allowed", text.min, text.max),
         };
-        return report.error(codes::RANGE, path, node.span, &message, "");
+        return report.error(codes::RANGE, (path, node.span), &message, "");
     }
     match &text.form {
         Form::Free | Form::Cel | Form::PromQl => {}
         Form::Choice(choices) => choice(node, written, choices, path, report),
         Form::Pattern { pattern, meaning } => {
             if !matches(written, pattern) {
-                report.error(codes::FORM, path, node.span, &format!("`{written}` is not {meaning}"), "");
+                report.error(codes::FORM, (path, node.span), &format!("`{written}` is not {meaning}"), "");
             } else if password_in_url(written) {
-                report.error(codes::SECRET, path, node.span, "a secret stands in the URL", "use auth");
+                report.error(codes::SECRET, (path, node.span), "a secret stands in the URL", "use auth");
             }
         }
         Form::Duration { zero } => duration(node, written, *zero, path, report),
@@ -295,8 +317,7 @@ fn text(node: &Node, text: &Text, path: &str, report: &mut Report<'_>) {
                 let message = format!("there is no time zone `{written}`");
                 report.error(
                     codes::FORM,
-                    path,
-                    node.span,
+                    (path, node.span),
                     &message,
                     "write an IANA name such as Europe/London",
                 );
@@ -305,7 +326,7 @@ fn text(node: &Node, text: &Text, path: &str, report: &mut Report<'_>) {
         Form::Time => {
             if written.parse::<jiff::Timestamp>().is_err() {
                 let message = format!("`{written}` is not a time");
-                report.error(codes::FORM, path, node.span, &message, "write it as 2026-11-24T10:00:00Z");
+                report.error(codes::FORM, (path, node.span), &message, "write it as 2026-11-24T10:00:00Z");
             }
         }
     }
@@ -324,18 +345,18 @@ fn choice(node: &Node, written: &str, choices: &[String], path: &str, report: &m
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("there are {}", choices.join(", ")),
     };
-    report.error(codes::CHOICE, path, node.span, &format!("`{written}` is not one of the values"), &remedy);
+    report.error(codes::CHOICE, (path, node.span), &format!("`{written}` is not one of the values"), &remedy);
 }
 
 fn duration(node: &Node, written: &str, zero: bool, path: &str, report: &mut Report<'_>) {
     match written.parse::<Length>() {
         Ok(length) if length.is_zero() && !zero => {
             let message = format!("`{written}` is no time at all");
-            report.error(codes::DURATION, path, node.span, &message, "write something longer than 0s");
+            report.error(codes::DURATION, (path, node.span), &message, "write something longer than 0s");
         }
         // Go reads a bare 0; the API server's pattern does not.
         Ok(_) if written == "0" => {
-            report.error(codes::DURATION, path, node.span, "`0` has no unit", "write 0s");
+            report.error(codes::DURATION, (path, node.span), "`0` has no unit", "write 0s");
         }
         Ok(_) => {}
         Err(error) => {
@@ -347,7 +368,7 @@ fn duration(node: &Node, written: &str, zero: bool, path: &str, report: &mut Rep
             let message = message.split(';').next().unwrap_or_default();
             let remedy =
                 if remedy.is_empty() { "write for example 30s, 1m30s or 200ms".to_owned() } else { remedy };
-            report.error(codes::DURATION, path, node.span, message, &remedy);
+            report.error(codes::DURATION, (path, node.span), message, &remedy);
         }
     }
 }
@@ -374,8 +395,7 @@ fn workload(node: &Node, written: &str, path: &str, report: &mut Report<'_>) {
         let message = format!("`{written}` is not a workload");
         return report.error(
             codes::FORM,
-            path,
-            node.span,
+            (path, node.span),
             &message,
             "write TYPE/NAME, such as deployment/checkout",
         );
@@ -388,7 +408,7 @@ fn workload(node: &Node, written: &str, path: &str, report: &mut Report<'_>) {
             None => "there are deployment, statefulset, daemonset, replicaset".to_owned(),
         };
         let message = format!("`{written}` names no type of workload that is known");
-        report.error(codes::FORM, path, node.span, &message, &remedy);
+        report.error(codes::FORM, (path, node.span), &message, &remedy);
     }
 }
 
@@ -398,7 +418,7 @@ fn amount(node: &Node, (pattern, min, meaning): (&str, i64, &str), path: &str, r
         Value::Str(text) => text.clone(),
         Value::Float(number) => {
             let message = format!("{number} is not {meaning}");
-            return report.error(codes::AMOUNT, path, node.span, &message, "");
+            return report.error(codes::AMOUNT, (path, node.span), &message, "");
         }
         _ => return mismatch(node, meaning, path, report),
     };
@@ -411,29 +431,15 @@ fn amount(node: &Node, (pattern, min, meaning): (&str, i64, &str), path: &str, r
         _ => format!("`{written}` is not {meaning}"),
     };
     let (message, remedy) = message.split_once("; ").unwrap_or((&message, ""));
-    report.error(codes::AMOUNT, path, node.span, message, remedy);
-}
-
-/// Whether the text matches, by the same engine that evaluates expressions.
-pub(super) fn matches(text: &str, pattern: &str) -> bool {
-    static MATCHES: std::sync::LazyLock<Option<Expression>> = std::sync::LazyLock::new(|| {
-        let variable = |name| Variable { name, kind: VariableType::String, description: "" };
-        Expression::compile("text.matches(pattern)", &[variable("text"), variable("pattern")]).ok()
-    });
-    let vars = Vars::new().json("text", &text.into()).json("pattern", &pattern.into());
-    MATCHES.as_ref().is_some_and(|expression| expression.test(&vars) == Ok(true))
+    report.error(codes::AMOUNT, (path, node.span), message, remedy);
 }
 
 /// The rules that the API server would evaluate, where the checker has no words of its own.
 fn rules(node: &Node, schema: &Schema, path: &str, anchor: Span, report: &mut Report<'_>) {
     for rule in &schema.rules {
         let Some(code) = rule.code.clone() else { continue };
-        let variable = Variable { name: "self", kind: VariableType::Any, description: "" };
-        let holds = Expression::compile(&rule.rule, &[variable])
-            .ok()
-            .and_then(|expression| expression.test(&Vars::new().json("self", &node.to_json())).ok());
-        if holds != Some(true) {
-            report.error(code, path, anchor, &rule.message, "");
+        if !pattern::holds(&rule.rule, node) {
+            report.error(code, (path, anchor), &rule.message, "");
         }
     }
 }

@@ -41,8 +41,8 @@ fn crd(kind: &KindSchema) -> Value {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": structural(&kind.spec),
-            "status": structural(&kind.status),
+            "spec": structural(&kind.spec, kind.kind == "Experiment"),
+            "status": structural(&kind.status, false),
         },
     });
     json!({
@@ -92,11 +92,17 @@ pub(super) fn described(schema: &Schema) -> String {
     text.trim().to_owned()
 }
 
-fn structural(schema: &Schema) -> Value {
+/// A text of an Experiment may hold `$(params.NAME)` in place of what its pattern asks for.
+const PARAMETER: &str = r"|\$\(params\.";
+
+/// The schema as OpenAPI. `parameters`: whether texts may refer to parameters.
+fn structural(schema: &Schema, parameters: bool) -> Value {
     let mut value = match &schema.shape {
         Shape::Object { fields, .. } => {
-            let properties: Map<String, Value> =
-                fields.iter().map(|field| (field.name.clone(), structural(&field.schema))).collect();
+            let properties: Map<String, Value> = fields
+                .iter()
+                .map(|field| (field.name.clone(), structural(&field.schema, parameters)))
+                .collect();
             let required: Vec<&str> =
                 fields.iter().filter(|field| field.required).map(|field| field.name.as_str()).collect();
             let mut value = json!({"type": "object", "properties": properties});
@@ -110,13 +116,13 @@ fn structural(schema: &Schema) -> Value {
             "maxProperties": max,
             "additionalProperties": {"type": "string", "maxLength": MAX_TEXTS_VALUE},
         }),
-        Shape::List { items, min, max, merge } => list(items, (*min, *max), merge),
+        Shape::List { items, min, max, merge } => list(structural(items, parameters), (*min, *max), merge),
         Shape::Text(text) => {
             let mut value = json!({"type": "string", "maxLength": text.max});
             if text.min > 0 {
                 value["minLength"] = text.min.into();
             }
-            form(&mut value, &text.form);
+            form(&mut value, &text.form, if parameters { PARAMETER } else { "" });
             value
         }
         Shape::Integer { min, max } => {
@@ -150,8 +156,8 @@ fn structural(schema: &Schema) -> Value {
     value
 }
 
-fn list(items: &Schema, (min, max): (usize, usize), merge: &Merge) -> Value {
-    let mut value = json!({"type": "array", "maxItems": max, "items": structural(items)});
+fn list(items: Value, (min, max): (usize, usize), merge: &Merge) -> Value {
+    let mut value = json!({"type": "array", "maxItems": max, "items": items});
     if min > 0 {
         value["minItems"] = min.into();
     }
@@ -175,15 +181,15 @@ fn bounds(value: &mut Value, min: i64, max: i64) {
     }
 }
 
-fn form(value: &mut Value, form: &Form) {
+fn form(value: &mut Value, form: &Form, or: &str) {
     match form {
         Form::Choice(choices) => {
             value["enum"] = json!(choices);
             value.as_object_mut().map(|object| object.remove("maxLength"));
         }
-        Form::Pattern { pattern, .. } => value["pattern"] = pattern.as_str().into(),
+        Form::Pattern { pattern, .. } => value["pattern"] = format!("{pattern}{or}").into(),
         Form::Duration { .. } => value["pattern"] = DURATION.into(),
-        Form::Workload => value["pattern"] = WORKLOAD.into(),
+        Form::Workload => value["pattern"] = format!("{WORKLOAD}{or}").into(),
         Form::Time => value["format"] = "date-time".into(),
         Form::Free | Form::Cel | Form::PromQl | Form::TimeZone => {}
     }

@@ -10,6 +10,10 @@ pub const DURATION: &str = r"^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m
 pub const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// RFC 1123 subdomain.
 pub const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// `2`, `50%` or `all`.
+pub const AMOUNT: &str = "^(all|[1-9][0-9]{0,5}|[1-9][0-9]?%|100%)$";
+/// `2` or `50%`.
+pub const BOUND: &str = "^([1-9][0-9]{0,5}|[1-9][0-9]?%|100%)$";
 /// TYPE[.GROUP]/NAME.
 pub const WORKLOAD: &str = r"^[a-zA-Z]+(\.[a-z0-9.-]+)?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
 /// Longest CEL expression (format.md, section 11).
@@ -112,7 +116,7 @@ pub fn boolean() -> Schema {
 /// `2`, `50%` or `all`.
 pub fn amount() -> Schema {
     schema(Shape::IntOrText {
-        pattern: "^(all|[1-9][0-9]{0,5}|[1-9][0-9]?%|100%)$".to_owned(),
+        pattern: AMOUNT.to_owned(),
         min: 1,
         meaning: "a count (2), a percentage (50%) or all".to_owned(),
     })
@@ -121,7 +125,7 @@ pub fn amount() -> Schema {
 /// `2` or `50%`.
 pub fn bound() -> Schema {
     schema(Shape::IntOrText {
-        pattern: "^([1-9][0-9]{0,5}|[1-9][0-9]?%|100%)$".to_owned(),
+        pattern: BOUND.to_owned(),
         min: 1,
         meaning: "a count (2) or a percentage (50%)".to_owned(),
     })

@@ -3,6 +3,8 @@
 use super::build::*;
 use super::registry::{actions, fault_fields, fault_names, probe_fields, probe_names};
 use super::{Column, Field, KindSchema, Merge, Schema, shared};
+use crate::api::planned;
+use crate::faults::{self, Lifetime};
 use crate::types::codes::format as codes;
 
 pub fn kind() -> KindSchema {
@@ -180,6 +182,10 @@ fn probe() -> Schema {
         .exactly_one(&kinds, "a probe is exactly one of its kinds")
         .at_most_one(&["for", "samples"], "a probe takes at most one of for, samples")
         .rule(
+            "!has(self.timeout) || duration(self.timeout) <= (has(self.every) ? duration(self.every) : duration('5s'))",
+            "timeout is at most every",
+        )
+        .rule(
             "has(self.expect) || has(self.alert) || has(self.slo) || (has(self.role) && self.role == 'Informational')",
             "expect is required, but for alert, slo and Informational probes",
         )
@@ -244,14 +250,44 @@ fn step() -> Schema {
         field("repeat", "Again and again, with targets chosen anew.", repeat).not_yet(),
         field("rolling", "Batch after batch: inject, hold, revert, expect holds again, pause.", rolling).not_yet(),
     ]);
+    step_rules(object(fields))
+}
+
+/// What a step's fields have to do with each other.
+fn step_rules(step: Schema) -> Schema {
     let all = actions();
-    object(fields)
+    let instant = any_of(&of_lifetime(true));
+    let lasting = any_of(&of_lifetime(false));
+    step
         .exactly_one(&all, "a step is exactly one of a fault, wait, load, check, manual, revert")
         .rule("has(self.wait) || has(self.name)", "a step has a name, unless it is a wait")
         .rule(
             &format!("has(self.target) == ({})", any_of(&fault_names().collect::<Vec<_>>())),
             "a fault has a target, and nothing else has",
         )
+        .rule(
+            &format!(
+                "!(has(self.duration) || (has(self.background) && self.background)) || !({instant} || has(self.wait) || has(self.check) || has(self.revert))"
+            ),
+            "what is over at once has neither duration nor background",
+        )
+        .rule(
+            &format!(
+                "has(self.duration) || (has(self.background) && self.background) || !({lasting} || has(self.load))"
+            ),
+            "what lasts has a duration, or background: true",
+        )
+        .rule("!has(self.onFailure) || has(self.check) || has(self.manual)", "onFailure belongs to check and manual")
+}
+
+/// The faults that are over at once, or those that last.
+fn of_lifetime(instant: bool) -> Vec<&'static str> {
+    let is_instant = |name: &str| match (faults::find(name), planned::fault(name)) {
+        (Some(fault), _) => fault.info().lifetime == Lifetime::Instant,
+        (None, Some(planned)) => planned.instant,
+        (None, None) => false,
+    };
+    fault_names().filter(|name| is_instant(name) == instant).collect()
 }
 
 /// `has(self.a) || has(self.b)`.

@@ -24,8 +24,8 @@ pub fn kind() -> KindSchema {
     }
 }
 
-fn spec() -> Schema {
-    let experiment = object(vec![
+fn experiment() -> Schema {
+    object(vec![
         field("name", "Name, unique; the key in a Run's status.", label()).required(),
         field("experimentRef", "The Experiment.", shared::reference("Experiment")).default("{name: <name>}"),
         field("parameters", "Values of its parameters.", shared::parameters()),
@@ -33,8 +33,11 @@ fn spec() -> Schema {
         field("gate", "Manual waits for go/no-go.", choice(&["Automatic", "Manual"])).default("Automatic"),
         field("onFailure", "What anything but Passed does.", choice(&["Stop", "Continue"]))
             .default("spec.onFailure"),
-    ]);
-    let prerequisite = object(vec![
+    ])
+}
+
+fn prerequisite() -> Schema {
+    object(vec![
         field("name", "Name, unique.", label()).required(),
         field(
             "steadyStateFrom",
@@ -53,23 +56,32 @@ fn spec() -> Schema {
     .exactly_one(
         &["steadyStateFrom", "manual"],
         "a prerequisite takes exactly one of steadyStateFrom, manual",
-    );
-    let approvals = object(vec![
+    )
+}
+
+fn approvals() -> Schema {
+    object(vec![
         field("required", "How many.", integer(1, 16)).default("1"),
         field("requestBefore", "How long ahead the Run is created and waits.", positive()).default("24h"),
         field("validFor", "How long an approval holds.", positive()).default("24h"),
-    ]);
+    ])
+}
+
+fn person() -> Schema {
     let roles = ["Owner", "Coordinator", "Reporter", "Observer", "OnCall", "Contact"];
-    let person = object(vec![
+    object(vec![
         field("role", "Role.", choice(&roles)).required(),
         field("name", "Name.", words(253)).required(),
         field("contact", "How to reach them.", text(253)),
-    ]);
+    ])
+}
+
+fn spec() -> Schema {
     object(vec![
         field("description", "For people.", text(1024)).default("\"\""),
         field("serviceAccountName", "The controller acts as this ServiceAccount.", subdomain())
             .default("each Experiment's own"),
-        field("experiments", "The experiments, in order.", list(experiment, 1, 32, Merge::Map(&["name"])))
+        field("experiments", "The experiments, in order.", list(experiment(), 1, 32, Merge::Map(&["name"])))
             .required(),
         field(
             "onFailure",
@@ -82,7 +94,7 @@ fn spec() -> Schema {
             "Also judged between experiments; each waits until it holds. Default: none.",
             shared::references(),
         ),
-        field("prerequisites", "What has to hold before Baseline. Default: none.", named(prerequisite, 32)),
+        field("prerequisites", "What has to hold before Baseline. Default: none.", named(prerequisite(), 32)),
         field(
             "schedule",
             "Five fields of cron. Default: by hand.",
@@ -109,11 +121,11 @@ fn spec() -> Schema {
             shared::windows(),
         ),
         field("blackouts", "Whole days on which it may not run. Default: none.", shared::blackouts()),
-        field("approvals", "Who has to agree. Default: nobody.", approvals),
+        field("approvals", "Who has to agree. Default: nobody.", approvals()),
         field(
             "people",
             "For the report and the notices. Default: none.",
-            list(person, 0, 64, Merge::Map(&["role", "name"])),
+            list(person(), 0, 64, Merge::Map(&["role", "name"])),
         ),
         field("notifications", "Who is told. Default: nobody.", named(notification(), 16)),
         field(

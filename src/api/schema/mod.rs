@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 
 use crate::types::Code;
 
-pub use build::{DURATION, WORKLOAD};
+pub use build::{AMOUNT, BOUND, DURATION, LABEL, SUBDOMAIN, WORKLOAD};
 pub use registry::{actions, fault_names, probe_names};
 
 /// API group of all four kinds.

@@ -34,14 +34,17 @@ fn fixed(mut made: Field) -> Field {
     made
 }
 
-fn spec() -> Schema {
-    let approval = object(vec![
+fn approval() -> Schema {
+    object(vec![
         field("by", "Who.", words(253)).required(),
         field("hash", "What was approved: status.hash.", words(128)).required(),
         field("time", "When.", time()).required(),
         field("comment", "Why.", text(1024)),
-    ]);
-    let step = object(vec![
+    ])
+}
+
+fn answer() -> Schema {
+    object(vec![
         field("name", "EXPERIMENT/STEP.", words(127)).required(),
         field(
             "action",
@@ -52,14 +55,20 @@ fn spec() -> Schema {
         field("by", "Who.", words(253)).required(),
         field("time", "When.", time()).required(),
         field("comment", "Why.", text(1024)),
-    ]);
-    let note = object(vec![
+    ])
+}
+
+fn note() -> Schema {
+    object(vec![
         field("by", "Who.", words(253)).required(),
         field("time", "When.", time()).required(),
         field("text", "What was observed.", words(4096)).required(),
-    ]);
+    ])
+}
+
+fn spec() -> Schema {
     let grows = |schema: Schema, what: &str| {
-        schema.rule("size(self) >= size(oldSelf)", &format!("{what} may only grow"))
+        schema.rule("oldSelf.all(x, x in self)", &format!("{what} may only grow"))
     };
     let fixed_names = [
         "gameDayRef",
@@ -98,20 +107,24 @@ fn spec() -> Schema {
         field(
             "approvals",
             "Who agreed; may only grow.",
-            grows(list(approval, 0, 16, Merge::Map(&["by"])), "approvals"),
+            grows(list(approval(), 0, 16, Merge::Map(&["by"])), "approvals"),
         ),
         field(
             "steps",
             "Answers to manual steps and gates; may only grow.",
-            grows(list(step, 0, 256, Merge::Map(&["name"])), "steps"),
+            grows(list(answer(), 0, 256, Merge::Map(&["name"])), "steps"),
         ),
-        field("notes", "Observations; may only grow.", grows(list(note, 0, 100, Merge::Atomic), "notes")),
+        field("notes", "Observations; may only grow.", grows(list(note(), 0, 100, Merge::Atomic), "notes")),
     ])
     .exactly_one(&["gameDayRef", "experimentRef"], "a Run takes exactly one of gameDayRef, experimentRef")
     .rule(
         "!has(oldSelf.abort) || !oldSelf.abort || (has(self.abort) && self.abort)",
         "abort cannot be taken back",
     );
+    for name in ["approvals", "steps", "notes"] {
+        let rule = format!("!has(oldSelf.{name}) || has(self.{name})");
+        spec = spec.rule(&rule, &format!("{name} may only grow"));
+    }
     for name in fixed_names {
         let rule = format!("has(self.{name}) == has(oldSelf.{name})");
         spec = spec.rule(&rule, "a Run's spec is fixed once it is created");
@@ -119,42 +132,72 @@ fn spec() -> Schema {
     spec
 }
 
-fn status() -> Schema {
-    let phases = [
-        "Pending",
-        "AwaitingApproval",
-        "Baseline",
-        "Injecting",
-        "Observing",
-        "Reverting",
-        "Recovering",
-        "Finished",
-        "Stuck",
-    ];
-    let verdicts = ["Passed", "Failed", "Inconclusive", "Aborted", "NotSteady", "Refused", "Skipped"];
-    let count = || integer(0, i64::MAX);
-    let item = object(vec![
+const PHASES: &[&str] = &[
+    "Pending",
+    "AwaitingApproval",
+    "Baseline",
+    "Injecting",
+    "Observing",
+    "Reverting",
+    "Recovering",
+    "Finished",
+    "Stuck",
+];
+const VERDICTS: &[&str] = &["Passed", "Failed", "Inconclusive", "Aborted", "NotSteady", "Refused", "Skipped"];
+
+fn count() -> Schema {
+    integer(0, i64::MAX)
+}
+
+fn residue() -> Schema {
+    object(vec![
         field("apiVersion", "API version of the object.", text(253)),
         field("kind", "Its kind.", text(63)),
         field("namespace", "Its namespace.", text(63)),
         field("name", "Its name.", text(253)),
         field("what", "What is left.", text(1024)),
-    ]);
-    let experiment = object(vec![
+    ])
+}
+
+fn part() -> Schema {
+    object(vec![
         field("name", "Name in the GameDay.", label()).required(),
-        field("phase", "Where it is.", choice(&phases)),
-        field("verdict", "What it meant.", choice(&verdicts)),
+        field("phase", "Where it is.", choice(PHASES)),
+        field("verdict", "What it meant.", choice(VERDICTS)),
         field("reason", "Why.", text(64)),
         field("startTime", "Beginning.", time()),
         field("completionTime", "End.", time()),
         field("recovery", "Time to recover.", duration()),
         field("rto", "Time to heal.", duration()),
-    ]);
+    ])
+}
+
+fn measured() -> Schema {
+    object(vec![
+        field("detection", "First fault to first violation or alert.", duration()),
+        field("abort", "Violation to last revert.", duration()),
+        field("revert", "The reverts themselves.", duration()),
+        field("recovery", "Last fault lifted to steady.", duration()),
+        field("rto", "First fault to steady.", duration()),
+        field("rpo", "Data lost.", duration()),
+    ])
+}
+
+fn targets() -> Schema {
+    object(vec![
+        field("selected", "Chosen.", count()),
+        field("inForce", "With a fault in force.", count()),
+        field("reverted", "Put back.", count()),
+        field("skipped", "Left alone.", count()),
+    ])
+}
+
+fn status() -> Schema {
     object(vec![
         field("observedGeneration", "The generation that the rest is about.", count()),
         field("subject", "KIND/NAME of what is run.", text(317)),
-        field("phase", "Where it is.", choice(&phases)),
-        field("verdict", "What it meant; absent until decided.", choice(&verdicts)),
+        field("phase", "Where it is.", choice(PHASES)),
+        field("verdict", "What it meant; absent until decided.", choice(VERDICTS)),
         field("reason", "Why, CamelCase and stable.", text(64)),
         field("message", "Why, for people.", text(1024)),
         field(
@@ -180,35 +223,15 @@ fn status() -> Schema {
         field("recoveredTime", "Steady again for good.", time()),
         field("completionTime", "End.", time()),
         field("currentStep", "Where it is, EXPERIMENT/STEP.", text(127)),
-        field(
-            "measured",
-            "The clocks; absent: not measured.",
-            object(vec![
-                field("detection", "First fault to first violation or alert.", duration()),
-                field("abort", "Violation to last revert.", duration()),
-                field("revert", "The reverts themselves.", duration()),
-                field("recovery", "Last fault lifted to steady.", duration()),
-                field("rto", "First fault to steady.", duration()),
-                field("rpo", "Data lost.", duration()),
-            ]),
-        ),
-        field(
-            "targets",
-            "How many.",
-            object(vec![
-                field("selected", "Chosen.", count()),
-                field("inForce", "With a fault in force.", count()),
-                field("reverted", "Put back.", count()),
-                field("skipped", "Left alone.", count()),
-            ]),
-        ),
-        field("experiments", "Of a GameDay, each.", named(experiment, 32)),
+        field("measured", "The clocks; absent: not measured.", measured()),
+        field("targets", "How many.", targets()),
+        field("experiments", "Of a GameDay, each.", named(part(), 32)),
         field(
             "residue",
             "What could not be put back.",
             object(vec![
                 field("count", "How many.", count()),
-                field("items", "The first ten.", list(item, 0, 10, Merge::Atomic)),
+                field("items", "The first ten.", list(residue(), 0, 10, Merge::Atomic)),
             ]),
         ),
         field(
