@@ -106,29 +106,30 @@ pub(super) fn breakdown(
     probes: &[ProbeFacts],
     window: Option<&FaultWindow>,
 ) -> Vec<Milestone> {
-    if window.is_none_or(|window| window.in_force.is_none()) {
-        return Vec::new();
-    }
+    let Some(in_force) = window.and_then(|window| window.in_force) else { return Vec::new() };
     let hypothesis = || probes.iter().filter(|probe| matches!(probe.role, None | Some(Role::Hypothesis)));
+    let sampled = |probe: &ProbeFacts| probe.samples.iter().any(|sample| sample.at >= in_force);
     let first_out = hypothesis().filter_map(|probe| Some((probe.left_ms?, &probe.name))).min();
     let milestone = |name, after_ms, remark: String| Milestone { name, after_ms, remark };
     let left = match first_out {
         Some((ms, probe)) => {
             milestone("leftNormal", Some(ms), format!("first sample of {probe} not within expect"))
         }
-        None => milestone("leftNormal", None, "no sample left expect".to_owned()),
+        None if !hypothesis().any(sampled) => milestone("leftNormal", None, "no sample since".to_owned()),
+        None => milestone("leftNormal", None, "never".to_owned()),
     };
     let detected = match clocks.detection_ms {
         Some(ms) => milestone("detected", Some(ms), "first violation complete".to_owned()),
         None => milestone("detected", None, "no violation".to_owned()),
     };
-    let rescheduled =
-        milestone("rescheduled", None, "not measured: the journal does not follow new pods".to_owned());
+    let rescheduled = milestone("rescheduled", None, "not measured (new pods are not on record)".to_owned());
     let objects: Vec<&ProbeFacts> = hypothesis().filter(|probe| probe.kind == "kubernetes").collect();
     let out = objects.iter().any(|probe| probe.left_ms.is_some() && probe.back_ms.is_none());
     let last_back = objects.iter().filter_map(|probe| probe.back_ms).max();
+    let blind = !objects.iter().all(|probe| sampled(probe));
     let ready = match (objects.is_empty(), out, last_back) {
-        (true, ..) => milestone("ready", None, "not measured: no probe of the kind kubernetes".to_owned()),
+        (true, ..) => milestone("ready", None, "not measured (no kubernetes probe)".to_owned()),
+        _ if blind => milestone("ready", None, "not measured (no sample since)".to_owned()),
         (_, true, _) => milestone("ready", None, "not reached".to_owned()),
         (_, _, Some(ms)) => {
             milestone("ready", Some(ms), "every kubernetes probe within expect again".to_owned())

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     api::{Experiment, Step},
     faults::Injection,
-    journal::{Deployed, Entry, Header, Moment, Record, Residue},
+    journal::{Deployed, Entry, Header, Moment, Record, Residue, SampleState},
     types::{ExitCode, InjectionId, Phase, Verdict},
 };
 
@@ -358,6 +358,12 @@ impl Gather {
             }
         };
         self.violated.iter().map(violation).collect()
+    }
+
+    /// Whether some probe that did not come back was measured to the end: without data nothing is missed.
+    fn measurably_lost(&self, probes: &[ProbeFacts]) -> bool {
+        let lost = probes.iter().filter(|probe| self.not_recovered.contains(&probe.name));
+        lost.filter_map(|probe| probe.samples.last()).any(|sample| sample.state != SampleState::Missing)
     }
 
     fn deployed(&self) -> Vec<DeployedFacts> {

@@ -5,7 +5,7 @@ use super::{
     facts::StepFacts,
     ink::clean,
     probes::ProbeFacts,
-    text::{build, fate, headline, measured_words, state_of},
+    text::{build, fate, headline, measured_words, state_of, took},
     words,
 };
 use crate::types::{Finding, Length};
@@ -102,8 +102,10 @@ fn head(facts: &Facts, out: &mut String) {
         out.push_str(&format!("> {}\n\n", escape(&facts.hypothesis)));
     }
     let outcome = &facts.outcome;
-    let reason = if outcome.reason.is_empty() { String::new() } else { format!("{}: ", outcome.reason) };
-    out.push_str(&format!("**{}**\n\n", escape(&format!("{reason}{}", outcome.message))));
+    out.push_str(&format!("**{}**\n\n", escape(&words::meaning(outcome))));
+    if !facts.not_recovered.is_empty() {
+        out.push_str(&format!("Not steady again in time: {}.\n\n", escape(&facts.not_recovered.join(", "))));
+    }
     if let Some(stop) = &outcome.stop {
         let at = words::moment(facts.since_start(stop.at));
         let by = if stop.by.is_empty() { String::new() } else { format!(" ({})", stop.by) };
@@ -192,7 +194,7 @@ fn method(facts: &Facts, out: &mut String) {
         return;
     }
     for (number, step) in facts.steps.iter().enumerate() {
-        let (_, state) = state_of(step);
+        let (_, state) = state_of(step, facts.outcome.stop.is_some());
         let at =
             step.started.map_or(String::new(), |at| format!(" at {}", words::moment(facts.since_start(at))));
         let state = if state.is_empty() { String::new() } else { format!(" ({state})") };
@@ -216,7 +218,7 @@ fn method(facts: &Facts, out: &mut String) {
     for step in hit {
         for injection in step.injections.iter().take(LISTED) {
             let displaced = words::names(injection.displaced.iter(), LISTED);
-            let (_, fate) = fate(injection);
+            let (_, fate) = fate(injection, &took(&[injection]));
             let target = injection.target.to_string();
             row(
                 &[
@@ -292,7 +294,7 @@ fn wants(probe: &ProbeFacts) -> String {
 
 fn left_and_back(probe: &ProbeFacts) -> String {
     match (probe.left_ms, probe.back_ms) {
-        _ if probe.expect.is_empty() => String::new(),
+        _ if probe.expect.is_empty() || (probe.fault.is_none() && probe.after.is_none()) => String::new(),
         (None, _) => "never left".to_owned(),
         (Some(left), Some(back)) => {
             format!("left after {}, back after {}", words::length(left), words::length(back))

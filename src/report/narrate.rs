@@ -297,7 +297,7 @@ impl Narrator {
         }
         let text = match (tally.done, tally.total) {
             (1, 1) => with(format!("{step}: {target}"), detail),
-            (done, total) => with(format!("{step}: {done} of {total} hit"), detail),
+            (done, total) => with(format!("{step}: {done} of {total} targets"), detail),
         };
         told.push((Tone::Plain, text));
     }

@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     journal::{CheckOutcome, Deployed, InjectOutcome, RevertOutcome},
-    types::{Finding, Length, Verdict},
+    types::{Finding, Length, ObjectRef, Verdict},
 };
 
-/// So many injections of a step are listed one by one; of the rest only the unusual.
+/// So many names are listed, and so many different fates of a step's targets.
 const LISTED: usize = 8;
 /// Columns of a label in the head of the report.
 const LABEL: usize = 12;
@@ -38,8 +38,7 @@ pub fn render(facts: &Facts, style: &Style) -> String {
 /// One word for how it ended, as shown first.
 pub(super) fn headline(facts: &Facts) -> (Tone, String) {
     let outcome = &facts.outcome;
-    let word =
-        outcome.verdict.map_or_else(|| "NO VERDICT".to_owned(), |verdict| verdict.to_string().to_uppercase());
+    let word = outcome.verdict.map_or_else(|| "NO VERDICT".to_owned(), word_of);
     let tone = match outcome.verdict {
         Some(Verdict::Passed) if facts.residue.is_empty() => Tone::Good,
         Some(Verdict::Failed) => Tone::Bad,
@@ -52,6 +51,13 @@ pub(super) fn headline(facts: &Facts) -> (Tone, String) {
         (true, true) => "",
     };
     (tone, format!("{word}{more}"))
+}
+
+fn word_of(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::NotSteady => "NOT STEADY".to_owned(),
+        other => other.to_string().to_uppercase(),
+    }
 }
 
 struct Page<'a> {
@@ -100,15 +106,16 @@ impl Page<'_> {
         let line = format!("{} {}  {run}{code}", self.style.mark(tone), self.style.paint(tone, &word));
         self.line(&line);
         let outcome = self.facts.outcome.clone();
-        let message = match (outcome.reason.is_empty(), outcome.message.is_empty()) {
-            (false, false) => format!("{}: {}", outcome.reason, outcome.message),
-            _ => format!("{}{}", outcome.reason, outcome.message),
-        };
+        let message = words::meaning(&outcome);
         self.block(2, Tone::Plain, &message);
         if let Some(stop) = &outcome.stop {
             let at = words::moment(self.facts.since_start(stop.at));
             let by = if stop.by.is_empty() { String::new() } else { format!(" ({})", stop.by) };
             self.block(2, Tone::Plain, &format!("Stopped at {at}: {}{by}", stop.why));
+        }
+        if !self.facts.not_recovered.is_empty() {
+            let probes = self.facts.not_recovered.join(", ");
+            self.block(2, Tone::Bad, &format!("Not steady again in time: {probes}"));
         }
         if !outcome.finished {
             let at = words::moment(self.facts.since_start(self.facts.last_seen));
@@ -158,6 +165,9 @@ impl Page<'_> {
         self.labelled("Who", &words::people(&facts.people));
         self.labelled("When", &words::when(facts));
         self.labelled("File", &words::source(&facts.source));
+        if !facts.place.metrics.is_empty() {
+            self.labelled("Metrics", &facts.place.metrics);
+        }
         if !facts.limits.is_empty() {
             self.labelled("Limits", &words::limits(&facts.limits));
         }
@@ -207,7 +217,7 @@ impl Page<'_> {
             self.block(2, Tone::Plain, "nothing: the file has no method");
         }
         for step in &self.facts.steps {
-            let (tone, state) = state_of(step);
+            let (tone, state) = state_of(step, self.facts.outcome.stop.is_some());
             let at = step.started.map_or(String::new(), |at| words::moment(self.facts.since_start(at)));
             let what = if step.what.is_empty() { &step.name } else { &step.what };
             let named =
@@ -230,29 +240,46 @@ impl Page<'_> {
         }
     }
 
+    /// Targets to which the same happened, together.
     fn injections(&mut self, step: &StepFacts) {
-        let mut more = 0;
-        for (number, injection) in step.injections.iter().enumerate() {
-            let (tone, fate) = fate(injection);
-            if number >= LISTED && tone <= Tone::Good {
-                more += 1;
-                continue;
-            }
-            self.block(12, tone, &injection.target.to_string());
-            self.block(14, Tone::Plain, &fate);
-            if !injection.displaced.is_empty() {
-                let whom = words::names(injection.displaced.iter(), LISTED);
-                self.block(14, Tone::Faint, &format!("with it {whom}"));
+        let mut groups: Vec<(Tone, String, Vec<&InjectionFacts>)> = Vec::new();
+        for injection in &step.injections {
+            let (tone, alike) = fate(injection, "");
+            match groups.iter_mut().find(|(_, other, _)| *other == alike) {
+                Some((.., group)) => group.push(injection),
+                None => groups.push((tone, alike, vec![injection])),
             }
         }
+        for (tone, _, group) in groups.iter().take(LISTED) {
+            let targets: Vec<ObjectRef> = group.iter().map(|injection| injection.target.clone()).collect();
+            self.block(12, *tone, &words::names(targets.iter(), LISTED));
+            let (_, fate) = fate(group[0], &took(group));
+            self.block(14, Tone::Plain, &fate);
+            let displaced: Vec<ObjectRef> =
+                group.iter().flat_map(|injection| injection.displaced.clone()).collect();
+            if !displaced.is_empty() {
+                let whom = words::names(displaced.iter(), LISTED);
+                self.block(14, Tone::Faint, &format!("displaced {whom}"));
+            }
+        }
+        let more: usize = groups.iter().skip(LISTED).map(|(.., group)| group.len()).sum();
         if more > 0 {
-            self.block(12, Tone::Plain, &format!("and {more} more, all as intended"));
+            self.block(
+                12,
+                Tone::Warning,
+                &format!("and {more} more, each with a fate of its own: see the JSON report"),
+            );
         }
     }
 
     fn signals(&mut self) {
         let facts = self.facts;
-        self.heading("SIGNALS");
+        let moment = |at| words::moment(facts.since_start(at));
+        let fault = facts.fault_window.map(|window| match window.end {
+            Some(end) => format!(", fault from {} to {}", moment(window.begin), moment(end)),
+            None => format!(", fault from {} on", moment(window.begin)),
+        });
+        self.heading(&format!("SIGNALS, +0s to {}{}", moment(facts.last_seen), fault.unwrap_or_default()));
         let name =
             facts.probes.iter().map(|probe| probe.name.chars().count()).max().unwrap_or(0).clamp(8, 24);
         let columns = self.width.saturating_sub(14 + name + 2).clamp(20, 60);
@@ -286,7 +313,8 @@ impl Page<'_> {
             let (tone, changed) = match facts.changed {
                 Some(false) => (Tone::Plain, "the same before and after"),
                 Some(true) => (Tone::Warning, "changed during the run"),
-                None => (Tone::Plain, "seen once only"),
+                None if facts.before.is_some() => (Tone::Plain, "seen before the run only"),
+                None => (Tone::Plain, "seen after the run only"),
             };
             let Some(seen) = facts.before.as_ref().or(facts.after.as_ref()) else { continue };
             self.block(2, tone, &format!("{}: {changed}", seen.workload));
@@ -356,8 +384,8 @@ pub(super) fn build(seen: &Deployed) -> String {
     revision.into_iter().chain([commit, images]).collect::<Vec<_>>().join(", ")
 }
 
-/// How far a step came, and what to think of it.
-pub(super) fn state_of(step: &StepFacts) -> (Tone, String) {
+/// How far a step came, and what to think of it; `stopped` is whether the method was ended early.
+pub(super) fn state_of(step: &StepFacts, stopped: bool) -> (Tone, String) {
     let check = step.check.as_ref().map(|check| match check.outcome {
         CheckOutcome::Held => (Tone::Good, "held"),
         CheckOutcome::Failed => (Tone::Bad, "failed"),
@@ -366,6 +394,7 @@ pub(super) fn state_of(step: &StepFacts) -> (Tone, String) {
     let (tone, state) = match (step.state, check) {
         (_, Some(check)) => check,
         (StepState::NotReached, _) => (Tone::Faint, "not reached"),
+        (StepState::Begun, _) if stopped => (Tone::Warning, "cut short"),
         (StepState::Begun, _) => (Tone::Warning, "no end on record"),
         (StepState::Refused, _) => (Tone::Bad, "refused, nothing was changed"),
         (StepState::Ended, _) => (Tone::Good, ""),
@@ -374,7 +403,8 @@ pub(super) fn state_of(step: &StepFacts) -> (Tone, String) {
 }
 
 /// What became of an injection, in words, and what to think of it.
-pub(super) fn fate(injection: &InjectionFacts) -> (Tone, String) {
+/// `took` is how long it took until the effect was seen, in words.
+pub(super) fn fate(injection: &InjectionFacts, took: &str) -> (Tone, String) {
     let mut parts = Vec::new();
     let mut tone = Tone::Good;
     let mut say = |weight: Tone, text: String| {
@@ -424,6 +454,20 @@ pub(super) fn fate(injection: &InjectionFacts) -> (Tone, String) {
         say(Tone::Warning, format!("{tries} to put it back, the last: {}", injection.revert_error));
     }
     (tone, parts.join(" · "))
+}
+
+/// ` after 700ms`, ` after 700ms to 1.2s`: from the intent to the effect seen.
+pub(super) fn took(injections: &[&InjectionFacts]) -> String {
+    let seen = |injection: &&InjectionFacts| {
+        let effect = injection.effect.as_ref().filter(|told| told.outcome)?;
+        u64::try_from(words::millis(injection.intended, effect.at)).ok()
+    };
+    let all = || injections.iter().filter_map(seen);
+    match (all().min(), all().max()) {
+        (Some(first), Some(last)) if first == last => format!(" after {}", words::length(first)),
+        (Some(first), Some(last)) => format!(" after {} to {}", words::length(first), words::length(last)),
+        _ => String::new(),
+    }
 }
 
 /// What a probe measured, in words.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::facts::{Facts, People, Place, Source};
+use super::facts::{Facts, Outcome, People, Place, Source};
 use crate::{
     api::{Action, Patience, ProbeSpec, Step, Target},
     journal::StopReason,
@@ -257,6 +257,17 @@ pub(super) fn source(source: &Source) -> String {
 /// The limits that held.
 pub(super) fn limits(limits: &BTreeMap<String, String>) -> String {
     limits.iter().map(|(name, limit)| format!("{name} {limit}")).collect::<Vec<_>>().join(", ")
+}
+
+/// What the verdict was, in words, with its reason where that says more than the verdict.
+pub(super) fn meaning(outcome: &Outcome) -> String {
+    let same = outcome.verdict.is_some_and(|verdict| verdict.to_string() == outcome.reason);
+    match (outcome.reason.as_str(), outcome.message.as_str()) {
+        ("", message) => message.to_owned(),
+        (reason, "") => reason.to_owned(),
+        (_, message) if same => message.to_owned(),
+        (reason, message) => format!("{reason}: {message}"),
+    }
 }
 
 /// A milestone's name in words.
