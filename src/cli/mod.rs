@@ -1,1 +1,3 @@
 //! Front end: one file a subcommand.
+
+pub mod timeline;

@@ -1,1 +1,32 @@
 //! Journal into facts, facts into text, Markdown and JSON.
+//!
+//! [`Facts::from_entries`] is pure and needs nothing but the journal: what is not in it is reported as
+//! not measured, never guessed. The renderers are pure as well; everything that comes from outside
+//! (names, messages, answers of servers) is made harmless where it is written, in `ink` and `markdown`.
+
+mod clocks;
+mod facts;
+mod gather;
+mod ink;
+#[cfg(test)]
+pub(crate) mod journals;
+pub mod json;
+pub mod markdown;
+mod narrate;
+mod probes;
+mod sparkline;
+pub mod text;
+mod words;
+
+pub use clocks::{Milestone, Objective};
+pub use facts::{
+    CheckFacts, DeployedFacts, Facts, FaultWindow, InForce, InjectionFacts, Lane, Note, Outcome, Owner,
+    People, Place, PlanFacts, ReportError, Source, StepFacts, StepState, Stop, Told, Violation,
+};
+pub use ink::{Style, Tone, clean};
+pub use narrate::{Event, Narrator};
+pub use probes::{ProbeFacts, SampleFact, Spread};
+pub use words::{length, moment, number};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! What was promised against what was measured, and the way back to normal.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{facts::FaultWindow, probes::ProbeFacts, words};
+use crate::{
+    api::{Experiment, Role},
+    journal::{Clocks, Entry, Record},
+};
+
+/// A promise of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Objective {
+    /// As in the file: `rto`, `recoverWithin`.
+    pub name: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// Promised, in milliseconds; None: measured only, not judged.
+    pub promised_ms: Option<u64>,
+    /// Measured, in milliseconds; None: not measured.
+    pub measured_ms: Option<u64>,
+    /// Whether it was met; None: not judged, or nothing to judge by.
+    pub met: Option<bool>,
+    /// Whether promise and measurement are nearer to each other than the measurement is exact.
+    pub close: bool,
+}
+
+/// A station on the way from the first fault in force to steady.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Milestone {
+    /// `leftNormal`, `detected`, `rescheduled`, `ready`, `steady`.
+    pub name: &'static str,
+    /// Milliseconds since the first fault was in force; None: not measured, or not reached.
+    pub after_ms: Option<u64>,
+    /// By what, or why there is nothing.
+    pub remark: String,
+}
+
+/// The journal's own clocks; of a run without an end what its records give.
+pub(super) fn clocks(entries: &[Entry], window: Option<&FaultWindow>) -> Clocks {
+    let finished = entries.iter().rev().find_map(|entry| match &entry.record {
+        Record::Finished { clocks, .. } => Some(*clocks),
+        _ => None,
+    });
+    if let Some(clocks) = finished {
+        return clocks;
+    }
+    let detected = first_violation(entries).zip(window.and_then(|window| window.in_force));
+    Clocks { detection_ms: detected.and_then(|(at, from)| after(from, at)), ..Clocks::default() }
+}
+
+/// When the first violation was complete.
+fn first_violation(entries: &[Entry]) -> Option<Timestamp> {
+    entries
+        .iter()
+        .find(|entry| matches!(entry.record, Record::Violated { missing: false, .. }))
+        .map(|entry| entry.at)
+}
+
+/// Milliseconds from `from` to `to`; None when `to` is earlier.
+fn after(from: Timestamp, to: Timestamp) -> Option<u64> {
+    u64::try_from(words::millis(from, to)).ok()
+}
+
+/// Both judged clocks. Nothing is judged when nothing was injected.
+pub(super) fn objectives(
+    experiment: Option<&Experiment>,
+    clocks: &Clocks,
+    not_recovered: bool,
+    injected: bool,
+) -> Vec<Objective> {
+    let promised = experiment.map(|experiment| &experiment.spec.objectives);
+    let millis = |length: std::time::Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    let judge = |name, meaning, promised_ms: Option<u64>, measured_ms: Option<u64>| {
+        let met = match (promised_ms, measured_ms) {
+            (Some(promised), Some(measured)) => Some(measured <= promised),
+            (Some(_), None) if not_recovered && injected => Some(false),
+            _ => None,
+        };
+        let close = promised_ms.zip(measured_ms).zip(clocks.resolution_ms);
+        let close = close.is_some_and(|((promised, measured), exact)| promised.abs_diff(measured) < exact);
+        Objective { name, meaning, promised_ms, measured_ms, met, close }
+    };
+    vec![
+        judge(
+            "rto",
+            "time to heal: first fault in force to steady for good",
+            promised.and_then(|promised| promised.rto).map(|length| millis(length.0)),
+            clocks.rto_ms,
+        ),
+        judge(
+            "recoverWithin",
+            "time to recover: last fault lifted to steady for good",
+            promised.map(|promised| millis(promised.recover_within())),
+            clocks.recovery_ms,
+        ),
+    ]
+}
+
+/// The way back to normal. What no record gives says so.
+pub(super) fn breakdown(
+    clocks: &Clocks,
+    probes: &[ProbeFacts],
+    window: Option<&FaultWindow>,
+) -> Vec<Milestone> {
+    let Some(in_force) = window.and_then(|window| window.in_force) else { return Vec::new() };
+    let hypothesis = || probes.iter().filter(|probe| matches!(probe.role, None | Some(Role::Hypothesis)));
+    let sampled = |probe: &ProbeFacts| probe.samples.iter().any(|sample| sample.at >= in_force);
+    let first_out = hypothesis().filter_map(|probe| Some((probe.left_ms?, &probe.name))).min();
+    let milestone = |name, after_ms, remark: String| Milestone { name, after_ms, remark };
+    let left = match first_out {
+        Some((ms, probe)) => {
+            milestone("leftNormal", Some(ms), format!("first sample of {probe} not within expect"))
+        }
+        None if !hypothesis().any(sampled) => milestone("leftNormal", None, "no sample since".to_owned()),
+        None => milestone("leftNormal", None, "never".to_owned()),
+    };
+    let detected = match clocks.detection_ms {
+        Some(ms) => milestone("detected", Some(ms), "first violation complete".to_owned()),
+        None => milestone("detected", None, "no violation".to_owned()),
+    };
+    let rescheduled = milestone("rescheduled", None, "not measured (new pods are not on record)".to_owned());
+    let objects: Vec<&ProbeFacts> = hypothesis().filter(|probe| probe.kind == "kubernetes").collect();
+    let out = objects.iter().any(|probe| probe.left_ms.is_some() && probe.back_ms.is_none());
+    let last_back = objects.iter().filter_map(|probe| probe.back_ms).max();
+    let blind = !objects.iter().all(|probe| sampled(probe));
+    let ready = match (objects.is_empty(), out, last_back) {
+        (true, ..) => milestone("ready", None, "not measured (no kubernetes probe)".to_owned()),
+        _ if blind => milestone("ready", None, "not measured (no sample since)".to_owned()),
+        (_, true, _) => milestone("ready", None, "not reached".to_owned()),
+        (_, _, Some(ms)) => {
+            milestone("ready", Some(ms), "every kubernetes probe within expect again".to_owned())
+        }
+        (_, _, None) => milestone("ready", Some(0), "no kubernetes probe left expect".to_owned()),
+    };
+    let steady = match clocks.rto_ms {
+        Some(ms) => milestone("steady", Some(ms), "every probe within expect for good".to_owned()),
+        None => milestone("steady", None, "not reached, or not measured".to_owned()),
+    };
+    vec![left, detected, rescheduled, ready, steady]
+}

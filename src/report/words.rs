@@ -1,0 +1,330 @@
+//! How times, lengths, numbers and targets are written.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use super::facts::{Facts, Outcome, People, Place, Source};
+use crate::{
+    api::{Action, Patience, ProbeSpec, Step, Target},
+    journal::StopReason,
+    types::{Length, ObjectRef},
+};
+
+/// Milliseconds from `from` to `to`, negative when `to` is earlier.
+pub(super) fn millis(from: Timestamp, to: Timestamp) -> i64 {
+    to.as_millisecond() - from.as_millisecond()
+}
+
+/// A moment counted from the start of the run, in whole seconds: `+42s`, `+1m02s`, `+1h00m05s`.
+pub fn moment(ms: i64) -> String {
+    let sign = if ms < 0 { '-' } else { '+' };
+    let secs = ms.unsigned_abs() / 1000;
+    match (secs / 3600, secs / 60 % 60, secs % 60) {
+        (0, 0, s) => format!("{sign}{s}s"),
+        (0, m, s) => format!("{sign}{m}m{s:02}s"),
+        (h, m, s) => format!("{sign}{h}h{m:02}m{s:02}s"),
+    }
+}
+
+/// A length of time, as exact as a reader needs: milliseconds below a second, hundredths below ten, tenths
+/// below an hour, seconds beyond.
+pub fn length(ms: u64) -> String {
+    let step = match ms {
+        0..1_000 => 1,
+        1_000..10_000 => 10,
+        10_000..3_600_000 => 100,
+        _ => 1_000,
+    };
+    Length::from_millis(ms.saturating_add(step / 2) / step * step).to_string()
+}
+
+/// A measured number with four significant digits, and with as many as it takes not to pass for a whole
+/// number that it is not: 0.99998 is not 1.
+pub fn number(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return if value == 0.0 { "0".to_owned() } else { value.to_string() };
+    }
+    let magnitude = value.abs();
+    if magnitude >= 1e15 || magnitude < 1e-4 {
+        return format!("{value:.3e}");
+    }
+    if value.fract() == 0.0 {
+        return format!("{value:.0}");
+    }
+    // log10 of a positive finite number lies between -4 and 15 here.
+    let whole_digits = magnitude.log10().floor() as i32 + 1;
+    let mut decimals = usize::try_from(4 - whole_digits).unwrap_or(0);
+    loop {
+        let text = format!("{value:.decimals$}");
+        let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+        if magnitude >= 1000.0 || decimals >= 9 || text.contains('.') {
+            return text.to_owned();
+        }
+        decimals += 1;
+    }
+}
+
+/// A number, or that there is none.
+pub(super) fn value(value: Option<f64>) -> String {
+    value.map_or_else(|| "no data".to_owned(), number)
+}
+
+/// `1 pod`, `2 pods`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// The first few names and how many more there are.
+pub(super) fn names<'a>(objects: impl ExactSizeIterator<Item = &'a ObjectRef>, shown: usize) -> String {
+    let total = objects.len();
+    let shown = if total == shown + 1 { total } else { shown };
+    let mut text = objects.take(shown).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if total > shown {
+        text.push_str(&format!(" and {} more", total - shown));
+    }
+    text
+}
+
+/// How long something may be lost: `for 10s`, `3 of 5 samples`.
+pub(super) fn patience(patience: Patience) -> String {
+    match patience {
+        Patience::For(Duration::ZERO) => "at the first sample".to_owned(),
+        Patience::For(length) => format!("for {}", Length(length)),
+        Patience::Samples { outside, of } => format!("in {outside} of {of} samples"),
+    }
+}
+
+/// What a probe looks at: its query, or the object.
+pub(super) fn measured_from(probe: &ProbeSpec) -> String {
+    let field = |name: &str| probe.params.get(name).and_then(|value| value.as_str());
+    match (field("query"), field("kind"), field("name")) {
+        (Some(query), _, _) => query.split_whitespace().collect::<Vec<_>>().join(" "),
+        (_, Some(kind), Some(name)) => format!("{}/{name}", kind.to_lowercase()),
+        (_, Some(kind), None) => format!("list of {kind}"),
+        _ => probe.params.to_string(),
+    }
+}
+
+/// What a step does: `podKill on 50% of deployment/checkout`, `wait 30s`.
+pub(super) fn step(step: &Step) -> String {
+    let mut text = match &step.action {
+        Action::Fault { kind, .. } => match &step.target {
+            Some(aim) => format!("{kind} on {}", target(aim)),
+            None => kind.clone(),
+        },
+        Action::Wait(duration) => format!("wait {}", Length(*duration)),
+        Action::Check(check) => {
+            let expect = check.expect.as_deref().unwrap_or("holds");
+            let mut text = format!("check {}: {expect}", check.probe);
+            if !check.within.is_zero() {
+                text.push_str(&format!(", within {}", check.within));
+            }
+            if !check.hold.is_zero() {
+                text.push_str(&format!(", for {}", check.hold));
+            }
+            text
+        }
+        Action::Revert(name) => format!("revert {name}"),
+    };
+    if let Some(duration) = step.duration {
+        text.push_str(&format!(", for {}", Length(duration)));
+    }
+    if step.background {
+        text.push_str(", in the background");
+    }
+    text
+}
+
+/// A step's kind as the file writes it.
+pub(super) fn step_kind(step: &Step) -> String {
+    match &step.action {
+        Action::Fault { kind, .. } => kind.clone(),
+        Action::Wait(_) => "wait".to_owned(),
+        Action::Check(_) => "check".to_owned(),
+        Action::Revert(_) => "revert".to_owned(),
+    }
+}
+
+fn target(target: &Target) -> String {
+    let mut parts = Vec::new();
+    if let Some(workload) = &target.workload {
+        parts.push(workload.clone());
+    }
+    if let Some(selector) = &target.pods {
+        parts.push(format!("pods {}", labels(selector)));
+    }
+    if let Some(selector) = &target.nodes {
+        parts.push(format!("nodes {}", labels(selector)));
+    }
+    if let Some(workload) = &target.nodes_running {
+        parts.push(format!("nodes running {workload}"));
+    }
+    if let Some(zone) = &target.zone {
+        parts.push(format!("zone {zone}"));
+    }
+    if !target.names.is_empty() {
+        parts.push(format!("named {}", target.names.join(", ")));
+    }
+    let whom = parts.join(", ");
+    match target.count {
+        Some(count) => format!("{count} of {whom}"),
+        None => whom,
+    }
+}
+
+/// `app=checkout,tier in (web,api)`, as kubectl writes a selector.
+fn labels(selector: &LabelSelector) -> String {
+    let equal = selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}"));
+    let rules = selector.match_expressions.iter().flatten().map(|rule| {
+        let values = rule.values.clone().unwrap_or_default().join(",");
+        match rule.operator.as_str() {
+            "In" => format!("{} in ({values})", rule.key),
+            "NotIn" => format!("{} notin ({values})", rule.key),
+            "DoesNotExist" => format!("!{}", rule.key),
+            _ => rule.key.clone(),
+        }
+    });
+    equal.chain(rules).collect::<Vec<_>>().join(",")
+}
+
+/// Why a method ended early, in words.
+pub(super) fn stop_reason(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Violated => "normal was lost",
+        StopReason::StopCondition => "a stop condition was met",
+        StopReason::NoData => "there is no data to judge by",
+        StopReason::CheckFailed => "a check failed",
+        StopReason::NoEffect => "no effect was seen",
+        StopReason::Signal => "interrupted",
+        StopReason::UserAbort => "aborted by hand",
+        StopReason::DurationExceeded => "limits.duration is over",
+        StopReason::RunnerLost => "the runner was gone",
+        StopReason::RolloutNoticed => "a rollout that is not ours began",
+        StopReason::NamespaceTerminating => "the namespace is being deleted",
+        StopReason::JournalLost => "the journal cannot be written",
+        StopReason::Internal => "an internal error",
+    }
+}
+
+/// Where a run happened.
+pub(super) fn place(place: &Place) -> String {
+    let namespace = format!("namespace {}", place.namespace);
+    if place.rehearsal {
+        return format!("REHEARSAL on the embedded cluster (nothing real was touched), {namespace}");
+    }
+    let mut text = format!("cluster {}, {namespace}", place.cluster);
+    for (word, what) in
+        [("context", &place.context), ("server", &place.server), ("Kubernetes", &place.version)]
+    {
+        if !what.is_empty() {
+            text.push_str(&format!(", {word} {what}"));
+        }
+    }
+    text
+}
+
+/// Who ran it, and who took it over.
+pub(super) fn people(people: &People) -> String {
+    let mut text = format!("{} ({})", people.by, people.holder);
+    for owner in &people.owners {
+        text.push_str(&format!("; {} by {} ({})", owner.why, owner.by, owner.holder));
+    }
+    text
+}
+
+/// When it began and how long it took.
+pub(super) fn when(facts: &Facts) -> String {
+    let began = clock(facts.started);
+    let took = length(u64::try_from(millis(facts.started, facts.last_seen)).unwrap_or(0));
+    match facts.ended {
+        Some(_) => format!("{began}, for {took}"),
+        None => format!("{began}, last record {took} later"),
+    }
+}
+
+/// A moment by the clock on the wall, in UTC, to the second.
+pub(super) fn clock(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// What was run.
+pub(super) fn source(source: &Source) -> String {
+    format!("{}, seed {}, firedrill {}", source.file, source.seed, source.version)
+}
+
+/// The limits that held.
+pub(super) fn limits(limits: &BTreeMap<String, String>) -> String {
+    limits.iter().map(|(name, limit)| format!("{name} {limit}")).collect::<Vec<_>>().join(", ")
+}
+
+/// What the verdict was, in words, with its reason where that says more than the verdict.
+pub(super) fn meaning(outcome: &Outcome) -> String {
+    let same = outcome.verdict.is_some_and(|verdict| verdict.to_string() == outcome.reason);
+    match (outcome.reason.as_str(), outcome.message.as_str()) {
+        ("", message) => message.to_owned(),
+        (reason, "") => reason.to_owned(),
+        (_, message) if same => message.to_owned(),
+        (reason, message) => format!("{reason}: {message}"),
+    }
+}
+
+/// A milestone's name in words.
+pub(super) fn milestone(name: &str) -> &str {
+    if name == "leftNormal" { "left normal" } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_count_in_whole_seconds() {
+        for (ms, text) in
+            [(0, "+0s"), (999, "+0s"), (62_000, "+1m02s"), (3_605_000, "+1h00m05s"), (-3_000, "-3s")]
+        {
+            assert_eq!(moment(ms), text);
+        }
+    }
+
+    #[test]
+    fn lengths_are_as_exact_as_needed() {
+        for (ms, text) in [
+            (0, "0s"),
+            (42, "42ms"),
+            (1_234, "1.23s"),
+            (42_123, "42.1s"),
+            (62_000, "1m2s"),
+            (3_600_400, "1h"),
+        ] {
+            assert_eq!(length(ms), text);
+        }
+    }
+
+    #[test]
+    fn a_number_never_passes_for_a_whole_one_that_it_is_not() {
+        for (value, text) in [
+            (0.0, "0"),
+            (4.0, "4"),
+            (0.98765, "0.9877"),
+            (0.99998, "0.99998"),
+            (2.000_04, "2.00004"),
+            (123.456, "123.5"),
+            (123_456.7, "123457"),
+            (0.000_012_34, "1.234e-5"),
+            (-0.5, "-0.5"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn long_lists_are_cut_but_never_to_hide_a_single_name() {
+        let pods: Vec<_> = (0..5).map(|i| ObjectRef::pod("shop", &format!("p{i}"))).collect();
+        assert_eq!(names(pods[..2].iter(), 1), "pod/shop/p0, pod/shop/p1");
+        assert_eq!(names(pods.iter(), 2), "pod/shop/p0, pod/shop/p1 and 3 more");
+    }
+}
