@@ -1,1 +1,5 @@
-fn main() {}
+//! The command `firedrill`; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    firedrill::cli::main().into()
+}

@@ -1,3 +1,266 @@
 //! Front end: one file a subcommand.
 
+mod abort;
+mod check;
+mod connect;
+mod explain;
+mod input;
+mod plan;
+mod rehearse;
+mod report;
+mod rollback;
+mod run;
+mod runs;
+mod sim;
+mod stage;
+mod told;
 pub mod timeline;
+
+use std::{io::IsTerminal, path::PathBuf};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    report::Style,
+    types::{ExitCode, Finding, Length},
+};
+
+/// Chaos experiments, game days and DR drills for Kubernetes: plan, break, watch, put back, prove.
+///
+/// A file says what normal looks like, what to break and how far the damage may go. `check` reads it,
+/// `plan` says whom it would hit, `rehearse` runs it on an embedded cluster, `run` on a real one.
+/// Whatever dies on the way, `rollback` puts everything back.
+#[derive(Parser)]
+#[command(name = "firedrill", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 passed, 1 failed, 2 wrong file or usage, 3 refused before the first change, \
+4 inconclusive, 5 aborted and everything back, 6 something could not be put back, 7 not steady to begin with.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    global: Global,
+}
+
+/// What every command takes.
+#[derive(Args, Clone, Debug)]
+struct Global {
+    /// Namespace of files that name none; default: the context's.
+    #[arg(short, long, global = true, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+
+    /// Context of the kubeconfig; default: the current one.
+    #[arg(long, global = true, value_name = "NAME")]
+    context: Option<String>,
+
+    /// Kubeconfig file; default: $KUBECONFIG, then ~/.kube/config.
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Where journals are kept; default: the user's state directory.
+    #[arg(long, global = true, value_name = "DIR", env = "FIREDRILL_STATE")]
+    state: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run experiments on a real cluster.
+    Run(run::RunArgs),
+    /// Run experiments on an embedded cluster in virtual time; touches nothing outside.
+    Rehearse(rehearse::RehearseArgs),
+    /// Say what a run would do to whom, and what speaks against it. Changes nothing.
+    Plan(plan::PlanArgs),
+    /// Read files and show every mistake with its place. Needs no cluster.
+    Check(check::CheckArgs),
+    /// Explain a field (experiment.spec.limits) or a code (FD3009).
+    Explain(explain::ExplainArgs),
+    /// Print the JSON schema for editors.
+    Schema,
+    /// Print the CustomResourceDefinitions, for kubectl apply --server-side -f -.
+    Crds,
+    /// List the runs whose journals are here.
+    Runs(runs::RunsArgs),
+    /// Report a run from its journal.
+    Report(report::ReportArgs),
+    /// Ask the runner of a run, here or elsewhere, to abort and put everything back.
+    Abort(abort::AbortArgs),
+    /// Put back what a dead or given-up run has left; without a name: whatever any run has left.
+    Rollback(rollback::RollbackArgs),
+    /// The embedded cluster by itself.
+    #[command(subcommand)]
+    Sim(sim::SimCommand),
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Files to read, and which of their documents.
+#[derive(Args, Clone, Debug)]
+struct FileArgs {
+    /// Files, folders, or - for standard input.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// The same, as kubectl takes them.
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    more: Vec<PathBuf>,
+
+    /// Only documents with these labels: app=checkout,tier!=smoke.
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    selector: Option<String>,
+}
+
+/// What running, rehearsing and planning have in common.
+#[derive(Args, Clone, Debug)]
+struct SettingArgs {
+    #[command(flatten)]
+    files: FileArgs,
+
+    /// Fixes every choice; default: random, and printed.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// A namespace that may be hit although it carries no firedrill.dev/allowed=true. Repeatable.
+    #[arg(long, value_name = "NAMESPACE")]
+    allow_namespace: Vec<String>,
+
+    /// A namespace whose pods may be evicted with a node although it has not consented. Repeatable.
+    #[arg(long, value_name = "NAMESPACE")]
+    bystanders: Vec<String>,
+
+    /// Where PromQL is answered when the file does not say: URL, or service/NAMESPACE/NAME:PORT.
+    #[arg(long, value_name = "SOURCE", env = "FIREDRILL_PROMETHEUS")]
+    prometheus: Option<String>,
+}
+
+/// How a run is told and kept.
+#[derive(Args, Clone, Debug)]
+struct TellArgs {
+    /// What standard output ends with.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+
+    /// Also write the report here; .md, .json or .txt says which kind. Repeatable.
+    #[arg(long, value_name = "FILE")]
+    report: Vec<PathBuf>,
+
+    /// How long reverting is tried before what is left is listed.
+    #[arg(long, value_name = "LENGTH", default_value = "10m")]
+    revert_timeout: Length,
+
+    /// With several experiments: go on after one that did not pass. Residue always stops.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+/// How to write a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+    /// For a document or a ticket.
+    Markdown,
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let usage = error.use_stderr();
+            // Writing help to a closed pipe is not worth a word.
+            let _ = error.print();
+            return if usage { ExitCode::Invalid } else { ExitCode::Ok };
+        }
+    };
+    logging();
+    let result = match cli.command {
+        Command::Run(args) => run::run(&cli.global, args),
+        Command::Rehearse(args) => rehearse::run(&cli.global, &args),
+        Command::Plan(args) => plan::run(&cli.global, &args),
+        Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Schema => print(&serde_json::to_string_pretty(&crate::api::editors::json_schema()).unwrap_or_default()),
+        Command::Crds => crate::api::crds::yaml().map_err(anyhow::Error::from).and_then(|text| print(&text)),
+        Command::Runs(args) => runs::run(&cli.global, &args),
+        Command::Report(args) => report::run(&cli.global, &args),
+        Command::Abort(args) => abort::run(&cli.global, &args),
+        Command::Rollback(args) => rollback::run(&cli.global, &args),
+        Command::Sim(command) => sim::run(command),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "firedrill", &mut std::io::stdout());
+            Ok(ExitCode::Ok)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        say(&format!("error: {error:#}"));
+        ExitCode::Refused
+    })
+}
+
+/// Logs go to standard error, and only on request: the timeline is what people read.
+fn logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FIREDRILL_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// One line or more on standard error; a reader that has gone away is no reason to stop.
+fn say(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// A result on standard output; a closed pipe ends quietly.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let newline = if text.ends_with('\n') { "" } else { "\n" };
+    match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::Ok),
+    }
+}
+
+/// How to write to standard error or output: colours only on a terminal and without `NO_COLOR`
+/// (no-color.org).
+fn style(terminal: bool) -> Style {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    let width = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100);
+    Style {
+        colour: terminal && !no_color && !dumb,
+        // Without a locale, as in containers, UTF-8 is what everybody reads.
+        unicode: locale.is_none_or(|locale| !matches!(locale.as_str(), "C" | "POSIX")),
+        width,
+    }
+}
+
+fn stdout_style() -> Style {
+    style(std::io::stdout().is_terminal())
+}
+
+fn stderr_style() -> Style {
+    style(std::io::stderr().is_terminal())
+}
+
+/// Findings that are about no place in a file, one below the other, with what to do.
+fn in_words(findings: &[Finding], style: &Style) -> String {
+    use crate::report::Tone;
+    let mut text = String::new();
+    for finding in findings {
+        let (tone, word) = if finding.is_error() { (Tone::Bad, "refused") } else { (Tone::Warning, "hazard") };
+        let head = style.paint(tone, &format!("{word}[{}]", finding.code));
+        text.push_str(&format!("{head} {}: {}\n", style.plain(&finding.subject), style.plain(&finding.message)));
+        if !finding.remedy.is_empty() {
+            text.push_str(&format!("    {} {}\n", style.paint(Tone::Faint, "remedy:"), style.plain(&finding.remedy)));
+        }
+    }
+    text
+}

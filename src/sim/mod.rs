@@ -7,6 +7,7 @@
 //! a hashed map; so one seed and the same calls give the same objects, versions and times, bit for bit.
 
 pub mod apiserver;
+pub mod cluster;
 pub mod controllers;
 pub mod kubelet;
 pub mod manifests;

@@ -1,0 +1,82 @@
+//! `firedrill abort`
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::{Global, connect};
+use crate::{
+    cluster::{Access, Lease, identity},
+    env::Storage as _,
+    journal::{self, Record},
+    types::{ExitCode, RunId},
+};
+
+#[derive(Args)]
+pub(super) struct AbortArgs {
+    /// The run, as its timeline and `firedrill runs` name it.
+    run: String,
+}
+
+/// How long the runner may take to acknowledge: it renews its lease every 2 s.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(20);
+
+pub(super) fn run(global: &Global, args: &AbortArgs) -> anyhow::Result<ExitCode> {
+    let run = RunId::parse(&args.run).with_context(|| format!("`{}` is not the name of a run", args.run))?;
+    connect::runtime()?.block_on(async {
+        let connection = connect::connect(global, 0).await?;
+        let access = Access::new(connection.env.kube.clone());
+        let by = identity(&access).await?.name;
+        let mut asked = None;
+        for namespace in namespaces(global, &connection, &run) {
+            if Lease::request_abort(&access, &namespace, &run, &by).await? {
+                asked = Some(namespace);
+                break;
+            }
+        }
+        let Some(namespace) = asked else {
+            bail!("no lease names run {run}: it is over, or held in another namespace (-n NAMESPACE); firedrill rollback {run} puts back what it may have left");
+        };
+        super::say(&format!("asked the runner of {run} to abort (lease of namespace {namespace})"));
+        acknowledged(&access, &namespace, &run, &connection.env.clock).await
+    })
+}
+
+/// Where the run may hold a lease: what its journal here says, `-n`, the context's namespace.
+fn namespaces(global: &Global, connection: &connect::Connection, run: &RunId) -> BTreeSet<String> {
+    let mut namespaces: BTreeSet<String> = global.namespace.iter().cloned().collect();
+    let entries = connect::storage(global).ok().filter(|storage| storage.list().is_ok_and(|runs| runs.contains(run)));
+    let entries = entries.and_then(|storage| journal::read(&storage, run).ok()).unwrap_or_default();
+    if let Some(Record::RunStarted(header)) = entries.first().map(|entry| &entry.record) {
+        namespaces.extend(header.namespaces.iter().cloned());
+    }
+    if namespaces.is_empty() {
+        namespaces.insert(connection.namespace.clone());
+    }
+    namespaces
+}
+
+async fn acknowledged(access: &Access, namespace: &str, run: &RunId, clock: &crate::env::Clock) -> anyhow::Result<ExitCode> {
+    let give_up = tokio::time::Instant::now() + ACKNOWLEDGED_WITHIN;
+    while tokio::time::Instant::now() < give_up {
+        match Lease::read(access, namespace, clock.now()).await? {
+            Some(tenure) if tenure.run == *run => {
+                if tenure.acknowledged {
+                    super::say(&format!("{} acknowledged: it puts everything back now", tenure.holder));
+                    return Ok(ExitCode::Ok);
+                }
+                if !tenure.fresh {
+                    break;
+                }
+            }
+            _ => {
+                super::say(&format!("run {run} is over"));
+                return Ok(ExitCode::Ok);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    super::say(&format!("the runner of {run} is dead: its lease has lapsed; firedrill rollback {run} puts everything back"));
+    Ok(ExitCode::Refused)
+}

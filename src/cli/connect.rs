@@ -1,0 +1,81 @@
+//! The real world: kubeconfig, clock, network, state directory.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use super::Global;
+use crate::{
+    env::{Clock, DirStorage, Env, HttpClient, Rng},
+    journal::Environment,
+};
+
+/// A connection to a real cluster.
+pub(super) struct Connection {
+    pub env: Env,
+    pub environment: Environment,
+    /// The context's namespace.
+    pub namespace: String,
+}
+
+/// Reads the kubeconfig and asks the server who it is. Needs a runtime.
+pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connection> {
+    let kubeconfig = match &global.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path).with_context(|| path.display().to_string())?,
+        None => Kubeconfig::read().context("no kubeconfig; set KUBECONFIG or pass --kubeconfig")?,
+    };
+    let context = global.context.clone().or_else(|| kubeconfig.current_context.clone()).unwrap_or_default();
+    let cluster = kubeconfig.contexts.iter().find(|named| named.name == context);
+    let cluster = cluster.and_then(|named| named.context.as_ref()).map(|context| context.cluster.clone()).unwrap_or_default();
+    let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("kubeconfig")?;
+    // A 429 means something here: kube's own retry would hide it, for minutes.
+    config.default_retry = false;
+    config.connect_timeout = Some(std::time::Duration::from_secs(5));
+    let (server, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
+    let client = kube::Client::try_from(config).context("kubeconfig")?;
+    let version = client.apiserver_version();
+    let version = tokio::time::timeout(std::time::Duration::from_secs(10), version).await;
+    let version = version.context("the API server does not answer")?.with_context(|| format!("cannot reach {server}"))?;
+    let env = Env {
+        clock: Clock::system(),
+        rng: Rng::new(seed),
+        kube: client,
+        http: HttpClient::network(),
+        storage: Arc::new(storage(global)?),
+    };
+    let environment = Environment { cluster, server, context, version: version.git_version, rehearsal: false };
+    Ok(Connection { env, environment, namespace })
+}
+
+/// Where journals are kept: `--state`, else the user's state directory (XDG base directories).
+pub(super) fn storage(global: &Global) -> anyhow::Result<DirStorage> {
+    if let Some(state) = &global.state {
+        return Ok(DirStorage::new(state));
+    }
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
+    let state = state.context("neither XDG_STATE_HOME nor HOME is set; pass --state DIR")?;
+    Ok(DirStorage::new(state.join("firedrill/runs")))
+}
+
+/// This process, as others see it.
+pub(super) fn holder() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = host.map(|host| host.trim().to_owned()).or_else(|| std::env::var("HOSTNAME").ok());
+    format!("{}-{}", host.filter(|host| !host.is_empty()).unwrap_or_else(|| "localhost".to_owned()), std::process::id())
+}
+
+/// A seed that nobody chose.
+pub(super) fn fresh_seed() -> u64 {
+    use rand::TryRng as _;
+    // Only the beginning of everything is not reproducible; it is printed and kept. Six digits are enough
+    // to tell runs apart, and can be typed.
+    rand::rngs::SysRng.try_next_u64().unwrap_or(0) % 1_000_000
+}
+
+/// A runtime for real I/O.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().context("cannot start a runtime")
+}

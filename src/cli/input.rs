@@ -1,0 +1,127 @@
+//! Files, folders and standard input into documents.
+
+use std::{
+    io::{IsTerminal, Read as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use kube::core::{Selector, SelectorExt};
+
+use super::FileArgs;
+use crate::{
+    api::{
+        self, SourceText,
+        check::{Accepted, Document},
+    },
+    types::{ExitCode, Finding},
+};
+
+/// Texts, read.
+pub(super) struct Input {
+    pub texts: Vec<SourceText>,
+    pub documents: Vec<Accepted>,
+    pub findings: Vec<Finding>,
+}
+
+impl Input {
+    /// Shows findings on standard error; the exit code if any of them is an error.
+    pub(super) fn refused(&self) -> Option<ExitCode> {
+        if !self.findings.is_empty() {
+            super::say(rendered(&self.texts, &self.findings, &super::stderr_style()).trim_end());
+        }
+        self.findings.iter().any(Finding::is_error).then_some(ExitCode::Invalid)
+    }
+
+    /// The experiments among the documents.
+    pub(super) fn experiments(&self) -> Vec<(&Accepted, &api::Experiment)> {
+        let experiment = |accepted| match accepted {
+            Accepted { document: Document::Experiment(experiment), .. } => Some((accepted, experiment.as_ref())),
+            _ => None,
+        };
+        self.documents.iter().filter_map(experiment).collect()
+    }
+}
+
+/// Findings with the lines they are about.
+pub(super) fn rendered(texts: &[SourceText], findings: &[Finding], style: &crate::report::Style) -> String {
+    let style = if style.colour { api::check::Style::Styled } else { api::check::Style::Plain };
+    api::check::render(findings, texts, style)
+}
+
+/// Reads what the arguments name, and checks it.
+pub(super) fn read(args: &FileArgs) -> anyhow::Result<Input> {
+    let mut texts = Vec::new();
+    for path in args.files.iter().chain(&args.more) {
+        gather(path, &mut texts, true)?;
+    }
+    if texts.is_empty() {
+        bail!("no file is given; name files, folders, or - for standard input");
+    }
+    let read = api::read(&texts);
+    let mut documents = read.documents;
+    if let Some(selector) = &args.selector {
+        let selector: Selector = parse_selector(selector)?;
+        documents.retain(|accepted| selector.matches(&accepted.document.metadata().labels));
+    }
+    Ok(Input { texts, documents, findings: read.findings })
+}
+
+fn parse_selector(text: &str) -> anyhow::Result<Selector> {
+    use kube::core::Expression;
+    let requirement = |part: &str| {
+        let part = part.trim();
+        let owned = |text: &str| text.trim().to_owned();
+        if let Some((key, value)) = part.split_once("!=") {
+            Ok(Expression::NotEqual(owned(key), owned(value)))
+        } else if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
+            Ok(Expression::Equal(owned(key), owned(value)))
+        } else if let Some(key) = part.strip_prefix('!') {
+            Ok(Expression::DoesNotExist(owned(key)))
+        } else if part.is_empty() || part.contains(' ') {
+            bail!("selector `{text}`: write KEY=VALUE, KEY!=VALUE, KEY or !KEY, separated by commas")
+        } else {
+            Ok(Expression::Exists(owned(part)))
+        }
+    };
+    text.split(',').map(requirement).collect()
+}
+
+/// A folder's YAML files in the order of their names, not those of folders in it that hold other things.
+fn gather(path: &Path, texts: &mut Vec<SourceText>, named: bool) -> anyhow::Result<()> {
+    if path == Path::new("-") {
+        if std::io::stdin().is_terminal() {
+            super::say("reading standard input; end it with Ctrl-D");
+        }
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).context("standard input")?;
+        texts.push(SourceText::new("-", bytes));
+        return Ok(());
+    }
+    if path.is_dir() {
+        for path in yaml_files(path)? {
+            gather(&path, texts, false)?;
+        }
+        return Ok(());
+    }
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    // In a folder there may be other people's manifests; a file that was named is meant.
+    if named || String::from_utf8_lossy(&bytes).contains("firedrill.dev/") {
+        texts.push(SourceText::new(path.display().to_string(), bytes));
+    }
+    Ok(())
+}
+
+/// The YAML files of a folder, by name.
+pub(super) fn yaml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if yaml && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

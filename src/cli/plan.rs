@@ -1,0 +1,151 @@
+//! `firedrill plan`
+
+use anyhow::bail;
+use clap::Args;
+
+use super::{Global, Output, SettingArgs, connect, input, run::request};
+use crate::{
+    engine::{self, Assessment, Request},
+    report::{Style, Tone},
+    types::{ExitCode, Finding},
+};
+
+#[derive(Args)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    setting: SettingArgs,
+
+    /// text for people, json for machines.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(super) fn run(global: &Global, args: &PlanArgs) -> anyhow::Result<ExitCode> {
+    let read = input::read(&args.setting.files)?;
+    if let Some(code) = read.refused() {
+        return Ok(code);
+    }
+    let experiments = read.experiments();
+    if experiments.is_empty() {
+        bail!("there is no Experiment in what was read");
+    }
+    let runtime = connect::runtime()?;
+    runtime.block_on(async {
+        let mut codes = Vec::new();
+        let mut json = Vec::new();
+        for (accepted, experiment) in experiments {
+            let seed = args.setting.seed.unwrap_or_else(connect::fresh_seed);
+            let connection = connect::connect(global, seed).await?;
+            let request = request(&args.setting, &connection, (accepted, experiment), seed)?;
+            match engine::assess(&connection.env, &request).await {
+                Ok(assessment) => {
+                    codes.push(if assessment.refused() { ExitCode::Refused } else { ExitCode::Ok });
+                    if args.output == Output::Json {
+                        json.push(as_json(&assessment, &request)?);
+                    } else {
+                        super::print(&summary(&assessment, &request, &super::stdout_style()))?;
+                    }
+                }
+                Err(findings) => {
+                    codes.push(ExitCode::Refused);
+                    if args.output == Output::Json {
+                        json.push(serde_json::json!({"experiment": experiment.metadata.name, "findings": findings}));
+                    } else {
+                        super::print(&super::in_words(&findings, &super::stdout_style()))?;
+                    }
+                }
+            }
+        }
+        if args.output == Output::Json {
+            super::print(&serde_json::to_string_pretty(&json)?)?;
+        }
+        Ok(ExitCode::worst(codes))
+    })
+}
+
+fn as_json(assessment: &Assessment, request: &Request) -> anyhow::Result<serde_json::Value> {
+    let mut value = serde_json::to_value(&assessment.plan)?;
+    value["environment"] = serde_json::to_value(&request.environment)?;
+    value["by"] = assessment.by.name.clone().into();
+    value["refused"] = assessment.refused().into();
+    for finding in value["findings"].as_array_mut().into_iter().flatten() {
+        let code = crate::types::codes::all().find(|info| finding["code"] == *info.code.0);
+        if let Some(info) = code {
+            finding["standard"] = info.standard.into();
+            finding["discovery"] = info.discovery.into();
+            finding["resolution"] = info.resolution.into();
+        }
+    }
+    Ok(value)
+}
+
+/// The plan for people: where, as whom, what to whom, what speaks against it, what to expect.
+pub(super) fn summary(assessment: &Assessment, request: &Request, style: &Style) -> String {
+    let plan = &assessment.plan;
+    let environment = &request.environment;
+    let mut lines = vec![
+        style.paint(Tone::Strong, &format!("{}: {}", plan.experiment, request.experiment.spec.hypothesis)),
+        format!(
+            "  on {} ({}, {}), context {}, as {}, namespace {}, seed {}",
+            style.plain(&environment.cluster),
+            style.plain(&environment.server),
+            style.plain(&environment.version),
+            style.plain(&environment.context),
+            style.plain(&assessment.by.name),
+            style.plain(&plan.namespace),
+            plan.seed
+        ),
+    ];
+    for step in &plan.steps {
+        lines.push(step_line(step, style));
+        let shown = 12;
+        for target in step.targets.iter().take(shown) {
+            lines.push(format!("      {}", style.plain(&target.to_string())));
+        }
+        if step.targets.len() > shown {
+            lines.push(format!("      and {} more", step.targets.len() - shown));
+        }
+        for displaced in step.displaced.iter().take(shown) {
+            lines.push(format!("        displaces {} of {}", style.plain(&displaced.pod.to_string()), style.plain(&displaced.owner)));
+        }
+        if step.displaced.len() > shown {
+            lines.push(format!("        and {} more pods", step.displaced.len() - shown));
+        }
+    }
+    let limits: Vec<String> = plan.limits.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    lines.push(format!("  limits: {}; at most {} calls to the API server", limits.join(", "), plan.calls));
+    if let Some(earliest) = &plan.earliest_abort {
+        let scrape = if earliest.plus_scrape_interval { " + scrape interval" } else { "" };
+        lines.push(format!(
+            "  earliest abort after a loss of normal: {}{scrape} (probe {}: window {} + every {} + for {})",
+            earliest.after, earliest.probe, earliest.window, earliest.every, earliest.patience
+        ));
+    }
+    if plan.steps.iter().any(|step| !step.targets.is_empty()) && !environment.rehearsal {
+        lines.push("  if this process dies, changes stay until `firedrill rollback` is run, from anywhere".to_owned());
+    }
+    let mut text = lines.join("\n");
+    text.push('\n');
+    text.push_str(&super::in_words(&plan.findings, style));
+    let refusals = plan.findings.iter().filter(|finding| Finding::is_error(finding)).count();
+    if refusals > 0 {
+        text.push_str(&format!("{} Nothing was changed.\n", style.paint(Tone::Bad, "refused.")));
+    }
+    text
+}
+
+fn step_line(step: &crate::plan::PlannedStep, style: &Style) -> String {
+    let mut line = format!("  {} {}", style.paint(Tone::Strong, &step.name), step.action);
+    if let Some(duration) = step.duration.filter(|duration| !duration.is_zero()) {
+        line.push_str(&format!(" for {duration}"));
+    }
+    if step.background {
+        line.push_str(" in the background");
+    }
+    match step.targets.len() {
+        0 => {}
+        1 => line.push_str(", now 1 target:"),
+        count => line.push_str(&format!(", now {count} targets:")),
+    }
+    line
+}

@@ -1,0 +1,104 @@
+//! `firedrill rehearse`
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::{
+    Global, SettingArgs, TellArgs, connect, input,
+    stage::{self, Stage},
+    told::{self, Told},
+};
+use crate::{
+    api::{Experiment, check::Accepted},
+    engine::{self, Request, Start},
+    plan::Consent,
+    types::ExitCode,
+};
+
+#[derive(Args)]
+pub(super) struct RehearseArgs {
+    #[command(flatten)]
+    setting: SettingArgs,
+
+    #[command(flatten)]
+    tell: TellArgs,
+
+    /// Manifests of the workloads: a folder or file. Default: the folder demo beside the experiment.
+    #[arg(long, value_name = "DIR")]
+    manifests: Option<PathBuf>,
+}
+
+pub(super) fn run(global: &Global, args: &RehearseArgs) -> anyhow::Result<ExitCode> {
+    let read = input::read(&args.setting.files)?;
+    if let Some(code) = read.refused() {
+        return Ok(code);
+    }
+    let experiments = read.experiments();
+    if experiments.is_empty() {
+        bail!("there is no Experiment in what was read");
+    }
+    let mut codes = Vec::new();
+    for (accepted, experiment) in experiments {
+        let code = rehearse(global, args, accepted, experiment)?;
+        codes.push(code);
+        if code == ExitCode::Residue || (code != ExitCode::Ok && !args.tell.keep_going) {
+            break;
+        }
+    }
+    Ok(ExitCode::worst(codes))
+}
+
+/// One experiment, in a runtime of its own whose time stands still but for what is waited for.
+fn rehearse(global: &Global, args: &RehearseArgs, accepted: &Accepted, experiment: &Experiment) -> anyhow::Result<ExitCode> {
+    let folder = match &args.manifests {
+        Some(folder) => folder.clone(),
+        None => PathBuf::from(&accepted.source).parent().map(|folder| folder.join("demo")).unwrap_or_default(),
+    };
+    let objects = stage::manifests(&folder).context("--manifests says where the workloads are described")?;
+    let seed = args.setting.seed.unwrap_or_else(connect::fresh_seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    let told = Told::new(&args.tell, &super::stderr_style());
+    runtime.block_on(async {
+        let stage = Stage::build(&objects, seed).await?;
+        let request = Request {
+            namespace: experiment.metadata.namespace.clone().or_else(|| global.namespace.clone()).unwrap_or_else(|| "default".to_owned()),
+            experiment: experiment.clone(),
+            value: accepted.json.clone(),
+            file: accepted.source.clone(),
+            seed,
+            environment: stage.environment.clone(),
+            consent: Consent {
+                namespaces: args.setting.allow_namespace.iter().cloned().collect(),
+                bystanders: args.setting.bystanders.iter().cloned().collect(),
+            },
+            source: Some(stage.source.clone()),
+            holder: "rehearsal".to_owned(),
+        };
+        let assessment = match engine::assess(&stage.env, &request).await {
+            Ok(assessment) => assessment,
+            Err(findings) => {
+                super::say(super::in_words(&findings, &super::stderr_style()).trim_end());
+                return Ok(ExitCode::Refused);
+            }
+        };
+        if assessment.refused() {
+            super::say(super::in_words(&assessment.plan.findings, &super::stderr_style()).trim_end());
+            return Ok(ExitCode::Refused);
+        }
+        let (outside_tx, outside_rx) = tokio::sync::mpsc::unbounded_channel();
+        let start = Start {
+            request,
+            assessment,
+            revert_timeout: args.tell.revert_timeout.0,
+            outside_rx,
+            outside_tx,
+            observer: Arc::new({
+                let told = told.clone();
+                move |entry| told.on(entry)
+            }),
+        };
+        told::end(engine::run(&stage.env, start).await, &stage.env, &args.tell, &told)
+    })
+}

@@ -1,0 +1,41 @@
+//! `firedrill report`
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::{Global, Output, connect, told};
+use crate::{
+    env::Storage as _,
+    types::{ExitCode, RunId},
+};
+
+#[derive(Args)]
+pub(super) struct ReportArgs {
+    /// The run; `firedrill runs` lists them.
+    run: String,
+
+    /// text, json or markdown.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(super) fn run(global: &Global, args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let storage = connect::storage(global)?;
+    let run = named(&storage, &args.run)?;
+    super::print(&told::rendered(&storage, &run, args.output, &super::stdout_style())?)
+}
+
+/// A run by its name, or by the beginning of it if that is enough.
+pub(super) fn named(storage: &crate::env::DirStorage, text: &str) -> anyhow::Result<RunId> {
+    let wanted = RunId::parse(text).with_context(|| format!("`{text}` is not the name of a run"))?;
+    let runs = storage.list()?;
+    if runs.contains(&wanted) {
+        return Ok(wanted);
+    }
+    let close: Vec<&RunId> = runs.iter().filter(|run| run.as_str().starts_with(text)).collect();
+    match close[..] {
+        [run] => Ok(run.clone()),
+        [] => bail!("there is no journal of run {text} here; firedrill runs lists those there are"),
+        _ => bail!("several runs begin with {text}: {}", close.iter().map(|run| run.as_str()).collect::<Vec<_>>().join(", ")),
+    }
+}

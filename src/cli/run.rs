@@ -1,0 +1,171 @@
+//! `firedrill run`
+
+use std::{
+    io::{BufRead as _, IsTerminal as _},
+    sync::Arc,
+};
+
+use anyhow::bail;
+use clap::Args;
+use tokio::sync::mpsc;
+
+use super::{
+    Global, SettingArgs, TellArgs,
+    connect::{self, Connection},
+    input,
+    told::{self, Told},
+};
+use crate::{
+    api::{Experiment, check::Accepted},
+    engine::{self, Assessment, Outside, Request, Start},
+    journal::StopReason,
+    plan::Consent,
+    probes::Source,
+    types::{ExitCode, Finding, codes::guard as code},
+};
+
+#[derive(Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    setting: SettingArgs,
+
+    #[command(flatten)]
+    tell: TellArgs,
+
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub(super) fn run(global: &Global, args: RunArgs) -> anyhow::Result<ExitCode> {
+    let read = input::read(&args.setting.files)?;
+    if let Some(code) = read.refused() {
+        return Ok(code);
+    }
+    let experiments = read.experiments();
+    if experiments.is_empty() {
+        bail!("there is no Experiment in what was read");
+    }
+    let runtime = connect::runtime()?;
+    runtime.block_on(async {
+        let mut codes = Vec::new();
+        for (accepted, experiment) in experiments {
+            let code = one(global, &args, accepted, experiment).await?;
+            codes.push(code);
+            if code == ExitCode::Residue || (code != ExitCode::Ok && !args.tell.keep_going) {
+                break;
+            }
+        }
+        Ok(ExitCode::worst(codes))
+    })
+}
+
+async fn one(global: &Global, args: &RunArgs, accepted: &Accepted, experiment: &Experiment) -> anyhow::Result<ExitCode> {
+    let seed = args.setting.seed.unwrap_or_else(connect::fresh_seed);
+    let connection = connect::connect(global, seed).await?;
+    let request = request(&args.setting, &connection, (accepted, experiment), seed)?;
+    let style = super::stderr_style();
+    let assessment = match engine::assess(&connection.env, &request).await {
+        Ok(assessment) => assessment,
+        Err(findings) => {
+            super::say(super::in_words(&findings, &style).trim_end());
+            return Ok(ExitCode::Refused);
+        }
+    };
+    super::say(super::plan::summary(&assessment, &request, &style).trim_end());
+    if assessment.refused() {
+        return Ok(ExitCode::Refused);
+    }
+    if let Err(finding) = confirmed(global, args, &assessment, &request) {
+        super::say(super::in_words(&[*finding], &style).trim_end());
+        return Ok(ExitCode::Refused);
+    }
+    let told = Told::new(&args.tell, &style);
+    let (outside_tx, outside_rx) = mpsc::unbounded_channel();
+    let signals = tokio::spawn(signals(outside_tx.clone()));
+    let start = Start {
+        request,
+        assessment,
+        revert_timeout: args.tell.revert_timeout.0,
+        outside_rx,
+        outside_tx,
+        observer: Arc::new({
+            let told = told.clone();
+            move |entry| told.on(entry)
+        }),
+    };
+    let outcome = engine::run(&connection.env, start).await;
+    signals.abort();
+    told::end(outcome, &connection.env, &args.tell, &told)
+}
+
+/// What is asked for, from arguments and surroundings.
+pub(super) fn request(
+    args: &SettingArgs,
+    connection: &Connection,
+    (accepted, experiment): (&Accepted, &Experiment),
+    seed: u64,
+) -> anyhow::Result<Request> {
+    let source = args.prometheus.as_deref().map(str::parse::<Source>).transpose()?;
+    Ok(Request {
+        namespace: experiment.metadata.namespace.clone().unwrap_or_else(|| connection.namespace.clone()),
+        experiment: experiment.clone(),
+        value: accepted.json.clone(),
+        file: accepted.source.clone(),
+        seed,
+        environment: connection.environment.clone(),
+        consent: Consent {
+            namespaces: args.allow_namespace.iter().cloned().collect(),
+            bystanders: args.bystanders.iter().cloned().collect(),
+        },
+        source,
+        holder: connect::holder(),
+    })
+}
+
+/// A person at a terminal says yes; elsewhere the namespace's consent, or naming both context and namespace,
+/// stands in for that.
+fn confirmed(global: &Global, args: &RunArgs, assessment: &Assessment, request: &Request) -> Result<(), Box<Finding>> {
+    if args.yes || assessment.plan.injections.is_empty() {
+        return Ok(());
+    }
+    let subject = format!("context/{}", request.environment.context);
+    if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        super::say(&format!("Run this on {} as {}? [y/N]", request.environment.cluster, assessment.by.name));
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer);
+        return match (read, answer.trim().to_lowercase().as_str()) {
+            (Ok(_), "y" | "yes") => Ok(()),
+            _ => Err(Box::new(Finding::error(code::NOT_CONFIRMED, subject, "the answer was not yes"))),
+        };
+    }
+    if request.consent.namespaces.is_empty() || global.context.is_some() {
+        return Ok(());
+    }
+    let message = "nobody can be asked here, and --allow-namespace stands in for that only beside --context";
+    Err(Box::new(Finding::error(code::NOT_CONFIRMED, subject, message).remedy(format!("--context {}", request.environment.context))))
+}
+
+/// Ctrl-C and SIGTERM: the first aborts and reverts, the second leaves.
+async fn signals(outside_tx: mpsc::UnboundedSender<Outside>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return;
+    };
+    let mut asked = false;
+    loop {
+        let name = tokio::select! {
+            biased;
+            _ = interrupt.recv() => "Ctrl-C",
+            _ = terminate.recv() => "SIGTERM",
+        };
+        let message = if asked { Outside::Leave } else { Outside::Stop(StopReason::Signal, name.to_owned()) };
+        if !asked {
+            super::say(&format!("{name}: aborting and putting everything back; once more leaves everything as it is"));
+        }
+        asked = true;
+        if outside_tx.send(message).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The embedded cluster made ready for a rehearsal.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, anyhow, bail};
+use serde_json::Value;
+
+use super::input;
+use crate::{
+    api,
+    env::{Clock, Env, HttpClient, HttpError, MemoryStorage, Rng},
+    journal::Environment,
+    probes::{ServiceRef, Source},
+    sim::{
+        SimConfig,
+        cluster::{Cluster, PROMETHEUS},
+    },
+};
+
+/// How long the workloads may take to become ready.
+const SETTLE: Duration = Duration::from_secs(600);
+/// How long traffic flows before an experiment looks at it: longer than the usual rate windows.
+const WARM_UP: Duration = Duration::from_secs(150);
+
+/// An embedded cluster, settled, with traffic flowing.
+pub(super) struct Stage {
+    pub env: Env,
+    pub environment: Environment,
+    pub source: Source,
+    pub cluster: Cluster,
+}
+
+/// Ordinary manifests from a folder or file.
+pub(super) fn manifests(path: &Path) -> anyhow::Result<Vec<Value>> {
+    let files = if path.is_dir() { input::yaml_files(path)? } else { vec![path.to_owned()] };
+    let mut objects = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let documents: Vec<Value> = serde_yaml::from_multiple(&text).with_context(|| file.display().to_string())?;
+        objects.extend(documents.into_iter().filter(|document| !document.is_null()));
+    }
+    if objects.is_empty() {
+        bail!("{}: there is no manifest in it", path.display());
+    }
+    Ok(objects)
+}
+
+impl Stage {
+    /// Builds one. Needs a runtime with paused time.
+    pub(super) async fn build(objects: &[Value], seed: u64) -> anyhow::Result<Self> {
+        let config = SimConfig { seed, ..SimConfig::default() };
+        let mut all = api::crds::crds();
+        all.extend(objects.iter().cloned());
+        let cluster = Cluster::start(&config, &all).map_err(|status| anyhow!("the embedded cluster refuses a manifest: {}", status.message))?;
+        if let Err(waiting) = cluster.settle(SETTLE).await {
+            bail!("not ready after {}: {}", crate::types::Length(SETTLE), waiting.join(", "));
+        }
+        tokio::time::sleep(WARM_UP).await;
+        let clock = Clock::starting_at(cluster.now());
+        let http = HttpClient::from_fn(|request| {
+            let refusal = format!("a rehearsal reaches nothing outside, and so not {}", request.uri());
+            Box::pin(async move { Err(HttpError::Unreachable(refusal)) })
+        });
+        let (namespace, name) = PROMETHEUS;
+        let service = ServiceRef {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            port: 9090,
+            scheme: "http".to_owned(),
+            path: String::new(),
+        };
+        Ok(Self {
+            env: Env {
+                clock,
+                rng: Rng::new(seed),
+                kube: cluster.sim().client(),
+                http,
+                storage: Arc::new(MemoryStorage::default()),
+            },
+            environment: Environment {
+                cluster: "embedded".to_owned(),
+                server: "embedded".to_owned(),
+                context: String::new(),
+                version: "v1.36".to_owned(),
+                rehearsal: true,
+            },
+            source: Source { service: Some(service), ..Source::default() },
+            cluster,
+        })
+    }
+}
