@@ -461,6 +461,29 @@ pub(crate) fn died() -> Vec<Entry> {
     journal.entries
 }
 
+/// A hundred pods killed, in two records of intent; one was gone, one shows no effect, answers are mixed up.
+pub(crate) fn hundred() -> Vec<Entry> {
+    let mut journal = Journal::rehearsal();
+    journal.started(1.0, "lose-half");
+    for chunk in [0..50, 50..100] {
+        let injections =
+            chunk.map(|n| injection("lose-half", n, "podKill", pod(&format!("{n:05}")))).collect();
+        journal.push(1.1, Record::InjectIntended { step: "lose-half".to_owned(), injections });
+    }
+    for n in 0..99 {
+        journal.injected(1.5, &format!("lose-half.{n}"), "deleted, grace period 0s");
+        if n != 7 {
+            journal.seen(1.6, &format!("lose-half.{n}"), "its UID is gone, and gone from all endpoints");
+        }
+    }
+    let injection = id("lose-half.99");
+    journal
+        .push(1.7, Record::Injected { injection, outcome: InjectOutcome::TargetGone, detail: String::new() });
+    let why = "it still serves after 1m".to_owned();
+    journal.push(61.1, Record::EffectMissed { injection: id("lose-half.7"), why });
+    journal.entries
+}
+
 /// Names and messages by somebody who means no good.
 pub(crate) fn hostile() -> Vec<Entry> {
     const EVIL: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}x|y`z` <script>alert(1)</script> [a](http://evil) *b* _c_ @ops \u{202e}txt\r\n# heading\u{9b}31m";

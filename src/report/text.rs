@@ -143,7 +143,7 @@ impl Page<'_> {
 
     fn first_violation(&mut self) {
         let Some(first) = self.facts.violations.first() else { return };
-        self.heading("FIRST VIOLATION");
+        self.heading(if first.missing { "FIRST LOSS OF DATA" } else { "FIRST VIOLATION" });
         let since = words::moment(self.facts.since_start(first.since));
         let at = words::moment(self.facts.since_start(first.at));
         let wants =
@@ -423,11 +423,8 @@ pub(super) fn fate(injection: &InjectionFacts, took: &str) -> (Tone, String) {
             }
         },
     }
-    let took = |at| u64::try_from(words::millis(injection.intended, at)).map_or(String::new(), words::length);
     match &injection.effect {
-        Some(told) if told.outcome => {
-            say(Tone::Good, format!("seen after {}: {}", took(told.at), told.detail))
-        }
+        Some(told) if told.outcome => say(Tone::Good, format!("seen{took}: {}", told.detail)),
         Some(told) => say(Tone::Bad, format!("no effect seen: {}", told.detail)),
         None if matches!(&injection.injected, Some(told) if told.outcome != InjectOutcome::Done) => {}
         None => say(Tone::Warning, "effect not seen".to_owned()),
