@@ -1,7 +1,18 @@
 //! The public format: text with spans into Experiments, schemas, explanations.
+//!
+//! [`read`] turns texts into documents and findings; [`schema`] is the one description of the format that
+//! the checker, the CRDs ([`crds`]), the editors' schema ([`editors`]) and [`explain`] share.
 
+pub mod check;
+pub mod crds;
+pub mod editors;
+pub mod explain;
+mod guardrail;
+pub mod planned;
+pub mod schema;
+mod types;
 pub mod yaml;
 
-mod types;
-
+pub use check::{Document, Read, Source as SourceText, read};
+pub use guardrail::{Approvals, Blackout, FaultRules, Guardrail, GuardrailSpec, NodeRules, Window};
 pub use types::*;

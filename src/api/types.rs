@@ -412,8 +412,21 @@ struct RawSamples {
 
 /// The fields that every probe has; what is left names its kind.
 const PROBE_FIELDS: [&str; 15] = [
-    "name", "signal", "description", "value", "expect", "during", "every", "timeout", "for", "samples", "window",
-    "role", "onMissing", "onViolation", "$comment",
+    "name",
+    "signal",
+    "description",
+    "value",
+    "expect",
+    "during",
+    "every",
+    "timeout",
+    "for",
+    "samples",
+    "window",
+    "role",
+    "onMissing",
+    "onViolation",
+    "$comment",
 ];
 /// The fields that every step has; what is left names its action.
 const STEP_FIELDS: [&str; 8] =
@@ -425,7 +438,9 @@ fn only_other(map: &Map<String, Value>, known: &[&str], what: &str) -> Result<(S
     match (others.next(), others.next()) {
         (Some((key, value)), None) => Ok((key.clone(), value.clone())),
         (None, _) => Err(format!("a {what} has exactly one kind, and none is here")),
-        (Some((one, _)), Some((two, _))) => Err(format!("a {what} has exactly one kind, not both {one} and {two}")),
+        (Some((one, _)), Some((two, _))) => {
+            Err(format!("a {what} has exactly one kind, not both {one} and {two}"))
+        }
     }
 }
 

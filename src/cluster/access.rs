@@ -135,7 +135,8 @@ impl Access {
         call: impl Future<Output = Result<T, kube::Error>>,
         allowed: impl Fn() -> Result<(), ApiError>,
     ) -> Result<T, ApiError> {
-        let _turn = self.in_flight.acquire().await.map_err(|_| ApiError::Fenced("shutting down".to_owned()))?;
+        let _turn =
+            self.in_flight.acquire().await.map_err(|_| ApiError::Fenced("shutting down".to_owned()))?;
         allowed()?;
         self.calls.fetch_add(1, Ordering::Relaxed);
         match tokio::time::timeout(timeout, call).await {
@@ -180,7 +181,9 @@ impl Access {
         let api = self.api(object);
         match subresource {
             None => self.write_or_ask(how, api.patch(&object.name, &params, &patch)).await,
-            Some(sub) => self.write_or_ask(how, api.patch_subresource(sub, &object.name, &params, &patch)).await,
+            Some(sub) => {
+                self.write_or_ask(how, api.patch_subresource(sub, &object.name, &params, &patch)).await
+            }
         }
     }
 
@@ -206,7 +209,12 @@ impl Access {
     }
 
     /// Evicts a pod by UID, within its budgets.
-    pub async fn evict(&self, pod: &ObjectRef, grace: Option<Duration>, dry_run: bool) -> Result<(), ApiError> {
+    pub async fn evict(
+        &self,
+        pod: &ObjectRef,
+        grace: Option<Duration>,
+        dry_run: bool,
+    ) -> Result<(), ApiError> {
         let delete_options = DeleteParams {
             grace_period_seconds: grace.map(|grace| u32::try_from(grace.as_secs()).unwrap_or(u32::MAX)),
             preconditions: preconditions(pod),
@@ -223,7 +231,11 @@ impl Access {
     }
 
     /// Lists the objects of a kind that the server may not even know: then None.
-    pub async fn list_if_served(&self, api_version: &str, kind: &str) -> Result<Option<Vec<DynamicObject>>, ApiError> {
+    pub async fn list_if_served(
+        &self,
+        api_version: &str,
+        kind: &str,
+    ) -> Result<Option<Vec<DynamicObject>>, ApiError> {
         let api = self.api(&ObjectRef::namespaced(api_version, kind, "", ""));
         match self.read(api.list(&kube::api::ListParams::default())).await {
             Ok(list) => Ok(Some(list.items)),

@@ -156,7 +156,8 @@ fn key(pdb: &Pdb) -> Key {
 /// Waits out what passes by itself, and hands back what does not.
 async fn patience(error: ApiError) -> Result<(), ApiError> {
     // A 500 on eviction is two budgets over one pod: for ever (registry/core/pod/storage/eviction.go).
-    let permanent = matches!(&error, ApiError::Server { code: 500, message } if message.contains("PodDisruptionBudget"));
+    let permanent =
+        matches!(&error, ApiError::Server { code: 500, message } if message.contains("PodDisruptionBudget"));
     if permanent || !error.is_transient() {
         return Err(error);
     }

@@ -108,7 +108,10 @@ impl Lease {
                     && found.holder != wanted.holder
                     && !(take_over && found.run == wanted.run)
                 {
-                    return Err(LeaseError::Held { namespace: namespace.to_owned(), tenure: Box::new(found) });
+                    return Err(LeaseError::Held {
+                        namespace: namespace.to_owned(),
+                        tenure: Box::new(found),
+                    });
                 }
                 write_into(&mut raw, &wanted);
                 // Guarded by resourceVersion: of two takers one gets a conflict.
@@ -128,8 +131,12 @@ impl Lease {
             Ok(raw) => raw,
             Err(ApiError::Conflict(_) | ApiError::AlreadyExists) => {
                 return Err(match Self::read(access, namespace, wanted.renewed).await? {
-                    Some(found) => LeaseError::Held { namespace: namespace.to_owned(), tenure: Box::new(found) },
-                    None => LeaseError::Api(ApiError::Conflict("the lease changes hands too fast".to_owned())),
+                    Some(found) => {
+                        LeaseError::Held { namespace: namespace.to_owned(), tenure: Box::new(found) }
+                    }
+                    None => {
+                        LeaseError::Api(ApiError::Conflict("the lease changes hands too fast".to_owned()))
+                    }
                 });
             }
             Err(error) => return Err(error.into()),
@@ -157,7 +164,10 @@ impl Lease {
             Err(error) => return Err(error.into()),
         };
         let found = tenure(&raw, now);
-        if found.as_ref().is_none_or(|found| found.holder != self.tenure.holder || found.epoch != self.tenure.epoch) {
+        if found
+            .as_ref()
+            .is_none_or(|found| found.holder != self.tenure.holder || found.epoch != self.tenure.epoch)
+        {
             return self.lost();
         }
         let abort = found.and_then(|found| found.abort);
@@ -189,7 +199,9 @@ impl Lease {
         };
         let leases = api(&self.access, &self.namespace);
         let ours = match self.access.read(leases.get(NAME)).await {
-            Ok(raw) => tenure(&raw, self.tenure.renewed).is_some_and(|found| found.holder == self.tenure.holder),
+            Ok(raw) => {
+                tenure(&raw, self.tenure.renewed).is_some_and(|found| found.holder == self.tenure.holder)
+            }
             Err(ApiError::NotFound) => return Ok(()),
             Err(error) => return Err(error),
         };
@@ -203,7 +215,12 @@ impl Lease {
     }
 
     /// Asks whoever holds `namespace` to abort `run`. False if that run does not hold it.
-    pub async fn request_abort(access: &Access, namespace: &str, run: &RunId, by: &str) -> Result<bool, ApiError> {
+    pub async fn request_abort(
+        access: &Access,
+        namespace: &str,
+        run: &RunId,
+        by: &str,
+    ) -> Result<bool, ApiError> {
         let leases = api(access, namespace);
         loop {
             let mut raw = match access.read(leases.get(NAME)).await {
@@ -233,7 +250,8 @@ fn tenure(raw: &RawLease, now: Timestamp) -> Option<Tenure> {
     let annotations = raw.annotations();
     let spec = raw.spec.as_ref()?;
     let renewed = spec.renew_time.as_ref()?.0;
-    let duration = Duration::from_secs(spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(15));
+    let duration =
+        Duration::from_secs(spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(15));
     Some(Tenure {
         run: RunId::parse(annotations.get(RUN)?)?,
         holder: spec.holder_identity.clone().filter(|holder| !holder.is_empty())?,
@@ -247,13 +265,10 @@ fn tenure(raw: &RawLease, now: Timestamp) -> Option<Tenure> {
 }
 
 fn write_into(raw: &mut RawLease, tenure: &Tenure) {
-    let owned: BTreeMap<String, String> = [
-        (RUN, tenure.run.to_string()),
-        (BY, tenure.by.clone()),
-        (EPOCH, tenure.epoch.to_string()),
-    ]
-    .map(|(key, value)| (key.to_owned(), value))
-    .into();
+    let owned: BTreeMap<String, String> =
+        [(RUN, tenure.run.to_string()), (BY, tenure.by.clone()), (EPOCH, tenure.epoch.to_string())]
+            .map(|(key, value)| (key.to_owned(), value))
+            .into();
     if raw.annotations().get(RUN) != owned.get(RUN) {
         raw.annotations_mut().remove(ABORT);
         raw.annotations_mut().remove(ACKNOWLEDGED);

@@ -20,8 +20,8 @@ use super::{
     ApiError, Snapshot,
     snapshot::Key,
     view::{
-        Autoscaler, Node, Pdb, Pod, RawAutoscaler, RawNode, RawPdb, RawPod, RawSlice, RawSpace, RawWorkload, Space,
-        Workload, resource,
+        Autoscaler, Node, Pdb, Pod, RawAutoscaler, RawNode, RawPdb, RawPod, RawSlice, RawSpace, RawWorkload,
+        Space, Workload, resource,
     },
 };
 
@@ -165,9 +165,11 @@ fn follow_namespaced(client: &Client, namespace: Option<&str>, sink: &Sink, watc
         let namespace = namespace.map(str::to_owned);
         move |key: &Key| namespace.as_ref().is_none_or(|namespace| key.0 == *namespace)
     };
-    let keep = Keep { key: key::<RawPod>, read: Box::new(Pod::read), slot: |s| &mut s.pods, mine: Box::new(mine()) };
+    let keep =
+        Keep { key: key::<RawPod>, read: Box::new(Pod::read), slot: |s| &mut s.pods, mine: Box::new(mine()) };
     follow(api(client, namespace, resource("v1", "Pod", "pods")), keep, sink, watches);
-    let keep = Keep { key: key::<RawPdb>, read: Box::new(Pdb::read), slot: |s| &mut s.pdbs, mine: Box::new(mine()) };
+    let keep =
+        Keep { key: key::<RawPdb>, read: Box::new(Pdb::read), slot: |s| &mut s.pdbs, mine: Box::new(mine()) };
     let pdbs = resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets");
     follow(api(client, namespace, pdbs), keep, sink, watches);
     let hpas = resource("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers");
@@ -182,7 +184,12 @@ fn follow_namespaced(client: &Client, namespace: Option<&str>, sink: &Sink, watc
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let keep = Keep { key: key::<RawSlice>, read: Box::new(ready_pods), slot: |s| &mut s.endpoints, mine: Box::new(mine()) };
+    let keep = Keep {
+        key: key::<RawSlice>,
+        read: Box::new(ready_pods),
+        slot: |s| &mut s.endpoints,
+        mine: Box::new(mine()),
+    };
     follow(slices, keep, sink, watches);
     for (kind, plural, key) in WORKLOADS {
         let (mine, prefix) = (mine(), format!("{kind}/"));
@@ -204,7 +211,12 @@ fn follow_namespaced(client: &Client, namespace: Option<&str>, sink: &Sink, watc
             slot: |s| &mut s.spaces,
             mine: Box::new(move |key: &Key| key.1 == name),
         };
-        follow_with(api(client, None, resource("v1", "Namespace", "namespaces")), only, keep, (sink, watches));
+        follow_with(
+            api(client, None, resource("v1", "Namespace", "namespaces")),
+            only,
+            keep,
+            (sink, watches),
+        );
     }
 }
 
@@ -220,13 +232,23 @@ const WORKLOADS: [(&str, &str, KindKey); 4] = [
 
 fn follow_cluster(client: &Client, sink: &Sink, watches: &mut Watches) {
     let everything = || Box::new(|_: &Key| true);
-    let keep = Keep { key: key::<RawNode>, read: Box::new(Node::read), slot: |s| &mut s.nodes, mine: everything() };
+    let keep =
+        Keep { key: key::<RawNode>, read: Box::new(Node::read), slot: |s| &mut s.nodes, mine: everything() };
     follow(api(client, None, resource("v1", "Node", "nodes")), keep, sink, watches);
-    let keep = Keep { key: key::<RawSpace>, read: Box::new(Space::read), slot: |s| &mut s.spaces, mine: everything() };
+    let keep = Keep {
+        key: key::<RawSpace>,
+        read: Box::new(Space::read),
+        slot: |s| &mut s.spaces,
+        mine: everything(),
+    };
     follow(api(client, None, resource("v1", "Namespace", "namespaces")), keep, sink, watches);
 }
 
-fn api<K: Resource<DynamicType = ApiResource>>(client: &Client, namespace: Option<&str>, resource: ApiResource) -> Api<K>
+fn api<K: Resource<DynamicType = ApiResource>>(
+    client: &Client,
+    namespace: Option<&str>,
+    resource: ApiResource,
+) -> Api<K>
 where
     K: Resource<Scope = kube::core::DynamicResourceScope>,
 {
@@ -260,8 +282,12 @@ where
     follow_with(api, watcher::Config::default(), keep, (sink, watches));
 }
 
-fn follow_with<K, V>(api: Api<K>, config: watcher::Config, keep: Keep<K, V>, (sink, watches): (&Sink, &mut Watches))
-where
+fn follow_with<K, V>(
+    api: Api<K>,
+    config: watcher::Config,
+    keep: Keep<K, V>,
+    (sink, watches): (&Sink, &mut Watches),
+) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     V: Send + Sync + PartialEq + 'static,
 {
@@ -330,7 +356,11 @@ async fn absorb<K, V>(
 }
 
 /// A list replaces what the same watch had said before, and leaves what other watches share the map with it.
-fn merged<K, V>(keep: &Keep<K, V>, state: &mut State, fresh: BTreeMap<Key, Arc<V>>) -> Arc<BTreeMap<Key, Arc<V>>> {
+fn merged<K, V>(
+    keep: &Keep<K, V>,
+    state: &mut State,
+    fresh: BTreeMap<Key, Arc<V>>,
+) -> Arc<BTreeMap<Key, Arc<V>>> {
     let old = (keep.slot)(&mut state.snapshot);
     let mut map: BTreeMap<Key, Arc<V>> = fresh;
     for (key, value) in old.iter() {

@@ -51,7 +51,8 @@ pub async fn missing_rights(
     let asked = wanted.iter().map(|&(verb, group, resource, namespace)| {
         let reviews = reviews.clone();
         async move {
-            let (plural, sub) = resource.split_once('/').map_or((resource, None), |(plural, sub)| (plural, Some(sub)));
+            let (plural, sub) =
+                resource.split_once('/').map_or((resource, None), |(plural, sub)| (plural, Some(sub)));
             let attributes = ResourceAttributes {
                 verb: Some(verb.to_owned()),
                 group: Some(group.to_owned()),
@@ -60,7 +61,8 @@ pub async fn missing_rights(
                 namespace: namespace.map(str::to_owned),
                 ..ResourceAttributes::default()
             };
-            let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+            let spec =
+                SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
             let review = SelfSubjectAccessReview { spec, ..Default::default() };
             let answer = access.read(reviews.create(&PostParams::default(), &review)).await?;
             let status = answer.status.unwrap_or_default();

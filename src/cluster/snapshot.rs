@@ -84,9 +84,9 @@ impl Snapshot {
             !pod.terminating
                 && !pod.finished()
                 && selects(&workload.selector, pod)
-                && self
-                    .top_owner(pod)
-                    .is_some_and(|owner| owner.kind == workload.object.kind && owner.name == workload.object.name)
+                && self.top_owner(pod).is_some_and(|owner| {
+                    owner.kind == workload.object.kind && owner.name == workload.object.name
+                })
         })
     }
 

@@ -359,9 +359,15 @@ impl Pod {
         let meta = raw.metadata;
         let status = raw.status.unwrap_or_default();
         let terminating = meta.deletion_timestamp.is_some();
-        let condition = status.conditions.iter().find(|condition| condition.kind == "Ready" && condition.status == "True");
-        let mut images: Vec<String> =
-            status.container_statuses.iter().map(|status| image_with_digest(&status.image, &status.image_id)).collect();
+        let condition = status
+            .conditions
+            .iter()
+            .find(|condition| condition.kind == "Ready" && condition.status == "True");
+        let mut images: Vec<String> = status
+            .container_statuses
+            .iter()
+            .map(|status| image_with_digest(&status.image, &status.image_id))
+            .collect();
         images.sort();
         Self {
             object: object(&meta, "v1", "Pod"),
@@ -393,14 +399,18 @@ impl Node {
         let meta = raw.metadata;
         let status = raw.status.unwrap_or_default();
         let pods = status.allocatable.get("pods");
-        let pods_max = pods.and_then(|pods| pods.as_str().map_or_else(|| pods.as_u64(), |text| text.parse().ok()));
+        let pods_max =
+            pods.and_then(|pods| pods.as_str().map_or_else(|| pods.as_u64(), |text| text.parse().ok()));
         let undo = meta.annotations.iter().flatten().filter(|(key, _)| key.starts_with(super::UNDO_PREFIX));
         Self {
             undo: undo.map(|(key, value)| (key.clone(), value.clone())).collect(),
             object: object(&meta, "v1", "Node"),
             unschedulable: raw.spec.unschedulable,
             unschedulable_manager: fields::owner_of(&meta, &["f:spec", "f:unschedulable"]),
-            ready: status.conditions.iter().any(|condition| condition.kind == "Ready" && condition.status == "True"),
+            ready: status
+                .conditions
+                .iter()
+                .any(|condition| condition.kind == "Ready" && condition.status == "True"),
             taints: raw.spec.taints,
             pods_max: usize::try_from(pods_max.unwrap_or(110)).unwrap_or(110),
             labels: meta.labels.unwrap_or_default(),

@@ -1,1 +1,67 @@
 //! The state machine of a run, and the one loop that acts.
+//!
+//! `state` folds records into where the run is, `next` says what comes next (both pure), and `drive` alone
+//! awaits the world. Resuming is replaying the journal followed by the same loop. The engine names no fault
+//! and no probe: both come from their registries.
+
+mod assess;
+mod clocks;
+mod deployed;
+mod drive;
+mod keeper;
+mod next;
+mod rollback;
+mod sampler;
+mod start;
+mod state;
+mod steady;
+mod unwind;
+
+pub use assess::{Assessment, Request, assess};
+pub use keeper::Outside;
+pub use next::{Command, Patience, next};
+pub use rollback::{Leftover, Rollback, from_journal, from_scars, leftovers, revert_found};
+pub use start::{Outcome, Start, run};
+pub use state::{Illegal, InjectionState, State, StepState, Violation, transition};
+
+use std::sync::Arc;
+
+use crate::{
+    cluster::{ApiError, LeaseError},
+    journal::{Entry, JournalError},
+    types::{InjectionId, RunId},
+};
+
+/// Is told of every record as it is written: live timelines.
+pub type Observer = Arc<dyn Fn(&Entry) + Send + Sync>;
+
+/// Why a run has no ordinary end.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The journal cannot be written or read. Everything that was in force was taken back as far as it says.
+    #[error("{error}")]
+    JournalLost {
+        /// Why.
+        error: JournalError,
+        /// What became of each injection.
+        taken_back: Vec<(InjectionId, String)>,
+    },
+    /// The journal cannot be written or read; nothing was in force.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal says something that cannot be.
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+    /// Somebody else owns the run.
+    #[error("run {0} is not ours any more: {1}; whoever took it over puts everything back")]
+    Lost(RunId, String),
+    /// A second Ctrl-C: left as it was.
+    #[error("left run {0} as it was; `firedrill rollback {0}` puts everything back")]
+    Left(RunId),
+    /// The namespace cannot be had.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The API server.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}

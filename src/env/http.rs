@@ -7,7 +7,10 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use rustls::{ClientConfig, RootCertStore, pki_types::{CertificateDer, pem::PemObject}};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 
 /// Answers longer than this are refused: a metric answer of one number has no business being longer.
 const BODY_MAX: usize = 8 << 20;
@@ -34,7 +37,9 @@ pub struct Tls {
     pub insecure_skip_verify: bool,
 }
 
-type Send = dyn Fn(Request<Bytes>) -> BoxFuture<'static, Result<Response<Bytes>, HttpError>> + std::marker::Send + Sync;
+type Send = dyn Fn(Request<Bytes>) -> BoxFuture<'static, Result<Response<Bytes>, HttpError>>
+    + std::marker::Send
+    + Sync;
 
 /// Sends requests; no redirects are followed.
 #[derive(Clone)]
@@ -76,7 +81,10 @@ async fn over_network(mut request: Request<Bytes>) -> Result<Response<Bytes>, Ht
         Some(name) => {
             let name = rustls::pki_types::ServerName::try_from(name)
                 .map_err(|error| HttpError::Settings(format!("tls.serverName: {error}")))?;
-            builder.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name)).enable_http1().build()
+            builder
+                .with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name))
+                .enable_http1()
+                .build()
         }
         None => builder.enable_http1().build(),
     };

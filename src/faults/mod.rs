@@ -41,10 +41,17 @@ pub struct Injection {
     /// Pods that go with it, pinned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub displaced: Vec<ObjectRef>,
+    /// How many replicas the target, a workload, loses.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub replicas_lost: u32,
     /// When its effect has to be seen at the latest, counted from the intent.
     pub effect_within: Length,
     /// When it should be undone at the latest, by the API server's clock.
     pub until: Timestamp,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What a fault is asked to prepare.
@@ -163,10 +170,18 @@ pub trait Fault: Send + Sync {
 
     /// Asks the API server whether it would accept each kind of write that `injection` takes, without
     /// doing it (server-side dry run).
-    fn rehearse<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, Result<(), FaultError>>;
+    fn rehearse<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<(), FaultError>>;
 
     /// Applies it. Idempotent; cancelled at any await it leaves what `revert` copes with.
-    fn inject<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, Result<Injected, FaultError>>;
+    fn inject<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Injected, FaultError>>;
 
     /// Returns what was seen, in something that firedrill did not write, once the effect is there. Waits as
     /// long as it takes; the caller bounds it.
@@ -174,10 +189,18 @@ pub trait Fault: Send + Sync {
 
     /// Takes it back and verifies that. Idempotent; copes with never injected, half injected, target gone,
     /// changed since.
-    fn revert<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, Result<Reverted, FaultError>>;
+    fn revert<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Reverted, FaultError>>;
 
     /// Everything of this kind that any run has left in the cluster, from scars alone.
-    fn scars<'a>(&'a self, access: &'a Access, namespaces: &'a [String]) -> BoxFuture<'a, Result<Vec<Found>, ApiError>>;
+    fn scars<'a>(
+        &'a self,
+        access: &'a Access,
+        namespaces: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Found>, ApiError>>;
 }
 
 /// Retries what passes by itself, a bounded number of times with a fixed pause.
@@ -216,7 +239,8 @@ fn params<T: serde::de::DeserializeOwned>(ask: &Prepare<'_>) -> Result<T, Vec<Fi
 
 /// An injection's own data, read back.
 fn decode<T: serde::de::DeserializeOwned>(injection: &Injection, value: &Value) -> Result<T, FaultError> {
-    serde_json::from_value(value.clone()).map_err(|error| FaultError::Data(injection.id.clone(), error.to_string()))
+    serde_json::from_value(value.clone())
+        .map_err(|error| FaultError::Data(injection.id.clone(), error.to_string()))
 }
 
 /// A fault's own data as JSON.

@@ -12,7 +12,9 @@ use super::{
     TargetKind, World, decode, encode, patiently,
 };
 use crate::{
-    cluster::{Access, ApiError, JsonPatch, Node, Pod, RUN_LABEL, Scar, Snapshot, UNDO_PREFIX, Write, manages},
+    cluster::{
+        Access, ApiError, JsonPatch, Node, Pod, RUN_LABEL, Scar, Snapshot, UNDO_PREFIX, Write, manages,
+    },
     types::{FieldSchema, Finding, InjectionId, Length, ObjectRef, codes::guard},
 };
 
@@ -123,6 +125,7 @@ impl Fault for NodeDrain {
                 action: encode(&Action { grace_period: params.grace_period }),
                 before: encode(&Before { unschedulable: node.unschedulable }),
                 displaced: displaced.iter().map(|pod| pod.object.clone()).collect(),
+                replicas_lost: 0,
                 effect_within: params.deadline,
                 until: ask.until,
             });
@@ -130,7 +133,11 @@ impl Fault for NodeDrain {
         if findings.is_empty() { Ok(injections) } else { Err(findings) }
     }
 
-    fn rehearse<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, Result<(), FaultError>> {
+    fn rehearse<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<(), FaultError>> {
         Box::pin(async move {
             cordon(world, injection, true).await?;
             for pod in &injection.displaced {
@@ -144,7 +151,11 @@ impl Fault for NodeDrain {
         })
     }
 
-    fn inject<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, Result<Injected, FaultError>> {
+    fn inject<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Injected, FaultError>> {
         Box::pin(async move {
             let action: Action = decode(injection, &injection.action)?;
             match cordon(world, injection, false).await {
@@ -152,7 +163,8 @@ impl Fault for NodeDrain {
                 Err(FaultError::Api { source: ApiError::NotFound, .. }) => return Ok(Injected::TargetGone),
                 Err(error) => return Err(error),
             }
-            let evicted = evict_all(world, &injection.target.name, action.grace_period.map(|length| length.0)).await?;
+            let evicted =
+                evict_all(world, &injection.target.name, action.grace_period.map(|length| length.0)).await?;
             Ok(Injected::Done(format!("cordoned, {evicted} pods evicted")))
         })
     }
@@ -170,11 +182,19 @@ impl Fault for NodeDrain {
         })
     }
 
-    fn revert<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, Result<Reverted, FaultError>> {
+    fn revert<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Reverted, FaultError>> {
         Box::pin(uncordon(world, injection))
     }
 
-    fn scars<'a>(&'a self, access: &'a Access, _namespaces: &'a [String]) -> BoxFuture<'a, Result<Vec<Found>, ApiError>> {
+    fn scars<'a>(
+        &'a self,
+        access: &'a Access,
+        _namespaces: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Found>, ApiError>> {
         Box::pin(find_scars(access))
     }
 }
@@ -195,7 +215,8 @@ fn refusals(snapshot: &Snapshot, node: &Node, empty_dir: EmptyDirData) -> Vec<Fi
     let mut findings = Vec::new();
     if node.control_plane() {
         findings.push(
-            Finding::error(guard::CONTROL_PLANE, &node.object, "the control plane runs there").remedy("choose other nodes"),
+            Finding::error(guard::CONTROL_PLANE, &node.object, "the control plane runs there")
+                .remedy("choose other nodes"),
         );
     }
     if let Some(run) = node.labels.get(RUN_LABEL) {
@@ -207,14 +228,25 @@ fn refusals(snapshot: &Snapshot, node: &Node, empty_dir: EmptyDirData) -> Vec<Fi
     for pod in evictable(snapshot, &node.object.name) {
         if pod.owner.is_none() {
             findings.push(
-                Finding::error(guard::BARE_POD, &pod.object, format!("it runs on {} and no controller owns it, so nothing would bring it back", node.object))
-                    .remedy("run it from a Deployment, or choose other nodes"),
+                Finding::error(
+                    guard::BARE_POD,
+                    &pod.object,
+                    format!(
+                        "it runs on {} and no controller owns it, so nothing would bring it back",
+                        node.object
+                    ),
+                )
+                .remedy("run it from a Deployment, or choose other nodes"),
             );
         }
         if pod.empty_dir && empty_dir == EmptyDirData::Refuse {
             findings.push(
-                Finding::error(guard::EMPTY_DIR, &pod.object, format!("it runs on {} and keeps data in an emptyDir volume", node.object))
-                    .remedy("nodeDrain: {emptyDirData: Delete}, if that data may be lost"),
+                Finding::error(
+                    guard::EMPTY_DIR,
+                    &pod.object,
+                    format!("it runs on {} and keeps data in an emptyDir volume", node.object),
+                )
+                .remedy("nodeDrain: {emptyDirData: Delete}, if that data may be lost"),
             );
         }
     }
@@ -279,7 +311,9 @@ fn cordon_patch(world: &World, injection: &Injection, now: &DynamicObject) -> Js
         .add("/spec/unschedulable", true);
     let label = format!("/metadata/labels/{}", JsonPatch::segment(RUN_LABEL));
     patch = match now.metadata.labels.as_ref().map(|labels| labels.get(RUN_LABEL)) {
-        None => patch.test("/metadata/labels", Value::Null).add("/metadata/labels", json!({ RUN_LABEL: signature.run })),
+        None => patch
+            .test("/metadata/labels", Value::Null)
+            .add("/metadata/labels", json!({ RUN_LABEL: signature.run })),
         Some(None) => patch.test(&label, Value::Null).add(&label, &signature.run),
         // Ours from another step, or the test fails: another run's node is not for us.
         Some(Some(_)) => patch.test(&label, &signature.run),
@@ -354,7 +388,9 @@ async fn uncordon(world: &World, injection: &Injection) -> Result<Reverted, Faul
             // The next round reads the node again: that is the verification.
             Ok(_) if still_ours => outcome = Reverted::Restored("uncordoned, scar removed".to_owned()),
             Ok(_) if unschedulable(&now) => {
-                outcome = Reverted::ChangedSince("somebody else has cordoned it since; it stays cordoned".to_owned());
+                outcome = Reverted::ChangedSince(
+                    "somebody else has cordoned it since; it stays cordoned".to_owned(),
+                );
             }
             Ok(_) => outcome = Reverted::ChangedSince("somebody else had uncordoned it".to_owned()),
             Err(ApiError::Invalid(_) | ApiError::Conflict(_)) => {}
@@ -405,6 +441,7 @@ async fn find_scars(access: &Access) -> Result<Vec<Found>, ApiError> {
                     action: encode(&Action { grace_period: None }),
                     before: scar.before,
                     displaced: Vec::new(),
+                    replicas_lost: 0,
                     effect_within: Length::default(),
                     until: scar.until.parse().unwrap_or_default(),
                 },

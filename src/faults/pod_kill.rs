@@ -75,12 +75,20 @@ impl Fault for PodKill {
         for (number, target) in ask.targets.iter().enumerate() {
             match ask.snapshot.pod(target) {
                 Some(pod) if pod.mirror => findings.push(
-                    Finding::error(guard::STATIC_POD, target, "a kubelet runs it from a file; deleting it here changes nothing")
-                        .remedy("leave it out with target.exclude"),
+                    Finding::error(
+                        guard::STATIC_POD,
+                        target,
+                        "a kubelet runs it from a file; deleting it here changes nothing",
+                    )
+                    .remedy("leave it out with target.exclude"),
                 ),
                 Some(pod) if pod.owner.is_none() => findings.push(
-                    Finding::error(guard::BARE_POD, target, "no controller owns it, so nothing would bring it back")
-                        .remedy("run it from a Deployment or leave it out with target.exclude"),
+                    Finding::error(
+                        guard::BARE_POD,
+                        target,
+                        "no controller owns it, so nothing would bring it back",
+                    )
+                    .remedy("run it from a Deployment or leave it out with target.exclude"),
                 ),
                 _ => {}
             }
@@ -91,6 +99,7 @@ impl Fault for PodKill {
                 action: super::encode(&Action { grace_period: params.grace_period }),
                 before: Value::Null,
                 displaced: Vec::new(),
+                replicas_lost: 0,
                 effect_within: Length(params.grace_period.0 + SEEN_WITHIN),
                 until: ask.until,
             });
@@ -98,7 +107,11 @@ impl Fault for PodKill {
         if findings.is_empty() { Ok(injections) } else { Err(findings) }
     }
 
-    fn rehearse<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, Result<(), FaultError>> {
+    fn rehearse<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<(), FaultError>> {
         Box::pin(async move {
             let action: Action = decode(injection, &injection.action)?;
             let asked = world.access.delete_pod(&injection.target, action.grace_period.0, true).await;
@@ -106,7 +119,11 @@ impl Fault for PodKill {
         })
     }
 
-    fn inject<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, Result<Injected, FaultError>> {
+    fn inject<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Injected, FaultError>> {
         Box::pin(async move {
             let action: Action = decode(injection, &injection.action)?;
             let delete = || world.access.delete_pod(&injection.target, action.grace_period.0, false);
@@ -125,18 +142,27 @@ impl Fault for PodKill {
             world
                 .mirror
                 .wait_for(|snapshot| {
-                    let gone = snapshot.pod(target).is_none() && !snapshot.serves(&target.namespace, &target.uid);
+                    let gone =
+                        snapshot.pod(target).is_none() && !snapshot.serves(&target.namespace, &target.uid);
                     gone.then(|| "its UID is gone, and gone from all endpoints".to_owned())
                 })
                 .await
         })
     }
 
-    fn revert<'a>(&'a self, _world: &'a World, _injection: &'a Injection) -> BoxFuture<'a, Result<Reverted, FaultError>> {
+    fn revert<'a>(
+        &'a self,
+        _world: &'a World,
+        _injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Reverted, FaultError>> {
         Box::pin(async { Ok(Reverted::NothingToDo("a killed pod is replaced by its owner".to_owned())) })
     }
 
-    fn scars<'a>(&'a self, _access: &'a Access, _namespaces: &'a [String]) -> BoxFuture<'a, Result<Vec<Found>, ApiError>> {
+    fn scars<'a>(
+        &'a self,
+        _access: &'a Access,
+        _namespaces: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Found>, ApiError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 }

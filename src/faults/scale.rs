@@ -85,7 +85,8 @@ impl Fault for Scale {
     }
 
     fn lint(&self, params: &Value) -> Vec<Finding> {
-        let given = ["replicas", "by"].iter().filter(|name| params.get(**name).is_some_and(|v| !v.is_null())).count();
+        let given =
+            ["replicas", "by"].iter().filter(|name| params.get(**name).is_some_and(|v| !v.is_null())).count();
         if given == 1 {
             return Vec::new();
         }
@@ -123,6 +124,7 @@ impl Fault for Scale {
                 action: encode(&Action { replicas }),
                 before: encode(&Before { replicas: workload.replicas }),
                 displaced: Vec::new(),
+                replicas_lost: u32::try_from(workload.replicas.saturating_sub(replicas)).unwrap_or(0),
                 effect_within: Length(SEEN_WITHIN),
                 until: ask.until,
             });
@@ -130,11 +132,19 @@ impl Fault for Scale {
         if findings.is_empty() { Ok(injections) } else { Err(findings) }
     }
 
-    fn rehearse<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, Result<(), FaultError>> {
+    fn rehearse<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<(), FaultError>> {
         Box::pin(async move { patch(world, injection, true).await })
     }
 
-    fn inject<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, Result<Injected, FaultError>> {
+    fn inject<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Injected, FaultError>> {
         Box::pin(async move {
             let (action, before) = data(injection)?;
             match patch(world, injection, false).await {
@@ -148,8 +158,11 @@ impl Fault for Scale {
                         Err(ApiError::NotFound) => return Ok(Injected::TargetGone),
                         Err(error) => return Err(FaultError::api(what)(error)),
                     };
-                    if !(ours(&now, &manager(&world.signature.run, before.replicas)) && replicas(&now) == action.replicas) {
-                        let found = format!("it has {} replicas now, not {}", replicas(&now), before.replicas);
+                    if !(ours(&now, &manager(&world.signature.run, before.replicas))
+                        && replicas(&now) == action.replicas)
+                    {
+                        let found =
+                            format!("it has {} replicas now, not {}", replicas(&now), before.replicas);
                         return Err(FaultError::api(what)(ApiError::Conflict(found)));
                     }
                 }
@@ -170,18 +183,30 @@ impl Fault for Scale {
                 .wait_for(|snapshot| {
                     let workload = snapshot.workload(&target.namespace, &target.kind, &target.name)?;
                     let seen = workload.generation.1 >= workload.generation.0
-                        && if down { workload.ready <= action.replicas } else { workload.ready >= action.replicas };
+                        && if down {
+                            workload.ready <= action.replicas
+                        } else {
+                            workload.ready >= action.replicas
+                        };
                     seen.then(|| format!("status.readyReplicas is {}", workload.ready))
                 })
                 .await
         })
     }
 
-    fn revert<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, Result<Reverted, FaultError>> {
+    fn revert<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Reverted, FaultError>> {
         Box::pin(put_back(world, injection))
     }
 
-    fn scars<'a>(&'a self, access: &'a Access, namespaces: &'a [String]) -> BoxFuture<'a, Result<Vec<Found>, ApiError>> {
+    fn scars<'a>(
+        &'a self,
+        access: &'a Access,
+        namespaces: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Found>, ApiError>> {
         Box::pin(find_scars(access, namespaces))
     }
 }
@@ -217,14 +242,22 @@ fn other_owners(snapshot: &Snapshot, workload: &Workload, to: i32) -> Vec<Findin
     if let Some(hpa) = snapshot.autoscaler_of(&workload.object) {
         match &hpa.scaled_object {
             Some(name) => findings.push(
-                Finding::error(guard::OWNED_ELSEWHERE, &workload.object, format!("KEDA's ScaledObject {name} decides over its replicas"))
-                    .remedy("pause it with the annotation autoscaling.keda.sh/paused, or choose another fault"),
+                Finding::error(
+                    guard::OWNED_ELSEWHERE,
+                    &workload.object,
+                    format!("KEDA's ScaledObject {name} decides over its replicas"),
+                )
+                .remedy("pause it with the annotation autoscaling.keda.sh/paused, or choose another fault"),
             ),
             // An autoscaler pauses at zero (docs, HorizontalPodAutoscaler: implicit maintenance mode).
             None if to == 0 => {}
             None => findings.push(
-                Finding::error(guard::OWNED_ELSEWHERE, &workload.object, format!("HorizontalPodAutoscaler {} decides over its replicas", hpa.object.name))
-                    .remedy("scale to 0, where it pauses, or choose another fault"),
+                Finding::error(
+                    guard::OWNED_ELSEWHERE,
+                    &workload.object,
+                    format!("HorizontalPodAutoscaler {} decides over its replicas", hpa.object.name),
+                )
+                .remedy("scale to 0, where it pauses, or choose another fault"),
             ),
         }
     }
@@ -320,7 +353,11 @@ async fn put_back(world: &World, injection: &Injection) -> Result<Reverted, Faul
             Ok(_) => {
                 let now = world.access.get(target).await.map_err(failed())?;
                 if !ours(&now, &manager) {
-                    return Ok(Reverted::Restored(format!("replicas {} → {}", action.replicas, replicas(&now))));
+                    return Ok(Reverted::Restored(format!(
+                        "replicas {} → {}",
+                        action.replicas,
+                        replicas(&now)
+                    )));
                 }
             }
             Err(ApiError::Conflict(_) | ApiError::Invalid(_)) => {}
@@ -354,6 +391,7 @@ async fn find_scars(access: &Access, namespaces: &[String]) -> Result<Vec<Found>
                         action: encode(&Action { replicas: current }),
                         before: encode(&Before { replicas: before }),
                         displaced: Vec::new(),
+                        replicas_lost: 0,
                         effect_within: Length(SEEN_WITHIN),
                         until: Timestamp::UNIX_EPOCH,
                     },
@@ -386,7 +424,9 @@ mod tests {
     fn the_managers_name_is_a_claim_and_is_validated() {
         let run = RunId::parse("checkout-x7k2p").expect("a name");
         assert_eq!(claim(&manager(&run, 3)), Some((run, 3)));
-        for forged in ["firedrill", "firedrill:x", "firedrill:x:replicas=-1", "firedrill:../x:replicas=1", "kubectl"] {
+        for forged in
+            ["firedrill", "firedrill:x", "firedrill:x:replicas=-1", "firedrill:../x:replicas=1", "kubectl"]
+        {
             assert_eq!(claim(forged), None, "{forged}");
         }
     }

@@ -105,6 +105,9 @@ impl Writer {
 fn must_survive(record: &Record) -> bool {
     !matches!(
         record,
-        Record::Sampled { .. } | Record::Noted { .. } | Record::StepEnded { .. } | Record::RevertStarted { .. }
+        Record::Sampled { .. }
+            | Record::Noted { .. }
+            | Record::StepEnded { .. }
+            | Record::RevertStarted { .. }
     )
 }

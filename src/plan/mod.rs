@@ -1,1 +1,97 @@
-//! Spec, snapshot and seed into a Plan. Pure.
+//! Spec, snapshot and seed into a Plan. Pure: no clock, no network, nothing awaited.
+//!
+//! The same function prepares a step for the plan and for the run: `plan` shows who it would be now, and
+//! the run decides again, with the same seed, when the step's turn has come.
+
+mod bounds;
+mod forecast;
+mod guard;
+mod outline;
+mod select;
+
+pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
+pub use forecast::{displaced_owners, query_window};
+pub use outline::{Displaced, EarliestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope};
+pub use select::select;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    api::Target,
+    cluster::Snapshot,
+    env::Rng,
+    faults::{self, Injection, Prepare},
+    types::{Finding, codes::guard as code},
+};
+
+/// What preparing one step takes.
+#[derive(Debug)]
+pub struct StepAsk<'a> {
+    /// The step's name.
+    pub step: &'a str,
+    /// Name of the fault.
+    pub kind: &'a str,
+    /// Its fields.
+    pub params: &'a Value,
+    /// At what it aims.
+    pub target: &'a Target,
+    /// Everything that is the same for all steps.
+    pub setting: &'a Setting<'a>,
+    /// What is in force already: it counts against the limits.
+    pub in_force: &'a [&'a Injection],
+}
+
+/// What is the same for all steps of a run.
+#[derive(Debug)]
+pub struct Setting<'a> {
+    /// The file's namespace.
+    pub namespace: &'a str,
+    /// The world.
+    pub snapshot: &'a Snapshot,
+    /// Where choices come from.
+    pub rng: Rng,
+    /// Who has agreed to what.
+    pub consent: &'a Consent,
+    /// How far the damage may go.
+    pub bounds: &'a Bounds,
+    /// When everything should be undone at the latest.
+    pub until: Timestamp,
+}
+
+/// Chooses the step's targets and prepares its injections, or says everything that speaks against it.
+pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
+    let Some(fault) = faults::find(ask.kind) else {
+        let message = format!("there is no fault {}", ask.kind);
+        return Err(vec![Finding::error(code::FIELDS, format!("step {}", ask.step), message)]);
+    };
+    let setting = ask.setting;
+    let targets = select(ask, fault.info())?;
+    let mut findings = guard::targets(setting, fault.info(), &targets);
+    let request = Prepare {
+        step: ask.step,
+        params: ask.params,
+        targets: &targets,
+        snapshot: setting.snapshot,
+        until: setting.until,
+    };
+    let injections = match fault.prepare(&request) {
+        Ok(injections) => injections,
+        Err(more) => {
+            findings.extend(more);
+            return Err(findings);
+        }
+    };
+    findings.extend(guard::limits(setting, &injections, ask.in_force));
+    findings.extend(guard::bystanders(setting, &injections));
+    findings.extend(forecast::budgets(setting.snapshot, &injections));
+    findings.retain(Finding::is_error);
+    if findings.is_empty() { Ok(injections) } else { Err(findings) }
+}
+
+/// The longest that a run may take, for deadlines: the method, and recovering.
+pub fn longest(bounds: &Bounds, recover_within: Duration) -> Duration {
+    bounds.duration + recover_within
+}

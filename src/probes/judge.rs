@@ -44,7 +44,11 @@ pub fn common_variables() -> Vec<Variable> {
     let variable = |name, kind, description| Variable { name, kind, description };
     vec![
         variable("value", VariableType::Double, "The probe's number."),
-        variable("baseline", VariableType::Any, "Of the probe's numbers in Baseline: min, max, mean, p50, p95, p99, first, last, count."),
+        variable(
+            "baseline",
+            VariableType::Any,
+            "Of the probe's numbers in Baseline: min, max, mean, p50, p95, p99, first, last, count.",
+        ),
         variable("window", VariableType::Any, "The same of the probe's window."),
     ]
 }
@@ -79,11 +83,19 @@ impl Judge {
 
     /// Whether an expression uses the variable, so that it is worth giving.
     pub fn uses(&self, variable: &str) -> bool {
-        [&self.value, &self.expect, &self.during].into_iter().flatten().any(|expression| expression.uses(variable))
+        [&self.value, &self.expect, &self.during]
+            .into_iter()
+            .flatten()
+            .any(|expression| expression.uses(variable))
     }
 
     /// Judges a reading. With `check`, that expression takes the place of `during` in the last field.
-    pub fn judge(&self, reading: &Reading, past: &Past, check: Option<&Expression>) -> (Judgement, Option<bool>) {
+    pub fn judge(
+        &self,
+        reading: &Reading,
+        past: &Past,
+        check: Option<&Expression>,
+    ) -> (Judgement, Option<bool>) {
         let measured = match reading {
             Reading::Missing(why) => return (Judgement { note: why.clone(), ..Judgement::default() }, None),
             Reading::Absent(why) => {
@@ -120,19 +132,20 @@ impl Judge {
         };
         vars = vars.json("baseline", &stats(past.baseline.or_else(|| Stats::of(value))));
         vars = vars.json("window", &stats(Stats::of(past.window.iter().copied().chain(value))));
-        let mut test = |expression: Option<&Expression>| match expression.map(|expression| expression.test(&vars)) {
-            None => None,
-            Some(Ok(holds)) => Some(holds),
-            // In something that was read, a key that is not there is outside.
-            Some(Err(error @ EvalError::NoSuchKey(_))) => {
-                judgement.note = error.to_string();
-                Some(false)
-            }
-            Some(Err(error)) => {
-                judgement.note = error.to_string();
-                None
-            }
-        };
+        let mut test =
+            |expression: Option<&Expression>| match expression.map(|expression| expression.test(&vars)) {
+                None => None,
+                Some(Ok(holds)) => Some(holds),
+                // In something that was read, a key that is not there is outside.
+                Some(Err(error @ EvalError::NoSuchKey(_))) => {
+                    judgement.note = error.to_string();
+                    Some(false)
+                }
+                Some(Err(error)) => {
+                    judgement.note = error.to_string();
+                    None
+                }
+            };
         let expect = test(self.expect.as_ref());
         let during = test(self.during.as_ref());
         let checked = test(check);
@@ -145,7 +158,8 @@ impl Judge {
         if !matches!(error, EvalError::NoSuchKey(_)) {
             return (Judgement { note, ..Judgement::default() }, None);
         }
-        let outside = |expression: &Option<Expression>| expression.as_ref().map(|e| e.text().trim() == "true");
+        let outside =
+            |expression: &Option<Expression>| expression.as_ref().map(|e| e.text().trim() == "true");
         let judgement =
             Judgement { value: None, expect: outside(&self.expect), during: outside(&self.during), note };
         (judgement, check.map(|_| false))
@@ -171,9 +185,11 @@ mod tests {
 
     #[test]
     fn nothing_to_judge_is_never_within() {
-        let missing = judged("prometheus", None, "true", Reading::Missing("no series".into()), &Past::default());
+        let missing =
+            judged("prometheus", None, "true", Reading::Missing("no series".into()), &Past::default());
         assert_eq!((missing.expect, missing.during), (None, None));
-        let type_error = judged("kubernetes", None, "object.a > 'x'", object(json!({"a": 1})), &Past::default());
+        let type_error =
+            judged("kubernetes", None, "object.a > 'x'", object(json!({"a": 1})), &Past::default());
         assert_eq!(type_error.expect, None, "{type_error:?}");
     }
 

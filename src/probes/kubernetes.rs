@@ -91,7 +91,11 @@ impl Probe for Kubernetes {
     fn lint(&self, params: &Value) -> Vec<Finding> {
         let given = |name: &str| params.get(name).is_some_and(|value| !value.is_null());
         if given("name") == given("selector") {
-            return vec![unfit("kubernetes", "exactly one of name and selector has to be given", "name one object, or select a list")];
+            return vec![unfit(
+                "kubernetes",
+                "exactly one of name and selector has to be given",
+                "name one object, or select a list",
+            )];
         }
         Vec::new()
     }
@@ -104,7 +108,9 @@ impl Probe for Kubernetes {
             };
             match read(measure, &params).await {
                 Ok(reading) => reading,
-                Err(error) => Reading::Missing(format!("{} {}: {error}", params.kind, params.name.unwrap_or_default())),
+                Err(error) => {
+                    Reading::Missing(format!("{} {}: {error}", params.kind, params.name.unwrap_or_default()))
+                }
             }
         })
     }
@@ -184,7 +190,8 @@ async fn read(measure: &Measure, params: &Params) -> Result<Reading, ApiError> {
         return Ok(Reading::Missing("the selector cannot be read".to_owned()));
     };
     let list = measure.access.read(api.list(&ListParams::default().labels(&labels))).await?;
-    let objects: Result<Vec<Value>, ApiError> = list.items.into_iter().map(|object| whole(object, params)).collect();
+    let objects: Result<Vec<Value>, ApiError> =
+        list.items.into_iter().map(|object| whole(object, params)).collect();
     Ok(Reading::Measured([("objects", Value::Array(objects?))].into()))
 }
 
@@ -204,13 +211,17 @@ fn whole(object: DynamicObject, params: &Params) -> Result<Value, ApiError> {
             &["replicas", "readyReplicas", "availableReplicas", "updatedReplicas", "unavailableReplicas"],
             json!(0),
         ),
-        "ReplicaSet" => ("status", &["replicas", "readyReplicas", "availableReplicas", "fullyLabeledReplicas"], json!(0)),
+        "ReplicaSet" => {
+            ("status", &["replicas", "readyReplicas", "availableReplicas", "fullyLabeledReplicas"], json!(0))
+        }
         "StatefulSet" => (
             "status",
             &["replicas", "readyReplicas", "availableReplicas", "updatedReplicas", "currentReplicas"],
             json!(0),
         ),
-        "DaemonSet" => ("status", &["updatedNumberScheduled", "numberAvailable", "numberUnavailable"], json!(0)),
+        "DaemonSet" => {
+            ("status", &["updatedNumberScheduled", "numberAvailable", "numberUnavailable"], json!(0))
+        }
         "HorizontalPodAutoscaler" => ("status", &["currentReplicas", "desiredReplicas"], json!(0)),
         "Job" => ("status", &["active", "succeeded", "failed"], json!(0)),
         "Node" => ("spec", &["unschedulable"], json!(false)),
@@ -234,8 +245,10 @@ mod tests {
     #[test]
     fn the_worst_outage_is_measured() {
         let params: Params =
-            serde_json::from_value(json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"})).expect("params");
-        let object = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": {"replicas": 3}})).expect("an object");
+            serde_json::from_value(json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}))
+                .expect("params");
+        let object = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": {"replicas": 3}}))
+            .expect("an object");
         let object = whole(object, &params).expect("JSON");
         assert_eq!(object["status"]["readyReplicas"], 0);
         assert_eq!(object["spec"]["replicas"], 3);

@@ -71,10 +71,18 @@ impl Probe for Prometheus {
         let given = |name: &str| params.get(name).is_some_and(|value| !value.is_null());
         let mut findings = Vec::new();
         if given("server") && given("service") {
-            findings.push(unfit("prometheus", "at most one of server and service can be given", "take one of them out"));
+            findings.push(unfit(
+                "prometheus",
+                "at most one of server and service can be given",
+                "take one of them out",
+            ));
         }
         if (given("auth") || given("tls")) && !given("server") && !given("service") {
-            findings.push(unfit("prometheus", "auth and tls belong to a server or service of the probe's own", "put them into spec.prometheus"));
+            findings.push(unfit(
+                "prometheus",
+                "auth and tls belong to a server or service of the probe's own",
+                "put them into spec.prometheus",
+            ));
         }
         if given("service") && (given("auth") || given("tls")) {
             findings.push(unfit(
@@ -130,7 +138,12 @@ struct Element {
 fn read(response: &Response<Bytes>) -> Reading {
     let answer: Answer = match serde_json::from_slice(response.body()) {
         Ok(answer) => answer,
-        Err(_) => return Reading::Missing(format!("HTTP {}: not an answer of Prometheus", response.status().as_u16())),
+        Err(_) => {
+            return Reading::Missing(format!(
+                "HTTP {}: not an answer of Prometheus",
+                response.status().as_u16()
+            ));
+        }
     };
     let data = match answer.data {
         Some(data) if answer.status == "success" => data,
@@ -145,7 +158,9 @@ fn read(response: &Response<Bytes>) -> Reading {
             Ok(value) => vec![Element { metric: Map::new(), value }],
             Err(error) => return Reading::Missing(format!("an answer that cannot be read: {error}")),
         },
-        other => return Reading::Missing(format!("the query gives a {other}, not a vector; ask for one instant")),
+        other => {
+            return Reading::Missing(format!("the query gives a {other}, not a vector; ask for one instant"));
+        }
     };
     let mut series = Vec::new();
     for Element { metric, value: (_, text) } in elements {
@@ -177,8 +192,14 @@ mod tests {
     fn missing_is_never_a_number() {
         for (body, why) in [
             (r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#, "no series"),
-            (r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"NaN"]}]}}"#, "NaN"),
-            (r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"+Inf"]}]}}"#, "+Inf"),
+            (
+                r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"NaN"]}]}}"#,
+                "NaN",
+            ),
+            (
+                r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"+Inf"]}]}}"#,
+                "+Inf",
+            ),
             (r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#, "matrix"),
             (r#"{"status":"error","errorType":"bad_data","error":"parse error"}"#, "parse error"),
             ("<html>login</html>", "not an answer"),
@@ -194,8 +215,14 @@ mod tests {
     #[test]
     fn vectors_and_scalars_are_read() {
         let body = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1.5,"0.99"]}]}}"#;
-        assert_eq!(answer(body), Reading::Measured([("series", json!([{"metric": {"a": "b"}, "value": 0.99}]))].into()));
+        assert_eq!(
+            answer(body),
+            Reading::Measured([("series", json!([{"metric": {"a": "b"}, "value": 0.99}]))].into())
+        );
         let body = r#"{"status":"success","data":{"resultType":"scalar","result":[1.5,"2"]}}"#;
-        assert_eq!(answer(body), Reading::Measured([("series", json!([{"metric": {}, "value": 2.0}]))].into()));
+        assert_eq!(
+            answer(body),
+            Reading::Measured([("series", json!([{"metric": {}, "value": 2.0}]))].into())
+        );
     }
 }

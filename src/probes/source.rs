@@ -161,7 +161,9 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.server, &self.service) {
             (Some(server), _) => f.write_str(server),
-            (None, Some(service)) => write!(f, "service/{}/{}:{}", service.namespace, service.name, service.port),
+            (None, Some(service)) => {
+                write!(f, "service/{}/{}:{}", service.namespace, service.name, service.port)
+            }
             (None, None) => f.write_str("none"),
         }
     }
@@ -186,18 +188,25 @@ impl MetricSource {
     /// Reads what `source` names in `namespace`, with the caller's own rights.
     pub async fn resolve(access: &Access, namespace: &str, source: &Source) -> Result<Self, SourceError> {
         let auth = source.auth.clone().unwrap_or_default();
-        let secret = |reference: FromSecret| async move { value_of(access, "Secret", namespace, &reference.secret_key_ref).await };
+        let secret = |reference: FromSecret| async move {
+            value_of(access, "Secret", namespace, &reference.secret_key_ref).await
+        };
         let authorization = match (auth.bearer_token, auth.basic) {
             (Some(token), _) => Some(format!("Bearer {}", secret(token).await?.trim())),
             (None, Some(basic)) => {
                 let password = secret(basic.password).await?;
-                Some(format!("Basic {}", base64(format!("{}:{}", basic.username, password.trim_end()).as_bytes())))
+                Some(format!(
+                    "Basic {}",
+                    base64(format!("{}:{}", basic.username, password.trim_end()).as_bytes())
+                ))
             }
             (None, None) => None,
         };
         let settings = source.tls.clone().unwrap_or_default();
         let ca = match &settings.ca {
-            Some(ca) => Some(value_of(access, "ConfigMap", namespace, &ca.config_map_key_ref).await?.into_bytes()),
+            Some(ca) => {
+                Some(value_of(access, "ConfigMap", namespace, &ca.config_map_key_ref).await?.into_bytes())
+            }
             None => None,
         };
         let server_name = Some(settings.server_name).filter(|name| !name.is_empty());
@@ -206,10 +215,17 @@ impl MetricSource {
     }
 
     /// Answers an instant query: status and body.
-    pub async fn query(&self, access: &Access, http: &HttpClient, query: &str) -> Result<Response<Bytes>, SourceError> {
+    pub async fn query(
+        &self,
+        access: &Access,
+        http: &HttpClient,
+        query: &str,
+    ) -> Result<Response<Bytes>, SourceError> {
         let query = format!("/api/v1/query?query={}", percent_encoded(query));
         match (&self.source.server, &self.source.service) {
-            (Some(server), _) => self.over_http(http, &format!("{}{query}", server.trim_end_matches('/'))).await,
+            (Some(server), _) => {
+                self.over_http(http, &format!("{}{query}", server.trim_end_matches('/'))).await
+            }
             (None, Some(service)) => through_proxy(access, service, &query).await,
             (None, None) => Err(SourceError::Unreachable("neither server nor service is given".to_owned())),
         }
@@ -220,19 +236,27 @@ impl MetricSource {
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let mut request = request.body(Bytes::new()).map_err(|error| SourceError::Unreachable(error.to_string()))?;
+        let mut request =
+            request.body(Bytes::new()).map_err(|error| SourceError::Unreachable(error.to_string()))?;
         request.extensions_mut().insert(self.tls.clone());
-        http.send(request).await.map_err(|error| SourceError::Unreachable(format!("{}: {error}", self.source)))
+        http.send(request)
+            .await
+            .map_err(|error| SourceError::Unreachable(format!("{}: {error}", self.source)))
     }
 }
 
 /// The proxy passes the path on; its own refusals come as a Status.
-async fn through_proxy(access: &Access, service: &ServiceRef, query: &str) -> Result<Response<Bytes>, SourceError> {
+async fn through_proxy(
+    access: &Access,
+    service: &ServiceRef,
+    query: &str,
+) -> Result<Response<Bytes>, SourceError> {
     let ServiceRef { name, namespace, port, scheme, path } = service;
     let path = path.trim_matches('/');
     let path = if path.is_empty() { String::new() } else { format!("/{path}") };
     let url = format!("/api/v1/namespaces/{namespace}/services/{scheme}:{name}:{port}/proxy{path}{query}");
-    let failed = |error: String| SourceError::Unreachable(format!("service {namespace}/{name}:{port}: {error}"));
+    let failed =
+        |error: String| SourceError::Unreachable(format!("service {namespace}/{name}:{port}: {error}"));
     let request = Request::get(url).body(Vec::new()).map_err(|error| failed(error.to_string()))?;
     match access.read(access.client().request_text(request)).await {
         Ok(body) => Ok(Response::new(Bytes::from(body))),
@@ -240,9 +264,15 @@ async fn through_proxy(access: &Access, service: &ServiceRef, query: &str) -> Re
     }
 }
 
-async fn value_of(access: &Access, kind: &str, namespace: &str, reference: &KeyRef) -> Result<String, SourceError> {
+async fn value_of(
+    access: &Access,
+    kind: &str,
+    namespace: &str,
+    reference: &KeyRef,
+) -> Result<String, SourceError> {
     let object = ObjectRef::namespaced("v1", kind, namespace, &reference.name);
-    let wrong = |why: String| SourceError::Credentials { what: format!("{object}, key {}", reference.key), why };
+    let wrong =
+        |why: String| SourceError::Credentials { what: format!("{object}, key {}", reference.key), why };
     let found = access.get(&object).await.map_err(|error| match error {
         ApiError::NotFound => wrong("it is not there".to_owned()),
         other => wrong(other.to_string()),
@@ -252,7 +282,8 @@ async fn value_of(access: &Access, kind: &str, namespace: &str, reference: &KeyR
     if kind != "Secret" {
         return Ok(value.to_owned());
     }
-    let bytes: k8s_openapi::ByteString = serde_json::from_value(Value::from(value)).map_err(|error| wrong(error.to_string()))?;
+    let bytes: k8s_openapi::ByteString =
+        serde_json::from_value(Value::from(value)).map_err(|error| wrong(error.to_string()))?;
     String::from_utf8(bytes.0).map_err(|_| wrong("it is not text".to_owned()))
 }
 
@@ -269,7 +300,9 @@ fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len() * 2);
     for byte in text.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte))
+            }
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }

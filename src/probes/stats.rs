@@ -33,7 +33,8 @@ impl Stats {
         let mut sorted = numbers.clone();
         sorted.sort_by(f64::total_cmp);
         // Nearest rank: the smallest number that at least this share is not above (Hyndman and Fan, type 1).
-        let rank = |share: f64| sorted[((share * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len()) - 1];
+        let rank =
+            |share: f64| sorted[((share * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len()) - 1];
         Some(Self {
             min: sorted[0],
             max: sorted[sorted.len() - 1],
@@ -56,7 +57,10 @@ mod tests {
     fn quantiles_are_nearest_ranks() {
         let stats = Stats::of((1..=100).rev().map(f64::from)).expect("numbers");
         assert_eq!((stats.p50, stats.p95, stats.p99), (50.0, 95.0, 99.0));
-        assert_eq!((stats.first, stats.last, stats.min, stats.max, stats.count), (100.0, 1.0, 1.0, 100.0, 100));
+        assert_eq!(
+            (stats.first, stats.last, stats.min, stats.max, stats.count),
+            (100.0, 1.0, 1.0, 100.0, 100)
+        );
         assert_eq!(stats.mean, 50.5);
         assert_eq!(Stats::of([]), None);
         assert_eq!(Stats::of([3.0]).map(|stats| stats.p99), Some(3.0));

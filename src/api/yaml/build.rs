@@ -223,7 +223,7 @@ impl Builder<'_> {
         let Some((node, size)) = self.anchors.get(&id) else {
             let message = "this alias refers to the very list or map that it stands in";
             self.parsed.problems.push(problem(Fault::Alias, span, message));
-            self.place(Node { value: Value::Null, span, ambiguous: None }, 0);
+            self.leave_out();
             return true;
         };
         self.alias_nodes += size;
@@ -239,6 +239,13 @@ impl Builder<'_> {
         node.span = span;
         self.place(node, 0);
         true
+    }
+
+    /// Leaves out a key or a value that was reported, so that nothing more is said of it.
+    fn leave_out(&mut self) {
+        if let Some(Frame { open: Open::Map { key, .. }, .. }) = self.stack.last_mut() {
+            *key = if key.is_some() { None } else { Some(PendingKey::Bad) };
+        }
     }
 
     /// Puts a finished node where it belongs: document, list, key or value.

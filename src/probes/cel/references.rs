@@ -34,6 +34,9 @@ const TYPES: &[&str] =
 /// Namespaces of functions.
 const NAMESPACES: &[&str] = &["optional", "strings", "lists"];
 
+/// What `baseline` and `window` hold (format.md, section 3).
+const STATISTICS: &[&str] = &["min", "max", "mean", "p50", "p95", "p99", "first", "last", "count"];
+
 pub(super) fn examine(text: &str, program: &Program, variables: &[Variable]) -> Examined {
     let mut walk = Walk {
         text,
@@ -90,7 +93,10 @@ impl<'a> Walk<'a> {
         match &node.expr {
             Expr::Unspecified | Expr::Literal(_) => {}
             Expr::Ident(name) => self.variable(node.id, name),
-            Expr::Select(select) => self.visit(&select.operand, depth, loops),
+            Expr::Select(select) => {
+                self.statistic(node.id, &select.operand.expr, &select.field);
+                self.visit(&select.operand, depth, loops);
+            }
             Expr::List(list) => list.elements.iter().for_each(|item| self.visit(item, depth, loops)),
             Expr::Map(map) => map.entries.iter().for_each(|entry| self.entry(&entry.expr, depth, loops)),
             Expr::Struct(object) => {
@@ -139,6 +145,21 @@ impl<'a> Walk<'a> {
             None => format!("there are {}", names.join(", ")),
         };
         self.mistake(id, format!("there is no variable `{name}` here"), help);
+    }
+
+    /// `baseline.avg`: there is no such statistic.
+    fn statistic(&mut self, id: u64, operand: &Expr, field: &str) {
+        let Expr::Ident(name) = operand else { return };
+        let of_statistics = matches!(name.as_str(), "baseline" | "window")
+            && !self.scope.contains(&name.as_str())
+            && self.known.iter().any(|variable| variable.name == name);
+        if of_statistics && !STATISTICS.contains(&field) {
+            let help = match crate::types::nearest(field, STATISTICS.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", STATISTICS.join(", ")),
+            };
+            self.mistake(id, format!("`{name}` has no `{field}`"), help);
+        }
     }
 
     fn call(&mut self, id: u64, call: &'a CallExpr, depth: usize, loops: usize) {

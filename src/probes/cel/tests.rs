@@ -116,6 +116,13 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("objects.quantity()", "(", "no function `quantity`", "write quantity(x)"),
     ("math.greatest(1, 2) == 2", "math", "no variable `math`", ""),
     ("'a'.find('b') == ''", "(", "no function `find`", ""),
+    (
+        "value > baseline.avg",
+        ".avg",
+        "`baseline` has no `avg`",
+        "there are min, max, mean, p50, p95, p99, first, last, count",
+    ),
+    ("value > baseline.mena", ".mena", "`baseline` has no `mena`", "did you mean `mean`?"),
     ("value * 100 > 95", "*", "cannot be combined", "write 100.0"),
     ("value - status > 0", "-", "cannot be combined", "write double(…) around the whole number"),
     ("latency < duration('200ms')", "<", "cannot be compared", "times are seconds here: write 0.2"),

@@ -4,12 +4,23 @@ use crate::types::{Code, CodeInfo};
 
 /// Deletion does not ask PodDisruptionBudgets.
 pub const PDB_BYPASSED: Code = Code::new("FD4001");
+/// A budget has no room now.
+pub const PDB_WAIT: Code = Code::new("FD4002");
 
 /// The family, in order.
-pub static CODES: &[CodeInfo] = &[CodeInfo {
-    code: PDB_BYPASSED,
-    title: "the fault does not ask PodDisruptionBudgets",
-    standard: "A PodDisruptionBudget limits evictions, not deletions or crashes (Kubernetes docs, Disruptions: involuntary disruptions).",
-    discovery: "The fault kills pods directly and a PodDisruptionBudget selects at least one of them.",
-    resolution: "Wanted, when the question is what a crash does; limits.pods is what holds the damage. To stay within the budget use podEvict or nodeDrain.",
-}];
+pub static CODES: &[CodeInfo] = &[
+    CodeInfo {
+        code: PDB_BYPASSED,
+        title: "the fault does not ask PodDisruptionBudgets",
+        standard: "A PodDisruptionBudget limits evictions, not deletions or crashes (Kubernetes docs, Disruptions: involuntary disruptions).",
+        discovery: "The fault kills pods directly and a PodDisruptionBudget selects at least one of them.",
+        resolution: "Wanted, when the question is what a crash does; limits.pods is what holds the damage. To stay within the budget use nodeDrain, which evicts.",
+    },
+    CodeInfo {
+        code: PDB_WAIT,
+        title: "a PodDisruptionBudget has no room now",
+        standard: "An eviction waits until its budget allows a disruption (policy/v1); meanwhile the drain has not taken effect.",
+        discovery: "The budget's status.disruptionsAllowed is 0 although it would allow some with every pod healthy.",
+        resolution: "Wait until the workload is whole, or let the drain's deadline decide.",
+    },
+];

@@ -1,0 +1,321 @@
+//! Texts to documents, with every mistake of every file in one pass.
+//!
+//! A schema-driven walk over the spanned tree, then what only the meaning of the parts can tell. Nothing
+//! stops at the first mistake: what cannot be understood is reported and left out of what follows.
+
+mod expressions;
+mod method;
+mod pattern;
+mod render;
+mod report;
+mod steady_state;
+mod walk;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+
+use super::schema::{API_VERSION, GROUP, KindSchema, kind, kinds, metadata};
+use super::yaml::{self, Fault, Node, Span, Value};
+use super::{Experiment, Guardrail, Metadata};
+use crate::types::codes::format as codes;
+use crate::types::{Code, Finding, Severity, nearest};
+use report::Report;
+
+pub use render::{Style, json, render};
+
+/// A text to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// File name as given, `-` for standard input.
+    pub name: String,
+    /// What it holds; need not be UTF-8.
+    pub bytes: Vec<u8>,
+}
+
+impl Source {
+    /// A text under a name.
+    pub fn new(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { name: name.into(), bytes: bytes.into() }
+    }
+}
+
+/// A document that was accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Document {
+    /// An Experiment, decoded.
+    Experiment(Box<Experiment>),
+    /// A Guardrail, decoded.
+    Guardrail(Box<Guardrail>),
+    /// A GameDay, as written.
+    GameDay {
+        /// Its name.
+        metadata: Metadata,
+        /// Its spec as JSON.
+        spec: Json,
+    },
+    /// A Run, as written.
+    Run {
+        /// Its name.
+        metadata: Metadata,
+        /// Its spec as JSON.
+        spec: Json,
+    },
+}
+
+impl Document {
+    /// Name, namespace, labels.
+    pub fn metadata(&self) -> &Metadata {
+        match self {
+            Document::Experiment(experiment) => &experiment.metadata,
+            Document::Guardrail(guardrail) => &guardrail.metadata,
+            Document::GameDay { metadata, .. } | Document::Run { metadata, .. } => metadata,
+        }
+    }
+
+    /// `Experiment`, `GameDay`, `Run` or `Guardrail`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Document::Experiment(_) => "Experiment",
+            Document::Guardrail(_) => "Guardrail",
+            Document::GameDay { .. } => "GameDay",
+            Document::Run { .. } => "Run",
+        }
+    }
+}
+
+/// A document with where it came from and what it said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// Name of its source.
+    pub source: String,
+    /// The whole document as JSON, as written: for hashes and frozen copies.
+    pub json: Json,
+    /// Decoded.
+    pub document: Document,
+}
+
+/// What was read: the documents without an error, and all findings of all texts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Read {
+    /// The accepted documents, in order. One with an error is not among them.
+    pub documents: Vec<Accepted>,
+    /// Errors and warnings by text and place.
+    pub findings: Vec<Finding>,
+}
+
+impl Read {
+    /// Whether anything refuses.
+    pub fn has_errors(&self) -> bool {
+        self.findings.iter().any(Finding::is_error)
+    }
+
+    /// Documents and warnings, if there is no error.
+    ///
+    /// # Errors
+    /// All findings, warnings among them.
+    pub fn accepted(self) -> Result<(Vec<Accepted>, Vec<Finding>), Vec<Finding>> {
+        if self.has_errors() { Err(self.findings) } else { Ok((self.documents, self.findings)) }
+    }
+}
+
+/// Reads and checks texts.
+pub fn read(sources: &[Source]) -> Read {
+    let mut all = Read::default();
+    let mut seen: BTreeMap<(String, String, String), String> = BTreeMap::new();
+    for source in sources {
+        let mut report = Report::new(source);
+        let parsed = yaml::parse(&source.bytes);
+        for problem in parsed.problems {
+            report.problem(problem);
+        }
+        let mut ours = 0;
+        for node in &parsed.documents {
+            let before = report.errors();
+            let Some(schema) = identify(node, &mut report) else { continue };
+            ours += 1;
+            document(node, schema, &mut report);
+            same_object(node, schema, &mut report, &mut seen);
+            if report.errors() == before && report.readable() {
+                decode(node, schema, source, &mut report, &mut all.documents);
+            }
+        }
+        if ours == 0 && report.errors() == 0 {
+            let message = "the text holds no Experiment, GameDay, Run or Guardrail";
+            report.error(codes::KIND, ("document", Span::default()), message, "");
+        }
+        all.findings.extend(report.finish());
+    }
+    all
+}
+
+/// The schema of a document by its apiVersion and kind.
+fn identify(node: &Node, report: &mut Report<'_>) -> Option<&'static KindSchema> {
+    if !matches!(node.value, Value::Map(_)) {
+        let message =
+            format!("a document is a map with apiVersion, kind, metadata and spec, not {}", node.kind());
+        report.error(codes::TYPE, ("document", node.span), &message, "");
+        return None;
+    }
+    let (api_version, kind_name) = (node.get("apiVersion"), node.get("kind"));
+    for (key, value) in [("apiVersion", api_version), ("kind", kind_name)] {
+        if value.and_then(Node::text).is_none() {
+            let remedy = if key == "kind" {
+                "write kind: Experiment, GameDay, Run or Guardrail".to_owned()
+            } else {
+                format!("write apiVersion: {API_VERSION}")
+            };
+            let span = value.map_or(Span::new(node.span.start, node.span.start), |value| value.span);
+            report.error(codes::KIND, (key, span), &format!("{key} is missing"), &remedy);
+        }
+    }
+    let (version, name) = (api_version?, kind_name?);
+    let (version_text, name_text) = (version.text()?, name.text()?);
+    let found = kind(name_text);
+    let near = nearest(name_text, kinds().iter().map(|kind| kind.kind));
+    let group = version_text.split('/').next().unwrap_or_default();
+    let related = group == GROUP || nearest(group, [GROUP]).is_some();
+    if !related && found.is_none() {
+        let message = format!("{version_text} {name_text} is not firedrill's; left alone");
+        report.warning(codes::FOREIGN, ("document", name.span), &message, "");
+        return None;
+    }
+    if version_text != API_VERSION {
+        let message = format!("there is no apiVersion `{version_text}` here");
+        report.error(codes::KIND, ("apiVersion", version.span), &message, &format!("write {API_VERSION}"));
+    }
+    if found.is_none() {
+        let remedy = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "there are Experiment, GameDay, Run, Guardrail".to_owned(),
+        };
+        report.error(codes::KIND, ("kind", name.span), &format!("there is no kind `{name_text}`"), &remedy);
+    }
+    found
+}
+
+fn document(node: &Node, schema: &KindSchema, report: &mut Report<'_>) {
+    let names = ["apiVersion", "kind", "metadata", "spec", "status"];
+    for entry in node.entries() {
+        if !names.contains(&entry.key.as_str()) {
+            walk::unknown(entry, &entry.key, names.into_iter(), node, report);
+        }
+    }
+    let start = Span::new(node.span.start, node.span.start);
+    match node.entry("metadata") {
+        Some(entry) => {
+            walk::value(&entry.value, metadata(), "metadata", entry.key_span, report);
+            identity(&entry.value, schema, entry.key_span, report);
+        }
+        None => report.error(
+            codes::MISSING_FIELD,
+            ("metadata", start),
+            "`metadata` is missing",
+            "write metadata: {name: NAME}",
+        ),
+    }
+    match node.entry("spec") {
+        Some(entry) => {
+            walk::value(&entry.value, &schema.spec, "spec", entry.key_span, report);
+            if schema.kind == "Experiment" && matches!(entry.value.value, Value::Map(_)) {
+                let probes = steady_state::check(&entry.value, entry.key_span, report);
+                method::check(&entry.value, &probes, report);
+            }
+        }
+        None => report.error(codes::MISSING_FIELD, ("spec", start), "`spec` is missing", ""),
+    }
+}
+
+fn identity(node: &Node, schema: &KindSchema, anchor: Span, report: &mut Report<'_>) {
+    if let Some(namespace) = node.entry("namespace").filter(|_| !schema.namespaced) {
+        let message = format!("a {} has no namespace: it holds in the whole cluster", schema.kind);
+        report.error(codes::METADATA, ("metadata.namespace", namespace.key_span), &message, "leave it out");
+    }
+    match node.get("name") {
+        Some(name) => {
+            let long = name.text().is_some_and(|text| text.len() > 63);
+            if long && schema.kind == "Experiment" {
+                let message = "the name is also a label's value, and longer than 63 characters";
+                report.error(codes::METADATA, ("metadata.name", name.span), message, "");
+            }
+        }
+        None if schema.kind == "Run" && node.get("generateName").is_some() => {}
+        None if matches!(node.value, Value::Map(_)) => {
+            report.error(
+                codes::METADATA,
+                ("metadata", anchor),
+                "`metadata.name` is missing",
+                "write metadata: {name: NAME}",
+            );
+        }
+        None => {}
+    }
+}
+
+/// The same kind, namespace and name in several documents.
+fn same_object(
+    node: &Node,
+    schema: &KindSchema,
+    report: &mut Report<'_>,
+    seen: &mut BTreeMap<(String, String, String), String>,
+) {
+    let at = |key: &str| node.at(&["metadata", key]);
+    let Some((name, text)) = at("name").and_then(|name| Some((name, name.text()?))) else { return };
+    let namespace = at("namespace").and_then(Node::text).unwrap_or_default();
+    let key = (schema.kind.to_owned(), namespace.to_owned(), text.to_owned());
+    let here = report.place_text(name.span);
+    match seen.get(&key) {
+        Some(first) => {
+            let message = format!("{} `{text}` is given twice; first in {first}", schema.kind);
+            report.error(codes::SAME_OBJECT, ("metadata.name", name.span), &message, "rename one of them");
+        }
+        None => {
+            seen.insert(key, here);
+        }
+    }
+}
+
+fn decode(
+    node: &Node,
+    schema: &KindSchema,
+    source: &Source,
+    report: &mut Report<'_>,
+    into: &mut Vec<Accepted>,
+) {
+    let json = node.to_json();
+    let meta = || serde_json::from_value::<Metadata>(json["metadata"].clone());
+    let document = match schema.kind {
+        "Experiment" => {
+            Experiment::from_value(&json).map(|experiment| Document::Experiment(Box::new(experiment)))
+        }
+        "Guardrail" => Guardrail::from_value(&json).map(|guardrail| Document::Guardrail(Box::new(guardrail))),
+        "GameDay" => meta().map(|metadata| Document::GameDay { metadata, spec: json["spec"].clone() }),
+        _ => meta().map(|metadata| Document::Run { metadata, spec: json["spec"].clone() }),
+    };
+    match document {
+        Ok(document) => into.push(Accepted { source: source.name.clone(), json, document }),
+        // The walk accepted what the types do not: never silently.
+        Err(error) => report.error(codes::TYPE, ("document", node.span), &error.to_string(), ""),
+    }
+}
+
+/// The code of a problem of the text itself.
+fn code_of(fault: Fault) -> Code {
+    match fault {
+        Fault::Encoding | Fault::TooLarge => codes::TEXT,
+        Fault::Syntax => codes::SYNTAX,
+        Fault::DuplicateKey => codes::DUPLICATE_KEY,
+        Fault::MergeKey | Fault::Unsupported => codes::YAML_FEATURE,
+        Fault::Alias => codes::ALIAS,
+        Fault::Number => codes::NUMBER,
+    }
+}
+
+/// How many findings of each severity.
+pub fn count(findings: &[Finding]) -> (usize, usize) {
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    (errors, findings.len() - errors)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Findings of one text, with places.
+
+use super::{Source, code_of};
+use crate::api::yaml::{Problem, Span};
+use crate::types::codes::format as codes;
+use crate::types::{Code, Finding, Place};
+
+/// Collects the findings of one text.
+pub(super) struct Report<'a> {
+    source: &'a Source,
+    /// The text; empty if it is not UTF-8.
+    text: &'a str,
+    /// Byte at which each line begins.
+    lines: Vec<usize>,
+    findings: Vec<Finding>,
+    broken: bool,
+}
+
+impl<'a> Report<'a> {
+    pub fn new(source: &'a Source) -> Self {
+        let text = std::str::from_utf8(&source.bytes).unwrap_or_default();
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(breaks).collect();
+        Self { source, text, lines, findings: Vec::new(), broken: false }
+    }
+
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// How many errors so far.
+    pub fn errors(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.is_error()).count()
+    }
+
+    /// Whether nothing was wrong with the text itself; otherwise what was read is not what was meant.
+    pub fn readable(&self) -> bool {
+        !self.broken
+    }
+
+    pub fn place(&self, span: Span) -> Place {
+        let start = span.start.min(self.text.len());
+        let line = self.lines.partition_point(|begin| *begin <= start).max(1);
+        let begin = self.lines[line - 1];
+        let column = self.text.get(begin..start).map_or(start - begin, |before| before.chars().count()) + 1;
+        let column = if begin == 0 && self.text.starts_with('\u{feff}') { column.max(2) - 1 } else { column };
+        Place {
+            file: self.source.name.clone(),
+            line,
+            column,
+            span: (start, span.end.min(self.text.len()).max(start)),
+        }
+    }
+
+    /// `file:line:column`.
+    pub fn place_text(&self, span: Span) -> String {
+        let place = self.place(span);
+        format!("{}:{}:{}", place.file, place.line, place.column)
+    }
+
+    pub fn push(&mut self, finding: Finding, span: Span) {
+        let place = self.place(span);
+        self.findings.push(finding.at(place));
+    }
+
+    pub fn error(&mut self, code: Code, (subject, span): (&str, Span), message: &str, remedy: &str) {
+        self.push(Finding::error(code, subject, message).remedy(remedy), span);
+    }
+
+    pub fn warning(&mut self, code: Code, (subject, span): (&str, Span), message: &str, remedy: &str) {
+        self.push(Finding::warning(code, subject, message).remedy(remedy), span);
+    }
+
+    /// A problem of the text itself.
+    pub fn problem(&mut self, problem: Problem) {
+        self.broken = true;
+        let mut message = problem.message;
+        if let Some((span, what)) = problem.related {
+            let place = self.place(span);
+            message = format!("{message}; {what} (line {}, column {})", place.line, place.column);
+        }
+        let remedy = problem.help.unwrap_or_default();
+        self.error(code_of(problem.fault), ("text", problem.span), &message, &remedy);
+    }
+
+    /// The findings by place, each once: what an alias repeats is said once.
+    pub fn finish(mut self) -> Vec<Finding> {
+        let key = |finding: &Finding| finding.place.as_ref().map(|place| place.span);
+        self.findings.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.code.cmp(&b.code)));
+        // A number that could not be kept is said once, not again for the field that it was meant for.
+        let unkept: Vec<_> =
+            self.findings.iter().filter(|finding| finding.code == codes::NUMBER).filter_map(key).collect();
+        self.findings.retain(|finding| {
+            finding.code == codes::NUMBER || !key(finding).is_some_and(|span| unkept.contains(&span))
+        });
+        self.findings.dedup_by(|b, a| a.code == b.code && a.message == b.message && a.place == b.place);
+        self.findings
+    }
+}

@@ -1,0 +1,351 @@
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The YAML files of a folder of the repository, sorted.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("the folder is part of the repository")
+        .map(|entry| entry.expect("it can be listed").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn source(path: &Path) -> Source {
+    let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+    Source::new(name, std::fs::read(path).expect("it can be read"))
+}
+
+fn data(name: &str) -> Source {
+    source(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/check/testdata").join(name))
+}
+
+fn codes_of(read: &Read) -> Vec<String> {
+    read.findings.iter().map(|finding| finding.code.to_string()).collect()
+}
+
+/// `UPDATE=1 cargo test` writes the expected renderings anew.
+#[test]
+fn findings_look_as_they_did() {
+    for path in files("src/api/check/testdata") {
+        let source = source(&path);
+        let read = read(std::slice::from_ref(&source));
+        let found = render(&read.findings, &[source], Style::Plain);
+        let golden = path.with_extension("txt");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&golden, &found).expect("the expectation can be written");
+        }
+        let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+        assert_eq!(found, expected, "{}", path.display());
+    }
+}
+
+#[test]
+fn one_pass_shows_sixteen_mistakes_and_more() {
+    let read = read(&[data("sixteen-mistakes.yaml")]);
+    assert!(read.documents.is_empty());
+    let (errors, _) = count(&read.findings);
+    assert!(errors >= 25, "{errors}");
+    let mut kinds = codes_of(&read);
+    kinds.sort();
+    kinds.dedup();
+    assert!(kinds.len() >= 16, "{kinds:?}");
+}
+
+#[test]
+fn what_is_right_is_accepted_without_a_word() {
+    let read = read(&[data("accepted.yaml")]);
+    assert_eq!(read.findings, vec![]);
+    let Document::Experiment(experiment) = &read.documents[0].document else { panic!("an Experiment") };
+    assert_eq!(experiment.spec.method.len(), 7);
+    assert_eq!(experiment.spec.method[1].name, "step-2");
+}
+
+#[test]
+fn the_examples_of_the_reference_are_accepted_or_not_supported_yet() {
+    let mut accepted = Vec::new();
+    for path in files("tests/format/examples") {
+        let source = source(&path);
+        let read = read(std::slice::from_ref(&source));
+        for finding in &read.findings {
+            let rendered = render(&read.findings, std::slice::from_ref(&source), Style::Plain);
+            assert_eq!(finding.code, codes::NOT_YET, "{rendered}");
+        }
+        if read.findings.is_empty() {
+            assert_eq!(read.documents.len(), 1, "{}", source.name);
+            accepted.push(source.name);
+        }
+    }
+    assert_eq!(
+        accepted,
+        [
+            "00-shared-steady-state.yaml",
+            "11-weekly-game-day.yaml",
+            "14-guardrail-of-a-platform-team.yaml",
+            "15-a-run-by-hand.yaml",
+            "reference-game-day.yaml",
+            "reference-guardrail.yaml",
+            "reference-run.yaml",
+        ]
+    );
+}
+
+#[test]
+fn examples_of_faults_and_probes_are_accepted() {
+    let head =
+        "apiVersion: firedrill.dev/v1alpha1\nkind: Experiment\nmetadata: {name: a}\nspec:\n  hypothesis: x\n";
+    let indent = |text: &str| {
+        let lines = text.lines().enumerate();
+        lines.map(|(at, line)| format!("  {} {line}\n", if at == 0 { "-" } else { " " })).collect::<String>()
+    };
+    let probe = "name: ok\nprometheus: {query: up}\nexpect: value == 1.0\n";
+    let mut texts: Vec<String> = crate::probes::PROBES
+        .iter()
+        .map(|probe| format!("{head}  steadyState:\n{}", indent(probe.info().example)))
+        .collect();
+    texts.extend(crate::faults::FAULTS.iter().map(|fault| {
+        format!("{head}  steadyState:\n{}  method:\n{}", indent(probe), indent(fault.info().example))
+    }));
+    for text in texts {
+        let source = Source::new("example", text);
+        let read = read(std::slice::from_ref(&source));
+        assert_eq!(read.findings, vec![], "{}", render(&read.findings, &[source], Style::Plain));
+    }
+}
+
+#[test]
+fn the_same_object_in_two_files_is_found() {
+    let first = Source { name: "a.yaml".into(), ..data("accepted.yaml") };
+    let second = Source { name: "b.yaml".into(), ..data("accepted.yaml") };
+    let read = read(&[first, second]);
+    assert_eq!(codes_of(&read), ["FD1012"]);
+    assert_eq!(
+        read.findings[0].message,
+        "Experiment `checkout-survives-pod-loss` is given twice; first in a.yaml:3:18"
+    );
+    assert_eq!(read.documents.len(), 1);
+}
+
+#[test]
+fn json_carries_places() {
+    let read = read(&[data("tab.yaml")]);
+    let json = json(&read.findings);
+    assert_eq!(json[0]["code"], "FD1002");
+    assert_eq!(json[0]["place"]["line"], 4);
+    assert_eq!(json[0]["severity"], "Error");
+}
+
+#[test]
+fn secrets_are_not_repeated() {
+    let source = data("probes.yaml");
+    let read = read(std::slice::from_ref(&source));
+    let rendered = render(&read.findings, &[source], Style::Plain);
+    assert!(rendered.contains("FD1061"));
+    assert!(!rendered.contains("geheim"), "{rendered}");
+}
+
+#[test]
+fn styled_and_plain_say_the_same() {
+    let source = data("kinds.yaml");
+    let read = read(std::slice::from_ref(&source));
+    let sources = [source];
+    let styled = render(&read.findings, &sources, Style::Styled);
+    let mut plain = String::new();
+    let mut rest = styled.as_str();
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        plain.push_str(before);
+        rest = after.split_once('m').map_or("", |(_, after)| after);
+    }
+    plain.push_str(rest);
+    assert_eq!(plain, render(&read.findings, &sources, Style::Plain));
+}
+
+#[test]
+fn nothing_of_ours_in_a_text_is_an_error_but_foreign_documents_are_left_alone() {
+    assert_eq!(codes_of(&read(&[Source::new("empty", "")])), ["FD1010"]);
+    let foreign = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n";
+    assert_eq!(codes_of(&read(&[Source::new("x", foreign)])), ["FD1010", "FD1013"]);
+    let both = format!(
+        "{foreign}---\napiVersion: firedrill.dev/v1alpha1\nkind: Guardrail\nmetadata: {{name: a}}\nspec: {{}}\n"
+    );
+    assert_eq!(codes_of(&read(&[Source::new("x", both)])), ["FD1013"]);
+}
+
+/// Every code of the family that a file can cause is caused by a file here.
+#[test]
+fn every_code_is_shown_by_a_file() {
+    let mut sources: Vec<Source> = files("src/api/check/testdata").iter().map(|path| source(path)).collect();
+    sources.push(Source::new("latin1", b"a: \xe4".to_vec()));
+    sources.push(data("accepted.yaml"));
+    let found = codes_of(&read(&sources));
+    let missing: Vec<String> =
+        codes::CODES.iter().map(|info| info.code.to_string()).filter(|code| !found.contains(code)).collect();
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// Removes the entry at a path of indices; None when there is none.
+fn without(json: &serde_json::Value, path: &[String]) -> serde_json::Value {
+    let mut copy = json.clone();
+    let (last, parents) = path.split_last().expect("a path has a last part");
+    let parent = parents.iter().try_fold(&mut copy, |value, part| match value {
+        serde_json::Value::Array(items) => items.get_mut(part.parse::<usize>().ok()?),
+        other => other.get_mut(part),
+    });
+    if let Some(serde_json::Value::Object(map)) = parent {
+        map.remove(last);
+    }
+    copy
+}
+
+fn paths(json: &serde_json::Value, above: &[String], into: &mut Vec<Vec<String>>) {
+    let below = |part: String| [above, &[part]].concat();
+    match json {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                into.push(below(key.clone()));
+                paths(value, &below(key.clone()), into);
+            }
+        }
+        serde_json::Value::Array(items) => {
+            for (index, value) in items.iter().enumerate() {
+                paths(value, &below(index.to_string()), into);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Schema and types cannot drift apart: each field that is given means something to what is decoded.
+#[test]
+fn every_accepted_field_is_decoded() {
+    /// Read by the controller, which is not built; or written out with its default.
+    const SILENT: &[&str] = &["serviceAccountName", "onRunnerLoss"];
+    const DEFAULTS: &[&str] = &["every", "for", "role", "onMissing", "onViolation", "scheme", "path"];
+    let read = read(&[data("accepted.yaml")]);
+    let json = &read.documents[0].json;
+    let whole = Experiment::from_value(json).expect("it was accepted");
+    let mut all = Vec::new();
+    paths(&json["spec"], &["spec".to_owned()], &mut all);
+    assert!(all.len() > 100);
+    for path in all {
+        let name = path.last().expect("never empty").as_str();
+        if SILENT.contains(&name) || DEFAULTS.contains(&name) {
+            continue;
+        }
+        match Experiment::from_value(&without(json, &path)) {
+            Err(_) => {}
+            Ok(less) => assert_ne!(format!("{less:?}"), format!("{whole:?}"), "{path:?} is not decoded"),
+        }
+    }
+}
+
+/// And the other way round: a supported field of the schema is given in that file.
+#[test]
+fn every_supported_field_is_in_the_accepted_file() {
+    fn below(schema: &crate::api::schema::Schema, nodes: &[&Node], path: &str, missing: &mut Vec<String>) {
+        let items: Vec<&Node> = nodes
+            .iter()
+            .flat_map(
+                |node| if node.items().is_empty() { vec![*node] } else { node.items().iter().collect() },
+            )
+            .collect();
+        for field in schema.item().fields().iter().filter(|field| field.schema.supported) {
+            let path = format!("{path}.{}", field.name);
+            let values: Vec<&Node> = items.iter().filter_map(|node| node.get(&field.name)).collect();
+            if values.is_empty() { missing.push(path) } else { below(&field.schema, &values, &path, missing) }
+        }
+    }
+    let parsed = yaml::parse(&data("accepted.yaml").bytes);
+    let schema = &kind("Experiment").expect("a kind").spec;
+    let mut missing = Vec::new();
+    below(schema, &[parsed.documents[0].get("spec").expect("a spec")], "spec", &mut missing);
+    // Alternatives of what is given, decoded by the same types or handed on as they are.
+    missing.retain(|path| {
+        !["auth", "tls", "ca", "selector", "pods", "nodes", "replicas"]
+            .iter()
+            .any(|part| path.split('.').any(|p| p == *part))
+    });
+    assert_eq!(missing, vec!["spec.prometheus.server", "spec.steadyState.prometheus.service"]);
+}
+
+const ACCEPTED: &str = include_str!("testdata/accepted.yaml");
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Mutated files are refused with places, or accepted and decoded; never a panic, never a document
+    /// that check lets through and the types refuse.
+    #[test]
+    fn what_check_accepts_decodes(
+        line in 0..ACCEPTED.lines().count(),
+        other in 0..ACCEPTED.lines().count(),
+        put in "(|#|- wait: 1s|    for: 3s|  [a-z]{1,5}: [a-z0-9%]{1,4}|[ -~]{0,20})",
+        what in 0..3,
+    ) {
+        let mut lines: Vec<&str> = ACCEPTED.lines().collect();
+        match what {
+            0 => { lines.remove(line); }
+            1 => lines[line] = &put,
+            _ => lines.swap(line, other),
+        }
+        let read = read(&[Source::new("mutated", lines.join("\n"))]);
+        for finding in &read.findings {
+            prop_assert!(finding.place.is_some());
+            prop_assert!(finding.subject != "document" || finding.message.contains("a document is") || finding.code != codes::TYPE, "{finding:?}");
+        }
+        prop_assert_eq!(read.documents.is_empty(), read.has_errors());
+    }
+}
+
+/// Who refuses what: `tests/format/refused/table.tsv` lists each sample; the same table is held against a
+/// real API server where there is one. Here: check refuses all of them, each with the code in its name.
+#[test]
+fn check_refuses_every_sample_with_its_code() {
+    let table = include_str!("../../../tests/format/refused/table.tsv");
+    let rows: Vec<(&str, &str)> = table
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('\t'))
+        .collect();
+    let files = files("tests/format/refused");
+    let stems: Vec<String> =
+        files.iter().map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned()).collect();
+    assert_eq!(stems, rows.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    for ((name, by), path) in rows.iter().zip(&files) {
+        assert!(["client", "server", "check"].contains(by), "{name}: {by}");
+        let source = source(path);
+        let read = read(std::slice::from_ref(&source));
+        let found = codes_of(&read);
+        let rendered = render(&read.findings, &[source], Style::Plain);
+        assert!(read.documents.is_empty(), "{name} is accepted");
+        assert!(found.contains(&name[..6].to_owned()), "{name}: {rendered}");
+        // One mistake is one finding, but where a field vanished with what was wrong.
+        assert!(found.len() == 1 || ["FD1004-merge-key"].contains(name), "{name}: {rendered}");
+    }
+}
+
+/// Run by hand with `cargo test --release --lib check::tests::timing -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn timing() {
+    for name in ["accepted.yaml", "sixteen-mistakes.yaml"] {
+        let source = data(name);
+        let mut times: Vec<std::time::Duration> = (0..200)
+            .map(|_| {
+                let begin = tokio::time::Instant::now();
+                let read = read(std::slice::from_ref(&source));
+                assert!(!read.findings.is_empty() || !read.documents.is_empty());
+                begin.elapsed()
+            })
+            .collect();
+        let first = times[0];
+        times.sort();
+        println!("{name}: first {first:?}, median {:?}, p99 {:?}", times[100], times[198]);
+    }
+}

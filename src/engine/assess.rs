@@ -1,0 +1,299 @@
+//! Everything that can be known before the first change: who, where, rights, plan, dry runs.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    api::{Action, Experiment, Guardrail},
+    cluster::{Access, ApiError, Budgets, Identity, Lease, Mirror, Scope, identity, missing_rights},
+    env::{Env, Rng},
+    faults::{self, Signature, World},
+    journal::Environment,
+    plan::{self, Bounds, Consent, Plan, Setting, guardrail_findings},
+    probes::{self, MetricSource, Source},
+    types::{Epoch, Finding, ObjectRef, RunId, codes::guard as code},
+};
+
+/// What is to be run, and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// The same as the file says it, for the journal.
+    pub value: Value,
+    /// Where it was read.
+    pub file: String,
+    /// The namespace that targets default to.
+    pub namespace: String,
+    /// Every choice follows from it.
+    pub seed: u64,
+    /// Where it runs.
+    pub environment: Environment,
+    /// Who has agreed to what.
+    pub consent: Consent,
+    /// Where PromQL is answered when the file does not say.
+    pub source: Option<Source>,
+    /// The process: host and pid.
+    pub holder: String,
+}
+
+/// What was found out.
+pub struct Assessment {
+    /// The plan with everything that speaks for and against it.
+    pub plan: Plan,
+    /// Who we are to the API server.
+    pub by: Identity,
+    pub(super) access: Access,
+    pub(super) mirror: Mirror,
+    pub(super) bounds: Bounds,
+    pub(super) sources: BTreeMap<String, MetricSource>,
+}
+
+impl Assessment {
+    /// Whether anything refuses.
+    pub fn refused(&self) -> bool {
+        self.plan.findings.iter().any(Finding::is_error)
+    }
+}
+
+/// Finds out everything that `plan` says. Changes nothing.
+///
+/// # Errors
+/// What stands in the way of even looking: no connection, no right to look.
+pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Finding>> {
+    let access = Access::new(env.kube.clone());
+    let (spec, own) = (&request.experiment.spec, request.namespace.as_str());
+    let by = identity(&access).await.map_err(|error| vec![unreachable(&error)])?;
+    let mut findings = rights(&access, request, &by).await.map_err(|error| vec![unreachable(&error)])?;
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    let mirror = match Mirror::start(access.client(), &plan::scope(spec, own)).await {
+        Ok(mirror) => mirror,
+        Err(error) => return Err(vec![unreachable(&error)]),
+    };
+    let guardrails = match guardrails(&access).await {
+        Ok(guardrails) => guardrails,
+        Err(finding) => {
+            findings.push(finding);
+            Vec::new()
+        }
+    };
+    let snapshot = with_kube_system(&access, &mirror, &mut findings).await;
+    let covering: Vec<_> = plan::covering(&guardrails, &snapshot, &plan::namespaces(spec, own));
+    let bounds =
+        Bounds::new(&spec.limits, &covering.iter().map(|guardrail| &guardrail.spec).collect::<Vec<_>>());
+    let mut consent = request.consent.clone();
+    consent.bystanders.extend(covering.iter().flat_map(|guardrail| guardrail.spec.nodes.bystanders.clone()));
+    let now = env.clock.now();
+    let setting = Setting {
+        namespace: own,
+        snapshot: &snapshot,
+        rng: Rng::new(request.seed),
+        consent: &consent,
+        bounds: &bounds,
+        until: now
+            .checked_add(plan::longest(&bounds, spec.objectives.recover_within()))
+            .unwrap_or(Timestamp::MAX),
+    };
+    let mut plan = plan::plan(&request.experiment.metadata.name, spec, &setting);
+    findings.extend(guardrail_findings(spec, own, (&snapshot, &guardrails), now));
+    findings.extend(leases(&access, request, now).await);
+    let sources = sources(&access, request, &mut findings).await;
+    let world = World {
+        budgets: Budgets::new(access.clone(), mirror.clone()),
+        signature: Signature {
+            run: RunId::new(&request.experiment.metadata.name, 0),
+            epoch: Epoch(0),
+            by: by.name.clone(),
+            at: now,
+        },
+        access,
+        mirror,
+    };
+    if !findings.iter().chain(&plan.findings).any(Finding::is_error) {
+        findings.extend(dry_runs(&world, &plan).await);
+    }
+    plan.findings.splice(0..0, findings);
+    Ok(Assessment { plan, by, access: world.access, mirror: world.mirror, bounds, sources })
+}
+
+/// That the cluster cannot be asked.
+fn unreachable(error: &ApiError) -> Finding {
+    Finding::error(code::UNREACHABLE, "cluster", error.to_string())
+        .remedy("kubectl cluster-info shows whether it answers; nothing was changed")
+}
+
+/// The rights that are missing, by access review.
+async fn rights(access: &Access, request: &Request, by: &Identity) -> Result<Vec<Finding>, ApiError> {
+    let asked = plan::rights(&request.experiment.spec, &request.namespace);
+    let wanted: Vec<_> = asked
+        .iter()
+        .map(|(verb, group, resource, namespace)| (*verb, *group, *resource, namespace.as_deref()))
+        .collect();
+    let missing = missing_rights(access, &wanted).await?;
+    Ok(missing
+        .into_iter()
+        .map(|missing| {
+            let place = missing
+                .namespace
+                .as_ref()
+                .map_or("in all namespaces".to_owned(), |namespace| format!("in namespace {namespace}"));
+            let message = format!("{} may not {} {} {place}", by.name, missing.verb, missing.resource);
+            Finding::error(code::NO_RIGHT, &missing.resource, message)
+                .remedy(format!("grant {} on {} {place}", missing.verb, missing.resource))
+        })
+        .collect())
+}
+
+/// The cluster's Guardrails; none if their CRD is not installed.
+async fn guardrails(access: &Access) -> Result<Vec<Guardrail>, Finding> {
+    let unreadable = |why: String| {
+        Finding::error(code::GUARDRAILS_UNREADABLE, "guardrails", why)
+            .remedy("ask for the right to list guardrails.firedrill.dev")
+    };
+    let listed = access.list_if_served(crate::api::API_VERSION, "Guardrail").await;
+    let objects = listed.map_err(|error| unreadable(error.to_string()))?.unwrap_or_default();
+    objects
+        .iter()
+        .map(|object| {
+            let name = object.metadata.name.clone().unwrap_or_default();
+            let value = serde_json::to_value(object).map_err(|error| unreadable(error.to_string()))?;
+            Guardrail::from_value(&value)
+                .map_err(|error| unreadable(format!("Guardrail {name} cannot be read: {error}")))
+        })
+        .collect()
+}
+
+/// The snapshot, with the namespace that says whether this is production, also where only some are followed.
+async fn with_kube_system(
+    access: &Access,
+    mirror: &Mirror,
+    findings: &mut Vec<Finding>,
+) -> crate::cluster::Snapshot {
+    let mut snapshot = mirror.snapshot();
+    if snapshot.space("kube-system").is_some() {
+        return snapshot;
+    }
+    match access.get(&ObjectRef::namespaced("v1", "Namespace", "", "kube-system")).await {
+        Ok(found) => {
+            let space = crate::cluster::Space {
+                name: "kube-system".to_owned(),
+                labels: found.metadata.labels.unwrap_or_default(),
+                terminating: false,
+            };
+            let spaces = std::sync::Arc::make_mut(&mut snapshot.spaces);
+            spaces.insert((String::new(), space.name.clone()), std::sync::Arc::new(space));
+        }
+        Err(ApiError::NotFound) => {}
+        Err(error) => findings.push(
+            Finding::error(
+                code::PRODUCTION,
+                "namespace/kube-system",
+                format!("whether the cluster is production cannot be read: {error}"),
+            )
+            .remedy("ask for the right to get namespace kube-system"),
+        ),
+    }
+    snapshot
+}
+
+/// Namespaces that another run holds, or that one has left behind.
+async fn leases(access: &Access, request: &Request, now: Timestamp) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for namespace in plan::leased(&request.experiment.spec, &request.namespace) {
+        match Lease::read(access, &namespace, now).await {
+            Ok(None) => {}
+            Ok(Some(tenure)) => {
+                let (run, by) = (&tenure.run, &tenure.by);
+                let subject = format!("namespace/{namespace}");
+                findings.push(if tenure.fresh {
+                    Finding::error(code::OVERLAP, subject, format!("run {run} of {by} is at work there"))
+                        .remedy(format!("wait for it, or firedrill abort {run}"))
+                } else {
+                    Finding::error(
+                        code::OVERLAP,
+                        subject,
+                        format!("run {run} of {by} was left there; its runner is gone"),
+                    )
+                    .remedy(format!("firedrill rollback {run}"))
+                });
+            }
+            Err(error) => findings.push(unreachable(&error)),
+        }
+    }
+    findings
+}
+
+/// Where each probe's PromQL is answered, with credentials read.
+async fn sources(
+    access: &Access,
+    request: &Request,
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<String, MetricSource> {
+    let mut sources = BTreeMap::new();
+    for spec in &request.experiment.spec.steady_state {
+        let Some(own) = probes::find(&spec.kind).and_then(|probe| probe.source(&spec.params)) else {
+            continue;
+        };
+        let source =
+            own.or_else(|| request.experiment.spec.prometheus.clone()).or_else(|| request.source.clone());
+        let Some(source) = source else {
+            findings.push(
+                Finding::error(
+                    code::NO_SOURCE,
+                    format!("probe {}", spec.name),
+                    "there is no place that answers its PromQL",
+                )
+                .remedy("--prometheus URL, or --prometheus service/NAMESPACE/NAME:PORT"),
+            );
+            continue;
+        };
+        match MetricSource::resolve(access, &request.namespace, &source).await {
+            Ok(source) => {
+                sources.insert(spec.name.clone(), source);
+            }
+            Err(error) => findings.push(Finding::error(
+                code::NO_SOURCE,
+                format!("probe {}", spec.name),
+                error.to_string(),
+            )),
+        }
+    }
+    sources
+}
+
+/// Asks the API server for one of each kind of write, without doing it.
+async fn dry_runs(world: &World, plan: &Plan) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut asked = std::collections::BTreeSet::new();
+    for injection in &plan.injections {
+        let Some(fault) = faults::find(&injection.fault) else { continue };
+        if !asked.insert((
+            injection.fault.clone(),
+            injection.target.kind.clone(),
+            injection.target.namespace.clone(),
+        )) {
+            continue;
+        }
+        if let Err(error) = fault.rehearse(world, injection).await {
+            findings.push(
+                Finding::error(code::DRY_RUN, &injection.target, error.to_string())
+                    .remedy("the words are the API server's; mend what they name"),
+            );
+        }
+    }
+    findings
+}
+
+/// Whether a method changes anything at all.
+pub(super) fn has_faults(experiment: &Experiment) -> bool {
+    experiment.spec.method.iter().any(|step| matches!(step.action, Action::Fault { .. }))
+}
+
+/// Following nothing: for what needs a World and no watches.
+pub(super) async fn blind(access: &Access) -> Result<Mirror, ApiError> {
+    Mirror::start(access.client(), &Scope::Namespaces(std::collections::BTreeSet::new())).await
+}

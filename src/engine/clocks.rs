@@ -1,0 +1,26 @@
+//! What was measured of a run (format.md, section 4). Pure.
+
+use super::{state::State, steady::elapsed};
+use crate::{api::Role, journal::Clocks};
+
+/// The clocks of a run, as far as they can be told.
+pub fn measure(state: &State) -> Clocks {
+    let millis = |from, to| u64::try_from(elapsed(from, to).as_millis()).unwrap_or(u64::MAX);
+    let first_seen = state.first_seen();
+    let reverted = state.all_reverted.as_ref().filter(|(_, residue)| residue.is_empty()).map(|(at, _)| *at);
+    let lifted = state.first_intent.and_then(|_| state.lifted());
+    let judged = state.spec.steady_state.iter().filter(|probe| probe.role != Role::Informational);
+    let violation = state.violations.first();
+    let stopped_by_probe = state.stop.is_some() && !state.violations.is_empty();
+    Clocks {
+        detection_ms: first_seen.zip(violation).map(|(seen, violation)| millis(seen, violation.at)),
+        abort_ms: violation
+            .zip(reverted)
+            .filter(|_| stopped_by_probe)
+            .map(|(violation, reverted)| millis(violation.at, reverted)),
+        revert_ms: state.reverting.zip(reverted).map(|(from, to)| millis(from, to)),
+        rto_ms: first_seen.zip(state.recovered).map(|(seen, steady)| millis(seen, steady)),
+        recovery_ms: lifted.zip(state.recovered).map(|(lifted, steady)| millis(lifted, steady)),
+        resolution_ms: judged.map(|probe| u64::try_from(probe.every.as_millis()).unwrap_or(u64::MAX)).max(),
+    }
+}

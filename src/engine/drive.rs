@@ -1,0 +1,472 @@
+//! The only loop that acts: writes down, injects, measures, takes back, as `next` says.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::{
+    EngineError, Observer, deployed,
+    keeper::Outside,
+    next::{Command, Patience, next},
+    sampler::{Measured, Sampler},
+    state::{State, transition},
+    unwind,
+};
+use crate::{
+    api::{Action, ProbeSpec},
+    cluster::Snapshot,
+    env::{Clock, Rng},
+    faults::{self, FaultError, Injected, Injection, World},
+    journal::{Entry, InjectOutcome, Moment, Record, SampleState, StopReason, Writer},
+    plan::{self, Bounds, Consent, Setting, StepAsk},
+    probes::{Judge, Past, Reading, cel::Expression},
+    types::{InjectionId, ObjectRef},
+};
+
+/// How far the wall clock may run ahead of the monotonic one before the machine is held to have slept.
+const SLEPT: Duration = Duration::from_secs(5);
+/// Between two tries of an injection that fails in passing.
+const RETRY: Duration = Duration::from_millis(500);
+/// Tries of an injection.
+const TRIES: u32 = 5;
+
+/// A probe at work.
+pub(super) struct Watched {
+    pub spec: ProbeSpec,
+    pub judge: Judge,
+    pub sampler: Option<Sampler>,
+    /// `object` as it was when Baseline ended, for `before`.
+    pub before: Option<Value>,
+    latest: Option<Value>,
+}
+
+impl Watched {
+    pub(super) fn new(spec: ProbeSpec, judge: Judge, sampler: Option<Sampler>) -> Self {
+        Self { spec, judge, sampler, before: None, latest: None }
+    }
+}
+
+/// Something that was under way is over.
+enum Outcome {
+    Injected(InjectionId, Result<Injected, FaultError>),
+    Seen(InjectionId, String),
+    Unwound(unwind::Unwound),
+}
+
+/// Everything that the loop holds while a run goes on.
+pub(super) struct Driver {
+    pub world: World,
+    pub clock: Clock,
+    pub rng: Rng,
+    pub consent: Consent,
+    pub bounds: Bounds,
+    pub patience: Patience,
+    pub state: State,
+    pub writer: Writer,
+    pub observer: Observer,
+    pub probes: BTreeMap<String, Watched>,
+    pub checks: BTreeMap<String, Expression>,
+    pub measured_rx: mpsc::UnboundedReceiver<Measured>,
+    pub outside_rx: mpsc::UnboundedReceiver<Outside>,
+    /// Workloads whose rollouts matter, with the release that was there at the start.
+    pub releases: BTreeMap<ObjectRef, (Option<String>, Vec<String>)>,
+    pub slept_before: jiff::SignedDuration,
+}
+
+/// What is under way in this process; lost with it, and begun again from the journal.
+struct Tasks {
+    injecting: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    reverting: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    injections: BTreeSet<InjectionId>,
+    reverts: BTreeSet<InjectionId>,
+}
+
+impl Driver {
+    /// Goes on until the run is over.
+    ///
+    /// # Errors
+    /// The run is somebody else's, or was left on request; and damage that nothing can be done about.
+    pub(super) async fn run(&mut self) -> Result<(), EngineError> {
+        let mut tasks = Tasks {
+            injecting: FuturesUnordered::new(),
+            reverting: FuturesUnordered::new(),
+            injections: BTreeSet::new(),
+            reverts: BTreeSet::new(),
+        };
+        let mut mirror = self.world.mirror.clone();
+        loop {
+            if self.state.stop.is_some() && !tasks.injections.is_empty() {
+                // An abort pre-empts: what is in flight is dropped, and counts as having happened.
+                tasks.injecting = FuturesUnordered::new();
+                tasks.injections.clear();
+            }
+            let until = match next(&self.state, self.clock.now(), self.patience) {
+                Command::Done => return Ok(()),
+                Command::Record(record) => {
+                    self.before_record(&record);
+                    self.append(*record)?;
+                    continue;
+                }
+                Command::Prepare(step) => {
+                    self.prepare(step)?;
+                    continue;
+                }
+                Command::LookAtDeployed => {
+                    self.look_at_deployed(Moment::After)?;
+                    continue;
+                }
+                Command::Inject(ids, until) => {
+                    self.inject(&ids, &mut tasks);
+                    until
+                }
+                Command::Revert(ids, until) => {
+                    self.revert(&ids, &mut tasks);
+                    until
+                }
+                Command::Wait(until) => until,
+            };
+            tokio::select! {
+                biased;
+                Some(outside) = self.outside_rx.recv() => self.outside(outside)?,
+                Some(outcome) = tasks.reverting.next() => self.outcome(outcome, &mut tasks)?,
+                Some(outcome) = tasks.injecting.next() => self.outcome(outcome, &mut tasks)?,
+                Some(measured) = self.measured_rx.recv() => self.measured(measured)?,
+                () = mirror.changed() => self.world_changed()?,
+                () = sleep_until(&self.clock, until) => {}
+            }
+            self.slept()?;
+        }
+    }
+
+    /// Writes down what was found out before the loop began.
+    pub(super) fn note(&mut self, record: Record) -> Result<(), EngineError> {
+        self.append(record)
+    }
+
+    /// Writes one record down and takes it in.
+    fn append(&mut self, record: Record) -> Result<(), EngineError> {
+        let entry = self.writer.append(self.clock.now(), record)?;
+        self.absorb(&entry)
+    }
+
+    fn absorb(&mut self, entry: &Entry) -> Result<(), EngineError> {
+        transition(&mut self.state, entry)?;
+        (self.observer)(entry);
+        Ok(())
+    }
+
+    fn before_record(&mut self, record: &Record) {
+        match record {
+            // From here on `before` is what it is now.
+            Record::BaselineHeld { .. } => {
+                for watched in self.probes.values_mut() {
+                    watched.before.clone_from(&watched.latest);
+                }
+            }
+            // A check looks at once.
+            Record::StepStarted { step } => {
+                if let Some(Action::Check(check)) = self.state.spec.step(step).map(|step| &step.action)
+                    && let Some(sampler) =
+                        self.probes.get(&check.probe).and_then(|watched| watched.sampler.as_ref())
+                {
+                    sampler.measure_now();
+                }
+            }
+            Record::AllReverted { .. } => {
+                for sampler in self.probes.values().filter_map(|watched| watched.sampler.as_ref()) {
+                    sampler.measure_now();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn prepare(&mut self, index: usize) -> Result<(), EngineError> {
+        let step = self.state.spec.method[index].clone();
+        let Action::Fault { kind, params } = &step.action else { return Ok(()) };
+        let snapshot = self.world.mirror.snapshot();
+        let ahead = jiff::SignedDuration::from_millis(self.state.header.server_ahead_ms);
+        let longest = plan::longest(&self.bounds, self.state.spec.objectives.recover_within());
+        let until = self
+            .clock
+            .now()
+            .checked_add(ahead)
+            .and_then(|now| now.checked_add(longest))
+            .unwrap_or(Timestamp::MAX);
+        let setting = Setting {
+            namespace: &self.state.header.namespace,
+            snapshot: &snapshot,
+            rng: self.rng,
+            consent: &self.consent,
+            bounds: &self.bounds,
+            until,
+        };
+        let in_force: Vec<&Injection> = self
+            .state
+            .injections
+            .values()
+            .filter(|state| state.pending())
+            .map(|state| &state.injection)
+            .collect();
+        let target = step.target.clone().unwrap_or_default();
+        let ask = StepAsk {
+            step: &step.name,
+            kind,
+            params,
+            target: &target,
+            setting: &setting,
+            in_force: &in_force,
+        };
+        let record = match plan::prepare(&ask) {
+            Ok(injections) => Record::InjectIntended { step: step.name.clone(), injections },
+            Err(findings) => Record::StepRefused { step: step.name.clone(), findings },
+        };
+        self.append(record)
+    }
+
+    fn inject(&mut self, ids: &[InjectionId], tasks: &mut Tasks) {
+        for id in ids {
+            let Some(found) = self.state.injections.get(id) else { continue };
+            if !tasks.injections.insert(id.clone()) {
+                continue;
+            }
+            let (world, injection) = (self.world.clone(), found.injection.clone());
+            let task = if found.injected.is_none() {
+                apply(world, injection).boxed()
+            } else {
+                observe(world, injection).boxed()
+            };
+            tasks.injecting.push(task);
+        }
+    }
+
+    fn revert(&mut self, ids: &[InjectionId], tasks: &mut Tasks) {
+        for id in ids {
+            let Some(found) = self.state.injections.get(id) else { continue };
+            if tasks.reverts.insert(id.clone()) {
+                let (world, injection) = (self.world.clone(), found.injection.clone());
+                tasks.reverting.push(unwind::revert(world, injection, 1).map(Outcome::Unwound).boxed());
+            }
+        }
+    }
+
+    fn outcome(&mut self, outcome: Outcome, tasks: &mut Tasks) -> Result<(), EngineError> {
+        match outcome {
+            Outcome::Injected(injection, result) => {
+                tasks.injections.remove(&injection);
+                let (outcome, detail) = match result {
+                    Ok(Injected::Done(detail)) => (InjectOutcome::Done, detail),
+                    Ok(Injected::TargetGone) => (InjectOutcome::TargetGone, "the target was gone".to_owned()),
+                    Err(error) => (InjectOutcome::Failed, error.to_string()),
+                };
+                self.append(Record::Injected { injection, outcome, detail })
+            }
+            Outcome::Seen(injection, evidence) => {
+                tasks.injections.remove(&injection);
+                self.append(Record::EffectSeen { injection, evidence })
+            }
+            Outcome::Unwound(unwound) => {
+                let record = unwound.record();
+                match unwound.again {
+                    Some((injection, attempt)) => {
+                        let world = self.world.clone();
+                        tasks
+                            .reverting
+                            .push(unwind::revert(world, injection, attempt).map(Outcome::Unwound).boxed());
+                    }
+                    None => {
+                        tasks.reverts.remove(&unwound.id);
+                    }
+                }
+                self.append(record)
+            }
+        }
+    }
+
+    fn measured(&mut self, measured: Measured) -> Result<(), EngineError> {
+        let Some(watched) = self.probes.get_mut(&measured.probe) else { return Ok(()) };
+        if let Reading::Measured(variables) = &measured.reading {
+            watched.latest = variables.get("object").or_else(|| variables.get("objects")).cloned();
+        }
+        let check =
+            active_check(&self.state, &measured.probe, measured.at).and_then(|step| self.checks.get(step));
+        let past = past(&self.state, watched);
+        let (judgement, checked) = watched.judge.judge(&measured.reading, &past, check);
+        let guarded = match self.state.guard() {
+            super::steady::Guard::During => judgement.during,
+            _ => judgement.expect,
+        };
+        let state = match guarded {
+            _ if watched.spec.role == crate::api::Role::Informational => SampleState::Recorded,
+            Some(true) => SampleState::Within,
+            Some(false) => SampleState::Outside,
+            None => SampleState::Missing,
+        };
+        self.append(Record::Sampled {
+            probe: measured.probe,
+            state,
+            value: judgement.value,
+            expect: judgement.expect,
+            during: judgement.during,
+            check: checked,
+            note: judgement.note,
+        })
+    }
+
+    fn outside(&mut self, outside: Outside) -> Result<(), EngineError> {
+        match outside {
+            Outside::Stop(..) if self.state.stop.is_some() => Ok(()),
+            Outside::Stop(reason, by) => self.append(Record::StopRequested { reason, by }),
+            Outside::Leave => Err(EngineError::Left(self.state.header.run.clone())),
+            Outside::Lost(why) => {
+                self.world.access.fence().close(why.clone());
+                Err(EngineError::Lost(self.state.header.run.clone(), why))
+            }
+        }
+    }
+
+    /// A rollout that is not ours, and a namespace that is going away.
+    fn world_changed(&mut self) -> Result<(), EngineError> {
+        if self.state.stop.is_some() || self.state.method_ended.is_some() || self.state.first_intent.is_none()
+        {
+            return Ok(());
+        }
+        let snapshot = self.world.mirror.snapshot();
+        if let Some((reason, by)) = intruder(&snapshot, &self.state, &self.releases) {
+            return self.append(Record::StopRequested { reason, by });
+        }
+        Ok(())
+    }
+
+    fn look_at_deployed(&mut self, moment: Moment) -> Result<(), EngineError> {
+        let concerned: BTreeSet<ObjectRef> = self.releases.keys().cloned().collect();
+        let workloads = deployed::look(&self.world.mirror.snapshot(), &concerned);
+        self.append(Record::DeployedSeen { moment, workloads })
+    }
+
+    /// A gap between the clocks is a runner that was gone.
+    fn slept(&mut self) -> Result<(), EngineError> {
+        let gap = self.clock.slept() - self.slept_before;
+        if gap.as_secs() < SLEPT.as_secs() as i64 || self.state.stop.is_some() {
+            return Ok(());
+        }
+        self.slept_before = self.clock.slept();
+        let by = format!("the machine slept for {}s", gap.as_secs());
+        self.append(Record::StopRequested { reason: StopReason::RunnerLost, by })
+    }
+}
+
+async fn sleep_until(clock: &Clock, until: Option<Timestamp>) {
+    match until {
+        Some(until) => clock.sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Applies an injection, with some patience for what passes.
+async fn apply(world: World, injection: Injection) -> Outcome {
+    let Some(fault) = faults::find(&injection.fault) else {
+        let error = FaultError::Data(injection.id.clone(), format!("there is no fault {}", injection.fault));
+        return Outcome::Injected(injection.id, Err(error));
+    };
+    let mut tried = 1;
+    loop {
+        match fault.inject(&world, &injection).await {
+            Err(error) if error.is_transient() && tried < TRIES => {
+                tried += 1;
+                tokio::time::sleep(RETRY).await;
+            }
+            result => return Outcome::Injected(injection.id, result),
+        }
+    }
+}
+
+async fn observe(world: World, injection: Injection) -> Outcome {
+    match faults::find(&injection.fault) {
+        Some(fault) => {
+            let evidence = fault.observe(&world, &injection).await;
+            Outcome::Seen(injection.id, evidence)
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The check step that waits for this probe.
+fn active_check<'a>(state: &'a State, probe: &str, at: Timestamp) -> Option<&'a str> {
+    let steps = state.spec.method.iter().zip(&state.steps);
+    let mut waiting = steps.filter(|(step, progress)| {
+        progress.ended.is_none()
+            && progress.started.is_some_and(|started| at >= started)
+            && matches!(&step.action, Action::Check(check) if check.probe == probe)
+    });
+    waiting.next().map(|(step, _)| step.name.as_str())
+}
+
+fn past(state: &State, watched: &Watched) -> Past {
+    let name = &watched.spec.name;
+    let track = state.probes.get(name);
+    let numbers = || track.into_iter().flat_map(|track| &track.numbers);
+    let baseline = match &state.baseline {
+        Some((_, stats)) => stats.get(name).copied(),
+        None if watched.judge.uses("baseline") => {
+            crate::probes::Stats::of(numbers().map(|(_, value)| *value))
+        }
+        None => None,
+    };
+    let window = match (watched.spec.window, track.and_then(|track| track.last)) {
+        (Some(window), Some(last)) => numbers()
+            .filter(|(at, _)| super::steady::elapsed(*at, last) <= window)
+            .map(|(_, value)| *value)
+            .collect(),
+        _ => Vec::new(),
+    };
+    Past { baseline, window, before: watched.before.clone() }
+}
+
+/// What somebody else does that makes the run prove nothing, or ends it.
+fn intruder(
+    snapshot: &Snapshot,
+    state: &State,
+    releases: &BTreeMap<ObjectRef, (Option<String>, Vec<String>)>,
+) -> Option<(StopReason, String)> {
+    for namespace in &state.header.namespaces {
+        if snapshot.space(namespace).is_some_and(|space| space.terminating) {
+            return Some((
+                StopReason::NamespaceTerminating,
+                format!("namespace {namespace} is being deleted"),
+            ));
+        }
+    }
+    let now = deployed::releases(snapshot, &releases.keys().cloned().collect());
+    let (workload, _) =
+        releases.iter().find(|(workload, before)| now.get(workload).is_some_and(|now| now != *before))?;
+    Some((StopReason::RolloutNoticed, format!("a rollout of {workload} that is not ours has begun")))
+}
+
+/// The last thing to do when the journal cannot be written any more: everything is taken back all the same.
+pub(super) async fn take_back_without_journal(
+    world: World,
+    injections: Vec<Injection>,
+) -> Vec<(InjectionId, String)> {
+    let reverts = injections.into_iter().map(|injection| {
+        let world = world.clone();
+        async move {
+            let mut attempt = 1;
+            let mut injection = injection;
+            loop {
+                let unwound = unwind::revert(world.clone(), injection, attempt).await;
+                match unwound.again {
+                    Some((again, next)) if next <= TRIES => (injection, attempt) = (again, next),
+                    _ => return (unwound.id.clone(), unwound.in_words()),
+                }
+            }
+        }
+    });
+    futures::future::join_all(reverts).await
+}

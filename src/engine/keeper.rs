@@ -1,0 +1,112 @@
+//! Keeping the run's leases, and listening to what people write on them.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use crate::{
+    cluster::{Access, Lease, LeaseError, Tenure},
+    env::Clock,
+    journal::StopReason,
+};
+
+/// How often a lease is renewed, and so how soon an abort from elsewhere is seen (client-go's retry period).
+const RENEW_EVERY: Duration = Duration::from_secs(2);
+
+/// Something from outside that ends the method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// Somebody, or something, wants it to end.
+    Stop(StopReason, String),
+    /// Somebody wants it to end without waiting for reverts.
+    Leave,
+    /// The run is somebody else's now: nothing more may be done.
+    Lost(String),
+}
+
+/// Renews leases until released.
+pub struct Keeper {
+    release_tx: oneshot::Sender<()>,
+    task: JoinHandle<Vec<Lease>>,
+}
+
+impl Keeper {
+    /// Takes the lease of every namespace, or of none.
+    ///
+    /// # Errors
+    /// The first namespace that cannot be had; what was taken before it is given back.
+    pub async fn acquire(
+        access: &Access,
+        namespaces: &[String],
+        tenure: &Tenure,
+        take_over: bool,
+    ) -> Result<Vec<Lease>, LeaseError> {
+        let mut leases = Vec::new();
+        for namespace in namespaces {
+            match Lease::acquire(access, namespace, tenure.clone(), take_over).await {
+                Ok(lease) => leases.push(lease),
+                Err(error) => {
+                    for lease in leases {
+                        // Best effort: what is not given back lapses by itself.
+                        let _ = lease.release().await;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(leases)
+    }
+
+    /// Keeps the leases, and tells of aborts and losses.
+    pub fn start(leases: Vec<Lease>, clock: Clock, outside_tx: mpsc::UnboundedSender<Outside>) -> Self {
+        let (release_tx, release_rx) = oneshot::channel();
+        Self { release_tx, task: tokio::spawn(keep(leases, clock, outside_tx, release_rx)) }
+    }
+
+    /// Gives the leases back.
+    pub async fn release(self) {
+        let _ = self.release_tx.send(());
+        for lease in self.task.await.unwrap_or_default() {
+            if let Err(error) = lease.release().await {
+                tracing::warn!(%error, "a lease could not be given back; it lapses by itself");
+            }
+        }
+    }
+}
+
+async fn keep(
+    mut leases: Vec<Lease>,
+    clock: Clock,
+    outside_tx: mpsc::UnboundedSender<Outside>,
+    mut release_rx: oneshot::Receiver<()>,
+) -> Vec<Lease> {
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut release_rx => return leases,
+            () = tokio::time::sleep(RENEW_EVERY) => {}
+        }
+        for lease in &mut leases {
+            let renewed = tokio::select! {
+                biased;
+                _ = &mut release_rx => return leases,
+                renewed = lease.renew(clock.now()) => renewed,
+            };
+            match renewed {
+                Ok(None) => {}
+                Ok(Some(by)) => {
+                    let _ = outside_tx.send(Outside::Stop(StopReason::UserAbort, by));
+                }
+                Err(LeaseError::Lost(namespace)) => {
+                    let why = format!("the lease of namespace {namespace} was taken over");
+                    let _ = outside_tx.send(Outside::Lost(why));
+                }
+                // The fence closes by itself if this goes on.
+                Err(error) => tracing::warn!(%error, "a lease could not be renewed"),
+            }
+        }
+    }
+}

@@ -1,0 +1,511 @@
+//! What comes next, from where the run is. Pure and total: used live and after replay.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    clocks,
+    state::{State, Violation, lasting},
+    steady::elapsed,
+};
+use crate::{
+    api::{Action, Check, OnViolation, Role, Step},
+    journal::{CheckOutcome, InjectOutcome, ProbeStats, Record, Residue, StopReason},
+    types::{InjectionId, Length, ObjectRef, Verdict},
+};
+
+/// What the one loop that acts does next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Write this down; nothing else has to happen first.
+    Record(Box<Record>),
+    /// Choose the step's targets and prepare its injections, then write down the intent.
+    Prepare(usize),
+    /// Apply these, and look for their effect, unless that is under way; look again then.
+    Inject(Vec<InjectionId>, Option<Timestamp>),
+    /// Take these back, unless that is under way; look again then.
+    Revert(Vec<InjectionId>, Option<Timestamp>),
+    /// Look at what is deployed.
+    LookAtDeployed,
+    /// Nothing to do until something happens, or until then.
+    Wait(Option<Timestamp>),
+    /// The run is over.
+    Done,
+}
+
+impl Command {
+    fn record(record: Record) -> Self {
+        Self::Record(Box::new(record))
+    }
+}
+
+/// How long reverting is tried before what is left is named as residue.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// The command line gives up; a controller never does.
+    pub revert: Duration,
+}
+
+/// What comes next at `now`.
+pub fn next(state: &State, now: Timestamp, patience: Patience) -> Command {
+    if state.finished {
+        return Command::Done;
+    }
+    if state.unattended {
+        return unwound(state, now, patience).unwrap_or_else(|| finish(state));
+    }
+    if state.baseline_started.is_none() {
+        return Command::record(Record::BaselineStarted {});
+    }
+    if let Some(record) = losses(state) {
+        return record;
+    }
+    if state.stop.is_some() || state.method_ended.is_some() {
+        if state.first_intent.is_none() {
+            return finish(state);
+        }
+        if let Some(command) = unwound(state, now, patience) {
+            return command;
+        }
+        return recover(state, now).unwrap_or_else(|| finish(state));
+    }
+    if state.baseline.is_none() {
+        return baseline(state);
+    }
+    method(state, now)
+}
+
+/// A loss of normal that is not yet acted on.
+fn losses(state: &State) -> Option<Command> {
+    let in_baseline = state.baseline.is_none();
+    let started = state.baseline_started?;
+    for probe in &state.spec.steady_state {
+        let Some(loss) = state.probes.get(&probe.name).and_then(|track| track.loss) else { continue };
+        if !in_baseline {
+            if state.violations.iter().any(|violation| violation.probe == probe.name) {
+                continue;
+            }
+            let record =
+                Record::Violated { probe: probe.name.clone(), since: loss.since, missing: loss.missing };
+            return Some(Command::record(record));
+        }
+        // It may take so long to become steady.
+        if state.stop.is_none() && elapsed(started, loss.at) >= state.spec.baseline.within.0 {
+            return Some(Command::record(before_the_first_change(state, &probe.name, loss.missing)));
+        }
+    }
+    state.violations.iter().find_map(|violation| violated(state, violation))
+}
+
+/// What a violation that was written down leads to: the verdict, and the end of the method.
+fn violated(state: &State, violation: &Violation) -> Option<Command> {
+    let probe = state.spec.probe(&violation.probe)?;
+    let (reason, verdict) = match (violation.missing, probe.role) {
+        (true, _) => (StopReason::NoData, Verdict::Inconclusive),
+        (false, Role::StopCondition) => (StopReason::StopCondition, Verdict::Aborted),
+        (false, _) => (StopReason::Violated, Verdict::Failed),
+    };
+    if state.decided.is_none() {
+        let name = &probe.name;
+        let message = match reason {
+            StopReason::NoData => format!("{name} gave no data"),
+            StopReason::StopCondition => format!("{name}, a stop condition, was outside"),
+            _ => format!("{name} was outside what the hypothesis allows"),
+        };
+        return Some(decide(verdict, &format!("{reason:?}"), message));
+    }
+    let goes_on = reason == StopReason::Violated && probe.on_violation == OnViolation::Continue;
+    if goes_on || state.stop.is_some() || state.method_ended.is_some() {
+        return None;
+    }
+    Some(Command::record(Record::StopRequested { reason, by: format!("probe {}", probe.name) }))
+}
+
+/// Baseline is lost: nothing was changed yet.
+fn before_the_first_change(state: &State, probe: &str, missing: bool) -> Record {
+    let (reason, verdict, code, message) = if missing {
+        (
+            StopReason::NoData,
+            Verdict::Inconclusive,
+            "NoData",
+            format!("{probe} gave no data before the first change"),
+        )
+    } else {
+        (
+            StopReason::Violated,
+            Verdict::NotSteady,
+            "NotSteady",
+            format!("{probe} was outside expect before the first change"),
+        )
+    };
+    if state.decided.is_none() {
+        return Record::Decided { verdict, reason: code.to_owned(), message };
+    }
+    Record::StopRequested { reason, by: format!("probe {probe}") }
+}
+
+/// Waits for every judged probe to have been within `expect` for as long as Baseline lasts.
+fn baseline(state: &State) -> Command {
+    let mut since = state.baseline_started.unwrap_or(Timestamp::MIN);
+    let mut until = Timestamp::MAX;
+    for probe in state.spec.steady_state.iter().filter(|probe| probe.role != Role::Informational) {
+        let Some(track) = state.probes.get(&probe.name) else { continue };
+        match (track.steady_since, track.last) {
+            (Some(steady), Some(last)) if track.count >= 2 => {
+                since = since.max(steady);
+                until = until.min(last);
+            }
+            _ => return Command::Wait(None),
+        }
+    }
+    if elapsed(since, until) < state.spec.baseline_duration() {
+        return Command::Wait(None);
+    }
+    let stats: BTreeMap<String, ProbeStats> = state
+        .probes
+        .iter()
+        .filter_map(|(name, track)| {
+            let numbers = track.numbers.iter().filter(|(at, _)| *at >= since).map(|(_, value)| *value);
+            Some((name.clone(), ProbeStats::of(numbers)?))
+        })
+        .collect();
+    Command::record(Record::BaselineHeld { stats })
+}
+
+/// The steps in their order, and the background ones whose time is up.
+fn method(state: &State, now: Timestamp) -> Command {
+    if let Some(first) = state.first_intent {
+        if elapsed(first, now) >= state.duration_max {
+            let by = format!("limits.duration, {}", Length(state.duration_max));
+            return Command::record(Record::StopRequested { reason: StopReason::DurationExceeded, by });
+        }
+    }
+    let mut wake = state.first_intent.and_then(|first| first.checked_add(state.duration_max).ok());
+    for index in 0..state.steps.len() {
+        match step(state, index, now) {
+            Progress::Over => {}
+            Progress::InForce(until) => wake = earlier(wake, until),
+            Progress::Waiting(until) => return Command::Wait(earlier(wake, until)),
+            Progress::Do(Command::Inject(ids, until)) => return Command::Inject(ids, earlier(wake, until)),
+            Progress::Do(Command::Revert(ids, until)) => return Command::Revert(ids, earlier(wake, until)),
+            Progress::Do(command) => return command,
+        }
+    }
+    let background = state.steps.iter().zip(&state.spec.method).any(|(progress, step)| {
+        progress.ended.is_none() && step.duration.is_some() && progress.injections.is_some()
+    });
+    if background { Command::Wait(wake) } else { Command::record(Record::MethodEnded {}) }
+}
+
+/// How far a step is, seen from those after it.
+enum Progress {
+    /// Nothing more to do.
+    Over,
+    /// In the background: the next may begin.
+    InForce(Option<Timestamp>),
+    /// The next may not begin before something happens.
+    Waiting(Option<Timestamp>),
+    /// Something is to be done first.
+    Do(Command),
+}
+
+fn step(state: &State, index: usize, now: Timestamp) -> Progress {
+    let (step, progress) = (&state.spec.method[index], &state.steps[index]);
+    if progress.ended.is_some() {
+        return Progress::Over;
+    }
+    let Some(started) = progress.started else {
+        return Progress::Do(Command::record(Record::StepStarted { step: step.name.clone() }));
+    };
+    match &step.action {
+        Action::Wait(length) => match started.checked_add(*length) {
+            Ok(until) if now < until => Progress::Waiting(Some(until)),
+            _ => ended(step),
+        },
+        Action::Revert(of) => match state.step_index(of) {
+            Some(of) => reverted(state, of, step),
+            None => ended(step),
+        },
+        Action::Check(check) => check_step(state, index, check, now),
+        Action::Fault { .. } => fault(state, index, now),
+    }
+}
+
+fn ended(step: &Step) -> Progress {
+    Progress::Do(Command::record(Record::StepEnded { step: step.name.clone() }))
+}
+
+/// A step's faults have to be back before it, or the `revert` step that names it, is over.
+fn reverted(state: &State, of: usize, over: &Step) -> Progress {
+    let pending = pending(state, |injection_step| injection_step == of);
+    if !pending.is_empty() {
+        return Progress::Do(Command::Revert(pending, None));
+    }
+    if state.steps[of].ended.is_none() && state.spec.method[of].name != over.name {
+        return ended(&state.spec.method[of]);
+    }
+    ended(over)
+}
+
+/// What is to be taken back of these steps: of each object the newest change first.
+fn pending(state: &State, of: impl Fn(usize) -> bool) -> Vec<InjectionId> {
+    let all = || state.injections.values().filter(|injection| injection.pending());
+    let mut newest: BTreeMap<&ObjectRef, usize> = BTreeMap::new();
+    for injection in all() {
+        let order = newest.entry(&injection.injection.target).or_default();
+        *order = injection.order.max(*order);
+    }
+    all()
+        .filter(|injection| {
+            of(injection.step) && newest.get(&injection.injection.target) == Some(&injection.order)
+        })
+        .map(|injection| injection.injection.id.clone())
+        .collect()
+}
+
+fn fault(state: &State, index: usize, now: Timestamp) -> Progress {
+    let (step, progress) = (&state.spec.method[index], &state.steps[index]);
+    let Some(ids) = &progress.injections else {
+        if progress.refused {
+            let reason = StopReason::NoEffect;
+            return Progress::Do(Command::record(Record::StopRequested {
+                reason,
+                by: format!("step {}", step.name),
+            }));
+        }
+        return Progress::Do(Command::Prepare(index));
+    };
+    let mut waiting = None;
+    let mut open = Vec::new();
+    let mut instant = true;
+    for id in ids {
+        let Some(injection) = state.injections.get(id) else { continue };
+        instant &= !lasting(&injection.injection);
+        let deadline =
+            injection.intended.checked_add(injection.injection.effect_within.0).unwrap_or(Timestamp::MAX);
+        match (injection.injected, injection.seen) {
+            (Some(InjectOutcome::TargetGone), _) | (_, Some(_)) => {}
+            (Some(InjectOutcome::Failed), None) => return no_effect(step, id),
+            _ if injection.missed => return no_effect(step, id),
+            (injected, None) if now >= deadline => {
+                let why = match injected {
+                    None => "it was still being applied",
+                    Some(_) => "it was applied, and nothing showed it",
+                };
+                let why = format!("{why} after {}", injection.injection.effect_within);
+                return Progress::Do(Command::record(Record::EffectMissed { injection: id.clone(), why }));
+            }
+            _ => {
+                open.push(id.clone());
+                waiting = earlier(waiting, Some(deadline));
+            }
+        }
+    }
+    if !open.is_empty() {
+        return Progress::Do(Command::Inject(open, waiting));
+    }
+    let Some(in_force) = state.in_force_since(index) else {
+        let by = format!("every target of step {} was gone", step.name);
+        return Progress::Do(Command::record(Record::StopRequested { reason: StopReason::NoEffect, by }));
+    };
+    if instant {
+        return ended(step);
+    }
+    let until = step.duration.and_then(|duration| in_force.checked_add(duration).ok());
+    match until {
+        Some(until) if now >= until => reverted(state, index, step),
+        _ if step.background => Progress::InForce(until),
+        Some(until) => Progress::Waiting(Some(until)),
+        // `check` refuses a lasting foreground fault without a duration; nothing holds it here.
+        None => reverted(state, index, step),
+    }
+}
+
+fn no_effect(step: &Step, id: &InjectionId) -> Progress {
+    let by = format!("injection {id} of step {}", step.name);
+    Progress::Do(Command::record(Record::StopRequested { reason: StopReason::NoEffect, by }))
+}
+
+fn check_step(state: &State, index: usize, check: &Check, now: Timestamp) -> Progress {
+    let (step, progress) = (&state.spec.method[index], &state.steps[index]);
+    let started = progress.started.unwrap_or(now);
+    let known = state.probes.get(&check.probe).and_then(|track| track.last);
+    let outcome = match progress.checked {
+        Some(CheckOutcome::Held) => return ended(step),
+        Some(CheckOutcome::Failed) => return check_failed(state, step),
+        Some(CheckOutcome::NoData) => {
+            let by = format!("check {}", step.name);
+            return Progress::Do(Command::record(Record::StopRequested { reason: StopReason::NoData, by }));
+        }
+        None => {
+            let held = progress
+                .check_since
+                .zip(known)
+                .is_some_and(|(since, last)| elapsed(since, last) >= check.hold.0);
+            let every =
+                state.spec.probe(&check.probe).map_or(Duration::ZERO, |probe| probe.every + probe.timeout);
+            let begun = progress
+                .check_since
+                .is_some_and(|since| elapsed(started, since) <= check.within.0.max(every));
+            // With `within: 0s` the first sample decides, which takes as long as it takes.
+            let late = elapsed(started, now) >= check.within.0.max(every) && !begun;
+            let decided_now = check.within.is_zero() && progress.check_samples.0 > 0;
+            match progress.check_samples {
+                _ if held => CheckOutcome::Held,
+                (_, true) if late || (decided_now && progress.check_since.is_none()) => CheckOutcome::Failed,
+                (_, false) if late => CheckOutcome::NoData,
+                _ => {
+                    let deadline = started.checked_add(check.within.0.max(every)).ok();
+                    return Progress::Waiting(deadline.filter(|deadline| *deadline > now));
+                }
+            }
+        }
+    };
+    let detail = match outcome {
+        CheckOutcome::Held => format!("held after {}", Length(elapsed(started, now))),
+        CheckOutcome::Failed => format!("did not hold within {}", check.within),
+        CheckOutcome::NoData => "there was no data to judge".to_owned(),
+    };
+    Progress::Do(Command::record(Record::Checked { step: step.name.clone(), outcome, detail }))
+}
+
+fn check_failed(state: &State, step: &Step) -> Progress {
+    if state.decided.is_none() {
+        return Progress::Do(decide(
+            Verdict::Failed,
+            "CheckFailed",
+            format!("check {} did not hold", step.name),
+        ));
+    }
+    if step.on_failure == OnViolation::Continue {
+        return ended(step);
+    }
+    let by = format!("check {}", step.name);
+    Progress::Do(Command::record(Record::StopRequested { reason: StopReason::CheckFailed, by }))
+}
+
+/// Takes back all that is in force, and says what is left. None when that is done.
+fn unwound(state: &State, now: Timestamp, patience: Patience) -> Option<Command> {
+    if state.all_reverted.is_some() {
+        return None;
+    }
+    if state.decided.is_none()
+        && let Some((reason, by, _)) = &state.stop
+    {
+        return Some(stop_verdict(*reason, by));
+    }
+    let pending = pending(state, |_| true);
+    let late = state.reverting.is_some_and(|since| elapsed(since, now) >= patience.revert);
+    if !pending.is_empty() && !late {
+        return Some(match state.reverting {
+            Some(since) => Command::Revert(pending, since.checked_add(patience.revert).ok()),
+            None => Command::record(Record::RevertStarted { injections: pending }),
+        });
+    }
+    let residue = state
+        .injections
+        .values()
+        .filter(|injection| injection.pending())
+        .map(|injection| Residue {
+            injection: injection.injection.id.clone(),
+            target: injection.injection.target.clone(),
+            what: injection.revert_error.clone().unwrap_or_else(|| "it was not taken back".to_owned()),
+            remedy: format!("firedrill rollback {}", state.header.run),
+        })
+        .collect();
+    Some(Command::record(Record::AllReverted { residue }))
+}
+
+/// What a reason to stop means, when nothing was decided before.
+fn stop_verdict(reason: StopReason, by: &str) -> Command {
+    let (verdict, code) = match reason {
+        StopReason::Violated => (Verdict::Failed, "Violated"),
+        StopReason::CheckFailed => (Verdict::Failed, "CheckFailed"),
+        StopReason::StopCondition => (Verdict::Aborted, "StopCondition"),
+        StopReason::Signal => (Verdict::Aborted, "Signal"),
+        StopReason::UserAbort => (Verdict::Aborted, "UserAbort"),
+        StopReason::DurationExceeded => (Verdict::Aborted, "DurationExceeded"),
+        StopReason::RunnerLost => (Verdict::Aborted, "RunnerLost"),
+        StopReason::NamespaceTerminating => (Verdict::Aborted, "NamespaceTerminating"),
+        StopReason::NoData => (Verdict::Inconclusive, "NoData"),
+        StopReason::NoEffect => (Verdict::Inconclusive, "NoEffect"),
+        StopReason::RolloutNoticed => (Verdict::Inconclusive, "RolloutNoticed"),
+        StopReason::JournalLost => (Verdict::Inconclusive, "JournalLost"),
+        StopReason::Internal => (Verdict::Inconclusive, "Internal"),
+    };
+    decide(verdict, code, by.to_owned())
+}
+
+/// Waits until the steady state is back, or until that takes too long. None when it is known.
+fn recover(state: &State, now: Timestamp) -> Option<Command> {
+    if state.recovered.is_some() || state.not_recovered.is_some() {
+        return (!state.deployed_after).then_some(Command::LookAtDeployed);
+    }
+    let lifted = state.lifted()?;
+    let stable = state.spec.stable_for();
+    let within = state.spec.objectives.recover_within();
+    let known = if state.hypothesis().next().is_none() { Some(now) } else { state.known_until() };
+    if let (Some(since), Some(known)) = (state.steady_since(), known)
+        && known >= lifted
+        && elapsed(since.max(lifted), known) >= stable
+    {
+        return Some(Command::record(Record::Recovered {
+            since: since.max(state.first_seen().unwrap_or(lifted).min(lifted)),
+        }));
+    }
+    let deadline = lifted.checked_add(within + stable).unwrap_or(Timestamp::MAX);
+    if now < deadline {
+        return Some(Command::Wait(Some(deadline)));
+    }
+    let outside = state.hypothesis().filter(|probe| {
+        state
+            .probes
+            .get(&probe.name)
+            .and_then(|track| track.steady_since)
+            .is_none_or(|since| elapsed(lifted, since) > within)
+    });
+    Some(Command::record(Record::NotRecovered { probes: outside.map(|probe| probe.name.clone()).collect() }))
+}
+
+/// The verdict, and the last record.
+fn finish(state: &State) -> Command {
+    let clocks = clocks::measure(state);
+    let residue = state.all_reverted.as_ref().map(|(_, residue)| residue.clone()).unwrap_or_default();
+    let Some((verdict, ..)) = &state.decided else {
+        if let Some((reason, by, _)) = &state.stop {
+            return stop_verdict(*reason, by);
+        }
+        if state.unattended {
+            return decide(
+                Verdict::Aborted,
+                "RunnerLost",
+                "its runner was gone; rolled back from the journal".to_owned(),
+            );
+        }
+        if let Some(probes) = state.not_recovered.as_ref() {
+            return decide(
+                Verdict::Failed,
+                "NotRecovered",
+                format!("{} did not hold again in time", probes.join(", ")),
+            );
+        }
+        if let (Some(promised), Some(rto)) = (state.spec.objectives.rto, clocks.rto_ms)
+            && Duration::from_millis(rto) > promised.0
+        {
+            let message =
+                format!("it took {} to heal, and {promised} was promised", Length::from_millis(rto));
+            return decide(Verdict::Failed, "RtoMissed", message);
+        }
+        return decide(Verdict::Passed, "HypothesisHeld", "the hypothesis held".to_owned());
+    };
+    Command::record(Record::Finished { verdict: *verdict, clocks, residue })
+}
+
+fn decide(verdict: Verdict, reason: &str, message: String) -> Command {
+    Command::record(Record::Decided { verdict, reason: reason.to_owned(), message })
+}
+
+fn earlier(one: Option<Timestamp>, two: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(two).min()
+}

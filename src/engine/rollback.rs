@@ -1,0 +1,224 @@
+//! Putting back what a dead or given-up run has left: from its journal, or from scars alone.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{
+    EngineError, Observer, Outcome,
+    assess::blind,
+    drive::Driver,
+    keeper::{Keeper, Outside},
+    next::Patience,
+    start::conclude,
+    state::{State, transition},
+    unwind,
+};
+use crate::{
+    api::Limits,
+    cluster::{Access, ApiError, Budgets, Identity, Lease, LeaseError, Tenure},
+    env::{Env, Rng},
+    faults::{FAULTS, Found, Injection, Signature, World},
+    journal::{Entry, Record, Residue, RevertOutcome, Writer},
+    plan::{Bounds, Consent},
+    types::{Epoch, InjectionId, RunId},
+};
+
+/// How a rollback is to be done.
+#[derive(Clone)]
+pub struct Rollback {
+    /// Who asks.
+    pub by: Identity,
+    /// This process.
+    pub holder: String,
+    /// Also of a run whose lease is fresh.
+    pub take_over: bool,
+    /// How long reverting is tried.
+    pub revert_timeout: Duration,
+    /// Is told of every record.
+    pub observer: Observer,
+}
+
+/// Something that is left of a run.
+#[derive(Clone, Debug)]
+pub struct Leftover {
+    /// The run.
+    pub run: String,
+    /// What was done, and what was there before.
+    pub injection: Injection,
+    /// Whether a journal here says so; else the object's own scar does.
+    pub journaled: bool,
+}
+
+/// What a journal says is still to be taken back.
+pub fn leftovers(entries: &[Entry]) -> Result<Vec<Leftover>, EngineError> {
+    let state = State::replay(entries)?;
+    let run = state.header.run.to_string();
+    let pending = state.injections.values().filter(|injection| injection.pending());
+    Ok(pending
+        .map(|found| Leftover { run: run.clone(), injection: found.injection.clone(), journaled: true })
+        .collect())
+}
+
+/// Takes a run over and puts back everything that its journal says: replay, then the ordinary loop.
+pub async fn from_journal(env: &Env, run: &RunId, how: Rollback) -> Result<Outcome, EngineError> {
+    let access = Access::new(env.kube.clone());
+    let entries = crate::journal::read(&*env.storage, run)?;
+    let state = State::replay(&entries)?;
+    let epoch = Epoch(entries.iter().map(|entry| entry.epoch.0).max().unwrap_or(0) + 1);
+    let tenure = Tenure {
+        run: run.clone(),
+        holder: how.holder.clone(),
+        by: how.by.name.clone(),
+        epoch,
+        renewed: env.clock.now(),
+        fresh: true,
+        abort: None,
+        acknowledged: false,
+    };
+    let namespaces = living(&access, &state.header.namespaces).await?;
+    refuse_fresh(&access, &namespaces, &tenure, how.take_over).await?;
+    let (outside_tx, outside_rx) = mpsc::unbounded_channel();
+    // The journal first: it is held by the runner as long as that lives on this machine.
+    let (mut writer, entries) = Writer::resume(&*env.storage, run, |_| epoch)?;
+    let leases = Keeper::acquire(&access, &namespaces, &tenure, how.take_over).await?;
+    let mut state = State::replay(&entries)?;
+    let change =
+        Record::OwnerChanged { holder: how.holder, by: how.by.name.clone(), why: "rollback".to_owned() };
+    let entry = writer.append(env.clock.now(), change)?;
+    transition(&mut state, &entry)?;
+    (how.observer)(&entry);
+    let keeper = Keeper::start(leases, env.clock.clone(), outside_tx);
+    let driver = blind_driver(
+        env,
+        access,
+        (state, writer, epoch),
+        (outside_rx, how.by, how.revert_timeout),
+        how.observer,
+    );
+    let result = match driver.await {
+        Ok(driver) => conclude(driver).await,
+        Err(error) => Err(error.into()),
+    };
+    keeper.release().await;
+    result
+}
+
+async fn blind_driver(
+    env: &Env,
+    access: Access,
+    (state, writer, epoch): (State, Writer, Epoch),
+    (outside_rx, by, revert_timeout): (mpsc::UnboundedReceiver<Outside>, Identity, Duration),
+    observer: Observer,
+) -> Result<Driver, ApiError> {
+    let mirror = blind(&access).await?;
+    let signature = Signature { run: state.header.run.clone(), epoch, by: by.name, at: env.clock.now() };
+    Ok(Driver {
+        world: World { budgets: Budgets::new(access.clone(), mirror.clone()), signature, access, mirror },
+        clock: env.clock.clone(),
+        rng: Rng::new(state.header.seed),
+        consent: Consent::default(),
+        bounds: Bounds::new(&Limits::default(), &[]),
+        patience: Patience { revert: revert_timeout },
+        state,
+        writer,
+        observer,
+        probes: BTreeMap::new(),
+        checks: BTreeMap::new(),
+        measured_rx: mpsc::unbounded_channel().1,
+        outside_rx,
+        releases: BTreeMap::new(),
+        slept_before: env.clock.slept(),
+    })
+}
+
+/// Leases live in namespaces; one that is gone or going holds nobody.
+async fn living(access: &Access, namespaces: &[String]) -> Result<Vec<String>, ApiError> {
+    let mut living = Vec::new();
+    for namespace in namespaces {
+        match access.get(&crate::types::ObjectRef::namespaced("v1", "Namespace", "", namespace)).await {
+            Ok(found) if found.metadata.deletion_timestamp.is_some() => {}
+            Err(ApiError::NotFound) => {}
+            // Without the right to look it is taken to be there.
+            Ok(_) | Err(ApiError::Forbidden(_)) => living.push(namespace.clone()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(living)
+}
+
+async fn refuse_fresh(
+    access: &Access,
+    namespaces: &[String],
+    wanted: &Tenure,
+    take_over: bool,
+) -> Result<(), LeaseError> {
+    for namespace in namespaces {
+        if let Some(tenure) = Lease::read(access, namespace, wanted.renewed).await?
+            && tenure.fresh
+            && !(take_over && tenure.run == wanted.run)
+        {
+            return Err(LeaseError::Held { namespace: namespace.clone(), tenure: Box::new(tenure) });
+        }
+    }
+    Ok(())
+}
+
+/// Everything that any run has left in these namespaces and on nodes, from scars alone. What we may not
+/// look at is said, not hidden.
+pub async fn from_scars(
+    access: &Access,
+    namespaces: &[String],
+) -> (Vec<Leftover>, Vec<(&'static str, ApiError)>) {
+    let (mut found, mut unseen) = (Vec::new(), Vec::new());
+    for fault in FAULTS {
+        match fault.scars(access, namespaces).await {
+            Ok(scars) => found.extend(scars),
+            Err(error) => unseen.push((fault.info().name, error)),
+        }
+    }
+    let leftover = |Found { run, injection }| Leftover { run, injection, journaled: false };
+    (found.into_iter().map(leftover).collect(), unseen)
+}
+
+/// Puts back what a scar says, with the caller's own rights, and clears the run's lapsed leases.
+pub async fn revert_found(
+    env: &Env,
+    leftovers: Vec<Leftover>,
+    how: &Rollback,
+) -> Result<Vec<(Leftover, Result<(RevertOutcome, String), Residue>)>, ApiError> {
+    let access = Access::new(env.kube.clone());
+    let mirror = blind(&access).await?;
+    let mut results = Vec::new();
+    for leftover in leftovers {
+        let Some(run) = RunId::parse(&leftover.run) else { continue };
+        let signature = Signature { run, epoch: Epoch(0), by: how.by.name.clone(), at: env.clock.now() };
+        let budgets = Budgets::new(access.clone(), mirror.clone());
+        let world = World { access: access.clone(), mirror: mirror.clone(), budgets, signature };
+        let give_up = env.clock.now().checked_add(how.revert_timeout).unwrap_or(jiff::Timestamp::MAX);
+        let (mut injection, mut attempt) = (leftover.injection.clone(), 1);
+        let result = loop {
+            let unwound = unwind::revert(world.clone(), injection, attempt).await;
+            match (unwound.record(), unwound.again) {
+                (Record::Reverted { outcome, detail, .. }, _) => break Ok((outcome, detail)),
+                (_, Some((again, next))) if env.clock.now() < give_up => (injection, attempt) = (again, next),
+                (record, _) => break Err(residue(&leftover, record)),
+            }
+        };
+        results.push((leftover, result));
+    }
+    Ok(results)
+}
+
+fn residue(leftover: &Leftover, record: Record) -> Residue {
+    let what = match record {
+        Record::RevertFailed { error, .. } => error,
+        _ => "it was not taken back".to_owned(),
+    };
+    Residue {
+        injection: InjectionId(leftover.injection.id.0.clone()),
+        target: leftover.injection.target.clone(),
+        what,
+        remedy: format!("firedrill rollback {}", leftover.run),
+    }
+}

@@ -1,0 +1,234 @@
+//! A run, from its leases to its last record.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Assessment, EngineError, Observer, Request,
+    assess::has_faults,
+    deployed,
+    drive::{Driver, Watched, take_back_without_journal},
+    keeper::{Keeper, Outside},
+    next::Patience,
+    sampler::Sampler,
+    state::State,
+};
+use crate::{
+    api::Action,
+    cluster::{Budgets, Tenure},
+    env::{Env, Rng},
+    faults::{Signature, World},
+    journal::{Header, Moment, Record, Residue, Writer},
+    plan,
+    probes::{self, Judge, Measure, cel::Expression},
+    types::{Epoch, ExitCode, RunId, Verdict},
+};
+
+/// How a run is begun.
+pub struct Start {
+    /// What is to be run.
+    pub request: Request,
+    /// What was found out; nothing in it refuses.
+    pub assessment: Assessment,
+    /// How long reverting is tried before what is left is named.
+    pub revert_timeout: Duration,
+    /// Ctrl-C and the like.
+    pub outside_rx: mpsc::UnboundedReceiver<Outside>,
+    /// The same channel's other end, for the lease's keeper.
+    pub outside_tx: mpsc::UnboundedSender<Outside>,
+    /// Is told of every record.
+    pub observer: Observer,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The run.
+    pub run: RunId,
+    /// What it meant.
+    pub verdict: Verdict,
+    /// What is not back.
+    pub residue: Vec<Residue>,
+}
+
+impl Outcome {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::of(self.verdict, !self.residue.is_empty())
+    }
+}
+
+/// Runs an assessed experiment to its end.
+///
+/// # Errors
+/// See [`EngineError`]; whatever was in force by then was taken back, or the error says that it was not.
+pub async fn run(env: &Env, start: Start) -> Result<Outcome, EngineError> {
+    let Start { request, assessment, revert_timeout, outside_rx, outside_tx, observer } = start;
+    let now = env.clock.now();
+    let name = &request.experiment.metadata.name;
+    // With a seed of its own choosing a person still wants two runs to be told apart.
+    let entropy =
+        Rng::new(request.seed).stream("run").word() ^ u64::try_from(now.as_nanosecond()).unwrap_or(0);
+    let run = RunId::new(name, entropy);
+    let namespaces: Vec<String> =
+        plan::leased(&request.experiment.spec, &request.namespace).into_iter().collect();
+    let epoch = Epoch(1);
+    let tenure = Tenure {
+        run: run.clone(),
+        holder: request.holder.clone(),
+        by: assessment.by.name.clone(),
+        epoch,
+        renewed: now,
+        fresh: true,
+        abort: None,
+        acknowledged: false,
+    };
+    let leases = if has_faults(&request.experiment) {
+        Keeper::acquire(&assessment.access, &namespaces, &tenure, false).await?
+    } else {
+        Vec::new()
+    };
+    let server_time = leases.iter().filter_map(crate::cluster::Lease::server_time).max();
+    // Stamped to the second: what is less than that apart is not apart.
+    let ahead = server_time.map_or(0, |server| server.duration_since(env.clock.now()).as_millis());
+    let ahead = if ahead.abs() <= 1_000 { 0 } else { i64::try_from(ahead).unwrap_or(0) };
+    let keeper = Keeper::start(leases, env.clock.clone(), outside_tx);
+    let header = header(&request, &assessment, &run, (namespaces, ahead));
+    let result =
+        driven(env, (request, assessment, header, epoch), (revert_timeout, outside_rx), observer).await;
+    keeper.release().await;
+    result
+}
+
+fn header(
+    request: &Request,
+    assessment: &Assessment,
+    run: &RunId,
+    (namespaces, ahead): (Vec<String>, i64),
+) -> Header {
+    Header {
+        run: run.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        experiment: request.value.clone(),
+        file: request.file.clone(),
+        seed: request.seed,
+        by: assessment.by.name.clone(),
+        holder: request.holder.clone(),
+        environment: request.environment.clone(),
+        namespace: request.namespace.clone(),
+        namespaces,
+        limits: assessment.bounds.in_words(),
+        metrics: request.source.as_ref().map(ToString::to_string).unwrap_or_default(),
+        server_ahead_ms: ahead,
+    }
+}
+
+async fn driven(
+    env: &Env,
+    (request, assessment, header, epoch): (Request, Assessment, Header, Epoch),
+    (revert_timeout, outside_rx): (Duration, mpsc::UnboundedReceiver<Outside>),
+    observer: Observer,
+) -> Result<Outcome, EngineError> {
+    let run = header.run.clone();
+    let mut writer = Writer::create(&*env.storage, &run, epoch)?;
+    let first = writer.append(env.clock.now(), Record::RunStarted(Box::new(header)))?;
+    let state = State::new(&first)?;
+    observer(&first);
+    let (measured_tx, measured_rx) = mpsc::unbounded_channel();
+    let (mut watched, mut checks) = (BTreeMap::new(), BTreeMap::new());
+    let count = u32::try_from(request.experiment.spec.steady_state.len()).unwrap_or(1).max(1);
+    for (index, spec) in request.experiment.spec.steady_state.iter().enumerate() {
+        let Some(judge) = judge(spec) else { continue };
+        let measure = Measure {
+            access: assessment.access.clone(),
+            http: env.http.clone(),
+            metrics: assessment.sources.get(&spec.name).cloned(),
+            namespace: request.namespace.clone(),
+        };
+        // Spread over a tenth of a second, so that they do not all ask at once.
+        let offset = Duration::from_millis(100) * u32::try_from(index).unwrap_or(0) / count;
+        let sampler = Sampler::start(spec, measure, env.clock.clone(), (measured_tx.clone(), offset));
+        watched.insert(spec.name.clone(), Watched::new(spec.clone(), judge, Some(sampler)));
+    }
+    for step in &request.experiment.spec.method {
+        if let Action::Check(check) = &step.action
+            && let Some(expression) = check_expression(&request, check)
+        {
+            checks.insert(step.name.clone(), expression);
+        }
+    }
+    let snapshot = assessment.mirror.snapshot();
+    let concerned = deployed::concerned(&snapshot, &assessment.plan.injections);
+    let mut driver = Driver {
+        world: World {
+            budgets: Budgets::new(assessment.access.clone(), assessment.mirror.clone()),
+            signature: Signature {
+                run: run.clone(),
+                epoch,
+                by: assessment.by.name.clone(),
+                at: env.clock.now(),
+            },
+            access: assessment.access,
+            mirror: assessment.mirror,
+        },
+        clock: env.clock.clone(),
+        rng: Rng::new(request.seed),
+        consent: request.consent,
+        bounds: assessment.bounds,
+        patience: Patience { revert: revert_timeout },
+        state,
+        writer,
+        observer,
+        probes: watched,
+        checks,
+        measured_rx,
+        outside_rx,
+        releases: deployed::releases(&snapshot, &concerned),
+        slept_before: env.clock.slept(),
+    };
+    let plan = &assessment.plan;
+    let earliest = plan.earliest_abort.as_ref().map_or(Duration::ZERO, |earliest| earliest.after.0);
+    driver.note(Record::Planned {
+        findings: plan.findings.clone(),
+        earliest_abort_ms: u64::try_from(earliest.as_millis()).unwrap_or(u64::MAX),
+        calls: plan.calls,
+    })?;
+    driver.note(Record::DeployedSeen {
+        moment: Moment::Before,
+        workloads: deployed::look(&snapshot, &concerned),
+    })?;
+    conclude(driver).await
+}
+
+/// Drives to the end, and takes everything back even if nothing can be written down any more.
+pub(super) async fn conclude(mut driver: Driver) -> Result<Outcome, EngineError> {
+    let run = driver.state.header.run.clone();
+    match driver.run().await {
+        Ok(()) => {
+            let verdict =
+                driver.state.decided.as_ref().map_or(Verdict::Inconclusive, |(verdict, ..)| *verdict);
+            let residue = driver.state.all_reverted.take().map(|(_, residue)| residue).unwrap_or_default();
+            Ok(Outcome { run, verdict, residue })
+        }
+        Err(EngineError::Journal(error)) => {
+            let pending = driver.state.injections.values().filter(|state| state.pending());
+            let pending = pending.map(|state| state.injection.clone()).collect();
+            let taken_back = take_back_without_journal(driver.world.clone(), pending).await;
+            Err(EngineError::JournalLost { error, taken_back })
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// A probe's compiled expressions. `check` has compiled them before, so None never happens to a read file.
+fn judge(spec: &crate::api::ProbeSpec) -> Option<Judge> {
+    let info = probes::find(&spec.kind)?.info();
+    Judge::compile(info, spec.value.as_deref(), spec.expect.as_deref(), spec.during.as_deref()).ok()
+}
+
+fn check_expression(request: &Request, check: &crate::api::Check) -> Option<Expression> {
+    let probe = request.experiment.spec.probe(&check.probe)?;
+    let text = check.expect.as_deref().or(probe.expect.as_deref())?;
+    Judge::compile_check(probes::find(&probe.kind)?.info(), text).ok()
+}

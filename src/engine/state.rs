@@ -1,0 +1,446 @@
+//! Where a run is: everything that its records say, folded. Pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::steady::{Guard, Judged, Track};
+use crate::{
+    api::{Action, Experiment, ExperimentSpec, Role},
+    faults::{self, Injection, Lifetime},
+    journal::{
+        CheckOutcome, Entry, Header, InjectOutcome, ProbeStats, Record, Residue, RevertOutcome, StopReason,
+    },
+    types::{InjectionId, Phase, Verdict},
+};
+
+/// A record that cannot come where it came.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("record {seq} of the journal cannot come here: {why}")]
+pub struct Illegal {
+    /// Which record.
+    pub seq: u64,
+    /// Why not.
+    pub why: String,
+}
+
+/// Where a run is.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Who, where, what.
+    pub header: Header,
+    /// The experiment, decoded.
+    pub spec: ExperimentSpec,
+    /// First injection to the end of the method, Guardrails included.
+    pub duration_max: Duration,
+    /// The probes, by name.
+    pub probes: BTreeMap<String, Track>,
+    /// The steps, in order.
+    pub steps: Vec<StepState>,
+    /// Every injection that was ever intended.
+    pub injections: BTreeMap<InjectionId, InjectionState>,
+    /// When Baseline began.
+    pub baseline_started: Option<Timestamp>,
+    /// When it held, and what was measured.
+    pub baseline: Option<(Timestamp, BTreeMap<String, ProbeStats>)>,
+    /// The first intent: from then on the world may have changed.
+    pub first_intent: Option<Timestamp>,
+    /// The violations that were written down, first first.
+    pub violations: Vec<Violation>,
+    /// Why the method ends early, who says so, when.
+    pub stop: Option<(StopReason, String, Timestamp)>,
+    /// The verdict with its reason and words.
+    pub decided: Option<(Verdict, String, String)>,
+    /// When the last step was over.
+    pub method_ended: Option<Timestamp>,
+    /// When reverting began.
+    pub reverting: Option<Timestamp>,
+    /// When everything was back, but for this.
+    pub all_reverted: Option<(Timestamp, Vec<Residue>)>,
+    /// Since when it has been steady again.
+    pub recovered: Option<Timestamp>,
+    /// The probes that did not hold in time.
+    pub not_recovered: Option<Vec<String>>,
+    /// Whether a rollback has taken over: nothing is measured any more.
+    pub unattended: bool,
+    /// Whether what is deployed was looked at after everything was back.
+    pub deployed_after: bool,
+    /// Whether the last record is written.
+    pub finished: bool,
+    next_seq: u64,
+}
+
+/// A loss of normal that was written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which probe.
+    pub probe: String,
+    /// Its first sample.
+    pub since: Timestamp,
+    /// When it was complete.
+    pub at: Timestamp,
+    /// Whether it was a lack of data.
+    pub missing: bool,
+}
+
+/// Where a step is.
+#[derive(Clone, Debug, Default)]
+pub struct StepState {
+    /// When it began.
+    pub started: Option<Timestamp>,
+    /// Its injections, once intended.
+    pub injections: Option<Vec<InjectionId>>,
+    /// Since when the check that it waits for has held.
+    pub check_since: Option<Timestamp>,
+    /// Samples that the check has seen, and whether the last had anything to judge.
+    pub check_samples: (u32, bool),
+    /// How the check came out.
+    pub checked: Option<CheckOutcome>,
+    /// Whether it could not be carried out.
+    pub refused: bool,
+    /// When it was over.
+    pub ended: Option<Timestamp>,
+}
+
+/// Where an injection is.
+#[derive(Clone, Debug)]
+pub struct InjectionState {
+    /// What it is.
+    pub injection: Injection,
+    /// Which step it belongs to.
+    pub step: usize,
+    /// Where it stands among all injections.
+    pub order: usize,
+    /// When it was intended.
+    pub intended: Timestamp,
+    /// How applying it went.
+    pub injected: Option<InjectOutcome>,
+    /// When its effect was seen.
+    pub seen: Option<Timestamp>,
+    /// Whether it was not seen in time.
+    pub missed: bool,
+    /// When and how it was taken back.
+    pub reverted: Option<(Timestamp, RevertOutcome)>,
+    /// What the last try to take it back said.
+    pub revert_error: Option<String>,
+}
+
+impl InjectionState {
+    /// Whether it is still to be taken back, as far as is known: what may have happened counts as having.
+    pub fn pending(&self) -> bool {
+        self.reverted.is_none() && lasting(&self.injection)
+    }
+}
+
+/// Whether the fault of this injection is one that is taken back. One that this version does not know is.
+pub fn lasting(injection: &Injection) -> bool {
+    faults::find(&injection.fault).is_none_or(|fault| fault.info().lifetime == Lifetime::Lasting)
+}
+
+impl State {
+    /// From the first record of a journal.
+    pub fn new(entry: &Entry) -> Result<Self, Illegal> {
+        let Record::RunStarted(header) = &entry.record else {
+            return Err(Illegal { seq: entry.seq, why: "a journal begins with RunStarted".to_owned() });
+        };
+        let experiment = Experiment::from_value(&header.experiment).map_err(|error| Illegal {
+            seq: entry.seq,
+            why: format!("its experiment cannot be read: {error}"),
+        })?;
+        let spec = experiment.spec;
+        let duration = header.limits.get("duration").and_then(|text| text.parse().ok());
+        Ok(Self {
+            duration_max: duration.map_or(spec.limits.duration(), |length: crate::types::Length| length.0),
+            probes: spec.steady_state.iter().map(|probe| (probe.name.clone(), Track::default())).collect(),
+            steps: vec![StepState::default(); spec.method.len()],
+            header: (**header).clone(),
+            spec,
+            injections: BTreeMap::new(),
+            baseline_started: None,
+            baseline: None,
+            first_intent: None,
+            violations: Vec::new(),
+            stop: None,
+            decided: None,
+            method_ended: None,
+            reverting: None,
+            all_reverted: None,
+            recovered: None,
+            not_recovered: None,
+            unattended: false,
+            deployed_after: false,
+            finished: false,
+            next_seq: 1,
+        })
+    }
+
+    /// Replays a journal.
+    pub fn replay(entries: &[Entry]) -> Result<Self, Illegal> {
+        let Some((first, rest)) = entries.split_first() else {
+            return Err(Illegal { seq: 0, why: "the journal is empty".to_owned() });
+        };
+        let mut state = Self::new(first)?;
+        for entry in rest {
+            transition(&mut state, entry)?;
+        }
+        Ok(state)
+    }
+
+    /// Where it is, in one word.
+    pub fn phase(&self) -> Phase {
+        if self.finished {
+            Phase::Finished
+        } else if self.all_reverted.is_some() {
+            Phase::Recovering
+        } else if (self.stop.is_some() || self.method_ended.is_some()) && self.first_intent.is_some() {
+            let stuck = self.injections.values().any(|state| state.pending() && state.revert_error.is_some());
+            if stuck { Phase::Stuck } else { Phase::Reverting }
+        } else if self.baseline.is_some() {
+            let injecting = self.injections.values().any(|state| state.injected.is_none());
+            if injecting { Phase::Injecting } else { Phase::Observing }
+        } else if self.baseline_started.is_some() {
+            Phase::Baseline
+        } else {
+            Phase::Pending
+        }
+    }
+
+    /// Which expression guards now.
+    pub fn guard(&self) -> Guard {
+        if self.recovered.is_some() || self.not_recovered.is_some() {
+            Guard::Off
+        } else if self.first_intent.is_some() {
+            Guard::During
+        } else if self.baseline_started.is_some() && self.baseline.is_none() {
+            Guard::Expect
+        } else {
+            Guard::Off
+        }
+    }
+
+    /// The first fault seen in force.
+    pub fn first_seen(&self) -> Option<Timestamp> {
+        self.injections.values().filter_map(|state| state.seen).min()
+    }
+
+    /// From when recovery counts: the last fault lifted, or the last effect of an instant one.
+    pub fn lifted(&self) -> Option<Timestamp> {
+        let reverted = self.injections.values().filter_map(|state| match state.reverted {
+            Some((at, outcome)) if outcome != RevertOutcome::NothingToDo => Some(at),
+            _ => None,
+        });
+        let instant = self
+            .injections
+            .values()
+            .filter(|state| !lasting(&state.injection))
+            .filter_map(|state| state.seen);
+        reverted.chain(instant).max().or_else(|| self.all_reverted.as_ref().map(|(at, _)| *at))
+    }
+
+    /// Since when every `expect` of the hypothesis has held without a break; None while one does not.
+    pub fn steady_since(&self) -> Option<Timestamp> {
+        let mut since = Timestamp::MIN;
+        for probe in self.hypothesis() {
+            since = since.max(self.probes.get(&probe.name)?.steady_since?);
+        }
+        Some(since)
+    }
+
+    /// The oldest of the latest samples: up to here everything is known.
+    pub fn known_until(&self) -> Option<Timestamp> {
+        self.hypothesis()
+            .map(|probe| self.probes.get(&probe.name).and_then(|track| track.last))
+            .min()
+            .flatten()
+    }
+
+    /// The probes that the hypothesis is made of.
+    pub fn hypothesis(&self) -> impl Iterator<Item = &crate::api::ProbeSpec> {
+        self.spec.steady_state.iter().filter(|probe| probe.role == Role::Hypothesis)
+    }
+
+    /// The step of that name.
+    pub fn step_index(&self, name: &str) -> Option<usize> {
+        self.spec.method.iter().position(|step| step.name == name)
+    }
+
+    /// When the step's faults were all seen in force.
+    pub fn in_force_since(&self, step: usize) -> Option<Timestamp> {
+        let ids = self.steps.get(step)?.injections.as_ref()?;
+        let mut since = None;
+        for id in ids {
+            let state = self.injections.get(id)?;
+            match (state.injected, state.seen) {
+                (Some(InjectOutcome::TargetGone), _) => {}
+                (_, Some(seen)) => since = since.max(Some(seen)),
+                _ => return None,
+            }
+        }
+        since
+    }
+}
+
+/// Takes in one record, or says why it cannot come here. Total; used live and in replay.
+pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
+    let illegal = |why: &str| Err(Illegal { seq: entry.seq, why: why.to_owned() });
+    if entry.seq != state.next_seq {
+        return illegal("it is out of order");
+    }
+    if state.finished && !matches!(entry.record, Record::OwnerChanged { .. }) {
+        return illegal("the run was finished");
+    }
+    state.next_seq += 1;
+    let at = entry.at;
+    match &entry.record {
+        Record::RunStarted(_) => return illegal("a run begins once"),
+        Record::OwnerChanged { .. } => {
+            // What is left is taken up again, also of a run that had given up.
+            state.unattended = true;
+            state.finished = false;
+            state.all_reverted = None;
+            state.reverting = None;
+        }
+        Record::Planned { .. } | Record::Noted { .. } => {}
+        Record::DeployedSeen { moment, .. } => {
+            state.deployed_after |= *moment == crate::journal::Moment::After
+        }
+        Record::BaselineStarted {} => state.baseline_started = Some(at),
+        Record::BaselineHeld { stats } => {
+            state.baseline = Some((at, stats.clone()));
+            state.probes.values_mut().for_each(Track::rearm);
+        }
+        Record::Sampled { .. } => sampled(state, entry)?,
+        Record::StepStarted { .. }
+        | Record::InjectIntended { .. }
+        | Record::StepRefused { .. }
+        | Record::Checked { .. }
+        | Record::StepEnded { .. } => stepped(state, entry)?,
+        Record::Injected { .. }
+        | Record::EffectSeen { .. }
+        | Record::EffectMissed { .. }
+        | Record::Reverted { .. }
+        | Record::RevertFailed { .. } => affected(state, entry)?,
+        Record::RevertStarted { .. } => {
+            state.reverting.get_or_insert(at);
+        }
+        Record::Violated { probe, since, missing } => {
+            if let Some(track) = state.probes.get_mut(probe) {
+                track.rearm();
+            }
+            state.violations.push(Violation { probe: probe.clone(), since: *since, at, missing: *missing });
+        }
+        Record::StopRequested { reason, by } => {
+            state.stop.get_or_insert((*reason, by.clone(), at));
+        }
+        Record::Decided { verdict, reason, message } => {
+            // The first decision stands.
+            state.decided.get_or_insert((*verdict, reason.clone(), message.clone()));
+        }
+        Record::MethodEnded {} => state.method_ended = Some(at),
+        Record::AllReverted { residue } => state.all_reverted = Some((at, residue.clone())),
+        Record::Recovered { since } => state.recovered = Some(*since),
+        Record::NotRecovered { probes } => state.not_recovered = Some(probes.clone()),
+        Record::Finished { .. } => state.finished = true,
+    }
+    Ok(())
+}
+
+fn sampled(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
+    let Record::Sampled { probe, value, expect, during, check, .. } = &entry.record else { return Ok(()) };
+    let (guard, at) = (state.guard(), entry.at);
+    let (Some(spec), Some(track)) = (state.spec.probe(probe), state.probes.get_mut(probe)) else {
+        return Err(Illegal { seq: entry.seq, why: format!("there is no probe {probe}") });
+    };
+    let guard = if spec.role == Role::Informational { Guard::Off } else { guard };
+    track.sample(spec, Judged { at, value: *value, expect: *expect, during: *during }, guard);
+    for (step, progress) in state.spec.method.iter().zip(&mut state.steps) {
+        let Action::Check(wanted) = &step.action else { continue };
+        let Some(started) = progress.started.filter(|_| progress.ended.is_none() && wanted.probe == *probe)
+        else {
+            continue;
+        };
+        if at < started {
+            continue;
+        }
+        progress.check_samples = (progress.check_samples.0 + 1, check.is_some());
+        match check {
+            Some(true) => {
+                progress.check_since.get_or_insert(at);
+            }
+            _ => progress.check_since = None,
+        }
+    }
+    Ok(())
+}
+
+fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
+    let (Record::StepStarted { step }
+    | Record::InjectIntended { step, .. }
+    | Record::StepRefused { step, .. }
+    | Record::Checked { step, .. }
+    | Record::StepEnded { step }) = &entry.record
+    else {
+        return Ok(());
+    };
+    let Some(index) = state.step_index(step) else {
+        return Err(Illegal { seq: entry.seq, why: format!("there is no step {step}") });
+    };
+    let (at, order) = (entry.at, state.injections.len());
+    let progress = &mut state.steps[index];
+    match &entry.record {
+        Record::StepStarted { .. } => progress.started = Some(at),
+        Record::StepRefused { .. } => progress.refused = true,
+        Record::Checked { outcome, .. } => progress.checked = Some(*outcome),
+        Record::StepEnded { .. } => progress.ended = Some(at),
+        Record::InjectIntended { injections, .. } => {
+            let ids = progress.injections.get_or_insert_default();
+            ids.extend(injections.iter().map(|injection| injection.id.clone()));
+            if state.first_intent.is_none() {
+                state.first_intent = Some(at);
+                state.probes.values_mut().for_each(Track::rearm);
+            }
+            for (number, injection) in injections.iter().enumerate() {
+                let new = InjectionState {
+                    injection: injection.clone(),
+                    step: index,
+                    order: order + number,
+                    intended: at,
+                    injected: None,
+                    seen: None,
+                    missed: false,
+                    reverted: None,
+                    revert_error: None,
+                };
+                state.injections.insert(injection.id.clone(), new);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn affected(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
+    let (Record::Injected { injection, .. }
+    | Record::EffectSeen { injection, .. }
+    | Record::EffectMissed { injection, .. }
+    | Record::Reverted { injection, .. }
+    | Record::RevertFailed { injection, .. }) = &entry.record
+    else {
+        return Ok(());
+    };
+    let Some(found) = state.injections.get_mut(injection) else {
+        return Err(Illegal { seq: entry.seq, why: format!("injection {injection} was never intended") });
+    };
+    match &entry.record {
+        Record::Injected { outcome, .. } => found.injected = Some(*outcome),
+        Record::EffectSeen { .. } => found.seen = Some(entry.at),
+        Record::EffectMissed { .. } => found.missed = true,
+        Record::Reverted { outcome, .. } => {
+            found.reverted = Some((entry.at, *outcome));
+            found.revert_error = None;
+        }
+        Record::RevertFailed { error, .. } => found.revert_error = Some(error.clone()),
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! Taking one injection back, as often as it takes, with bounded pauses.
+
+use std::time::Duration;
+
+use crate::{
+    faults::{self, FaultError, Injection, Reverted, World},
+    journal::{Record, RevertOutcome},
+    types::InjectionId,
+};
+
+/// The longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How long one try may take.
+const TRY_MAX: Duration = Duration::from_secs(60);
+
+/// What one try came to.
+pub(super) struct Unwound {
+    /// Which injection.
+    pub id: InjectionId,
+    result: Result<Reverted, String>,
+    attempt: u32,
+    /// The next try, if this one failed.
+    pub again: Option<(Injection, u32)>,
+}
+
+/// Tries to take `injection` back; later tries wait first, 250 ms doubling to 10 s.
+pub(super) async fn revert(world: World, injection: Injection, attempt: u32) -> Unwound {
+    if attempt > 1 {
+        let pause = Duration::from_millis(250).saturating_mul(1 << (attempt - 2).min(10));
+        tokio::time::sleep(pause.min(PAUSE_MAX)).await;
+    }
+    let id = injection.id.clone();
+    let result = match faults::find(&injection.fault) {
+        Some(fault) => match tokio::time::timeout(TRY_MAX, fault.revert(&world, &injection)).await {
+            Ok(Ok(reverted)) => Ok(reverted),
+            Ok(Err(FaultError::Data(_, why))) => Err(format!("its undo data cannot be read: {why}")),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no result within {}s", TRY_MAX.as_secs())),
+        },
+        None => Err(format!("this version knows no fault {}", injection.fault)),
+    };
+    let again = result.is_err().then_some((injection, attempt.saturating_add(1)));
+    Unwound { id, result, attempt, again }
+}
+
+impl Unwound {
+    /// As it is written down.
+    pub(super) fn record(&self) -> Record {
+        let injection = self.id.clone();
+        match &self.result {
+            Ok(reverted) => {
+                let (outcome, detail) = outcome(reverted);
+                Record::Reverted { injection, outcome, detail }
+            }
+            Err(error) => Record::RevertFailed { injection, error: error.clone(), attempt: self.attempt },
+        }
+    }
+
+    /// For people, where nothing can be written down.
+    pub(super) fn in_words(&self) -> String {
+        match &self.result {
+            Ok(reverted) => format!("{:?}: {}", outcome(reverted).0, outcome(reverted).1),
+            Err(error) => format!("not taken back: {error}"),
+        }
+    }
+}
+
+/// A revert's result as the journal says it.
+pub(super) fn outcome(reverted: &Reverted) -> (RevertOutcome, String) {
+    match reverted {
+        Reverted::Restored(detail) => (RevertOutcome::Restored, detail.clone()),
+        Reverted::TargetGone => (RevertOutcome::TargetGone, "the target is gone".to_owned()),
+        Reverted::NothingToDo(detail) => (RevertOutcome::NothingToDo, detail.clone()),
+        Reverted::ChangedSince(detail) => (RevertOutcome::ChangedSince, detail.clone()),
+    }
+}

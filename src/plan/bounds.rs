@@ -1,0 +1,257 @@
+//! How far the damage may go: the file, tightened by every Guardrail that covers it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::{Timestamp, civil::Time, tz::TimeZone};
+use kube::core::{Selector, SelectorExt};
+
+use crate::{
+    api::{Action, ExperimentSpec, Guardrail, GuardrailSpec, Limits, Target},
+    cluster::{Snapshot, Space},
+    types::{Amount, Finding, codes::guard as code},
+};
+
+/// Who has agreed to what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Consent {
+    /// Namespaces that were named with `--allow-namespace`.
+    pub namespaces: BTreeSet<String>,
+    /// Namespaces whose pods may be evicted with a node.
+    pub bystanders: BTreeSet<String>,
+}
+
+impl Consent {
+    /// Whether `namespace` has consented, by label or by flag.
+    pub fn given(&self, namespace: &str, space: Option<&Space>) -> bool {
+        self.namespaces.contains(namespace)
+            || space.is_some_and(|space| {
+                space.labels.get("firedrill.dev/allowed").is_some_and(|value| value == "true")
+            })
+    }
+}
+
+/// The limits that hold: of several, the one that comes out smallest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bounds {
+    /// Not ready, of what a workload wants.
+    pub pods: Vec<Amount>,
+    /// Not ready or unschedulable, of all nodes.
+    pub nodes: Vec<Amount>,
+    /// First injection to the end of the method.
+    pub duration: Duration,
+}
+
+impl Bounds {
+    /// The file's limits, tightened.
+    pub fn new(limits: &Limits, guardrails: &[&GuardrailSpec]) -> Self {
+        let mut bounds =
+            Self { pods: vec![limits.pods()], nodes: vec![limits.nodes()], duration: limits.duration() };
+        for guardrail in guardrails {
+            bounds.pods.extend(guardrail.limits.pods);
+            bounds.nodes.extend(guardrail.limits.nodes);
+            if let Some(duration) = guardrail.limits.duration {
+                bounds.duration = bounds.duration.min(duration.0);
+            }
+        }
+        bounds
+    }
+
+    /// How many pods of `wanted` may be not ready.
+    pub fn pods_of(&self, wanted: usize) -> usize {
+        smallest(&self.pods, wanted)
+    }
+
+    /// How many of `all` nodes may be out.
+    pub fn nodes_of(&self, all: usize) -> usize {
+        smallest(&self.nodes, all)
+    }
+
+    /// In words, for the plan and the report.
+    pub fn in_words(&self) -> BTreeMap<String, String> {
+        let words = |amounts: &[Amount]| {
+            let mut words: Vec<String> = amounts.iter().map(ToString::to_string).collect();
+            words.dedup();
+            words.join(" and ")
+        };
+        [
+            ("pods".to_owned(), words(&self.pods)),
+            ("nodes".to_owned(), words(&self.nodes)),
+            ("duration".to_owned(), crate::types::Length(self.duration).to_string()),
+        ]
+        .into()
+    }
+}
+
+fn smallest(amounts: &[Amount], total: usize) -> usize {
+    amounts.iter().map(|amount| amount.bound_of(total)).min().unwrap_or(0)
+}
+
+/// The Guardrails that cover an experiment in these namespaces.
+pub fn covering<'a>(
+    guardrails: &'a [Guardrail],
+    snapshot: &Snapshot,
+    namespaces: &BTreeSet<String>,
+) -> Vec<&'a Guardrail> {
+    guardrails
+        .iter()
+        .filter(|guardrail| {
+            let selector = Selector::try_from(guardrail.spec.namespace_selector.clone());
+            namespaces.iter().any(|namespace| match (&selector, snapshot.space(namespace)) {
+                (Ok(selector), Some(space)) => selector.matches(&space.labels),
+                // What cannot be told counts as covered.
+                _ => true,
+            })
+        })
+        .collect()
+}
+
+/// The namespaces that an experiment concerns: the file's and those of its targets.
+pub fn namespaces(spec: &ExperimentSpec, own: &str) -> BTreeSet<String> {
+    let targets = spec.method.iter().filter_map(|step| step.target.as_ref());
+    let others = targets.filter_map(|target: &Target| target.namespace.clone());
+    others.chain([own.to_owned()]).collect()
+}
+
+/// The namespaces whose lease a run holds: all that it concerns, if it changes anything at all.
+pub fn leased(spec: &ExperimentSpec, own: &str) -> BTreeSet<String> {
+    let changes = spec.method.iter().any(|step| matches!(step.action, Action::Fault { .. }));
+    if changes { namespaces(spec, own) } else { BTreeSet::new() }
+}
+
+/// What the environment and the Guardrails say against running `spec` at all, now.
+pub fn guardrail_findings(
+    spec: &ExperimentSpec,
+    own: &str,
+    (snapshot, guardrails): (&Snapshot, &[Guardrail]),
+    now: Timestamp,
+) -> Vec<Finding> {
+    let covering = covering(guardrails, snapshot, &namespaces(spec, own));
+    let mut findings = environment(snapshot, guardrails, &covering);
+    for guardrail in covering {
+        let (name, rule) = (format!("guardrail/{}", guardrail.metadata.name), &guardrail.spec);
+        let refuse = |message: String| Finding::error(code::GUARDRAIL, &name, message);
+        if rule.halt {
+            let reason = if rule.halt_reason.is_empty() { "no reason given" } else { &rule.halt_reason };
+            findings.push(
+                refuse(format!("all experiments are halted: {reason}"))
+                    .remedy("wait until spec.halt is false again"),
+            );
+        }
+        if rule.concurrent_runs == Some(0) {
+            findings.push(refuse("no run may start (concurrentRuns: 0)".to_owned()));
+        }
+        if rule.approvals.required > 0 {
+            let message = format!(
+                "{} approvals by others are required, which the command line cannot collect",
+                rule.approvals.required
+            );
+            findings.push(refuse(message).remedy("have the controller run it"));
+        }
+        for step in &spec.method {
+            if let Action::Fault { kind, .. } = &step.action
+                && !rule.faults.allows(kind)
+            {
+                findings.push(refuse(format!("the fault {kind} of step {} is not allowed", step.name)));
+            }
+        }
+        findings.extend(calendar(rule, now).map(refuse));
+    }
+    findings
+}
+
+/// Whether this is production, and whether somebody in charge has agreed in writing.
+fn environment(snapshot: &Snapshot, guardrails: &[Guardrail], covering: &[&Guardrail]) -> Vec<Finding> {
+    let labelled = snapshot.space("kube-system").is_some_and(|space| {
+        space.labels.get("firedrill.dev/environment").is_some_and(|value| value == "production")
+    });
+    let declared = guardrails.iter().find(|guardrail| guardrail.spec.environment == "production");
+    let why = match (labelled, declared) {
+        (true, _) => "namespace kube-system carries firedrill.dev/environment=production".to_owned(),
+        (false, Some(guardrail)) => format!("Guardrail {} says so", guardrail.metadata.name),
+        (false, None) => return Vec::new(),
+    };
+    if covering.iter().any(|guardrail| guardrail.spec.allow_production) {
+        let message = format!(
+            "the cluster is production ({why}); approval by somebody else is compulsory here, and the command line cannot collect it"
+        );
+        return vec![
+            Finding::error(code::PRODUCTION, "cluster", message).remedy("have the controller run it"),
+        ];
+    }
+    let message = format!("the cluster is production ({why})");
+    vec![Finding::error(code::PRODUCTION, "cluster", message).remedy("run it elsewhere; no flag opens this")]
+}
+
+/// What a Guardrail's windows and blackouts say of `now`.
+fn calendar(rule: &GuardrailSpec, now: Timestamp) -> Option<String> {
+    if rule.windows.is_empty() && rule.blackouts.is_empty() {
+        return None;
+    }
+    let zone = rule.time_zone.as_deref().unwrap_or("UTC");
+    let Ok(tz) = TimeZone::get(zone) else {
+        return Some(format!("its time zone {zone} is not known, so its windows cannot be read"));
+    };
+    let local = now.to_zoned(tz);
+    let today = local.date();
+    let (year, short) = (today.to_string(), format!("{:02}-{:02}", today.month(), today.day()));
+    for blackout in &rule.blackouts {
+        let (from, to) = (blackout.from.as_str(), blackout.to.as_str());
+        let day = if from.len() > 5 { year.as_str() } else { short.as_str() };
+        // A range such as 12-20 to 01-06 spans the turn of the year.
+        let inside = if from <= to { (from..=to).contains(&day) } else { day >= from || day <= to };
+        if inside {
+            return Some(format!("today is in its blackout {}", blackout.name));
+        }
+    }
+    let open = rule.windows.iter().any(|window| {
+        let (Ok(from), Ok(to)) = (window.from.parse::<Time>(), window.to.parse::<Time>()) else {
+            return false;
+        };
+        let weekday = format!("{:?}", local.weekday());
+        window.days.contains(&weekday) && (from..to).contains(&local.time())
+    });
+    (!rule.windows.is_empty() && !open)
+        .then(|| format!("{} is outside its windows", local.strftime("%A %H:%M %Z")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rule(spec: serde_json::Value) -> GuardrailSpec {
+        serde_json::from_value(spec).expect("a guardrail")
+    }
+
+    #[test]
+    fn the_strictest_limit_holds() {
+        let guardrail = rule(json!({"limits": {"pods": 3, "duration": "30m"}}));
+        let bounds = Bounds::new(&Limits::default(), &[&guardrail]);
+        assert_eq!((bounds.pods_of(4), bounds.pods_of(100)), (2, 3));
+        assert_eq!(bounds.duration.as_secs(), 1800);
+        assert_eq!(bounds.nodes_of(3), 1);
+    }
+
+    #[test]
+    fn windows_and_blackouts_are_local_time() {
+        let rule = rule(json!({
+            "timeZone": "Europe/London",
+            "windows": [{"days": ["Tuesday"], "from": "09:00", "to": "17:00"}],
+            "blackouts": [{"name": "freeze", "from": "12-20", "to": "01-06"}],
+        }));
+        for (now, open) in [
+            ("2026-11-24T09:00:00Z", true),
+            ("2026-11-24T17:00:00Z", false),
+            ("2026-11-25T10:00:00Z", false),
+            ("2026-07-07T08:30:00Z", true),
+            ("2026-12-22T10:00:00Z", false),
+            ("2027-01-05T10:00:00Z", false),
+        ] {
+            assert_eq!(calendar(&rule, now.parse().expect("a time")).is_none(), open, "{now}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Limits, consent and built-in protection. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Setting;
+use crate::{
+    cluster::{Pod, RUN_LABEL},
+    faults::{FaultInfo, Injection, LimitKind},
+    types::{Finding, ObjectRef, codes::guard as code},
+};
+
+/// Namespaces that nothing opens.
+const PROTECTED: [&str; 2] = ["kube-system", "kube-node-lease"];
+
+/// Whether a namespace keeps the cluster, or us, alive.
+fn protected(namespace: &str) -> bool {
+    PROTECTED.contains(&namespace) || namespace == "firedrill" || namespace.starts_with("firedrill-")
+}
+
+/// What speaks against these targets, whatever the fault does to them.
+pub(super) fn targets(setting: &Setting<'_>, info: &FaultInfo, targets: &[ObjectRef]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let spaces: BTreeSet<&str> =
+        targets.iter().map(|target| target.namespace.as_str()).filter(|n| !n.is_empty()).collect();
+    for namespace in spaces {
+        if protected(namespace) {
+            findings.push(Finding::error(
+                code::PROTECTED,
+                format!("namespace/{namespace}"),
+                "it is protected; nothing opens it",
+            ));
+            continue;
+        }
+        let space = setting.snapshot.space(namespace).map(|space| &**space);
+        if space.is_some_and(|space| space.terminating) {
+            findings.push(Finding::error(
+                code::NO_TARGET,
+                format!("namespace/{namespace}"),
+                "it is being deleted",
+            ));
+        } else if !setting.consent.given(namespace, space) {
+            findings.push(
+                Finding::error(code::NO_CONSENT, format!("namespace/{namespace}"), "it has not consented to experiments")
+                    .remedy(format!("kubectl label namespace {namespace} firedrill.dev/allowed=true, or --allow-namespace {namespace}")),
+            );
+        }
+    }
+    for target in targets {
+        findings.extend(held_by_another(setting, target));
+    }
+    if info.limits.contains(&LimitKind::Nodes) {
+        findings.extend(last_in_zone(setting, targets));
+    }
+    findings
+}
+
+/// A scar that is there already names the run that holds the object.
+fn held_by_another(setting: &Setting<'_>, target: &ObjectRef) -> Option<Finding> {
+    let snapshot = setting.snapshot;
+    let run = match target.kind.as_str() {
+        "Node" => snapshot.node(&target.name)?.labels.get(RUN_LABEL)?.clone(),
+        "Pod" => return None,
+        kind => {
+            let workload = snapshot.workload(&target.namespace, kind, &target.name)?;
+            workload.replicas_manager.as_deref()?.strip_prefix("firedrill:")?.split(':').next()?.to_owned()
+        }
+    };
+    Some(
+        Finding::error(code::OVERLAP, target, format!("run {run} has changed it and not put it back"))
+            .remedy(format!("firedrill rollback {run}")),
+    )
+}
+
+fn last_in_zone(setting: &Setting<'_>, targets: &[ObjectRef]) -> Vec<Finding> {
+    let hit: BTreeSet<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
+    for node in setting.snapshot.nodes.values() {
+        if let Some(zone) = node.zone() {
+            let counts = node.ready && !node.unschedulable && !hit.contains(node.object.name.as_str());
+            *left.entry(zone).or_default() += usize::from(counts);
+        }
+    }
+    // With one zone in all there is no zone to lose: then limits.nodes speaks.
+    if left.len() < 2 {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    for target in targets {
+        let zone = setting.snapshot.node(&target.name).and_then(|node| node.zone());
+        if let Some(zone) = zone
+            && left.get(zone) == Some(&0)
+        {
+            findings.push(
+                Finding::error(
+                    code::LAST_IN_ZONE,
+                    target,
+                    format!("no other node of zone {zone} is ready and schedulable"),
+                )
+                .remedy("choose a node of a zone with several"),
+            );
+        }
+    }
+    findings
+}
+
+/// What the limits say, per workload and over all nodes, with what is in force already.
+pub(super) fn limits(
+    setting: &Setting<'_>,
+    injections: &[Injection],
+    in_force: &[&Injection],
+) -> Vec<Finding> {
+    let mut findings = pod_limits(setting, injections, in_force);
+    let snapshot = setting.snapshot;
+    let nodes: BTreeSet<&str> = injections
+        .iter()
+        .filter(|injection| injection.target.kind == "Node")
+        .map(|injection| injection.target.name.as_str())
+        .collect();
+    if !nodes.is_empty() {
+        let out = snapshot
+            .nodes
+            .values()
+            .filter(|node| !node.ready || node.unschedulable || nodes.contains(node.object.name.as_str()));
+        let (out, all) = (out.count(), snapshot.nodes.len());
+        let bound = setting.bounds.nodes_of(all);
+        if out > bound {
+            let message = format!(
+                "{out} of {all} nodes would be not ready or unschedulable, and limits.nodes allows {bound}"
+            );
+            findings.push(
+                Finding::error(code::NODE_LIMIT, "nodes", message).remedy("hit fewer, or raise limits.nodes"),
+            );
+        }
+        findings.extend(room(setting, injections, &nodes));
+    }
+    findings
+}
+
+/// What an owner loses, of what it wants.
+#[derive(Default)]
+struct Loss {
+    pods: BTreeSet<ObjectRef>,
+    replicas: usize,
+}
+
+fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Injection]) -> Vec<Finding> {
+    let snapshot = setting.snapshot;
+    let mut losses: BTreeMap<(String, String, String), Loss> = BTreeMap::new();
+    for injection in injections {
+        let target = &injection.target;
+        for pod in injection.displaced.iter().chain((target.kind == "Pod").then_some(target)) {
+            if let Some(pod) = snapshot.pod(pod)
+                && pod.ready
+                && let Some(owner) = snapshot.top_owner(pod)
+            {
+                let key = (target_namespace(pod), owner.kind, owner.name);
+                losses.entry(key).or_default().pods.insert(pod.object.clone());
+            }
+        }
+        if injection.replicas_lost > 0 {
+            let key = (target.namespace.clone(), target.kind.clone(), target.name.clone());
+            losses.entry(key).or_default().replicas += injection.replicas_lost as usize;
+        }
+    }
+    let mut findings = Vec::new();
+    for ((namespace, kind, name), loss) in losses {
+        let Some(workload) = snapshot.workload(&namespace, &kind, &name) else { continue };
+        // What our own scaling has taken away is still wanted.
+        let scaled: u32 = in_force
+            .iter()
+            .filter(|injection| injection.target == workload.object)
+            .map(|i| i.replicas_lost)
+            .sum();
+        let wanted = usize::try_from(workload.replicas).unwrap_or(0) + scaled as usize;
+        let ready = usize::try_from(workload.ready).unwrap_or(0);
+        let down = wanted.saturating_sub(ready) + at_once(setting, &loss) + loss.replicas.min(ready);
+        let bound = setting.bounds.pods_of(wanted);
+        if down > bound {
+            let message = format!(
+                "{down} of the {wanted} pods it wants would be not ready, and limits.pods allows {bound}"
+            );
+            findings.push(
+                Finding::error(code::POD_LIMIT, &workload.object, message)
+                    .remedy("hit fewer, wait until it is whole, or raise limits.pods"),
+            );
+        }
+    }
+    findings
+}
+
+fn target_namespace(pod: &Pod) -> String {
+    pod.object.namespace.clone()
+}
+
+/// How many of the pods are down at the same time: a budget lets evictions through a few at a time.
+fn at_once(setting: &Setting<'_>, loss: &Loss) -> usize {
+    let evicted = |pod: &ObjectRef| {
+        let pod = setting.snapshot.pod(pod)?;
+        let budget = setting.snapshot.pdbs_of(pod).next()?;
+        Some(usize::try_from(budget.allowed).unwrap_or(0))
+    };
+    let budget = loss.pods.iter().filter_map(evicted).min();
+    budget.map_or(loss.pods.len(), |budget| budget.min(loss.pods.len()))
+}
+
+/// Whether the pods that go find a place: by pod slots, which every node has a bounded number of.
+fn room(setting: &Setting<'_>, injections: &[Injection], hit: &BTreeSet<&str>) -> Option<Finding> {
+    let snapshot = setting.snapshot;
+    let mut running: BTreeMap<&str, usize> = BTreeMap::new();
+    for pod in snapshot.pods.values().filter(|pod| !pod.finished()) {
+        *running.entry(pod.node.as_str()).or_default() += 1;
+    }
+    let open = snapshot
+        .nodes
+        .values()
+        .filter(|node| node.ready && !node.unschedulable && !hit.contains(node.object.name.as_str()));
+    let free: usize = open
+        .map(|node| {
+            node.pods_max.saturating_sub(running.get(node.object.name.as_str()).copied().unwrap_or(0))
+        })
+        .sum();
+    let displaced: usize = injections.iter().map(|injection| injection.displaced.len()).sum();
+    (displaced > free).then(|| {
+        let message =
+            format!("{displaced} pods would be displaced, and the other nodes have room for {free}");
+        Finding::error(code::NO_ROOM, "nodes", message).remedy("add a node, or drain fewer")
+    })
+}
+
+/// Pods of namespaces that have not consented go with a node only if those are named, and only if a budget
+/// or another ready replica elsewhere covers them.
+pub(super) fn bystanders(setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
+    let snapshot = setting.snapshot;
+    let mut findings = Vec::new();
+    let displaced: BTreeSet<&ObjectRef> =
+        injections.iter().flat_map(|injection| &injection.displaced).collect();
+    for object in &displaced {
+        let namespace = object.namespace.as_str();
+        let space = snapshot.space(namespace).map(|space| &**space);
+        if setting.consent.given(namespace, space) && !protected(namespace) {
+            continue;
+        }
+        let Some(pod) = snapshot.pod(object) else { continue };
+        let owner = snapshot
+            .top_owner(pod)
+            .map_or_else(String::new, |owner| format!(" of {} {}", owner.kind, owner.name));
+        if !setting.consent.bystanders.contains(namespace) {
+            findings.push(
+                Finding::error(
+                    code::BYSTANDER,
+                    object,
+                    format!("it{owner} would be displaced, and namespace {namespace} has not consented"),
+                )
+                .remedy(format!("--bystanders {namespace}, if its keepers agree")),
+            );
+        } else if snapshot.pdbs_of(pod).next().is_none() && !ready_elsewhere(setting, pod, &displaced) {
+            findings.push(
+                Finding::error(code::BYSTANDER, object, format!("it{owner} would be displaced, and neither a budget nor another ready replica covers it"))
+                    .remedy("give it a second replica or a PodDisruptionBudget"),
+            );
+        }
+    }
+    findings
+}
+
+fn ready_elsewhere(setting: &Setting<'_>, pod: &Pod, displaced: &BTreeSet<&ObjectRef>) -> bool {
+    let Some(owner) = setting.snapshot.top_owner(pod) else { return false };
+    setting.snapshot.pods_in(&pod.object.namespace).any(|other| {
+        other.ready
+            && other.node != pod.node
+            && !displaced.contains(&other.object)
+            && setting.snapshot.top_owner(other).as_ref() == Some(&owner)
+    })
+}

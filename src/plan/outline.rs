@@ -1,0 +1,294 @@
+//! The plan: what a run would do to whom, what speaks against it, and what to expect of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use super::{Setting, StepAsk, bounds::namespaces, displaced_owners, forecast, prepare, query_window};
+use crate::{
+    api::{Action, ExperimentSpec, Patience, Role, Step},
+    cluster::Scope,
+    faults::{self, Injection, Lifetime, LimitKind},
+    types::{Finding, Length, ObjectRef},
+};
+
+/// What a run would do. Says everything that `plan` prints; nothing was changed to learn it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The experiment.
+    pub experiment: String,
+    /// The file's namespace.
+    pub namespace: String,
+    /// Every choice follows from it.
+    pub seed: u64,
+    /// The steps, in order.
+    pub steps: Vec<PlannedStep>,
+    /// What refuses (errors) and what is worth knowing (warnings).
+    pub findings: Vec<Finding>,
+    /// How early a loss of normal can end the run.
+    pub earliest_abort: Option<EarliestAbort>,
+    /// Calls to the API server that the method takes at the most, watches aside.
+    pub calls: u64,
+    /// The limits that hold, in words.
+    pub limits: BTreeMap<String, String>,
+    /// What would be injected, for dry runs.
+    #[serde(skip)]
+    pub injections: Vec<Injection>,
+}
+
+/// One step of the plan.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedStep {
+    /// Its name.
+    pub name: String,
+    /// The fault, or `wait`, `check`, `revert`.
+    pub action: String,
+    /// How long, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Length>,
+    /// Whether the next step begins while this is in force.
+    pub background: bool,
+    /// Who it would be now.
+    pub targets: Vec<ObjectRef>,
+    /// Which pods go with them.
+    pub displaced: Vec<Displaced>,
+    /// How long its effect may take to be seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect_within: Option<Length>,
+}
+
+/// A pod that goes with a target.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Displaced {
+    /// Which.
+    pub pod: ObjectRef,
+    /// Who has to replace it: `deployment/web`.
+    pub owner: String,
+}
+
+/// How early a loss of normal can end the run, and of what that is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EarliestAbort {
+    /// The probe that is quickest.
+    pub probe: String,
+    /// In all, without the scrape interval, which only the metric source knows.
+    pub after: Length,
+    /// The longest range of its query.
+    pub window: Length,
+    /// Its interval.
+    pub every: Length,
+    /// How long it has to be outside.
+    pub patience: Length,
+    /// Whether the source's scrape interval comes on top.
+    pub plus_scrape_interval: bool,
+}
+
+/// A right to ask for: verb, group, resource, namespace (None: everywhere).
+pub type RightAsked = (&'static str, &'static str, &'static str, Option<String>);
+
+/// Prepares every step against the world as it is, and adds up what that means.
+pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
+    let mut plan = Plan {
+        experiment: name.to_owned(),
+        namespace: setting.namespace.to_owned(),
+        seed: setting.rng.seed(),
+        steps: Vec::new(),
+        findings: Vec::new(),
+        earliest_abort: earliest_abort(spec),
+        calls: 0,
+        limits: setting.bounds.in_words(),
+        injections: Vec::new(),
+    };
+    let mut in_force: Vec<Injection> = Vec::new();
+    for step in &spec.method {
+        let planned = plan_step(step, setting, &mut plan, &mut in_force);
+        plan.steps.push(planned);
+    }
+    plan.calls += spec.steady_state.len() as u64;
+    plan.findings.dedup();
+    plan
+}
+
+fn plan_step(
+    step: &Step,
+    setting: &Setting<'_>,
+    plan: &mut Plan,
+    in_force: &mut Vec<Injection>,
+) -> PlannedStep {
+    let mut planned = PlannedStep {
+        name: step.name.clone(),
+        action: String::new(),
+        duration: step.duration.map(Length),
+        background: step.background,
+        targets: Vec::new(),
+        displaced: Vec::new(),
+        effect_within: None,
+    };
+    let (kind, params) = match &step.action {
+        Action::Fault { kind, params } => (kind, params),
+        Action::Wait(length) => {
+            planned.action = "wait".to_owned();
+            planned.duration = Some(Length(*length));
+            return planned;
+        }
+        Action::Check(check) => {
+            planned.action = format!("check {}", check.probe);
+            planned.duration = Some(check.within);
+            return planned;
+        }
+        Action::Revert(of) => {
+            planned.action = format!("revert {of}");
+            in_force.retain(|injection| !injection.id.0.starts_with(&format!("{of}.")));
+            return planned;
+        }
+    };
+    planned.action.clone_from(kind);
+    let target = step.target.clone().unwrap_or_default();
+    let held: Vec<&Injection> = in_force.iter().collect();
+    let ask = StepAsk { step: &step.name, kind, params, target: &target, setting, in_force: &held };
+    let injections = match prepare(&ask) {
+        Ok(injections) => injections,
+        Err(findings) => {
+            plan.findings.extend(findings);
+            return planned;
+        }
+    };
+    plan.findings
+        .extend(forecast::budgets(setting.snapshot, &injections).into_iter().filter(|f| !f.is_error()));
+    plan.findings.extend(hazards(kind, setting, &injections));
+    planned.targets = injections.iter().map(|injection| injection.target.clone()).collect();
+    let owners = displaced_owners(setting.snapshot, &injections);
+    planned.displaced = owners.into_iter().map(|(pod, owner)| Displaced { pod, owner }).collect();
+    planned.effect_within = injections.iter().map(|injection| injection.effect_within).max();
+    // One write a target and pod, a look before each eviction, and two reads and a write to go back.
+    plan.calls += injections.len() as u64 * 4 + planned.displaced.len() as u64 * 2;
+    plan.injections.extend(injections.clone());
+    let lasting = faults::find(kind).is_some_and(|fault| fault.info().lifetime == Lifetime::Lasting);
+    if lasting && step.background {
+        in_force.extend(injections);
+    }
+    planned
+}
+
+/// The hazards that a fault names whenever it is used, where they apply.
+fn hazards(kind: &str, setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
+    let Some(fault) = faults::find(kind) else { return Vec::new() };
+    let mut findings = Vec::new();
+    for code in fault.info().hazards {
+        let covered = injections.iter().find_map(|injection| {
+            let pod = setting.snapshot.pod(&injection.target)?;
+            setting.snapshot.pdbs_of(pod).next().map(|budget| budget.object.clone())
+        });
+        if let (Some(budget), Some(info)) = (covered, code.info()) {
+            findings.push(Finding::warning(code.clone(), budget, format!("{kind}: {}", info.title)));
+        }
+    }
+    findings
+}
+
+/// How early a loss of normal can end the run: the quickest of the judged probes.
+fn earliest_abort(spec: &ExperimentSpec) -> Option<EarliestAbort> {
+    let judged = spec.steady_state.iter().filter(|probe| probe.role != Role::Informational);
+    judged
+        .map(|probe| {
+            let query = probe.params.get("query").and_then(serde_json::Value::as_str);
+            let window = query.map_or(Duration::ZERO, query_window);
+            let patience = match probe.patience {
+                Patience::For(length) => length,
+                Patience::Samples { outside, .. } => probe.every * outside.saturating_sub(1),
+            };
+            EarliestAbort {
+                probe: probe.name.clone(),
+                after: Length(window + probe.every + patience),
+                window: Length(window),
+                every: Length(probe.every),
+                patience: Length(patience),
+                plus_scrape_interval: query.is_some(),
+            }
+        })
+        .min_by_key(|earliest| earliest.after)
+}
+
+/// What has to be followed to run `spec`: the whole cluster for node faults, else the namespaces concerned.
+pub fn scope(spec: &ExperimentSpec, own: &str) -> Scope {
+    let hits_nodes = spec.method.iter().any(|step| match &step.action {
+        Action::Fault { kind, .. } => {
+            let nodes =
+                faults::find(kind).is_some_and(|fault| fault.info().limits.contains(&LimitKind::Nodes));
+            nodes || step.target.as_ref().is_some_and(|target| target.zone.is_some())
+        }
+        _ => false,
+    });
+    if hits_nodes { Scope::Cluster } else { Scope::Namespaces(namespaces(spec, own)) }
+}
+
+/// The rights that running `spec` takes: to follow, to hold the lease, and what each fault asks for.
+pub fn rights(spec: &ExperimentSpec, own: &str) -> Vec<RightAsked> {
+    const FOLLOWED: [(&str, &str); 8] = [
+        ("", "pods"),
+        ("policy", "poddisruptionbudgets"),
+        ("autoscaling", "horizontalpodautoscalers"),
+        ("discovery.k8s.io", "endpointslices"),
+        ("apps", "deployments"),
+        ("apps", "replicasets"),
+        ("apps", "statefulsets"),
+        ("apps", "daemonsets"),
+    ];
+    let spaces = namespaces(spec, own);
+    let follow: Vec<Option<String>> = match scope(spec, own) {
+        Scope::Cluster => vec![None],
+        Scope::Namespaces(spaces) => spaces.into_iter().map(Some).collect(),
+    };
+    let mut asked: BTreeSet<RightAsked> = BTreeSet::new();
+    for namespace in follow {
+        for (group, resource) in FOLLOWED {
+            for verb in ["list", "watch"] {
+                asked.insert((verb, group, resource, namespace.clone()));
+            }
+        }
+        if namespace.is_none() {
+            for (verb, resource) in
+                [("list", "nodes"), ("watch", "nodes"), ("list", "namespaces"), ("watch", "namespaces")]
+            {
+                asked.insert((verb, "", resource, None));
+            }
+        }
+    }
+    for namespace in &spaces {
+        for verb in ["get", "create", "update", "delete"] {
+            asked.insert((verb, "coordination.k8s.io", "leases", Some(namespace.clone())));
+        }
+    }
+    for step in &spec.method {
+        let Action::Fault { kind, .. } = &step.action else { continue };
+        let Some(fault) = faults::find(kind) else { continue };
+        let target = step
+            .target
+            .as_ref()
+            .and_then(|target| target.namespace.clone())
+            .unwrap_or_else(|| own.to_owned());
+        for right in fault.info().rights {
+            let namespace = (!right.cluster_wide).then(|| target.clone());
+            asked.insert((right.verb, right.group, resource_for(step, right.resource), namespace));
+        }
+    }
+    asked.into_iter().collect()
+}
+
+/// A right on Deployments is meant for whatever kind of workload the step names.
+fn resource_for(step: &Step, resource: &'static str) -> &'static str {
+    let kind =
+        step.target.as_ref().and_then(|target| target.workload.as_deref()).and_then(super::select::kind_of);
+    match (resource, kind.map(|(kind, _)| kind)) {
+        ("deployments/scale", Some("StatefulSet")) => "statefulsets/scale",
+        ("deployments/scale", Some("ReplicaSet")) => "replicasets/scale",
+        (resource, _) => resource,
+    }
+}

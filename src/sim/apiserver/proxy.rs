@@ -1,0 +1,74 @@
+//! The service proxy: `…/namespaces/NS/services/[SCHEME:]NAME[:PORT]/proxy/PATH` goes to a back end in the
+//! process.
+
+use super::request::{Call, Target};
+use super::{ApiBody, ApiServer, failure, whole};
+use crate::sim::store::{Kind, Status};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What answers the requests to one Service.
+pub type Backend = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
+
+/// The back ends by namespace and Service.
+#[derive(Clone, Default)]
+pub(super) struct Backends(Arc<Mutex<BTreeMap<(String, String), Backend>>>);
+
+impl Backends {
+    pub(super) fn register(&self, namespace: &str, service: &str, backend: Backend) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert((namespace.into(), service.into()), backend);
+    }
+
+    fn find(&self, namespace: &str, service: &str) -> Option<Backend> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&(namespace.to_string(), service.to_string())).cloned()
+    }
+}
+
+impl ApiServer {
+    pub(super) async fn proxy(&self, call: &Call, target: &Target) -> Result<Response<ApiBody>, Status> {
+        if target.kind.as_ref() != Some(&Kind::SERVICE) {
+            return Err(Status::no_resource());
+        }
+        let parts: Vec<&str> = target.name.split(':').collect();
+        let name = match parts.as_slice() {
+            [name] | [name, _] => *name,
+            [scheme, name, _] if matches!(*scheme, "http" | "https" | "") => *name,
+            _ => return Err(Status::bad_request(format!("invalid service request \"{}\"", target.name))),
+        };
+        let Some(backend) = self.backends.find(&target.namespace, name) else {
+            if self.store.get(&Kind::SERVICE, &target.namespace, name).is_none() {
+                return Err(Status::not_found(&Kind::SERVICE, name));
+            }
+            let why = format!("no endpoints available for service \"{}\"", target.name);
+            return Ok(failure(&Status::failure(503, "ServiceUnavailable", why)));
+        };
+        let query: String = call.query.iter().fold(String::new(), |q, (k, v)| {
+            format!("{q}{}{}={}", if q.is_empty() { "?" } else { "&" }, encode(k), encode(v))
+        });
+        let mut request = Request::new(call.body.clone());
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() = format!("/{}{query}", target.rest)
+            .parse()
+            .map_err(|e| Status::bad_request(format!("invalid proxy path: {e}")))?;
+        *request.headers_mut() = call.headers.clone();
+        request.headers_mut().remove(http::header::AUTHORIZATION);
+        Ok(backend(request).await.map(whole))
+    }
+}
+
+/// Percent-encodes what may not stand in a query.
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, b| {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~') {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+        out
+    })
+}

@@ -1,0 +1,418 @@
+//! POST, PUT and DELETE.
+
+use super::request::{Call, Target};
+use super::{ApiBody, ApiServer, defaults, event, json, schema, validate};
+use crate::sim::store::managed::{self, Writer};
+use crate::sim::store::{
+    DeleteOptions, Deleted, Kind, Object, Propagation, Selector, Status, StatusDetails, Store,
+};
+use http::{Response, StatusCode};
+use serde_json::{Value, json as value};
+use std::sync::Arc;
+
+/// How often a write without precondition is tried again when somebody else wrote in between
+/// (`MaxRetryWhenPatchConflicts` in endpoints/handlers/patch.go).
+const RETRIES: usize = 5;
+
+/// The body of a call as JSON; an empty one is an empty object.
+///
+/// # Errors
+/// 415 for a type that the server does not read, 400 for a body that is not of its type.
+pub(super) fn decode_body(call: &Call) -> Result<Value, Status> {
+    if call.body.is_empty() {
+        return Ok(value!({}));
+    }
+    match call.content_type() {
+        "application/json" | "" | "*/*" => serde_json::from_slice(&call.body).map_err(|e| {
+            Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {:?}): {e}",
+                call.path
+            ))
+        }),
+        "application/yaml" => decode_yaml(&call.body),
+        other => Err(unsupported(other, "application/json, application/yaml")),
+    }
+}
+
+pub(super) fn decode_yaml(body: &[u8]) -> Result<Value, Status> {
+    if let Ok(json) = serde_json::from_slice(body) {
+        return Ok(json);
+    }
+    let text = std::str::from_utf8(body).map_err(|e| Status::bad_request(e.to_string()))?;
+    serde_yaml::from_str(text).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))
+}
+
+pub(super) fn unsupported(given: &str, accepted: &str) -> Status {
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: {accepted} (got {given})"
+    );
+    Status::failure(415, "UnsupportedMediaType", message)
+}
+
+/// Everything that a write needs to know besides the object.
+pub(super) struct Writing<'c> {
+    pub kind: &'c Kind,
+    pub writer: Writer,
+    pub dry_run: bool,
+    /// `status` or empty.
+    pub subresource: &'c str,
+}
+
+impl<'c> Writing<'c> {
+    pub(super) fn of(call: &Call, target: &'c Target, kind: &'c Kind) -> Result<Self, Status> {
+        let kind = kind.stored();
+        Ok(Self { kind, writer: call.writer(), dry_run: call.dry_run()?, subresource: &target.subresource })
+    }
+}
+
+impl ApiServer {
+    pub(super) fn create(
+        &self,
+        call: &Call,
+        target: &Target,
+        kind: &Kind,
+    ) -> Result<Response<ApiBody>, Status> {
+        let body = decode_body(call)?;
+        check_identity(kind, target, &body)?;
+        let writing = Writing::of(call, target, kind)?;
+        let body = event::to_stored(kind, schema::decode(kind, body, schema::Strictness::of(call))?);
+        let made = self.insert(&writing, body, target.store_namespace())?;
+        Ok(self.shown(call, kind, &made, StatusCode::CREATED))
+    }
+
+    /// Creates from a manifest, without a call; status is kept where the manifest gives it.
+    pub(super) fn create_manifest(&self, kind: &Kind, manifest: Value) -> Result<(), Status> {
+        let namespace = manifest["metadata"]["namespace"].as_str().unwrap_or("default").to_string();
+        let namespace = if kind.namespaced { namespace } else { String::new() };
+        let writing = Writing { kind, writer: Writer::update("manifests"), dry_run: false, subresource: "" };
+        let manifest = schema::decode(kind, manifest, schema::Strictness::Strict)?;
+        self.insert(&writing, manifest, &namespace).map(drop)
+    }
+
+    /// Stores a new object, after defaults and validation.
+    pub(super) fn insert(
+        &self,
+        writing: &Writing<'_>,
+        mut body: Value,
+        namespace: &str,
+    ) -> Result<Arc<Object>, Status> {
+        let kind = writing.kind;
+        if let Some(meta) = body["metadata"].as_object_mut() {
+            meta.remove("managedFields");
+            if kind.namespaced {
+                meta.insert("namespace".into(), namespace.into());
+            } else {
+                meta.remove("namespace");
+            }
+        }
+        defaults::on_create(&self.store, kind, &mut body);
+        defaults::apply(kind, &mut body);
+        let causes = validate::object(kind, &body);
+        let mut object = Object::from_value(kind.clone(), body)?;
+        if !causes.is_empty() {
+            return Err(Status::invalid(kind, &object.meta.name, causes));
+        }
+        let written = object.to_value();
+        managed::record(None, &mut object, &written, &writing.writer, self.store.now());
+        let made = self.store.create_with(object, writing.dry_run)?;
+        if *kind == Kind::CUSTOM_RESOURCE_DEFINITION && !writing.dry_run {
+            serve_definition(&self.store, &made);
+        }
+        Ok(made)
+    }
+
+    pub(super) fn update(
+        &self,
+        call: &Call,
+        target: &Target,
+        kind: &Kind,
+    ) -> Result<Response<ApiBody>, Status> {
+        let body = decode_body(call)?;
+        check_identity(kind, target, &body)?;
+        let writing = Writing::of(call, target, kind)?;
+        let body = event::to_stored(kind, schema::decode(kind, body, schema::Strictness::of(call))?);
+        let version = text(&body, "resourceVersion");
+        if version.is_empty() && kind.is_custom() {
+            let cause = crate::sim::store::StatusCause::invalid(
+                "metadata.resourceVersion",
+                "0",
+                "must be specified for an update",
+            );
+            return Err(Status::invalid(kind, &target.name, vec![cause]));
+        }
+        let written = retry(|| {
+            let old = self.find(target, kind)?;
+            let uid = text(&body, "uid");
+            if !uid.is_empty() && uid != old.meta.uid {
+                let why = format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    old.meta.uid
+                );
+                return Err(Status::conflict(kind, &target.name, &why));
+            }
+            self.replace(&writing, &old, &old.to_value(), body.clone())
+        })?;
+        Ok(self.shown(call, kind, &written, StatusCode::OK))
+    }
+
+    /// Replaces an object by a new value of it: what the subresource may not touch is taken from the old one,
+    /// then defaults, validation, `managedFields`.
+    pub(super) fn replace(
+        &self,
+        writing: &Writing<'_>,
+        old: &Arc<Object>,
+        old_value: &Value,
+        new: Value,
+    ) -> Result<Arc<Object>, Status> {
+        let mut object = self.prepared(writing, old, old_value, new)?;
+        let value = object.to_value();
+        managed::record(Some((old, old_value)), &mut object, &value, &writing.writer, self.store.now());
+        self.commit(writing, object)
+    }
+
+    /// The object as it is to be stored, valid, but for `managedFields`.
+    pub(super) fn prepared(
+        &self,
+        writing: &Writing<'_>,
+        old: &Arc<Object>,
+        old_value: &Value,
+        mut new: Value,
+    ) -> Result<Object, Status> {
+        let kind = writing.kind;
+        if text(&new, "resourceVersion").is_empty() {
+            new["metadata"]["resourceVersion"] = old.meta.resource_version.to_string().into();
+        }
+        if kind.status {
+            let keep = |new: &mut Value, field: &str| match old_value.get(field) {
+                Some(v) => new[field] = v.clone(),
+                None => {
+                    new.as_object_mut().map(|m| m.remove(field));
+                }
+            };
+            if writing.subresource == "status" {
+                let fields: Vec<String> = [&new, old_value]
+                    .iter()
+                    .flat_map(|v| v.as_object().into_iter().flat_map(|m| m.keys().cloned()))
+                    .filter(|f| !matches!(f.as_str(), "status" | "metadata" | "apiVersion" | "kind"))
+                    .collect();
+                fields.iter().for_each(|f| keep(&mut new, f));
+            } else {
+                keep(&mut new, "status");
+            }
+        }
+        defaults::apply(kind, &mut new);
+        let mut causes = validate::object(kind, &new);
+        causes.extend(validate::change(kind, old_value, &new));
+        if !causes.is_empty() {
+            return Err(Status::invalid(kind, &old.meta.name, causes));
+        }
+        let mut object = Object::from_value(kind.clone(), new)?;
+        object.meta.namespace.clone_from(&old.meta.namespace);
+        if object.meta.resource_version != old.meta.resource_version {
+            return Err(Status::modified(kind, &old.meta.name));
+        }
+        // What the store would put back anyway, so that validation and managers see no change in it.
+        object.meta.uid.clone_from(&old.meta.uid);
+        object.meta.managed_fields.clone_from(&old.meta.managed_fields);
+        Ok(object)
+    }
+
+    pub(super) fn commit(&self, writing: &Writing<'_>, object: Object) -> Result<Arc<Object>, Status> {
+        let written = self.store.update_with(object, writing.dry_run)?;
+        if *writing.kind == Kind::CUSTOM_RESOURCE_DEFINITION && !writing.dry_run {
+            serve_definition(&self.store, &written);
+        }
+        Ok(written)
+    }
+
+    pub(super) fn delete(
+        &self,
+        call: &Call,
+        target: &Target,
+        kind: &Kind,
+    ) -> Result<Response<ApiBody>, Status> {
+        let options = delete_options(call)?;
+        let deleted = self.store.delete(kind.stored(), target.store_namespace(), &target.name, &options)?;
+        let object = deleted.object();
+        if *kind == Kind::CUSTOM_RESOURCE_DEFINITION
+            && matches!(deleted, Deleted::Gone(_))
+            && !options.dry_run
+        {
+            let spec: Value = object.field("spec").unwrap_or_default();
+            let plural = spec["names"]["plural"].as_str().unwrap_or_default();
+            self.store.drop_custom(spec["group"].as_str().unwrap_or_default(), plural);
+        }
+        // Which kinds answer with the object: ReturnDeletedObject in pkg/registry/*/*/storage.
+        let returns =
+            matches!(kind.plural.as_ref(), "pods" | "services" | "serviceaccounts") && kind.group.is_empty();
+        if returns || matches!(deleted, Deleted::Marked(_)) {
+            return Ok(self.shown(call, kind, object, StatusCode::OK));
+        }
+        let mut status = Status::success(200);
+        status.details = Some(Box::new(StatusDetails {
+            name: target.name.clone(),
+            group: kind.group.to_string(),
+            kind: kind.plural.to_string(),
+            uid: object.meta.uid.clone(),
+            ..StatusDetails::default()
+        }));
+        Ok(json(StatusCode::OK, &status))
+    }
+
+    pub(super) fn delete_collection(
+        &self,
+        call: &Call,
+        target: &Target,
+        kind: &Kind,
+    ) -> Result<Response<ApiBody>, Status> {
+        let selector = Selector::parse(kind, call.param("labelSelector"), call.param("fieldSelector"))?;
+        let namespace =
+            (kind.namespaced && !target.namespace.is_empty()).then_some(target.namespace.as_str());
+        let options = delete_options(call)?;
+        let (objects, version) = self.store.list_with_version(kind.stored(), namespace, &selector);
+        let mut items = Vec::with_capacity(objects.len());
+        for object in objects {
+            match self.store.delete(kind.stored(), &object.meta.namespace, &object.meta.name, &options) {
+                Ok(deleted) => items.push(deleted.object().to_value()),
+                Err(status) if status.is("NotFound") => {}
+                Err(status) => return Err(status),
+            }
+        }
+        let list = value!({"kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
+            "metadata": {"resourceVersion": version.to_string()}, "items": items});
+        Ok(json(StatusCode::OK, &list))
+    }
+}
+
+/// Runs a read-modify-write again when somebody else wrote in between.
+pub(super) fn retry<T>(mut attempt: impl FnMut() -> Result<T, Status>) -> Result<T, Status> {
+    for _ in 1..RETRIES {
+        match attempt() {
+            Err(status) if status.is("Conflict") && status.message.contains("has been modified") => {}
+            other => return other,
+        }
+    }
+    attempt()
+}
+
+pub(super) fn text<'v>(object: &'v Value, meta_field: &str) -> &'v str {
+    object["metadata"][meta_field].as_str().unwrap_or_default()
+}
+
+/// Checks that a body is of the kind and at the place that the URL names.
+fn check_identity(kind: &Kind, target: &Target, body: &Value) -> Result<(), Status> {
+    let given = (body["apiVersion"].as_str().unwrap_or_default(), body["kind"].as_str().unwrap_or_default());
+    if !given.0.is_empty() && given.0 != kind.api_version() {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({}) does not match the expected API version ({})",
+            given.0,
+            kind.api_version()
+        )));
+    }
+    if !given.1.is_empty() && given.1 != kind.kind {
+        return Err(Status::bad_request(format!(
+            "{} in version \"{}\" cannot be handled as a {}: no kind match",
+            given.1, kind.version, kind.kind
+        )));
+    }
+    let (name, namespace) = (text(body, "name"), text(body, "namespace"));
+    if !target.name.is_empty() && !name.is_empty() && name != target.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            target.name
+        )));
+    }
+    if kind.namespaced && !namespace.is_empty() && namespace != target.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+/// DeleteOptions from body and query.
+fn delete_options(call: &Call) -> Result<DeleteOptions, Status> {
+    let body = decode_body(call)?;
+    let mut options = delete_options_from(&body)?;
+    options.dry_run |= call.dry_run()?;
+    if let Ok(grace) = call.param("gracePeriodSeconds").parse() {
+        options.grace_period_seconds = Some(grace);
+    }
+    if !call.param("propagationPolicy").is_empty() {
+        options.propagation = propagation(call.param("propagationPolicy"))?;
+    }
+    Ok(options)
+}
+
+fn propagation(policy: &str) -> Result<Propagation, Status> {
+    match policy {
+        "" | "Background" => Ok(Propagation::Background),
+        "Foreground" => Ok(Propagation::Foreground),
+        "Orphan" => Ok(Propagation::Orphan),
+        other => Err(Status::failure(
+            422,
+            "Invalid",
+            format!(
+                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"{other}\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+            ),
+        )),
+    }
+}
+
+/// DeleteOptions as a body or the `deleteOptions` of an eviction gives them.
+pub(super) fn delete_options_from(body: &Value) -> Result<DeleteOptions, Status> {
+    let preconditions = &body["preconditions"];
+    let version = preconditions["resourceVersion"].as_str().filter(|v| !v.is_empty());
+    let dry_run = match body["dryRun"].as_array().map(Vec::as_slice) {
+        None | Some([]) => false,
+        Some([one]) if one == "All" => true,
+        Some(other) => {
+            return Err(Status::bad_request(format!(
+                "dryRun: Unsupported value: {other:?}: supported values: \"All\""
+            )));
+        }
+    };
+    Ok(DeleteOptions {
+        grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
+        uid: preconditions["uid"].as_str().filter(|u| !u.is_empty()).map(ToString::to_string),
+        // A version that is no number matches no object.
+        resource_version: version.map(|v| v.parse().unwrap_or(u64::MAX)),
+        propagation: if body["orphanDependents"] == true {
+            Propagation::Orphan
+        } else {
+            propagation(body["propagationPolicy"].as_str().unwrap_or_default())?
+        },
+        dry_run,
+    })
+}
+
+/// Serves what a CustomResourceDefinition defines, and marks it established
+/// (staging/src/k8s.io/apiextensions-apiserver/pkg/controller/establish).
+fn serve_definition(store: &Store, definition: &Object) {
+    let spec: Value = definition.field("spec").unwrap_or_default();
+    for kind in schema::custom_kinds(&spec) {
+        store.serve_custom(kind);
+    }
+    let at = store.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let condition = |kind: &str, reason: &str, message: &str| value!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": at});
+    let stored: Vec<Value> = spec["versions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|v| v["storage"] == true)
+        .map(|v| v["name"].clone())
+        .collect();
+    // The definition was stored a moment ago; if it is gone already, there is nothing to mark.
+    drop(store.modify(&Kind::CUSTOM_RESOURCE_DEFINITION, "", &definition.meta.name, |o| {
+        if o.raw("status").is_none_or(|s| s.len() < 3) {
+            o.set_value(
+                "status",
+                &value!({"acceptedNames": spec["names"], "storedVersions": stored, "conditions": [
+                    condition("NamesAccepted", "NoConflicts", "no conflicts found"),
+                    condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+                ]}),
+            );
+        }
+        Ok(())
+    }));
+}

@@ -1,0 +1,175 @@
+//! The control loops of the embedded cluster: workload controllers, endpoints, disruption budgets, garbage collection,
+//! node lifecycle, scheduler and kubelets, in one task.
+//!
+//! Each controller is a pure function from what it sees to [`action::Action`]s. The loop here feeds them: events of the
+//! store and instants of one heap say what to look at, and after each look the cache takes in what was written, so that
+//! no controller ever decides on a picture that its own writes have outdated. Reactions take [`Delays`], so that
+//! order and timing are those of separate processes; nothing polls, and nothing is left to chance.
+
+pub mod action;
+pub mod cache;
+pub mod daemonset;
+pub mod deployment;
+pub mod disruption;
+pub mod endpoints;
+pub mod garbage;
+pub mod names;
+pub mod node_lifecycle;
+mod perform;
+pub mod queue;
+mod record;
+pub mod replicaset;
+pub mod statefulset;
+pub mod views;
+mod wake;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use self::cache::Cache;
+use self::queue::{Queue, Work};
+use self::views::Key;
+use super::kubelet::Worker;
+use super::kubelet::network::Addresses;
+use super::store::{Event, EventType, Object, Store, Subscription};
+
+/// How long each part takes from an event to its reaction: watch, work queue and one write. The values are what an idle
+/// control plane takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Delays {
+    /// Workload controllers, endpoints, budgets, taints.
+    pub controller: Duration,
+    /// The scheduler.
+    pub scheduler: Duration,
+    /// The garbage collector, which checks its graph first.
+    pub garbage: Duration,
+    /// The namespace controller.
+    pub namespace: Duration,
+}
+
+impl Default for Delays {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self { controller: ms(5), scheduler: ms(5), garbage: ms(50), namespace: ms(100) }
+    }
+}
+
+/// How the control loops run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Seed of pod names and start-up jitter.
+    pub seed: u64,
+    /// Reaction times.
+    pub delays: Delays,
+    /// Whether Events are recorded.
+    pub events: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { seed: 0, delays: Delays::default(), events: true }
+    }
+}
+
+/// The running control loops; they end when this is dropped.
+#[derive(Debug)]
+pub struct Controllers {
+    task: JoinHandle<()>,
+}
+
+impl Drop for Controllers {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Starts all control loops on a store, on the present tokio runtime. They act on what is in the store already and on
+/// every change after it.
+#[must_use]
+pub fn spawn(store: &Store, config: Config) -> Controllers {
+    let (objects, events) = store.list_and_subscribe_everything();
+    let control = ControlLoop {
+        store: store.clone(),
+        config,
+        cache: Cache::default(),
+        queue: Queue::default(),
+        workers: BTreeMap::new(),
+        addresses: Addresses::default(),
+        ordinals: BTreeMap::new(),
+        node_numbers: BTreeMap::new(),
+        unschedulable: BTreeMap::new(),
+        event_number: 0,
+    };
+    Controllers { task: tokio::spawn(control.run(objects, events)) }
+}
+
+/// The state of the loop.
+struct ControlLoop {
+    store: Store,
+    config: Config,
+    cache: Cache,
+    queue: Queue,
+    /// Pods on nodes.
+    workers: BTreeMap<Key, Worker>,
+    addresses: Addresses,
+    /// Pods that each ReplicaSet (by UID) has been given so far.
+    ordinals: BTreeMap<String, u64>,
+    /// A number for each node ever seen, from which addresses follow.
+    node_numbers: BTreeMap<String, usize>,
+    /// Pods for which no node was found, with the message.
+    unschedulable: BTreeMap<Key, String>,
+    event_number: u64,
+}
+
+impl ControlLoop {
+    async fn run(mut self, objects: Vec<Arc<Object>>, mut events: Subscription) {
+        // All objects first, then what to do about each: an owner may come after its dependents.
+        let added: Vec<Event> = objects
+            .into_iter()
+            .map(|object| Event { kind: EventType::Added, object, previous: None })
+            .collect();
+        for event in &added {
+            self.cache.observe(event);
+        }
+        for event in &added {
+            self.observe(event);
+        }
+        let mut turns: u32 = 0;
+        loop {
+            while let Some(event) = events.try_next() {
+                self.observe(&event);
+            }
+            if let Some(work) = self.queue.pop(Instant::now()) {
+                self.perform(work);
+                turns = turns.wrapping_add(1);
+                if turns.is_multiple_of(64) {
+                    // A long burst must not keep others on this thread from running.
+                    tokio::task::yield_now().await;
+                }
+                continue;
+            }
+            let event = match self.queue.next() {
+                Some(at) => match tokio::time::timeout_at(at, events.next()).await {
+                    Ok(event) => event,
+                    Err(_) => continue,
+                },
+                None => events.next().await,
+            };
+            match event {
+                Some(event) => self.observe(&event),
+                None => return,
+            }
+        }
+    }
+
+    fn after(&mut self, work: Work, delay: Duration) {
+        self.queue.add(work, Instant::now() + delay);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! Random numbers for traffic: one stream per service, equal on every platform.
+
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
+
+/// A seeded stream of random numbers.
+pub struct Stream(ChaCha8Rng);
+
+impl Stream {
+    /// The stream of that name under a seed. Another stream more or less changes none of the others.
+    pub fn new(seed: u64, name: &str) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        // FNV-1a of the name picks one of ChaCha's 2^64 independent streams.
+        let fold = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+        rng.set_stream(name.bytes().fold(0xcbf2_9ce4_8422_2325, fold));
+        Self(rng)
+    }
+
+    /// Uniform in `(0, 1]`.
+    fn unit(&mut self) -> f64 {
+        ((self.0.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Exponentially distributed with that mean.
+    pub fn exponential(&mut self, mean: f64) -> f64 {
+        -mean * ln(self.unit())
+    }
+
+    /// Uniform in `0 .. n`; 0 for an `n` of 0.
+    pub fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.0.next_u64()) * n as u128) >> 64) as usize
+    }
+}
+
+/// Natural logarithm of a positive, normal number by basic arithmetic only, so that every platform
+/// gives the same bits (the system's `ln` differs between C libraries). Relative error below 1e-14.
+fn ln(x: f64) -> f64 {
+    let bits = x.to_bits();
+    let mut exponent = ((bits >> 52) & 0x7ff) as i32 - 1023;
+    // Mantissa in [1, 2), then in [1/√2, √2) around 1, where the series is short.
+    let mut m = f64::from_bits((bits & 0x000f_ffff_ffff_ffff) | 0x3ff0_0000_0000_0000);
+    if m > std::f64::consts::SQRT_2 {
+        m /= 2.0;
+        exponent += 1;
+    }
+    // ln m = 2 artanh s = 2 (s + s³/3 + s⁵/5 + …) with s = (m - 1) / (m + 1), |s| < 0.172.
+    let s = (m - 1.0) / (m + 1.0);
+    let square = s * s;
+    let mut sum = 0.0;
+    for k in (0..11).rev() {
+        sum = sum * square + 1.0 / f64::from(2 * k + 1);
+    }
+    2.0 * s * sum + f64::from(exponent) * std::f64::consts::LN_2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_logarithm_agrees_with_the_standard_one() {
+        for i in 1..100_000_u32 {
+            let x = f64::from(i) / 50_000.0;
+            assert!((ln(x) - x.ln()).abs() <= 1e-14 * x.ln().abs().max(1e-2), "ln {x}");
+        }
+        assert_eq!(ln(1.0), 0.0);
+    }
+
+    #[test]
+    fn exponential_numbers_have_their_mean_and_streams_differ() {
+        let mut stream = Stream::new(7, "shop/checkout");
+        let mean = (0..200_000).map(|_| stream.exponential(20.0)).sum::<f64>() / 200_000.0;
+        assert!((mean - 20.0).abs() < 0.2, "{mean}");
+        let first = |seed, name| Stream::new(seed, name).below(1 << 30);
+        assert_eq!(first(7, "a"), first(7, "a"));
+        assert_ne!(first(7, "a"), first(7, "b"));
+        assert_ne!(first(7, "a"), first(8, "a"));
+    }
+
+    #[test]
+    fn below_is_uniform() {
+        let mut stream = Stream::new(1, "x");
+        let mut counts = [0_u32; 7];
+        (0..70_000).for_each(|_| counts[stream.below(7)] += 1);
+        assert!(counts.iter().all(|c| c.abs_diff(10_000) < 500), "{counts:?}");
+        assert_eq!(stream.below(0), 0);
+    }
+}

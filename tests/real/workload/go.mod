@@ -1,0 +1,3 @@
+module firedrill.dev/demo-shop
+
+go 1.23
