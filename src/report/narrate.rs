@@ -107,6 +107,7 @@ impl Narrator {
         let start = *self.start.get_or_insert(entry.at);
         let mut told = Vec::new();
         self.of_the_run(entry, &mut told);
+        self.of_steps(entry, &mut told);
         self.of_faults(entry, &mut told);
         self.of_probes(entry, &mut told);
         self.of_the_end(entry, &mut told);
@@ -168,6 +169,13 @@ impl Narrator {
                     format!("baseline holds: {means}").trim_end_matches([':', ' ']).to_owned(),
                 ));
             }
+            Record::Noted { text } => told.push((Tone::Plain, text.clone())),
+            _ => {}
+        }
+    }
+
+    fn of_steps(&self, entry: &Entry, told: &mut Vec<(Tone, String)>) {
+        match &entry.record {
             Record::StepStarted { step } => {
                 let what = self
                     .experiment
@@ -194,7 +202,6 @@ impl Narrator {
                 };
                 told.push((tone, with(format!("check {step} {word}"), detail)));
             }
-            Record::Noted { text } => told.push((Tone::Plain, text.clone())),
             _ => {}
         }
     }
