@@ -186,7 +186,7 @@ impl Live {
         self.narrator.experiment().and_then(|experiment| experiment.spec.step(step))
     }
 
-    /// Where the run is, in one line of at most the style's width: elapsed and expected time, phase, step,
+    /// Where the run is, in one line of less than the style's width: elapsed and expected time, phase, step,
     /// and what each probe measured last. Empty before the run and after it.
     pub fn progress(&self, style: &Style) -> String {
         let mut pieces = self.place();
@@ -194,17 +194,16 @@ impl Live {
             return String::new();
         }
         pieces.extend(self.measured());
+        // One column stays free, for a full line would make some terminals go to the next; another for the
+        // sign that something was left out.
+        let mut room = style.width.max(20) - 2;
         let mut line = String::new();
-        // One column stays free: a full line would make some terminals go to the next.
-        let mut room = style.width.max(20) - 1;
         for (number, (tone, text)) in pieces.iter().enumerate() {
             let gap = if number == 0 { "" } else { "  " };
             let text = style.plain(text);
             let columns = text.chars().count() + gap.len();
             if columns > room {
-                let rest: String = text.chars().take(room.saturating_sub(gap.len())).collect();
-                line.push_str(gap.get(..gap.len().min(room)).unwrap_or_default());
-                line.push_str(&style.paint(*tone, &rest));
+                line.push_str(if style.unicode { "…" } else { "+" });
                 break;
             }
             room -= columns;
@@ -240,23 +239,19 @@ impl Live {
         let elapsed = now.duration_since(start).unsigned_abs();
         let mut pieces = vec![(Tone::Strong, moment(millis(elapsed).try_into().unwrap_or(i64::MAX)))];
         let tone = if self.stopping && phase != Phase::Recovering { Tone::Warning } else { Tone::Plain };
-        let mut place = phase.to_string();
         if !self.stopping
-            && let Some(expected) = self.narrator.experiment().map(expected).filter(|all| *all > elapsed)
+            && let Some(all) = self.narrator.experiment().map(expected).filter(|all| *all > elapsed)
         {
-            place.push_str(&format!(
-                ", about {} to go",
-                length(millis(expected - elapsed).div_ceil(1000) * 1000)
-            ));
+            pieces[0].1.push_str(&format!(" of ~{}", length(millis(all))));
         }
-        pieces.push((tone, place));
+        pieces.push((tone, phase.to_string()));
         if let Some(step) = self.step_words(now) {
             pieces.push((Tone::Plain, step));
         }
         pieces
     }
 
-    /// `step 2/4 step-2 12s of 30s`.
+    /// `2/4 step-2 12s of 30s`.
     fn step_words(&self, now: Timestamp) -> Option<String> {
         let current = self.step.as_ref()?;
         let method = self
@@ -269,20 +264,23 @@ impl Live {
         let took = length(millis(now.duration_since(current.since).unsigned_abs()) / 1000 * 1000);
         let all = self.spec(&current.name).and_then(lasts).filter(|_| current.counts);
         let all = all.map_or(String::new(), |all| format!(" of {}", length(millis(all))));
-        Some(format!("step {place}{} {took}{all}", current.name))
+        Some(format!("{place}{} {took}{all}", current.name))
     }
 
+    /// Each probe's last value, what is amiss first: a narrow line is cut at its end.
     fn measured(&self) -> Vec<(Tone, String)> {
         let piece = |(name, (state, value)): (&String, &(SampleState, Option<f64>))| {
             let value = value.map_or_else(|| "no data".to_owned(), number);
             match state {
-                SampleState::Within => (Tone::Good, format!("{name} {value} ok")),
-                SampleState::Outside => (Tone::Bad, format!("{name} {value} OUTSIDE")),
-                SampleState::Missing => (Tone::Warning, format!("{name} NO DATA")),
-                SampleState::Recorded => (Tone::Plain, format!("{name} {value}")),
+                SampleState::Outside => (0, Tone::Bad, format!("{name} {value} OUTSIDE")),
+                SampleState::Missing => (1, Tone::Warning, format!("{name} NO DATA")),
+                SampleState::Within => (2, Tone::Good, format!("{name} {value} ok")),
+                SampleState::Recorded => (3, Tone::Plain, format!("{name} {value}")),
             }
         };
-        self.probes.iter().map(piece).collect()
+        let mut pieces: Vec<_> = self.probes.iter().map(piece).collect();
+        pieces.sort_by_key(|(weight, ..)| *weight);
+        pieces.into_iter().map(|(_, tone, text)| (tone, text)).collect()
     }
 }
 

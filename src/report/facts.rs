@@ -194,7 +194,7 @@ pub struct PlanFacts {
 
 /// When the system was disturbed.
 ///
-/// From the first intent to the last of: a fault lifted, an effect seen, the end of the method. Instant
+/// From the first intent to the last of: a fault lifted, an effect seen, the end of the method or its stop. Instant
 /// faults are over at once; what they do lasts longer, so the method's own waits count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -71,7 +71,7 @@ impl Facts {
             objectives: clocks::objectives(
                 experiment,
                 &clocks,
-                !gather.not_recovered.is_empty(),
+                gather.measurably_lost(&probes),
                 window.is_some(),
             ),
             breakdown: clocks::breakdown(&clocks, &probes, window.as_ref()),
@@ -319,7 +319,8 @@ impl Gather {
         let lasting =
             self.steps.iter().flat_map(|step| &step.injections).any(InjectionFacts::may_be_in_force);
         let over = self.finished || self.all_reverted || (self.method_ended.is_some() && !lasting);
-        let end = self.lifted.max(self.method_ended).unwrap_or(begin);
+        let method = self.method_ended.or(self.stop.as_ref().map(|stop| stop.at));
+        let end = self.lifted.max(method).unwrap_or(begin).max(begin);
         Some(FaultWindow { begin, in_force: self.in_force, end: over.then_some(end) })
     }
 

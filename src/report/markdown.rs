@@ -4,8 +4,9 @@ use super::{
     Facts, Tone,
     facts::StepFacts,
     ink::clean,
+    phrases::{build, fate, measured_words, state_of, took},
     probes::ProbeFacts,
-    text::{build, fate, headline, measured_words, state_of, took},
+    text::headline,
     words,
 };
 use crate::types::{Finding, Length};

@@ -13,6 +13,7 @@ pub(crate) mod journals;
 pub mod json;
 pub mod markdown;
 mod narrate;
+mod phrases;
 mod probes;
 mod sparkline;
 pub mod text;

@@ -58,7 +58,24 @@ struct Tally {
     answered: usize,
     done: usize,
     seen: usize,
+    missed: usize,
     intended: Option<Timestamp>,
+    /// When, on what and in what an effect was seen last; taken once it was told.
+    last_seen: Option<(Timestamp, String, String)>,
+}
+
+impl Tally {
+    /// That the effect was seen, once every target has been hit and looked at.
+    fn all_seen(&mut self, step: &str) -> Option<(Tone, String)> {
+        if self.answered != self.total || self.seen + self.missed < self.done {
+            return None;
+        }
+        let (at, target, evidence) = self.last_seen.take()?;
+        let whom = if self.seen == 1 { target } else { words::count(self.seen, "target") };
+        let took = self.intended.and_then(|from| u64::try_from(words::millis(from, at)).ok());
+        let took = took.map_or(String::new(), |ms| format!(" after {}", words::length(ms)));
+        Some((Tone::Good, with(format!("{step}: seen in force on {whom}{took}"), &evidence)))
+    }
 }
 
 /// How many names a sentence lists.
@@ -90,6 +107,7 @@ impl Narrator {
         let start = *self.start.get_or_insert(entry.at);
         let mut told = Vec::new();
         self.of_the_run(entry, &mut told);
+        self.of_steps(entry, &mut told);
         self.of_faults(entry, &mut told);
         self.of_probes(entry, &mut told);
         self.of_the_end(entry, &mut told);
@@ -151,6 +169,13 @@ impl Narrator {
                     format!("baseline holds: {means}").trim_end_matches([':', ' ']).to_owned(),
                 ));
             }
+            Record::Noted { text } => told.push((Tone::Plain, text.clone())),
+            _ => {}
+        }
+    }
+
+    fn of_steps(&self, entry: &Entry, told: &mut Vec<(Tone, String)>) {
+        match &entry.record {
             Record::StepStarted { step } => {
                 let what = self
                     .experiment
@@ -177,7 +202,6 @@ impl Narrator {
                 };
                 told.push((tone, with(format!("check {step} {word}"), detail)));
             }
-            Record::Noted { text } => told.push((Tone::Plain, text.clone())),
             _ => {}
         }
     }
@@ -196,20 +220,26 @@ impl Narrator {
                     return;
                 };
                 tally.seen += 1;
-                if tally.seen == tally.done.max(1) && tally.answered == tally.total {
-                    let whom = if tally.seen == 1 { target } else { words::count(tally.seen, "target") };
-                    let took =
-                        tally.intended.and_then(|from| u64::try_from(words::millis(from, entry.at)).ok());
-                    let took = took.map_or(String::new(), |ms| format!(" after {}", words::length(ms)));
-                    told.push((Tone::Good, with(format!("{step}: seen in force on {whom}{took}"), evidence)));
-                }
+                tally.last_seen = Some((entry.at, target, evidence.clone()));
+                told.extend(tally.all_seen(&step));
             }
             Record::EffectMissed { injection, why } => {
                 told.push((Tone::Bad, with(format!("no effect seen on {}", self.target_of(injection)), why)));
+                let step = self.step_of(injection);
+                if let Some(tally) = self.tallies.get_mut(&step) {
+                    tally.missed += 1;
+                    told.extend(tally.all_seen(&step));
+                }
             }
             Record::RevertStarted { injections } => {
                 self.reverting = injections.iter().filter(|id| self.is_lasting(id)).cloned().collect();
                 self.reverted = 0;
+                for (step, tally) in self.tallies.iter_mut().filter(|(_, tally)| tally.answered < tally.total)
+                {
+                    let text = format!("{step}: {} of {} targets when this came", tally.done, tally.total);
+                    told.push((Tone::Warning, text));
+                    tally.total = tally.answered;
+                }
                 if self.reverting.is_empty() {
                     return;
                 }
@@ -262,8 +292,7 @@ impl Narrator {
         let displaced: usize = injections.iter().map(|injection| injection.displaced.len()).sum();
         let displaced = match displaced {
             0 => String::new(),
-            n => format!(", {} on it", words::count(n, "pod"))
-                .replace("on it", if injections.len() == 1 { "on it" } else { "on them" }),
+            n => format!(", which displaces {}", words::count(n, "pod")),
         };
         told.push((Tone::Plain, format!("{step}: hits {names}{displaced}")));
     }
@@ -300,6 +329,7 @@ impl Narrator {
             (done, total) => with(format!("{step}: {done} of {total} targets"), detail),
         };
         told.push((Tone::Plain, text));
+        told.extend(tally.all_seen(&step));
     }
 
     fn taken_back(

@@ -153,7 +153,7 @@ impl ProbeFacts {
             |sample: &&SampleFact| sample.expect == Some(false) || sample.state == SampleState::Missing;
         self.left_ms = judged().find(lost).map(since);
         if self.left_ms.is_some() {
-            let last_lost = judged().filter(lost).last().map(|sample| sample.at);
+            let last_lost = judged().rfind(lost).map(|sample| sample.at);
             let back =
                 self.samples.iter().find(|sample| Some(sample.at) > last_lost && sample.expect == Some(true));
             self.back_ms = back.map(since);

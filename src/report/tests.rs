@@ -174,3 +174,27 @@ fn json_reads_back_with_what_was_said() {
         .map(|probes| probes.iter().filter_map(|p| p["samples"].as_array()).map(Vec::len).sum::<usize>());
     assert_eq!(samples, Some(2));
 }
+
+#[test]
+fn many_targets_make_few_sentences_and_the_odd_ones_their_own() {
+    let facts = facts(&journals::hundred());
+    let told: Vec<&str> = facts.timeline.iter().map(|event| event.text.as_str()).collect();
+    assert_eq!(told.len(), 8, "{told:#?}");
+    assert!(told.iter().any(|text| text.contains("checkout-7d9c5b-00099 was gone")));
+    assert!(told.iter().any(|text| text.starts_with("no effect seen on pod/shop/checkout-7d9c5b-00007")));
+    assert!(told.iter().any(|text| text.contains("99 of 100 targets")));
+    assert!(told.iter().any(|text| text.contains("seen in force on 98 targets after 500ms")));
+    let text = text::render(&facts, &Style::default());
+    assert!(text.contains("and 90 more"));
+    assert!(text.contains("no effect seen: it still serves after 1m"));
+}
+
+#[test]
+fn an_abort_in_the_middle_says_how_far_it_was() {
+    let mut entries = journals::residue();
+    let last =
+        entries.iter().rposition(|entry| matches!(entry.record, Record::Injected { .. })).expect("injected");
+    entries.remove(last);
+    let told = facts(&entries).timeline;
+    assert!(told.iter().any(|event| event.text == "shrink: 2 of 3 targets when this came"), "{told:#?}");
+}

@@ -47,7 +47,7 @@ pub fn number(value: f64) -> String {
         return if value == 0.0 { "0".to_owned() } else { value.to_string() };
     }
     let magnitude = value.abs();
-    if magnitude >= 1e15 || magnitude < 1e-4 {
+    if !(1e-4..1e15).contains(&magnitude) {
         return format!("{value:.3e}");
     }
     if value.fract() == 0.0 {
