@@ -62,8 +62,8 @@ fn cells(kind: &Kind, o: &Object, now: Timestamp) -> Value {
         "deployments" => json!([
             name,
             format!("{}/{}", count(&status, "readyReplicas"), count(&spec, "replicas")),
-            count(&status, "updatedReplicas").to_string(),
-            count(&status, "availableReplicas").to_string(),
+            count(&status, "updatedReplicas"),
+            count(&status, "availableReplicas"),
             age,
             containers,
             images,
@@ -190,13 +190,16 @@ fn node(o: &Object, spec: &Value, status: &Value, age: String) -> Value {
         let all = status["addresses"].as_array().cloned().unwrap_or_default();
         all.iter().find(|a| a["type"] == kind).map_or("<none>".into(), |a| or_none(&a["address"]))
     };
-    let info = |field: &str| status["nodeInfo"][field].as_str().unwrap_or_default().to_string();
+    let version = status["nodeInfo"]["kubeletVersion"].as_str().unwrap_or_default().to_string();
+    let info = |field: &str| {
+        status["nodeInfo"][field].as_str().filter(|s| !s.is_empty()).unwrap_or("<unknown>").to_string()
+    };
     json!([
         o.meta.name,
         state,
         roles,
         age,
-        info("kubeletVersion"),
+        version,
         address("InternalIP"),
         address("ExternalIP"),
         info("osImage"),

@@ -154,6 +154,7 @@ pub fn of_creation(kind: &Kind, mut object: Value) -> Value {
     let admitted: &[&str] = match kind.plural.as_ref() {
         "pods" => &["tolerations", "serviceAccount", "serviceAccountName", "priority", "preemptionPolicy"],
         "namespaces" => &["finalizers"],
+        "services" => &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"],
         _ => &[],
     };
     if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {

@@ -272,11 +272,12 @@ impl Status {
     /// 405.
     #[must_use]
     pub fn method_not_allowed() -> Self {
-        Self::failure(
-            405,
-            "MethodNotAllowed",
-            "the server does not allow this method on the requested resource",
-        )
+        {
+            let why = "the server does not allow this method on the requested resource";
+            let mut status = Self::failure(405, "MethodNotAllowed", why);
+            status.details = Some(Box::default());
+            status
+        }
     }
 
     /// 404 for a path that no resource serves.

@@ -29,8 +29,12 @@ impl Store {
         inner.complete_name(&mut object)?;
         inner.admit_namespace(&object)?;
         let key = key_of(&object);
-        if inner.objects.get(&object.kind).is_some_and(|o| o.contains_key(&key)) {
-            return Err(Status::already_exists(&object.kind, &object.meta.name));
+        if let Some(existing) = inner.objects.get(&object.kind).and_then(|o| o.get(&key)) {
+            let mut status = Status::already_exists(&object.kind, &object.meta.name);
+            if existing.terminating() {
+                status.message.insert_str(0, "object is being deleted: ");
+            }
+            return Err(status);
         }
         if object.meta.resource_version != 0 {
             return Err(Status::internal("resourceVersion should not be set on objects to be created"));
