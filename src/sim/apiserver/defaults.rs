@@ -155,37 +155,10 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
                 merge_string_data(map);
             }
         }
-        ("apps", "deployments") => {
-            let Some(spec) = spec(object) else { return };
-            default(spec, "replicas", 1);
-            default(spec, "revisionHistoryLimit", 10);
-            default(spec, "progressDeadlineSeconds", 600);
-            rolling(spec, "strategy", json!({"maxUnavailable": "25%", "maxSurge": "25%"}));
-            template(spec);
-        }
-        ("apps", "replicasets") => {
-            let Some(spec) = spec(object) else { return };
-            default(spec, "replicas", 1);
-            template(spec);
-        }
-        ("apps", "statefulsets") => {
-            let Some(spec) = spec(object) else { return };
-            default(spec, "replicas", 1);
-            default(spec, "revisionHistoryLimit", 10);
-            default(spec, "podManagementPolicy", "OrderedReady");
-            rolling(spec, "updateStrategy", json!({"partition": 0}));
-            default(
-                spec,
-                "persistentVolumeClaimRetentionPolicy",
-                json!({"whenDeleted": "Retain", "whenScaled": "Retain"}),
-            );
-            template(spec);
-        }
-        ("apps", "daemonsets") => {
-            let Some(spec) = spec(object) else { return };
-            default(spec, "revisionHistoryLimit", 10);
-            rolling(spec, "updateStrategy", json!({"maxUnavailable": 1, "maxSurge": 0}));
-            template(spec);
+        ("apps", plural) => {
+            if let Some(spec) = spec(object) {
+                workload(plural, spec);
+            }
         }
         ("autoscaling", _) => {
             if let Some(spec) = spec(object) {
@@ -205,6 +178,30 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
         ("apiextensions.k8s.io", _) => definition(object),
         _ => {}
     }
+}
+
+fn workload(plural: &str, spec: &mut Map<String, Value>) {
+    if plural != "daemonsets" {
+        default(spec, "replicas", 1);
+    }
+    if plural != "replicasets" {
+        default(spec, "revisionHistoryLimit", 10);
+    }
+    match plural {
+        "deployments" => {
+            default(spec, "progressDeadlineSeconds", 600);
+            rolling(spec, "strategy", json!({"maxUnavailable": "25%", "maxSurge": "25%"}));
+        }
+        "statefulsets" => {
+            default(spec, "podManagementPolicy", "OrderedReady");
+            rolling(spec, "updateStrategy", json!({"partition": 0}));
+            let keep = json!({"whenDeleted": "Retain", "whenScaled": "Retain"});
+            default(spec, "persistentVolumeClaimRetentionPolicy", keep);
+        }
+        "daemonsets" => rolling(spec, "updateStrategy", json!({"maxUnavailable": 1, "maxSurge": 0})),
+        _ => {}
+    }
+    template(spec);
 }
 
 fn rolling(spec: &mut Map<String, Value>, field: &str, parameters: Value) {

@@ -272,12 +272,10 @@ impl Status {
     /// 405.
     #[must_use]
     pub fn method_not_allowed() -> Self {
-        {
-            let why = "the server does not allow this method on the requested resource";
-            let mut status = Self::failure(405, "MethodNotAllowed", why);
-            status.details = Some(Box::default());
-            status
-        }
+        let why = "the server does not allow this method on the requested resource";
+        let mut status = Self::failure(405, "MethodNotAllowed", why);
+        status.details = Some(Box::default());
+        status
     }
 
     /// 404 for a path that no resource serves.
