@@ -225,3 +225,6 @@ fn status(input: &Inputs<'_>, active: &[&Pod], terminating: i64) -> Map<String, 
     }
     status
 }
+
+#[cfg(test)]
+mod tests;
