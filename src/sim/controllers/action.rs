@@ -45,6 +45,8 @@ pub struct Target {
     pub key: Key,
     /// UID; an object of the same name with another UID is left alone.
     pub uid: String,
+    /// resourceVersion of what the controller has seen.
+    pub version: u64,
 }
 
 impl Target {
@@ -52,7 +54,12 @@ impl Target {
     #[must_use]
     pub fn of(object: &Object) -> Self {
         let meta = &object.meta;
-        Self { kind: object.kind.clone(), key: Key::new(&meta.namespace, &meta.name), uid: meta.uid.clone() }
+        Self {
+            kind: object.kind.clone(),
+            key: Key::new(&meta.namespace, &meta.name),
+            uid: meta.uid.clone(),
+            version: meta.resource_version,
+        }
     }
 }
 
@@ -121,6 +128,11 @@ pub fn apply(store: &Store, action: &Action) -> Result<(), Status> {
         Action::Create(object) => store.create(object.clone()).map(drop),
         Action::Apply(object) => apply_object(store, object),
         Action::Status(target, status) => change(store, target, |object| {
+            // Evictions write the status of budgets too: what they took must not be given back.
+            let shared = target.kind == Kind::POD_DISRUPTION_BUDGET;
+            if shared && object.meta.resource_version != target.version {
+                return Err(Status::modified(&target.kind, &target.key.name));
+            }
             object.set_value("status", status);
             Ok(())
         }),
@@ -224,4 +236,24 @@ fn change_taints(object: &mut Object, add: &[Taint], remove: &[Taint]) {
 pub fn template_map(template: &Value, field: &str) -> BTreeMap<String, String> {
     let map = template.get("metadata").and_then(|m| m.get(field)).and_then(Value::as_object);
     map.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::store::StoreConfig;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_that_an_eviction_has_written_meanwhile_is_left_to_the_next_sync() {
+        let store = Store::new(&StoreConfig::default());
+        store.create(Object::new(Kind::NAMESPACE, "", "n")).unwrap();
+        let seen = store.create(Object::new(Kind::POD_DISRUPTION_BUDGET, "n", "web")).unwrap();
+        let write = |n: i64| Action::Status(Target::of(&seen), json!({"disruptionsAllowed": n}));
+        apply(&store, &write(2)).unwrap();
+        let late = apply(&store, &write(1)).unwrap_err();
+        assert_eq!(late.code, 409);
+        let status: Value =
+            store.get(&Kind::POD_DISRUPTION_BUDGET, "n", "web").unwrap().field("status").unwrap();
+        assert_eq!(status["disruptionsAllowed"], 2);
+    }
 }

@@ -29,7 +29,7 @@ pub struct Cache {
     pub namespaces: Views<Namespace>,
     /// Pods and ReplicaSets by the UID of their controller.
     controlled: BTreeMap<String, BTreeSet<Key>>,
-    by_node: BTreeMap<String, BTreeSet<Key>>,
+    by_node: BTreeMap<String, BTreeMap<Key, Pod>>,
     /// Pods by namespace, label and value.
     by_label: BTreeMap<(String, String, String), BTreeSet<Key>>,
     /// Every object with owners, by each owner's UID.
@@ -82,8 +82,12 @@ impl Cache {
 
     fn index_pod(&mut self, before: Option<&Pod>, after: Option<&Pod>, key: &Key) {
         self.index_controller(before, after, key);
-        let node = |pod: Option<&Pod>| pod.map(|p| p.spec.node_name.clone()).filter(|n| !n.is_empty());
-        reindex(&mut self.by_node, (node(before), node(after)), key);
+        if let Some(pods) = before.and_then(|p| self.by_node.get_mut(&p.spec.node_name)) {
+            pods.remove(key);
+        }
+        if let Some(pod) = after.filter(|p| !p.spec.node_name.is_empty()) {
+            self.by_node.entry(pod.spec.node_name.clone()).or_default().insert(key.clone(), pod.clone());
+        }
         if before.map(|p| &p.meta().labels) == after.map(|p| &p.meta().labels) {
             return;
         }
@@ -146,7 +150,7 @@ impl Cache {
 
     /// The pods bound to a node.
     pub fn pods_on(&self, node: &str) -> impl Iterator<Item = &Pod> {
-        self.by_node.get(node).into_iter().flatten().filter_map(|key| self.pods.get(key))
+        self.by_node.get(node).into_iter().flat_map(BTreeMap::values)
     }
 
     /// One node.

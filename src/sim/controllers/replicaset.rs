@@ -40,7 +40,11 @@ pub struct Inputs<'a> {
 #[must_use]
 pub fn decide(input: &Inputs<'_>) -> Decision {
     let mut decision = Decision::default();
-    let active: Vec<&Pod> = input.pods.iter().copied().filter(|p| p.active()).collect();
+    let selected = |p: &&Pod| input.set.spec.selector.matches(&p.meta().labels);
+    for stranger in input.pods.iter().filter(|p| !selected(p) && !p.terminating()) {
+        decision.actions.push(release(input.set, stranger));
+    }
+    let active: Vec<&Pod> = input.pods.iter().copied().filter(|p| p.active() && selected(p)).collect();
     if !input.set.terminating() {
         scale(input, &active, &mut decision);
     }
@@ -53,6 +57,14 @@ pub fn decide(input: &Inputs<'_>) -> Decision {
         decision.again_in(delay);
     }
     decision
+}
+
+/// A pod whose labels no longer match is let go and lives on without an owner (`ReleasePod`): how people take a pod out
+/// of service to look at it.
+fn release(set: &ReplicaSet, pod: &Pod) -> Action {
+    let others: Vec<_> = pod.meta().owner_references.iter().filter(|o| o.uid != set.uid()).collect();
+    let others = if others.is_empty() { Value::Null } else { json!(others) };
+    Action::Merge(Target::of(&pod.object), json!({"metadata": {"ownerReferences": others}}))
 }
 
 /// When the next ready pod becomes available.
@@ -213,3 +225,6 @@ fn status(input: &Inputs<'_>, active: &[&Pod], terminating: i64) -> Map<String, 
     }
     status
 }
+
+#[cfg(test)]
+mod tests;

@@ -473,6 +473,18 @@ async fn scaling_down_takes_the_cheapest_then_the_doubled_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_taken_out_of_service_by_its_label_lives_on_and_is_replaced() {
+    let world = start(3, &[deployment(3, json!({})), service()]);
+    world.until_ready(3).await;
+    let name = world.pods()[0].name().to_owned();
+    world.change(&Kind::POD, &name, |p| p["metadata"]["labels"]["app"] = json!("quarantine"));
+    sleep(seconds(5)).await;
+    assert_eq!((world.ready(), world.addresses()), (4, 3));
+    let released = world.pods().into_iter().find(|p| p.name() == name).unwrap();
+    assert!(released.controller().is_none() && released.ready());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_fits_nowhere_says_why_and_is_placed_when_there_is_room() {
     let mut object = deployment(3, json!({}));
     object["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("3");

@@ -64,8 +64,9 @@ impl ControlLoop {
     fn pod_changed(&mut self, key: &Key, change: &Change) {
         let delay = self.config.delays.controller;
         let (before, after) = (change.pod_before.as_ref(), change.pod_after.as_ref());
-        let Some(pod) = after.or(before) else { return };
-        if let Some(owner) = pod.controller() {
+        // The owner that it had looks too when it is let go.
+        let owner = after.and_then(|p| p.controller()).or_else(|| before.and_then(|p| p.controller()));
+        if let Some(owner) = owner {
             let set = Key::new(&key.namespace, &owner.name);
             match owner.kind.as_str() {
                 "ReplicaSet" => {
