@@ -35,11 +35,13 @@ impl Input {
 
     /// The experiments among the documents.
     pub(super) fn experiments(&self) -> Vec<(&Accepted, &api::Experiment)> {
-        let experiment = |accepted| match accepted {
-            Accepted { document: Document::Experiment(experiment), .. } => Some((accepted, experiment.as_ref())),
-            _ => None,
-        };
-        self.documents.iter().filter_map(experiment).collect()
+        let mut experiments = Vec::new();
+        for accepted in &self.documents {
+            if let Document::Experiment(experiment) = &accepted.document {
+                experiments.push((accepted, experiment.as_ref()));
+            }
+        }
+        experiments
     }
 }
 

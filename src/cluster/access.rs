@@ -10,10 +10,10 @@ use std::{
 
 use kube::{
     Api, Client,
-    api::{DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
     core::{ApiResource, GroupVersionKind},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{ApiError, JsonPatch};
@@ -215,17 +215,29 @@ impl Access {
         grace: Option<Duration>,
         dry_run: bool,
     ) -> Result<(), ApiError> {
-        let delete_options = DeleteParams {
-            grace_period_seconds: grace.map(|grace| u32::try_from(grace.as_secs()).unwrap_or(u32::MAX)),
-            preconditions: preconditions(pod),
-            ..DeleteParams::default()
-        };
-        let params = EvictParams {
-            delete_options: Some(delete_options),
-            post_options: PostParams { dry_run, ..PostParams::default() },
-        };
-        let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
-        let call = api.evict(&pod.name, &params);
+        // Written out by hand: kube 5.0 spells the field `delete_options`, which the server drops in silence,
+        // and the precondition with it.
+        let mut options = serde_json::Map::new();
+        if !pod.uid.is_empty() {
+            options.insert("preconditions".to_owned(), json!({"uid": pod.uid}));
+        }
+        if let Some(grace) = grace {
+            options.insert("gracePeriodSeconds".to_owned(), json!(grace.as_secs()));
+        }
+        if dry_run {
+            options.insert("dryRun".to_owned(), json!(["All"]));
+        }
+        let body = json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod.name, "namespace": pod.namespace},
+            "deleteOptions": options,
+        });
+        let url = format!("/api/v1/namespaces/{}/pods/{}/eviction", pod.namespace, pod.name);
+        let request = http::Request::post(url).header(http::header::CONTENT_TYPE, "application/json");
+        let request = request.body(serde_json::to_vec(&body).map_err(malformed)?);
+        let request = request.map_err(|error| ApiError::Invalid(error.to_string()))?;
+        let call = self.client.request::<Value>(request);
         let answer = if dry_run { self.read(call).await } else { self.write(EVICTION_TIMEOUT, call).await };
         answer.map(|_| ())
     }
