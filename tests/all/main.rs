@@ -1,0 +1,10 @@
+//! Everything that is tested from outside of the crate, in one binary.
+
+mod cli;
+mod crash;
+mod kit;
+mod misfortune;
+mod real;
+mod registry;
+mod scenarios;
+mod tidy;

@@ -1,0 +1,1 @@
+//! The same on real servers; see tests/real.

@@ -1,0 +1,1 @@
+//! What holds of every fault and every probe, because it holds of the registry.
