@@ -23,9 +23,7 @@ impl ApiServer {
         let kind = writing.kind;
         if call.param("fieldManager").is_empty() {
             let cause = StatusCause::required("fieldManager", "is required for apply patch");
-            let message =
-                format!("PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: {}", cause.message);
-            return Err(Status::failure(422, "Invalid", message));
+            return Err(Status::invalid_options("PatchOptions", cause));
         }
         if config["metadata"].get("managedFields").is_some_and(|m| !m.is_null()) {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
@@ -67,7 +65,7 @@ impl ApiServer {
         let kind = writing.kind;
         let live = old.to_value();
         let wanted = managed::leaves(kind, config);
-        let applied: BTreeSet<Path> = wanted.keys().cloned().collect();
+        let applied = managed::applied(kind, config);
         let conflicts = conflicts(old, &managed::leaves(kind, &live), &wanted, writer);
         if !conflicts.is_empty() && !force {
             return Err(conflict(&conflicts));

@@ -36,11 +36,32 @@ pub(super) fn on_create(store: &Store, kind: &Kind, object: &mut Value) {
             object["status"] = json!({"phase": "Active"});
         }
         ("", "services") => {
-            drop_status(object);
+            object["status"] = json!({"loadBalancer": {}});
             allocate_address(store, object);
         }
         // A node brings its own status: so does a kubelet that registers.
-        ("", "nodes") | ("apiextensions.k8s.io", _) => {}
+        ("", "nodes") => {
+            // Structs of the Go type, which are written even when empty.
+            let Some(status) = object.as_object_mut().map(|m| m.entry("status").or_insert_with(|| json!({})))
+            else {
+                return;
+            };
+            if let Some(status) = status.as_object_mut() {
+                default(status, "daemonEndpoints", json!({"kubeletEndpoint": {"Port": 0}}));
+                default(
+                    status,
+                    "nodeInfo",
+                    json!({"architecture": "", "bootID": "", "containerRuntimeVersion": "",
+                    "kernelVersion": "", "kubeProxyVersion": "", "kubeletVersion": "", "machineID": "",
+                    "operatingSystem": "", "osImage": "", "systemUUID": ""}),
+                );
+            }
+        }
+        ("apiextensions.k8s.io", _) => {}
+        ("policy", _) => {
+            object["status"] =
+                json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0});
+        }
         _ if kind.status => drop_status(object),
         _ => {}
     }
@@ -77,6 +98,9 @@ fn pod_admission(pod: &mut Value) {
     default(spec, "serviceAccountName", "default");
     let account = spec["serviceAccountName"].clone();
     default(spec, "serviceAccount", account);
+    // The admission plugin Priority, without priority classes.
+    default(spec, "priority", 0);
+    default(spec, "preemptionPolicy", "PreemptLowerPriority");
     let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
     let Some(list) = tolerations.as_array_mut() else { return };
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
@@ -123,6 +147,12 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
         ("", "pods") => {
             if let Some(spec) = spec(object) {
                 pod_spec(spec);
+                default(spec, "enableServiceLinks", true);
+                for container in
+                    spec.get_mut("containers").and_then(Value::as_array_mut).into_iter().flatten()
+                {
+                    requests_from_limits(container);
+                }
             }
         }
         ("", "services") => service(object),
@@ -132,37 +162,10 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
                 merge_string_data(map);
             }
         }
-        ("apps", "deployments") => {
-            let Some(spec) = spec(object) else { return };
-            default(spec, "replicas", 1);
-            default(spec, "revisionHistoryLimit", 10);
-            default(spec, "progressDeadlineSeconds", 600);
-            rolling(spec, "strategy", json!({"maxUnavailable": "25%", "maxSurge": "25%"}));
-            template(spec);
-        }
-        ("apps", "replicasets") => {
-            let Some(spec) = spec(object) else { return };
-            default(spec, "replicas", 1);
-            template(spec);
-        }
-        ("apps", "statefulsets") => {
-            let Some(spec) = spec(object) else { return };
-            default(spec, "replicas", 1);
-            default(spec, "revisionHistoryLimit", 10);
-            default(spec, "podManagementPolicy", "OrderedReady");
-            rolling(spec, "updateStrategy", json!({"partition": 0}));
-            default(
-                spec,
-                "persistentVolumeClaimRetentionPolicy",
-                json!({"whenDeleted": "Retain", "whenScaled": "Retain"}),
-            );
-            template(spec);
-        }
-        ("apps", "daemonsets") => {
-            let Some(spec) = spec(object) else { return };
-            default(spec, "revisionHistoryLimit", 10);
-            rolling(spec, "updateStrategy", json!({"maxUnavailable": 1, "maxSurge": 0}));
-            template(spec);
+        ("apps", plural) => {
+            if let Some(spec) = spec(object) {
+                workload(plural, spec);
+            }
         }
         ("autoscaling", _) => {
             if let Some(spec) = spec(object) {
@@ -182,6 +185,30 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
         ("apiextensions.k8s.io", _) => definition(object),
         _ => {}
     }
+}
+
+fn workload(plural: &str, spec: &mut Map<String, Value>) {
+    if plural != "daemonsets" {
+        default(spec, "replicas", 1);
+    }
+    if plural != "replicasets" {
+        default(spec, "revisionHistoryLimit", 10);
+    }
+    match plural {
+        "deployments" => {
+            default(spec, "progressDeadlineSeconds", 600);
+            rolling(spec, "strategy", json!({"maxUnavailable": "25%", "maxSurge": "25%"}));
+        }
+        "statefulsets" => {
+            default(spec, "podManagementPolicy", "OrderedReady");
+            rolling(spec, "updateStrategy", json!({"partition": 0}));
+            let keep = json!({"whenDeleted": "Retain", "whenScaled": "Retain"});
+            default(spec, "persistentVolumeClaimRetentionPolicy", keep);
+        }
+        "daemonsets" => rolling(spec, "updateStrategy", json!({"maxUnavailable": 1, "maxSurge": 0})),
+        _ => {}
+    }
+    template(spec);
 }
 
 fn rolling(spec: &mut Map<String, Value>, field: &str, parameters: Value) {
@@ -238,7 +265,6 @@ fn container(container: &mut Map<String, Value>) {
             default(port, "protocol", "TCP");
         }
     }
-    requests_from_limits(container);
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(Value::Object(probe)) = container.get_mut(probe) else { continue };
         default(probe, "timeoutSeconds", 1);
@@ -252,7 +278,8 @@ fn container(container: &mut Map<String, Value>) {
     }
 }
 
-fn requests_from_limits(container: &mut Map<String, Value>) {
+/// Of pods, not of templates: what has a limit and no request requests its limit.
+fn requests_from_limits(container: &mut Value) {
     let Some(Value::Object(resources)) = container.get_mut("resources") else { return };
     let Some(Value::Object(limits)) = resources.get("limits").cloned() else { return };
     if let Some(requests) = resources.entry("requests").or_insert_with(|| json!({})).as_object_mut() {

@@ -3,9 +3,8 @@
 use super::request::{Call, Target};
 use super::write::{decode_body, delete_options_from, text};
 use super::{ApiBody, ApiServer, json};
-use crate::sim::store::{
-    DeleteOptions, Kind, LabelSelector, Object, Selector, Status, StatusCause, StatusDetails,
-};
+use crate::sim::store::deletion::check_preconditions;
+use crate::sim::store::{DeleteOptions, Kind, LabelSelector, Object, Selector, Status, StatusCause};
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json as value};
@@ -159,7 +158,7 @@ impl ApiServer {
         if !options.dry_run {
             let now = self.store.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
             let marked = self.store.modify(&Kind::POD, namespace, name, |pod| {
-                check_pod(pod, &options)?;
+                check_preconditions(pod, &options)?;
                 mark_disrupted(pod, &now);
                 Ok(())
             })?;
@@ -172,7 +171,8 @@ impl ApiServer {
 }
 
 fn evicted() -> Response<ApiBody> {
-    let status = value!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+    let status =
+        value!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     json(StatusCode::CREATED, &status)
 }
 
@@ -223,34 +223,6 @@ fn no_longer_allowed(status: &mut BudgetStatus, generation: u64, now: &str) {
         Some(have) => *have = condition,
         None => status.conditions.push(condition),
     }
-}
-
-fn check_pod(pod: &Object, options: &DeleteOptions) -> Result<(), Status> {
-    let fail = |what: &str, asked: &str, have: &str, then: &str| {
-        let why = format!(
-            "the {what} in the precondition ({asked}) does not match the {what} in record ({have}). The object might have been {then}"
-        );
-        let message = format!("Operation cannot be fulfilled on Pod \"{}\": {why}", pod.meta.name);
-        let mut status = Status::failure(409, "Conflict", message);
-        status.details = Some(Box::new(StatusDetails {
-            name: pod.meta.name.clone(),
-            kind: "Pod".into(),
-            ..StatusDetails::default()
-        }));
-        Err(status)
-    };
-    if let Some(uid) = options.uid.as_deref().filter(|u| *u != pod.meta.uid) {
-        return fail("UID", uid, &pod.meta.uid, "deleted and then recreated");
-    }
-    if let Some(version) = options.resource_version.filter(|v| *v != pod.meta.resource_version) {
-        return fail(
-            "ResourceVersion",
-            &version.to_string(),
-            &pod.meta.resource_version.to_string(),
-            "modified",
-        );
-    }
-    Ok(())
 }
 
 /// Sets the condition DisruptionTarget, as evictions do.

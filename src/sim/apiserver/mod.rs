@@ -188,7 +188,15 @@ impl ApiServer {
         if let Some(answer) = self.virtual_resource(call, &target)? {
             return Ok(answer);
         }
-        let kind = target.kind.clone().ok_or_else(Status::no_resource)?;
+        let Some(kind) = target.kind.clone() else {
+            let served = |(group, versions): &(String, Vec<String>)| {
+                *group == target.group && versions.contains(&target.version)
+            };
+            if discovery::group_versions(&self.store).iter().any(served) {
+                return Err(Status::no_resource());
+            }
+            return Ok(raw(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"));
+        };
         if target.subresource == "proxy" {
             return self.proxy(call, &target).await;
         }
@@ -225,7 +233,7 @@ impl ApiServer {
             "get" => self.get(call, target, kind),
             "list" if plain => self.list(call, target, kind),
             "watch" if plain => self.watch(call, target, kind),
-            "create" if plain => self.create(call, target, kind),
+            "create" if plain && target.name.is_empty() => self.create(call, target, kind),
             "update" => self.update(call, target, kind),
             "patch" => self.patch(call, target, kind),
             "delete" if plain => self.delete(call, target, kind),

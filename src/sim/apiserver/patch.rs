@@ -32,6 +32,11 @@ impl Patch {
                 Ok(Self::Strategic(serde_json::from_slice(&call.body).map_err(bad)?))
             }
             "application/apply-patch+yaml" => Ok(Self::Apply(decode_yaml(&call.body)?)),
+            other if other != "application/strategic-merge-patch+json" => {
+                let mut status = Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+                status.details = Some(Box::default());
+                Err(status)
+            }
             other => Err(unsupported(
                 other,
                 "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
@@ -132,7 +137,7 @@ pub(super) fn check_patched(kind: &Kind, old: &Value, new: &Value) -> Result<(),
     let uid = text(new, "uid");
     if !uid.is_empty() && uid != text(old, "uid") {
         let cause = StatusCause::invalid("metadata.uid", &format!("\"{uid}\""), "field is immutable");
-        return Err(Status::invalid(kind, name, vec![cause]));
+        return Err(Status::invalid(kind, name, vec![cause.clone(), cause]));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use super::request::{Call, Target};
 use super::{ApiBody, ApiServer, failure, whole};
-use crate::sim::store::{Kind, Status};
+use crate::sim::store::{Kind, Selector, Status};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -41,7 +41,15 @@ impl ApiServer {
             _ => return Err(Status::bad_request(format!("invalid service request \"{}\"", target.name))),
         };
         let Some(backend) = self.backends.find(&target.namespace, name) else {
-            if self.store.get(&Kind::SERVICE, &target.namespace, name).is_none() {
+            let label = std::collections::BTreeMap::from([(
+                "kubernetes.io/service-name".to_string(),
+                name.to_string(),
+            )]);
+            let slices =
+                self.store.list(&Kind::ENDPOINT_SLICE, Some(&target.namespace), &Selector::labels(&label));
+            let endpoints = self.store.get(&Kind::ENDPOINTS, &target.namespace, name);
+            // A Service whose endpoints nobody has written yet is answered like one that does not exist.
+            if slices.is_empty() && endpoints.is_none() {
                 return Err(Status::not_found(&Kind::SERVICE, name));
             }
             let why = format!("no endpoints available for service \"{}\"", target.name);

@@ -222,6 +222,16 @@ pub(super) fn review(store: &Store, user: &User, resource: &str, body: &Value) -
         "selfsubjectreviews" => json!({"userInfo": {"username": user.name, "groups": user.groups}}),
         _ => return None,
     };
+    let kind = match resource {
+        "selfsubjectaccessreviews" => "SelfSubjectAccessReview",
+        "subjectaccessreviews" => "SubjectAccessReview",
+        "localsubjectaccessreviews" => "LocalSubjectAccessReview",
+        "selfsubjectrulesreviews" => "SelfSubjectRulesReview",
+        _ => "SelfSubjectReview",
+    };
+    let group = if kind == "SelfSubjectReview" { "authentication" } else { "authorization" };
+    answer["kind"] = kind.into();
+    answer["apiVersion"] = format!("{group}.k8s.io/v1").into();
     Some(answer)
 }
 

@@ -6,6 +6,7 @@ use crate::sim::store::{Kind, Object, Selector, Status};
 use http::{Response, StatusCode, header};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde::ser::SerializeMap;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 
@@ -72,6 +73,33 @@ impl Serialize for Shown<'_> {
     }
 }
 
+/// An element of a list: those of built-in kinds do not repeat their kind.
+struct Item<'o> {
+    object: &'o Object,
+    kind: &'o Kind,
+}
+
+impl Serialize for Item<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if *self.kind == Kind::NEW_EVENT {
+            let mut value = event::to_new(self.object.to_value());
+            value.as_object_mut().map(|map| (map.remove("kind"), map.remove("apiVersion")));
+            return value.serialize(serializer);
+        }
+        let fields = self.object.fields_raw();
+        let mut map = serializer.serialize_map(None)?;
+        if self.kind.is_custom() {
+            map.serialize_entry("kind", &self.kind.kind)?;
+            map.serialize_entry("apiVersion", &self.kind.api_version())?;
+        }
+        map.serialize_entry("metadata", &self.object.meta)?;
+        for (name, raw) in fields {
+            map.serialize_entry(name, raw)?;
+        }
+        map.end()
+    }
+}
+
 #[derive(Serialize)]
 struct Partial<'o> {
     kind: &'static str,
@@ -115,7 +143,7 @@ impl Continue {
             (0..token.len()).step_by(2).map(|i| u8::from_str_radix(token.get(i..i + 2)?, 16).ok()).collect();
         bytes
             .and_then(|b| serde_json::from_slice(&b).ok())
-            .ok_or_else(|| Status::bad_request("continue key is not valid"))
+            .ok_or_else(|| Status::bad_request("invalid continue token: continue key is not valid"))
     }
 }
 
@@ -201,8 +229,7 @@ impl ApiServer {
                 list_json("PartialObjectMetadataList", "meta.k8s.io/v1", metadata, items)
             }
             View::Full => {
-                let shown = |o| Shown { object: o, kind, view: View::Full, now, headed: false };
-                let items: Vec<_> = objects.iter().map(|o| shown(o.as_ref())).collect();
+                let items: Vec<_> = objects.iter().map(|o| Item { object: o, kind }).collect();
                 list_json(&format!("{}List", kind.kind), &kind.api_version(), metadata, items)
             }
         }

@@ -3,7 +3,7 @@
 
 use super::rbac::User;
 use crate::sim::store::managed::Writer;
-use crate::sim::store::{Kind, Status, Store};
+use crate::sim::store::{Kind, Status, StatusCause, Store};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use std::collections::BTreeMap;
@@ -95,9 +95,24 @@ impl Call {
         match self.param("dryRun") {
             "" => Ok(false),
             "All" => Ok(true),
-            other => Err(Status::bad_request(format!(
-                "dryRun: Unsupported value: \"{other}\": supported values: \"All\""
-            ))),
+            other => Err(Status::invalid_options(
+                self.options(),
+                StatusCause {
+                    reason: "FieldValueNotSupported".into(),
+                    message: format!("Unsupported value: [\"{other}\"]: supported values: \"All\""),
+                    field: "dryRun".into(),
+                },
+            )),
+        }
+    }
+
+    /// The type of this call's parameters, as errors about them name it.
+    fn options(&self) -> &'static str {
+        match self.verb {
+            "create" => "CreateOptions",
+            "update" => "UpdateOptions",
+            "patch" => "PatchOptions",
+            _ => "DeleteOptions",
         }
     }
 

@@ -73,7 +73,8 @@ impl Wanted {
                 "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
                 old.meta.uid
             );
-            return Err(Status::conflict(kind, name, &why));
+            let scale = KindInfo { plural: format!("{}/scale", kind.plural).into(), ..(**kind).clone() };
+            return Err(Status::conflict(&scale, name, &why));
         }
         let version = text(&asked, "resourceVersion");
         if !version.is_empty() && version != old.meta.resource_version.to_string() {

@@ -94,6 +94,7 @@ fn merge_keyed(kind: &Kind, have: &mut Vec<Value>, patch: &[Value], key: &str) -
         *have = without_directives(patch);
         return Ok(());
     }
+    let before: Vec<Value> = have.iter().filter_map(|h| h.get(key).cloned()).collect();
     for item in patch {
         let Some(id) = item.get(key) else {
             return Err(Status::bad_request(format!(
@@ -110,7 +111,26 @@ fn merge_keyed(kind: &Kind, have: &mut Vec<Value>, patch: &[Value], key: &str) -
             (None, false) => have.push(item.clone()),
         }
     }
+    in_order(have, patch, key, &before);
     Ok(())
+}
+
+/// Elements of the patch keep its order and come before those that only the server has, unless the server had
+/// one of those in front (`mergeSortedSlice`).
+fn in_order(have: &mut Vec<Value>, patch: &[Value], key: &str, before: &[Value]) {
+    let at = |item: &Value| before.iter().position(|id| item.get(key) == Some(id));
+    let patched = |item: &Value| patch.iter().position(|p| p.get(key) == item.get(key));
+    let (mut left, right): (Vec<Value>, Vec<Value>) =
+        have.drain(..).partition(|item| patched(item).is_some());
+    left.sort_by_key(patched);
+    let mut right = right.into_iter().peekable();
+    for item in left {
+        while right.peek().is_some_and(|r| at(&item).is_some_and(|i| at(r).is_some_and(|j| j < i))) {
+            have.extend(right.next());
+        }
+        have.push(item);
+    }
+    have.extend(right);
 }
 
 /// Puts the elements that `order` names in that order; others keep their place behind.
@@ -146,7 +166,7 @@ mod tests {
         assert_eq!(
             out,
             json!({"spec": {"containers": [{"name": "a", "image": "1",
-            "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]}]}})
+            "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}]}]}})
         );
         let out = merged(
             &Kind::NODE,

@@ -25,7 +25,7 @@ pub(super) fn table(kind: &Kind, objects: &[&Object], now: Timestamp, headed: bo
 fn columns(kind: &Kind) -> &'static str {
     match kind.plural.as_ref() {
         "pods" => "Name,Ready,Status,Restarts,Age,IP*,Node*,Nominated Node*,Readiness Gates*",
-        "deployments" => "Name,Ready,Up-to-date#,Available#,Age,Containers*,Images*,Selector*",
+        "deployments" => "Name,Ready,Up-to-date,Available,Age,Containers*,Images*,Selector*",
         "replicasets" => "Name,Desired#,Current#,Ready#,Age,Containers*,Images*,Selector*",
         "statefulsets" => "Name,Ready,Age,Containers*,Images*",
         "nodes" => {
@@ -190,13 +190,16 @@ fn node(o: &Object, spec: &Value, status: &Value, age: String) -> Value {
         let all = status["addresses"].as_array().cloned().unwrap_or_default();
         all.iter().find(|a| a["type"] == kind).map_or("<none>".into(), |a| or_none(&a["address"]))
     };
-    let info = |field: &str| status["nodeInfo"][field].as_str().unwrap_or("<unknown>").to_string();
+    let version = status["nodeInfo"]["kubeletVersion"].as_str().unwrap_or_default().to_string();
+    let info = |field: &str| {
+        status["nodeInfo"][field].as_str().filter(|s| !s.is_empty()).unwrap_or("<unknown>").to_string()
+    };
     json!([
         o.meta.name,
         state,
         roles,
         age,
-        info("kubeletVersion"),
+        version,
         address("InternalIP"),
         address("ExternalIP"),
         info("osImage"),

@@ -603,6 +603,10 @@ async fn a_service_is_reached_through_the_proxy() {
     assert_eq!(raw_call(&sim, "GET", uri, &[], "").await.0, 404);
     sim.apply_manifests(&[json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "prom", "namespace": "shop"}, "spec": {"ports": [{"port": 9090}]}})])
         .expect("service");
+    assert_eq!(raw_call(&sim, "GET", uri, &[], "").await.0, 404, "nobody has written its endpoints yet");
+    let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4", "endpoints": [],
+        "metadata": {"name": "prom-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "prom"}}});
+    sim.apply_manifests(&[slice]).expect("slice");
     assert_eq!(raw_call(&sim, "GET", uri, &[], "").await.0, 503);
     let echo = |request: Request<Bytes>| -> BoxFuture<'static, Response<Bytes>> {
         let text = json!(request.uri().to_string()).to_string();

@@ -165,7 +165,8 @@ fn too_long(field: &str, limit: usize) -> StatusCause {
 fn taints(taints: &Value, out: &mut Vec<StatusCause>) {
     let mut seen = Vec::new();
     for (i, taint) in taints.as_array().into_iter().flatten().enumerate() {
-        let at = format!("spec.taints[{i}]");
+        // The field's name in ValidateNodeTaints' caller is metadata.taints.
+        let at = format!("metadata.taints[{i}]");
         let text = |f: &str| taint[f].as_str().unwrap_or_default();
         if !qualified_name(text("key")) {
             out.push(StatusCause::invalid(
@@ -188,7 +189,14 @@ fn taints(taints: &Value, out: &mut Vec<StatusCause>) {
         }
         let identity = (text("key"), text("effect"));
         if seen.contains(&identity) {
-            out.push(StatusCause::duplicate(&at, &compact(taint)));
+            let added = taint.get("timeAdded").map_or("null".into(), compact);
+            let shown = format!(
+                "{{\"Key\":\"{}\",\"Value\":\"{}\",\"Effect\":\"{}\",\"TimeAdded\":{added}}}: taints must be unique by key and effect pair",
+                text("key"),
+                text("value"),
+                text("effect")
+            );
+            out.push(StatusCause::duplicate(&at, &shown));
         }
         seen.push(identity);
     }
@@ -225,11 +233,11 @@ fn workload(kind: &Kind, spec: &Value, out: &mut Vec<StatusCause>) {
     let selector: LabelSelector = serde_json::from_value(spec["selector"].clone()).unwrap_or_default();
     if selector == LabelSelector::default() {
         out.push(StatusCause::required("spec.selector", ""));
-        return;
     }
     let labels: BTreeMap<String, String> =
         serde_json::from_value(spec["template"]["metadata"]["labels"].clone()).unwrap_or_default();
-    if !Selector::from_label_selector(&selector).matches_labels(&labels) {
+    let matches = Selector::from_label_selector(&selector).matches_labels(&labels);
+    if selector == LabelSelector::default() || !matches {
         let value = compact(&spec["template"]["metadata"]["labels"]);
         out.push(StatusCause::invalid(
             "spec.template.metadata.labels",

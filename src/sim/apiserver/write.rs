@@ -8,6 +8,7 @@ use crate::sim::store::{
 };
 use http::{Response, StatusCode};
 use serde_json::{Value, json as value};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How often a write without precondition is tried again when somebody else wrote in between
@@ -97,6 +98,7 @@ impl ApiServer {
         namespace: &str,
     ) -> Result<Arc<Object>, Status> {
         let kind = writing.kind;
+        let applied = (writing.writer.operation == "Apply").then(|| managed::applied(kind, &body));
         if let Some(meta) = body["metadata"].as_object_mut() {
             meta.remove("managedFields");
             if kind.namespaced {
@@ -112,8 +114,14 @@ impl ApiServer {
         if !causes.is_empty() {
             return Err(Status::invalid(kind, &object.meta.name, causes));
         }
-        let written = object.to_value();
-        managed::record(None, &mut object, &written, &writing.writer, self.store.now());
+        let written = managed::of_creation(kind, object.to_value());
+        let (writer, now) = (&writing.writer, self.store.now());
+        match applied {
+            Some(set) => {
+                managed::record_apply(None, &mut object, &written, (&set, &BTreeSet::new()), (writer, now))
+            }
+            None => managed::record(None, &mut object, &written, writer, now),
+        }
         let made = self.store.create_with(object, writing.dry_run)?;
         if *kind == Kind::CUSTOM_RESOURCE_DEFINITION && !writing.dry_run {
             serve_definition(&self.store, &made);
@@ -182,6 +190,9 @@ impl ApiServer {
         if text(&new, "resourceVersion").is_empty() {
             new["metadata"]["resourceVersion"] = old.meta.resource_version.to_string().into();
         }
+        if text(&new, "resourceVersion") != old.meta.resource_version.to_string() {
+            return Err(Status::modified(kind, &old.meta.name));
+        }
         if kind.status {
             let keep = |new: &mut Value, field: &str| match old_value.get(field) {
                 Some(v) => new[field] = v.clone(),
@@ -204,13 +215,13 @@ impl ApiServer {
         let mut causes = validate::object(kind, &new);
         causes.extend(validate::change(kind, old_value, &new));
         if !causes.is_empty() {
+            // Metadata is looked at by the general and by the kind's own validation of an update.
+            let again: Vec<_> = causes.iter().filter(|c| c.field.starts_with("metadata.")).cloned().collect();
+            causes.extend(again);
             return Err(Status::invalid(kind, &old.meta.name, causes));
         }
         let mut object = Object::from_value(kind.clone(), new)?;
         object.meta.namespace.clone_from(&old.meta.namespace);
-        if object.meta.resource_version != old.meta.resource_version {
-            return Err(Status::modified(kind, &old.meta.name));
-        }
         // What the store would put back anyway, so that validation and managers see no change in it.
         object.meta.uid.clone_from(&old.meta.uid);
         object.meta.managed_fields.clone_from(&old.meta.managed_fields);

@@ -3,19 +3,20 @@
 use super::{DeleteOptions, Kind, Object, Propagation, Status, whole_seconds};
 use jiff::{SignedDuration, Timestamp};
 
-pub(super) fn check_preconditions(current: &Object, options: &DeleteOptions) -> Result<(), Status> {
+/// Whether a delete's preconditions hold.
+pub(in crate::sim) fn check_preconditions(current: &Object, options: &DeleteOptions) -> Result<(), Status> {
     let meta = &current.meta;
-    // Wording: Preconditions.Check in staging/src/k8s.io/apiserver/pkg/storage/interfaces.go.
-    let fail = |what: &str, want: &str, have: &str| {
-        let why =
-            format!("Precondition failed: {what} in precondition: {want}, {what} in object meta: {have}");
-        Err(Status::conflict(&current.kind, &meta.name, &why))
-    };
     if let Some(uid) = options.uid.as_deref().filter(|u| *u != meta.uid) {
-        return fail("UID", uid, &meta.uid);
+        return Err(Status::precondition(&current.kind, &meta.name, "UID", (uid, &meta.uid)));
     }
     if let Some(version) = options.resource_version.filter(|v| *v != meta.resource_version) {
-        return fail("ResourceVersion", &version.to_string(), &meta.resource_version.to_string());
+        let versions = (version.to_string(), meta.resource_version.to_string());
+        return Err(Status::precondition(
+            &current.kind,
+            &meta.name,
+            "ResourceVersion",
+            (&versions.0, &versions.1),
+        ));
     }
     Ok(())
 }

@@ -87,7 +87,9 @@ fn collect<'v>(
 ) {
     match value {
         Value::Null => {}
+        Value::Object(map) if map.is_empty() && path.len() == 1 => {}
         Value::Object(map) if !map.is_empty() && !atomic_map(field) => {
+            note_container(field, path, out);
             for (name, value) in map {
                 path.push(format!("f:{name}"));
                 collect(kind, name, value, path, out);
@@ -99,6 +101,7 @@ fn collect<'v>(
                 out.insert(path.clone(), value);
             }
             ListMerge::Set => {
+                note_container(field, path, out);
                 for item in items {
                     path.push(format!("v:{item}"));
                     out.insert(path.clone(), item);
@@ -106,6 +109,7 @@ fn collect<'v>(
                 }
             }
             ListMerge::Keyed { apply, .. } => {
+                note_container(field, path, out);
                 for item in items {
                     path.push(key_step(apply, item));
                     path.push(".".into());
@@ -120,6 +124,55 @@ fn collect<'v>(
             out.insert(path.clone(), value);
         }
     }
+}
+
+/// A map or list is a field by itself, `.`, unless it is a struct or list that the empty Go object has already.
+fn note_container(field: &str, path: &mut Path, out: &mut BTreeMap<Path, &Value>) {
+    let always = ["", "spec", "status", "metadata", "strategy", "updateStrategy", "template", "containers"];
+    if !always.contains(&field) {
+        path.push(".".into());
+        out.insert(path.clone(), &Value::Null);
+        path.pop();
+    }
+}
+
+/// The fields that an applied configuration claims: not maps and lists as such, unlike the elements of its
+/// keyed lists.
+#[must_use]
+pub fn applied(kind: &Kind, config: &Value) -> BTreeSet<Path> {
+    let container =
+        |p: &Path| matches!(p.as_slice(), [.., field, dot] if dot == "." && field.starts_with("f:"));
+    leaves(kind, config).into_keys().filter(|p| !container(p)).collect()
+}
+
+/// What of a new object its creator manages: not what the server sets itself on creation.
+#[must_use]
+pub fn of_creation(kind: &Kind, mut object: Value) -> Value {
+    if let Some(map) = object.as_object_mut().filter(|_| kind.status) {
+        map.remove("status");
+    }
+    let admitted: &[&str] = match kind.plural.as_ref() {
+        "pods" => &["tolerations", "serviceAccount", "serviceAccountName", "priority", "preemptionPolicy"],
+        "namespaces" => &["finalizers"],
+        "services" => &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"],
+        _ => &[],
+    };
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.retain(|name, _| !admitted.contains(&name.as_str()));
+    }
+    object
+}
+
+/// The order in which entries are written (managedfields/internal/managedfields.go).
+fn sort(entries: &mut [ManagedFieldsEntry]) {
+    entries.sort_by(|a, b| {
+        (&a.operation, a.time, &a.manager, &a.subresource).cmp(&(
+            &b.operation,
+            b.time,
+            &b.manager,
+            &b.subresource,
+        ))
+    });
 }
 
 /// The step that names an element of a keyed list.
@@ -218,7 +271,7 @@ fn assign(
         if keep != have {
             entry.fields_v1 = fields_v1(&keep);
             if mine {
-                entry.time = Some(now);
+                entry.time = Timestamp::from_second(now.as_second()).ok();
             }
         }
         out.push(entry);
@@ -226,6 +279,7 @@ fn assign(
     if !found && !taken.is_empty() {
         out.push(new_entry(object, writer, taken, now));
     }
+    sort(&mut out);
     out
 }
 
@@ -274,6 +328,7 @@ pub fn record_apply(
     if !found {
         out.push(new_entry(new, writer, applied, now));
     }
+    sort(&mut out);
     new.meta.managed_fields = out;
 }
 

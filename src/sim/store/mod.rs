@@ -4,7 +4,7 @@
 //! kind, in order; a write that changes nothing is no write; the lock is never held across an await. Identity
 //! (UIDs, generated names) comes from one seeded generator, time from the start time plus tokio's clock.
 
-mod deletion;
+pub(in crate::sim) mod deletion;
 mod index;
 pub mod kind;
 pub mod listmap;

@@ -249,6 +249,11 @@ impl Object {
         self.fields.iter().map(|(n, r)| (n.as_ref(), r.get()))
     }
 
+    /// The same as JSON that can be written into other JSON as it is.
+    pub fn fields_raw(&self) -> impl Iterator<Item = (&str, &RawValue)> {
+        self.fields.iter().map(|(n, r)| (n.as_ref(), r.as_ref()))
+    }
+
     fn position(&self, name: &str) -> Result<usize, usize> {
         self.fields.binary_search_by(|(n, _)| n.as_ref().cmp(name))
     }

@@ -204,14 +204,7 @@ fn parse_fields(kind: &Kind, text: &str) -> Result<Vec<(String, bool, String)>, 
         let renamed = path.strip_prefix("regarding.").map(|rest| format!("involvedObject.{rest}"));
         let path = renamed.as_deref().unwrap_or(path);
         if !matches!(path, "metadata.name" | "metadata.namespace") && !selectable(kind).contains(&path) {
-            let message = if kind.is_custom() {
-                format!("field label not supported: {path}")
-            } else {
-                format!(
-                    "\"{path}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
-                )
-            };
-            return Err(Status::bad_request(message));
+            return Err(Status::bad_request(format!("field label not supported: {path}")));
         }
         out.push((path.to_string(), equal, value.trim().to_string()));
     }
@@ -219,7 +212,7 @@ fn parse_fields(kind: &Kind, text: &str) -> Result<Vec<(String, bool, String)>, 
 }
 
 fn parse_labels(text: &str) -> Result<Vec<Requirement>, Status> {
-    split_terms(text).into_iter().map(|t| parse_term(text, t.trim())).collect()
+    split_terms(text).into_iter().map(|t| parse_term(t.trim())).collect()
 }
 
 /// Splits at commas that are not inside parentheses.
@@ -241,8 +234,8 @@ fn split_terms(text: &str) -> Vec<&str> {
     out
 }
 
-fn parse_term(whole: &str, term: &str) -> Result<Requirement, Status> {
-    let bad = |why: &str| Status::bad_request(format!("unable to parse requirement: {why} in \"{whole}\""));
+fn parse_term(term: &str) -> Result<Requirement, Status> {
+    let bad = |why: &str| Status::bad_request(format!("unable to parse requirement: {why}"));
     let is_key = |k: &str| {
         !k.is_empty()
             && k.len() <= 317
@@ -271,6 +264,9 @@ fn parse_term(whole: &str, term: &str) -> Result<Requirement, Status> {
     }
     if let Some((k, v)) = term.split_once("==").or_else(|| term.split_once('=')) {
         return Ok(Requirement::In(key(k)?, vec![v.trim().to_string()]));
+    }
+    if let Some(second) = term.split_whitespace().nth(1) {
+        return Err(bad(&format!("found '{second}', expected: in, notin, =, ==, !=, gt, lt")));
     }
     Ok(Requirement::Exists(key(term)?))
 }

@@ -176,6 +176,18 @@ impl Status {
         Self::failure(409, "Conflict", message).about(info, name)
     }
 
+    /// 409 for a precondition of a delete (BeforeDelete in apiserver/pkg/registry/rest/delete.go, which names the
+    /// kind where other conflicts name the resource); `what` is `UID` or `ResourceVersion`.
+    #[must_use]
+    pub fn precondition(info: &KindInfo, name: &str, what: &str, (asked, have): (&str, &str)) -> Self {
+        let then = if what == "UID" { "deleted and then recreated" } else { "modified" };
+        let why = format!(
+            "the {what} in the precondition ({asked}) does not match the {what} in record ({have}). The object might have been {then}"
+        );
+        let named = KindInfo { plural: info.kind.clone(), ..info.clone() };
+        Self::conflict(&named, name, &why)
+    }
+
     /// 409: somebody else wrote the object in between.
     #[must_use]
     pub fn modified(info: &KindInfo, name: &str) -> Self {
@@ -187,7 +199,13 @@ impl Status {
     /// 422: validation failed, with a cause for each field.
     #[must_use]
     pub fn invalid(info: &KindInfo, name: &str, causes: Vec<StatusCause>) -> Self {
-        let parts: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        // The same error found twice is two causes and one sentence, as in Kubernetes.
+        let mut parts: Vec<String> = Vec::new();
+        for part in causes.iter().map(|c| format!("{}: {}", c.field, c.message)) {
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
+        }
         let why = if parts.len() == 1 { parts.concat() } else { format!("[{}]", parts.join(", ")) };
         let kind = if info.group.is_empty() {
             info.kind.to_string()
@@ -240,14 +258,24 @@ impl Status {
         status
     }
 
+    /// 422 about the parameters of a call: `options` is the name of their type, for example `PatchOptions`.
+    #[must_use]
+    pub fn invalid_options(options: &str, cause: StatusCause) -> Self {
+        let message = format!("{options}.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
+        let mut status = Self::failure(422, "Invalid", message);
+        let (group, kind) = ("meta.k8s.io".into(), options.into());
+        status.details =
+            Some(Box::new(StatusDetails { group, kind, causes: vec![cause], ..StatusDetails::default() }));
+        status
+    }
+
     /// 405.
     #[must_use]
     pub fn method_not_allowed() -> Self {
-        Self::failure(
-            405,
-            "MethodNotAllowed",
-            "the server does not allow this method on the requested resource",
-        )
+        let why = "the server does not allow this method on the requested resource";
+        let mut status = Self::failure(405, "MethodNotAllowed", why);
+        status.details = Some(Box::default());
+        status
     }
 
     /// 404 for a path that no resource serves.

@@ -65,7 +65,11 @@ async fn stale_versions_and_foreign_uids_conflict() {
     let options = DeleteOptions { uid: Some("other".into()), ..DeleteOptions::default() };
     let error = store.delete(&Kind::POD, "shop", "a", &options).expect_err("uid");
     assert_eq!(error.code, 409);
-    assert!(error.message.contains("Precondition failed: UID in precondition: other, UID in object meta: "));
+    assert!(
+        error
+            .message
+            .contains("on Pod \"a\": the UID in the precondition (other) does not match the UID in record (")
+    );
     assert_eq!(store.create(pod("a")).expect_err("taken").reason, "AlreadyExists");
 }
 

@@ -29,8 +29,12 @@ impl Store {
         inner.complete_name(&mut object)?;
         inner.admit_namespace(&object)?;
         let key = key_of(&object);
-        if inner.objects.get(&object.kind).is_some_and(|o| o.contains_key(&key)) {
-            return Err(Status::already_exists(&object.kind, &object.meta.name));
+        if let Some(existing) = inner.objects.get(&object.kind).and_then(|o| o.get(&key)) {
+            let mut status = Status::already_exists(&object.kind, &object.meta.name);
+            if existing.terminating() {
+                status.message.insert_str(0, "object is being deleted: ");
+            }
+            return Err(status);
         }
         if object.meta.resource_version != 0 {
             return Err(Status::internal("resourceVersion should not be set on objects to be created"));
@@ -113,7 +117,11 @@ impl Store {
             return Ok(if stays { Deleted::Marked(Arc::new(object)) } else { Deleted::Gone(current) });
         }
         if !stays {
-            return Ok(Deleted::Gone(inner.remove(&current)));
+            if *kind == Kind::POD {
+                object.meta.deletion_timestamp.get_or_insert(whole_seconds(now));
+                object.meta.deletion_grace_period_seconds = Some(0);
+            }
+            return Ok(Deleted::Gone(inner.remove_as(&current, object)));
         }
         if object.meta == current.meta && object.same_field("status", &current) {
             return Ok(Deleted::Marked(current));
@@ -256,13 +264,17 @@ impl Inner {
     }
 
     pub(super) fn remove(&mut self, current: &Arc<Object>) -> Arc<Object> {
+        self.remove_as(current, (**current).clone())
+    }
+
+    /// Removes an object and shows `last` as its last state.
+    fn remove_as(&mut self, current: &Arc<Object>, mut last: Object) -> Arc<Object> {
         let key = key_of(current);
         self.index.remove(current, &key);
         if let Some(objects) = self.objects.get_mut(&current.kind) {
             objects.remove(&key);
         }
         self.version += 1;
-        let mut last = (**current).clone();
         last.meta.resource_version = self.version;
         let last = Arc::new(last);
         let event = Event { kind: EventType::Deleted, object: last.clone(), previous: Some(current.clone()) };
