@@ -99,7 +99,13 @@ impl Lease {
         let leases: Api<RawLease> = Api::all(access.client().clone());
         let ours = ListParams::default().fields(&format!("metadata.name={NAME}"));
         let list = access.read(leases.list(&ours)).await?;
-        Ok(list.items.iter().filter_map(|raw| tenure(raw, now)).filter(|found| found.fresh).map(|found| found.run).collect())
+        Ok(list
+            .items
+            .iter()
+            .filter_map(|raw| tenure(raw, now))
+            .filter(|found| found.fresh)
+            .map(|found| found.run)
+            .collect())
     }
 
     /// Takes the lease of `namespace` for `wanted`; of the same run's former owner only when it has lapsed

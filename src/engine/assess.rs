@@ -230,20 +230,28 @@ async fn leases(access: &Access, request: &Request, now: Timestamp) -> Vec<Findi
 /// What the Guardrails say of the runs that are at work already.
 async fn too_many_runs(access: &Access, covering: &[&Guardrail], now: Timestamp) -> Vec<Finding> {
     let bounds = covering.iter().filter_map(|guardrail| Some((guardrail, guardrail.spec.concurrent_runs?)));
-    let Some((guardrail, bound)) = bounds.min_by_key(|(_, bound)| *bound).filter(|(_, bound)| *bound > 0) else {
+    let Some((guardrail, bound)) = bounds.min_by_key(|(_, bound)| *bound).filter(|(_, bound)| *bound > 0)
+    else {
         return Vec::new();
     };
     let subject = format!("guardrail/{}", guardrail.metadata.name);
     match Lease::at_work(access, now).await {
         Ok(runs) if runs.len() >= bound as usize => {
             let names: Vec<String> = runs.iter().map(ToString::to_string).collect();
-            let message = format!("it allows {bound} runs at once, and {} are at work: {}", runs.len(), names.join(", "));
+            let message = format!(
+                "it allows {bound} runs at once, and {} are at work: {}",
+                runs.len(),
+                names.join(", ")
+            );
             vec![Finding::error(code::GUARDRAIL, subject, message).remedy("wait for one of them")]
         }
         Ok(_) => Vec::new(),
         Err(error) => {
             let message = format!("it bounds the runs at once, and who is at work cannot be read: {error}");
-            vec![Finding::error(code::GUARDRAILS_UNREADABLE, subject, message).remedy("ask for the right to list leases")]
+            vec![
+                Finding::error(code::GUARDRAILS_UNREADABLE, subject, message)
+                    .remedy("ask for the right to list leases"),
+            ]
         }
     }
 }

@@ -82,10 +82,14 @@ fn forbidden_nodes(setting: &Setting<'_>, targets: &[ObjectRef]) -> Vec<Finding>
         let selector = Selector::try_from(selector.clone()).ok();
         for target in targets {
             let labels = setting.snapshot.node(&target.name).map(|node| &node.labels);
-            let allowed = selector.as_ref().zip(labels).is_some_and(|(selector, labels)| selector.matches(labels));
+            let allowed =
+                selector.as_ref().zip(labels).is_some_and(|(selector, labels)| selector.matches(labels));
             if !allowed {
                 let message = format!("Guardrail {guardrail} lets only other nodes be hit");
-                findings.push(Finding::error(code::GUARDRAIL, target, message).remedy("choose nodes that its spec.nodes.selector selects"));
+                findings.push(
+                    Finding::error(code::GUARDRAIL, target, message)
+                        .remedy("choose nodes that its spec.nodes.selector selects"),
+                );
             }
         }
     }

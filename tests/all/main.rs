@@ -4,6 +4,7 @@ mod cli;
 mod crash;
 mod kit;
 mod misfortune;
+mod promises;
 mod real;
 mod registry;
 mod scenarios;
