@@ -10,6 +10,8 @@ use crate::types::codes::format as codes;
 use crate::types::{Length, nearest};
 
 use super::report::Report;
+use crate::api::schema::MAX_STEPS;
+
 use super::steady_state::{Probes, judge, length};
 use super::walk::workload_type;
 
@@ -32,6 +34,7 @@ enum Kind {
 
 pub(super) fn check(spec: &Node, probes: &Probes<'_>, report: &mut Report<'_>) {
     let steps = spec.get("method").map(Node::items).unwrap_or_default();
+    let steps = &steps[..steps.len().min(MAX_STEPS)];
     let all = names(steps);
     let mut earlier: BTreeMap<String, Earlier> = BTreeMap::new();
     for (index, node) in steps.iter().enumerate() {

@@ -11,7 +11,7 @@ mod report;
 mod steady_state;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
@@ -196,9 +196,10 @@ fn identify(node: &Node, report: &mut Report<'_>) -> Option<&'static KindSchema>
 
 fn document(node: &Node, schema: &KindSchema, report: &mut Report<'_>) {
     let names = ["apiVersion", "kind", "metadata", "spec", "status"];
+    let present: BTreeSet<&str> = node.entries().iter().map(|entry| entry.key.as_str()).collect();
     for entry in node.entries() {
         if !names.contains(&entry.key.as_str()) {
-            walk::unknown(entry, &entry.key, names.into_iter(), node, report);
+            walk::unknown(entry, &entry.key, names.into_iter(), &present, report);
         }
     }
     let start = Span::new(node.span.start, node.span.start);

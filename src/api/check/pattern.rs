@@ -1,7 +1,7 @@
 //! Patterns and rules of the schema, by the engine that evaluates expressions too.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use crate::api::schema::{AMOUNT, BOUND, KindSchema, LABEL, SUBDOMAIN, Schema, kinds};
 use crate::api::yaml::Node;
@@ -39,13 +39,11 @@ fn by_engine(text: &str, pattern: &str) -> bool {
     MATCHES.as_ref().is_some_and(|expression| expression.test(&vars) == Ok(true))
 }
 
-/// The compiled rules that the checker evaluates, by their text; compiled once.
-static RULES: LazyLock<BTreeMap<String, Option<Expression>>> = LazyLock::new(|| {
-    fn collect(schema: &Schema, into: &mut BTreeMap<String, Option<Expression>>) {
+/// The rules that the checker evaluates, by their text; each compiled when it is first asked for.
+static RULES: LazyLock<BTreeMap<&'static str, OnceLock<Option<Expression>>>> = LazyLock::new(|| {
+    fn collect(schema: &'static Schema, into: &mut BTreeMap<&'static str, OnceLock<Option<Expression>>>) {
         for rule in schema.rules.iter().filter(|rule| rule.code.is_some()) {
-            let variable = Variable { name: "self", kind: VariableType::Any, description: "" };
-            into.entry(rule.rule.clone())
-                .or_insert_with(|| Expression::compile(&rule.rule, &[variable]).ok());
+            into.entry(rule.rule.as_str()).or_default();
         }
         schema.fields().iter().for_each(|field| collect(&field.schema, into));
         let item = schema.item();
@@ -59,11 +57,15 @@ static RULES: LazyLock<BTreeMap<String, Option<Expression>>> = LazyLock::new(|| 
     rules
 });
 
+fn compiled(rule: &str) -> Option<&'static Expression> {
+    let variable = Variable { name: "self", kind: VariableType::Any, description: "" };
+    RULES.get(rule)?.get_or_init(|| Expression::compile(rule, &[variable]).ok()).as_ref()
+}
+
 /// Whether the rule, one of the schema's, holds for the value.
 pub(super) fn holds(rule: &str, node: &Node) -> bool {
     let vars = Vars::new().json("self", &node.to_json());
-    let expression = RULES.get(rule).and_then(Option::as_ref);
-    expression.is_some_and(|expression| expression.test(&vars) == Ok(true))
+    compiled(rule).is_some_and(|expression| expression.test(&vars) == Ok(true))
 }
 
 #[cfg(test)]
@@ -74,7 +76,7 @@ mod tests {
     #[test]
     fn rules_compile() {
         assert!(RULES.len() >= 6, "{}", RULES.len());
-        assert!(RULES.values().all(Option::is_some));
+        assert!(RULES.keys().all(|rule| compiled(rule).is_some()));
     }
 
     proptest! {

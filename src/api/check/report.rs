@@ -1,9 +1,14 @@
 //! Findings of one text, with places.
 
+use std::collections::BTreeSet;
+
 use super::{Source, code_of};
 use crate::api::yaml::{Problem, Span};
 use crate::types::codes::format as codes;
 use crate::types::{Code, Finding, Place};
+
+/// So many findings of one text are kept: a text with more is not a firedrill file with mistakes.
+const MAX_FINDINGS: usize = 1000;
 
 /// Collects the findings of one text.
 pub(super) struct Report<'a> {
@@ -13,6 +18,8 @@ pub(super) struct Report<'a> {
     /// Byte at which each line begins.
     lines: Vec<usize>,
     findings: Vec<Finding>,
+    errors: usize,
+    left_out: usize,
     broken: bool,
 }
 
@@ -21,7 +28,7 @@ impl<'a> Report<'a> {
         let text = std::str::from_utf8(&source.bytes).unwrap_or_default();
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(breaks).collect();
-        Self { source, text, lines, findings: Vec::new(), broken: false }
+        Self { source, text, lines, findings: Vec::new(), errors: 0, left_out: 0, broken: false }
     }
 
     pub fn text(&self) -> &'a str {
@@ -30,12 +37,17 @@ impl<'a> Report<'a> {
 
     /// How many errors so far.
     pub fn errors(&self) -> usize {
-        self.findings.iter().filter(|finding| finding.is_error()).count()
+        self.errors
     }
 
     /// Whether nothing was wrong with the text itself; otherwise what was read is not what was meant.
     pub fn readable(&self) -> bool {
         !self.broken
+    }
+
+    /// Whether further findings are only counted; help need not be looked for then.
+    pub fn is_full(&self) -> bool {
+        self.findings.len() >= MAX_FINDINGS
     }
 
     pub fn place(&self, span: Span) -> Place {
@@ -59,6 +71,11 @@ impl<'a> Report<'a> {
     }
 
     pub fn push(&mut self, finding: Finding, span: Span) {
+        self.errors += usize::from(finding.is_error());
+        if self.is_full() {
+            self.left_out += 1;
+            return;
+        }
         let place = self.place(span);
         self.findings.push(finding.at(place));
     }
@@ -88,12 +105,15 @@ impl<'a> Report<'a> {
         let key = |finding: &Finding| finding.place.as_ref().map(|place| place.span);
         self.findings.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.code.cmp(&b.code)));
         // A number that could not be kept is said once, not again for the field that it was meant for.
-        let unkept: Vec<_> =
+        let unkept: BTreeSet<_> =
             self.findings.iter().filter(|finding| finding.code == codes::NUMBER).filter_map(key).collect();
         self.findings.retain(|finding| {
             finding.code == codes::NUMBER || !key(finding).is_some_and(|span| unkept.contains(&span))
         });
         self.findings.dedup_by(|b, a| a.code == b.code && a.message == b.message && a.place == b.place);
+        if let Some(last) = self.findings.last_mut().filter(|_| self.left_out > 0) {
+            last.remedy = format!("{} more findings of this text are not shown", self.left_out);
+        }
         self.findings
     }
 }

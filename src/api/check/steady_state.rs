@@ -7,7 +7,7 @@ use crate::types::codes::format as codes;
 
 use super::expressions::{Wanted, cel, promql};
 use super::report::Report;
-use crate::api::schema::probe_names;
+use crate::api::schema::{MAX_PROBES, probe_names};
 
 /// The probes of a file, for the steps that name them.
 pub(super) struct Probes<'a> {
@@ -31,7 +31,7 @@ pub(super) fn check<'a>(spec: &'a Node, anchor: Span, report: &mut Report<'_>) -
     let mut found = Probes { list: Vec::new(), elsewhere };
     let mut judged = false;
     let list = spec.get("steadyState").map(Node::items).unwrap_or_default();
-    for (index, node) in list.iter().enumerate() {
+    for (index, node) in list.iter().take(MAX_PROBES).enumerate() {
         judged |= node.get("role").and_then(Node::text) != Some("Informational");
         found.list.extend(probe(node, &format!("spec.steadyState[{index}]"), report));
     }

@@ -279,6 +279,15 @@ const ACCEPTED: &str = include_str!("testdata/accepted.yaml");
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
+    #[test]
+    fn any_text_after_a_good_beginning_is_survived(rest in "[ -~\\n\\t\u{e4}\u{1f600}]{0,200}") {
+        let head = "apiVersion: firedrill.dev/v1alpha1\nkind: Experiment\nmetadata: {name: a}\nspec:\n  method:\n  - ";
+        let source = Source::new("x", format!("{head}{rest}"));
+        let read = read(std::slice::from_ref(&source));
+        prop_assert!(read.has_errors());
+        render(&read.findings, &[source], Style::Styled);
+    }
+
     /// Mutated files are refused with places, or accepted and decoded; never a panic, never a document
     /// that check lets through and the types refuse.
     #[test]
@@ -327,6 +336,22 @@ fn check_refuses_every_sample_with_its_code() {
         assert!(found.contains(&name[..6].to_owned()), "{name}: {rendered}");
         // One mistake is one finding, but where a field vanished with what was wrong.
         assert!(found.len() == 1 || ["FD1004-merge-key"].contains(name), "{name}: {rendered}");
+    }
+}
+
+/// A megabyte of mistakes costs no more than a moment.
+#[test]
+fn hostile_sizes_are_bounded() {
+    let head = "apiVersion: firedrill.dev/v1alpha1\nkind: Experiment\nmetadata: {name: a}\nspec:\n";
+    let keys: String = (0..20_000).map(|at| format!("  key{at}: 1\n")).collect();
+    let steps: String = (0..20_000).map(|_| "  - revert: x\n").collect();
+    let same: String = "  a: 1\n".repeat(20_000);
+    for text in [format!("{head}{keys}"), format!("{head}  method:\n{steps}"), format!("{head}{same}")] {
+        assert!(text.len() < yaml::MAX_BYTES);
+        let begin = tokio::time::Instant::now();
+        let read = read(&[Source::new("x", text)]);
+        assert!(read.has_errors() && read.findings.len() <= 1000, "{}", read.findings.len());
+        assert!(begin.elapsed() < std::time::Duration::from_secs(30), "{:?}", begin.elapsed());
     }
 }
 

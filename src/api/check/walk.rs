@@ -1,5 +1,7 @@
 //! A tree against a schema.
 
+use std::collections::BTreeSet;
+
 use crate::api::schema::{Field, Form, Merge, Schema, Shape, Text, Union};
 use crate::api::yaml::{Entry, Node, Span, Value};
 use crate::types::codes::format as codes;
@@ -99,12 +101,13 @@ pub(super) fn unknown<'a>(
     entry: &Entry,
     path: &str,
     names: impl Iterator<Item = &'a str> + Clone,
-    beside: &Node,
+    present: &BTreeSet<&str>,
     report: &mut Report<'_>,
 ) {
     let key = &entry.key;
-    let given = |name: &&str| beside.get(name).is_some() && !name.eq_ignore_ascii_case(key);
-    let remedy = match nearest(key, names.clone().filter(|name| !given(name))) {
+    let given = |name: &&str| present.contains(name) && !name.eq_ignore_ascii_case(key);
+    let near = if report.is_full() { None } else { nearest(key, names.clone().filter(|name| !given(name))) };
+    let remedy = match near {
         Some(near) => format!("did you mean `{near}`?"),
         None if names.clone().count() <= 12 => {
             format!("there are {}", names.collect::<Vec<_>>().join(", "))
@@ -134,17 +137,21 @@ fn object(
         return mismatch(node, "a map", path, report);
     }
     let names = || fields.iter().map(|field| field.name.as_str());
+    let present: BTreeSet<&str> = node.entries().iter().map(|entry| entry.key.as_str()).collect();
     let mut guessed: Vec<&str> = Vec::new();
     for entry in node.entries() {
         let below = join(path, &entry.key);
         let Some(field) = fields.iter().find(|field| field.name == entry.key) else {
-            misplaced(entry, &below, fields, node, report);
-            guessed.extend(nearest(&entry.key, names()));
+            misplaced(entry, &below, fields, &present, report);
+            if !report.is_full() {
+                guessed.extend(nearest(&entry.key, names()));
+            }
             continue;
         };
         if !field.schema.supported {
-            // Saying no to what is not there is no wish for it.
-            if entry.value.boolean() != Some(false) {
+            // Saying no to what is not there, or asking for its default, is no wish for it.
+            let default = entry.value.text().is_some_and(|text| field.schema.default.as_deref() == Some(text));
+            if entry.value.boolean() != Some(false) && !default {
                 let message = format!("`{}` is not supported yet", entry.key);
                 report.error(codes::NOT_YET, (&below, entry.key_span), &message, "");
             }
@@ -164,9 +171,10 @@ fn object(
 }
 
 /// An unknown key that belongs one level down says so.
-fn misplaced(entry: &Entry, path: &str, fields: &[Field], node: &Node, report: &mut Report<'_>) {
+fn misplaced(entry: &Entry, path: &str, fields: &[Field], present: &BTreeSet<&str>, report: &mut Report<'_>) {
     let home = fields.iter().find(|field| {
-        node.get(&field.name).is_some() && field.schema.fields().iter().any(|below| below.name == entry.key)
+        present.contains(field.name.as_str())
+            && field.schema.fields().iter().any(|below| below.name == entry.key)
     });
     match home {
         Some(home) => {
@@ -174,7 +182,7 @@ fn misplaced(entry: &Entry, path: &str, fields: &[Field], node: &Node, report: &
             let message = format!("there is no field `{}` here", entry.key);
             report.error(codes::UNKNOWN_FIELD, (path, entry.key_span), &message, &remedy);
         }
-        None => unknown(entry, path, fields.iter().map(|field| field.name.as_str()), node, report),
+        None => unknown(entry, path, fields.iter().map(|field| field.name.as_str()), present, report),
     }
 }
 
@@ -253,6 +261,8 @@ fn list(
         let message = format!("{} items, {min} to {max} are allowed", found.len());
         report.error(codes::RANGE, (path, node.span), &message, "");
     }
+    // What is beyond the bound is refused as a whole; it is not looked at one by one.
+    let found = &found[..found.len().min(max)];
     for (index, item) in found.iter().enumerate() {
         let below = format!("{path}[{index}]");
         value(item, items, &below, Span::new(item.span.start, item.span.start), report);

@@ -2,7 +2,7 @@
 
 use super::build::*;
 use super::registry::{actions, fault_fields, fault_names, probe_fields, probe_names};
-use super::{Column, Field, KindSchema, Merge, Schema, shared};
+use super::{Column, Field, KindSchema, MAX_PROBES, MAX_STEPS, Merge, Schema, shared};
 use crate::api::planned;
 use crate::faults::{self, Lifetime};
 use crate::types::codes::format as codes;
@@ -66,7 +66,7 @@ fn spec() -> Schema {
         field(
             "steadyState",
             "The probes that say what normal looks like; at least one is judged, here or from steadyStateFrom.",
-            named(probe(), 32),
+            named(probe(), MAX_PROBES),
         ),
         field("baseline", "How Baseline goes.", baseline()),
         field(
@@ -81,7 +81,8 @@ fn spec() -> Schema {
             limits(),
         ),
         field("onRunnerLoss", "What a survivor does when the runner is lost.", choice(&["Revert", "Resume"]))
-            .default("Revert"),
+            .default("Revert")
+            .not_yet(),
     ])
 }
 
@@ -200,7 +201,7 @@ fn baseline() -> Schema {
 }
 
 fn method() -> Schema {
-    list(step(), 0, 64, Merge::Atomic).rule(
+    list(step(), 0, MAX_STEPS, Merge::Atomic).rule(
         "self.all(s, !has(s.name) || self.exists_one(t, has(t.name) && t.name == s.name))",
         "the names of steps are unique",
     )

@@ -19,6 +19,10 @@ use crate::types::Code;
 pub use build::{AMOUNT, BOUND, DURATION, LABEL, SUBDOMAIN, WORKLOAD};
 pub use registry::{actions, fault_names, probe_names};
 
+/// Steps of a method at most (format.md, section 11).
+pub const MAX_STEPS: usize = 64;
+/// Probes of an Experiment at most (format.md, section 11).
+pub const MAX_PROBES: usize = 32;
 /// API group of all four kinds.
 pub const GROUP: &str = "firedrill.dev";
 /// Version of all four kinds.

@@ -1,6 +1,6 @@
 //! Parser events to the tree. An explicit stack, so that no nesting can exhaust the thread's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Span as ParserSpan, Tag};
 
@@ -60,7 +60,7 @@ fn not_utf8(bytes: &[u8], at: usize) -> Problem {
 /// A list or map whose end has not been seen yet.
 enum Open {
     Seq(Vec<Node>),
-    Map { entries: Vec<Entry>, key: Option<PendingKey> },
+    Map { entries: Vec<Entry>, seen: BTreeMap<String, Span>, key: Option<PendingKey> },
 }
 
 /// A key that waits for its value.
@@ -111,7 +111,11 @@ impl Builder<'_> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.collection_tag(tag.as_deref(), "map", span);
-                return self.open(Open::Map { entries: Vec::new(), key: None }, span, anchor);
+                return self.open(
+                    Open::Map { entries: Vec::new(), seen: BTreeMap::new(), key: None },
+                    span,
+                    anchor,
+                );
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(id) => return self.alias(id, span),
@@ -262,8 +266,8 @@ impl Builder<'_> {
         };
         match &mut frame.open {
             Open::Seq(items) => items.push(node),
-            Open::Map { entries, key } => match key.take() {
-                None => *key = Some(pending(self.text, entries, node, &mut self.parsed.problems)),
+            Open::Map { entries, seen, key } => match key.take() {
+                None => *key = Some(pending(self.text, seen, node, &mut self.parsed.problems)),
                 Some(PendingKey::Good(key, key_span)) => entries.push(Entry { key, key_span, value: node }),
                 Some(PendingKey::Bad) => {}
             },
@@ -272,7 +276,12 @@ impl Builder<'_> {
 }
 
 /// Judges a key when it has been read.
-fn pending(text: &str, entries: &[Entry], node: Node, problems: &mut Vec<Problem>) -> PendingKey {
+fn pending(
+    text: &str,
+    seen: &mut BTreeMap<String, Span>,
+    node: Node,
+    problems: &mut Vec<Problem>,
+) -> PendingKey {
     let key = match &node.value {
         Value::Str(text) => text.clone(),
         Value::Seq(_) | Value::Map(_) => {
@@ -288,12 +297,15 @@ fn pending(text: &str, entries: &[Entry], node: Node, problems: &mut Vec<Problem
         problems.push(found);
         return PendingKey::Bad;
     }
-    if let Some(first) = entries.iter().find(|entry| entry.key == key) {
-        let mut found = problem(Fault::DuplicateKey, node.span, format!("`{key}` is given twice"));
-        found.related = Some((first.key_span, "first given here".to_owned()));
-        problems.push(found);
-        return PendingKey::Bad;
-    }
+    match seen.entry(key.clone()) {
+        btree_map::Entry::Vacant(vacant) => vacant.insert(node.span),
+        btree_map::Entry::Occupied(first) => {
+            let mut found = problem(Fault::DuplicateKey, node.span, format!("`{key}` is given twice"));
+            found.related = Some((*first.get(), "first given here".to_owned()));
+            problems.push(found);
+            return PendingKey::Bad;
+        }
+    };
     PendingKey::Good(key, node.span)
 }
 

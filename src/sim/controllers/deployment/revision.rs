@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{DESIRED, MAX, REVISION, REVISION_HISTORY, SOURCE, Set, Sync};
 use crate::sim::controllers::action::event;
 use crate::sim::controllers::names;
-use crate::sim::controllers::views::{Deployment, ReplicaSetStatus};
+use crate::sim::controllers::views::{Deployment, ReplicaSet, ReplicaSetStatus};
 use crate::sim::store::{Kind, Object};
 
 /// Annotations that stay where they are (`annotationsToSkip`).
@@ -31,11 +31,12 @@ impl<'a> Sync<'a> {
     /// Finds the ReplicaSet of the present template and brings its annotations up to date; makes one when there is
     /// none and `create` says so.
     pub(super) fn find_current(&mut self, create: bool) {
-        let wanted = names::canonical(&self.deployment.spec.template);
-        self.current = self
-            .sets
-            .iter()
-            .position(|s| s.view.is_some_and(|v| names::canonical(&v.spec.template) == wanted));
+        let spec = &self.deployment.spec;
+        let wanted = spec.canonical.get_or_init(|| names::canonical(&spec.template));
+        let same = |view: &ReplicaSet| {
+            view.spec.canonical.get_or_init(|| names::canonical(&view.spec.template)) == wanted
+        };
+        self.current = self.sets.iter().position(|s| s.view.is_some_and(same));
         let newest = self.old().into_iter().map(|i| number(&self.sets[i].annotations)).max().unwrap_or(0);
         let revision = newest + 1;
         if let Some(index) = self.current {

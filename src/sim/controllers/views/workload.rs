@@ -29,6 +29,9 @@ pub struct ReplicaSetSpec {
     pub min_ready_seconds: i64,
     pub selector: Matcher,
     pub template: Value,
+    /// The template by which ReplicaSets are told apart, worked out once (`names::canonical`).
+    #[serde(skip)]
+    pub canonical: std::sync::OnceLock<String>,
 }
 
 /// `apps/v1.ReplicaSetStatus`.
@@ -63,6 +66,9 @@ pub struct DeploymentSpec {
     pub selector: Matcher,
     pub strategy: Strategy,
     pub template: Value,
+    /// The template by which ReplicaSets are told apart, worked out once (`names::canonical`).
+    #[serde(skip)]
+    pub canonical: std::sync::OnceLock<String>,
 }
 
 /// `apps/v1.DeploymentStrategy`.
