@@ -263,6 +263,70 @@ fn losing_normal_aborts_and_puts_everything_back() {
     assert_eq!(ended.json()["residue"], serde_json::json!([]));
 }
 
+/// The demo's manifests in a folder, with a vault whose budget allows nothing if the demo has none.
+fn with_a_vault(place: &Place) -> String {
+    const VAULT: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: vault, namespace: shop}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: vault}}
+  template:
+    metadata: {labels: {app: vault}}
+    spec: {containers: [{name: vault, image: docker.io/firedrill/demo-shop:1}]}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: vault, namespace: shop}
+spec: {minAvailable: 1, selector: {matchLabels: {app: vault}}}
+"#;
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/demo");
+    let [nodes, shop] = ["nodes.yaml", "shop.yaml"].map(|name| std::fs::read_to_string(demo.join(name)).expect("the demo"));
+    place.write("nodes.yaml", &nodes);
+    place.write("shop.yaml", &shop);
+    if !shop.contains("name: vault") {
+        place.write("vault.yaml", VAULT);
+    }
+    place.home.path().display().to_string()
+}
+
+#[test]
+fn a_drain_that_can_never_finish_is_refused() {
+    let place = Place::new();
+    let manifests = with_a_vault(&place);
+    let ended = place.run(&["rehearse", "experiments/drain-that-can-never-finish.yaml", "--manifests", &manifests]);
+    ended.exits(3).says("refused[FD3009]").says("vault").says("remedy:");
+}
+
+#[test]
+fn a_drain_under_a_budget_passes() {
+    let ended = firedrill(&["rehearse", "experiments/drain-under-a-budget.yaml", "--seed", "7"]).exits(0);
+    ended.says("no evictable pod is left").says("is back, verified").says("over: Passed, exit code 0");
+}
+
+/// As the table of the README says.
+#[test]
+fn every_experiment_ends_as_it_is_meant_to() {
+    let shop = include_str!("../../experiments/demo/shop.yaml");
+    let ends = [
+        ("checkout-survives-pod-loss", "checkout", 0),
+        ("drain-under-a-budget", "checkout", 0),
+        ("drain-that-can-never-finish", "vault", 3),
+        ("scale-below-need", "kitchen", 1),
+        ("metric-source-gone", "checkout", 4),
+    ];
+    for (name, workload, code) in ends {
+        // Two of them aim at workloads that not every edition of the demo has.
+        if shop.contains(&format!("name: {workload}")) {
+            firedrill(&["rehearse", &format!("experiments/{name}.yaml"), "--seed", "7"]).exits(code);
+        }
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
+    let files = std::fs::read_dir(folder).expect("experiments").filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().is_file()));
+    assert_eq!(files.count(), ends.len(), "an experiment without an expected end");
+}
+
 #[test]
 fn a_source_that_is_gone_is_inconclusive() {
     firedrill(&["rehearse", "experiments/metric-source-gone.yaml"]).exits(4).says("Inconclusive").prints("NoData");

@@ -5,6 +5,7 @@ mod codes;
 mod imports;
 mod pitfalls;
 mod purity;
+mod rights;
 mod sizes;
 mod source;
 mod tree;

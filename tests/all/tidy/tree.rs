@@ -78,6 +78,9 @@ fn the_code_map_names_the_rooms_that_there_are() {
     assert_eq!(named.collect::<BTreeSet<_>>(), rooms, "code map of src/lib.rs, left, and folders, right");
 }
 
+/// Named in Cargo.toml and not in use yet.
+const NOT_IN_USE: &[&str] = &["anstream", "insta", "schemars"];
+
 #[test]
 fn every_dependency_is_used() {
     let manifest = text("Cargo.toml");
@@ -90,6 +93,6 @@ fn every_dependency_is_used() {
         all.push_str(&source.raw);
     }
     let used = |name: &String| ["::", ";", " as ", "!"].iter().any(|after| all.contains(&format!("{name}{after}")));
-    let wrong: Vec<String> = section("dependencies").into_iter().chain(section("dev-dependencies")).filter(|name| !used(name)).collect();
-    nothing_wrong("dependencies that nothing uses", &wrong);
+    let wrong: Vec<String> = section("dependencies").into_iter().chain(section("dev-dependencies")).filter(|name| used(name) == NOT_IN_USE.contains(&name.as_str())).collect();
+    nothing_wrong("dependencies that nothing uses, or that are used after all", &wrong);
 }
