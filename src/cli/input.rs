@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use kube::core::{Selector, SelectorExt};
 
-use super::FileArgs;
+use super::{FileArgs, Usage};
 use crate::{
     api::{
         self, SourceText,
@@ -33,15 +33,18 @@ impl Input {
         self.findings.iter().any(Finding::is_error).then_some(ExitCode::Invalid)
     }
 
-    /// The experiments among the documents.
-    pub(super) fn experiments(&self) -> Vec<(&Accepted, &api::Experiment)> {
+    /// The experiments among the documents; none is an error.
+    pub(super) fn experiments(&self) -> anyhow::Result<Vec<(&Accepted, &api::Experiment)>> {
         let mut experiments = Vec::new();
         for accepted in &self.documents {
             if let Document::Experiment(experiment) = &accepted.document {
                 experiments.push((accepted, experiment.as_ref()));
             }
         }
-        experiments
+        if experiments.is_empty() {
+            bail!(Usage("there is no Experiment in what was read".to_owned()));
+        }
+        Ok(experiments)
     }
 }
 
@@ -53,6 +56,10 @@ pub(super) fn rendered(texts: &[SourceText], findings: &[Finding], style: &crate
 
 /// Reads what the arguments name, and checks it.
 pub(super) fn read(args: &FileArgs) -> anyhow::Result<Input> {
+    readable(args).map_err(Usage::from)
+}
+
+fn readable(args: &FileArgs) -> anyhow::Result<Input> {
     let mut texts = Vec::new();
     for path in args.files.iter().chain(&args.more) {
         gather(path, &mut texts, true)?;

@@ -145,7 +145,7 @@ struct TellArgs {
     output: Output,
 
     /// Also write the report here; .md, .json or .txt says which kind. Repeatable.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = told::file)]
     report: Vec<PathBuf>,
 
     /// How long reverting is tried before what is left is listed.
@@ -197,14 +197,27 @@ pub fn main() -> ExitCode {
         Command::Rollback(args) => rollback::run(&cli.global, &args),
         Command::Sim(command) => sim::run(command),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "firedrill", &mut std::io::stdout());
-            Ok(ExitCode::Ok)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "firedrill", &mut script);
+            print(&String::from_utf8_lossy(&script))
         }
     };
     result.unwrap_or_else(|error| {
         say(&format!("error: {error:#}"));
-        ExitCode::Refused
+        if error.is::<Usage>() { ExitCode::Invalid } else { ExitCode::Refused }
     })
+}
+
+/// What was asked for cannot be meant: a file that is not there, nothing in it to run. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+impl Usage {
+    /// An error with its causes, as one of these.
+    fn from(error: anyhow::Error) -> anyhow::Error {
+        Self(format!("{error:#}")).into()
+    }
 }
 
 /// Logs go to standard error, and only on request: the timeline is what people read.

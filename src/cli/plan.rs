@@ -1,6 +1,5 @@
 //! `firedrill plan`
 
-use anyhow::bail;
 use clap::Args;
 
 use super::{Global, Output, SettingArgs, connect, input, run::request};
@@ -25,10 +24,7 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> anyhow::Result<ExitCode> 
     if let Some(code) = read.refused() {
         return Ok(code);
     }
-    let experiments = read.experiments();
-    if experiments.is_empty() {
-        bail!("there is no Experiment in what was read");
-    }
+    let experiments = read.experiments()?;
     let runtime = connect::runtime()?;
     runtime.block_on(async {
         let mut codes = Vec::new();

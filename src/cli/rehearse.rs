@@ -2,11 +2,11 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 
 use super::{
-    Global, SettingArgs, TellArgs, connect, input,
+    Global, SettingArgs, TellArgs, Usage, connect, input,
     stage::{self, Stage},
     told::{self, Told},
 };
@@ -35,10 +35,7 @@ pub(super) fn run(global: &Global, args: &RehearseArgs) -> anyhow::Result<ExitCo
     if let Some(code) = read.refused() {
         return Ok(code);
     }
-    let experiments = read.experiments();
-    if experiments.is_empty() {
-        bail!("there is no Experiment in what was read");
-    }
+    let experiments = read.experiments()?;
     let mut codes = Vec::new();
     for (accepted, experiment) in experiments {
         let code = rehearse(global, args, accepted, experiment)?;
@@ -63,7 +60,7 @@ fn rehearse(
             PathBuf::from(&accepted.source).parent().map(|folder| folder.join("demo")).unwrap_or_default()
         }
     };
-    let objects = stage::manifests(&folder).context("--manifests says where the workloads are described")?;
+    let objects = stage::manifests(&folder).context("--manifests says where the workloads are described").map_err(Usage::from)?;
     let seed = args.setting.seed.unwrap_or_else(connect::fresh_seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     let told = Told::new(&args.tell, &super::stderr_style());

@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::bail;
 use clap::Args;
 use tokio::sync::mpsc;
 
@@ -42,10 +41,7 @@ pub(super) fn run(global: &Global, args: RunArgs) -> anyhow::Result<ExitCode> {
     if let Some(code) = read.refused() {
         return Ok(code);
     }
-    let experiments = read.experiments();
-    if experiments.is_empty() {
-        bail!("there is no Experiment in what was read");
-    }
+    let experiments = read.experiments()?;
     let runtime = connect::runtime()?;
     runtime.block_on(async {
         let mut codes = Vec::new();

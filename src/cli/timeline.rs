@@ -213,7 +213,7 @@ impl Live {
         line
     }
 
-    /// A sign of life when nothing was told for long; at most one in [`SILENCE`].
+    /// A sign of life when nothing was told for long; at most one in `SILENCE`.
     pub fn heartbeat(&mut self, style: &Style) -> Option<String> {
         let (now, told) = (self.now?, self.told?);
         if now.duration_since(told).unsigned_abs() < SILENCE {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{IsTerminal as _, Stderr},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -51,7 +51,10 @@ pub(super) fn end(
         Ok(outcome) => {
             show(env, &outcome.run, args.output)?;
             for path in &args.report {
-                write(env, &outcome.run, path)?;
+                // The run is over: its verdict holds, written down here or not.
+                if let Err(error) = write(env, &outcome.run, path) {
+                    super::say(&format!("error: the report is not written: {error:#}"));
+                }
             }
             Ok(outcome.exit_code())
         }
@@ -92,13 +95,24 @@ fn show(env: &Env, run: &RunId, output: Output) -> anyhow::Result<()> {
     super::print(&text).map(|_| ())
 }
 
+/// What kind of report a file's name asks for.
+fn kind(path: &Path) -> anyhow::Result<Output> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("md") => Ok(Output::Markdown),
+        Some("json") => Ok(Output::Json),
+        Some("txt") => Ok(Output::Text),
+        _ => anyhow::bail!("the name has to end in .md, .json or .txt"),
+    }
+}
+
+/// A file for a report, refused before anything is run.
+pub(super) fn file(text: &str) -> anyhow::Result<PathBuf> {
+    let path = PathBuf::from(text);
+    kind(&path).map(|_| path)
+}
+
 fn write(env: &Env, run: &RunId, path: &Path) -> anyhow::Result<()> {
-    let output = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("md") => Output::Markdown,
-        Some("json") => Output::Json,
-        Some("txt") => Output::Text,
-        _ => anyhow::bail!("--report {}: the name has to end in .md, .json or .txt", path.display()),
-    };
+    let output = kind(path)?;
     let text = rendered(&*env.storage, run, output, &Style::default())?;
     std::fs::write(path, text).with_context(|| path.display().to_string())
 }

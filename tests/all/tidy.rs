@@ -1,1 +1,0 @@
-//! The rules of the code: who may import whom, sizes, and the list of pitfalls.
