@@ -48,13 +48,20 @@ struct State {
 pub struct Process {
     state: Arc<Mutex<State>>,
     dead: Arc<watch::Sender<bool>>,
+    hangs: Arc<watch::Sender<bool>>,
+    count: Arc<watch::Sender<usize>>,
 }
 
 impl Process {
     /// One that dies then.
     pub fn new(death: Death) -> Self {
         let state = State { death, calls: Vec::new(), records: 0, durable: 0 };
-        Self { state: Arc::new(Mutex::new(state)), dead: Arc::new(watch::Sender::new(false)) }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            dead: Arc::new(watch::Sender::new(false)),
+            hangs: Arc::new(watch::Sender::new(false)),
+            count: Arc::new(watch::Sender::new(0)),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -81,6 +88,22 @@ impl Process {
     pub async fn died(&self) {
         // The sender is ours: it cannot have gone.
         let _ = self.dead.subscribe().wait_for(|dead| *dead).await;
+    }
+
+    /// From now on its calls wait until it is awake again.
+    pub fn hang(&self) {
+        self.hangs.send_replace(true);
+    }
+
+    /// Its calls go on.
+    pub fn wake(&self) {
+        self.hangs.send_replace(false);
+    }
+
+    /// Returns when it has made `count` calls whose path ends in this.
+    pub async fn called(&self, path: &str, count: usize) {
+        let made = |_: &usize| self.calls().iter().filter(|call| call.ends_with(path)).count() >= count;
+        let _ = self.count.subscribe().wait_for(made).await;
     }
 
     fn is_dead(&self) -> bool {
@@ -129,6 +152,8 @@ impl Service<Request<Body>> for Wire {
                 state.calls.push(format!("{} {}", request.method(), request.uri().path()));
                 (state.calls.len(), state.death)
             };
+            process.count.send_replace(number);
+            let _ = process.hangs.subscribe().wait_for(|hangs| !hangs).await;
             if death == Death::BeforeCall(number) {
                 process.die();
                 return std::future::pending().await;
