@@ -231,6 +231,35 @@ impl Lease {
         }
     }
 
+    /// Deletes the lapsed leases in `namespace` (empty: in all) that `theirs` says may go: their owners are
+    /// gone, and nobody else would ever delete them. Which runs they named.
+    pub async fn clear_lapsed(
+        access: &Access,
+        namespace: &str,
+        now: Timestamp,
+        theirs: impl Fn(&RunId) -> bool,
+    ) -> Result<Vec<RunId>, ApiError> {
+        let leases: Api<RawLease> =
+            if namespace.is_empty() { Api::all(access.client().clone()) } else { api(access, namespace) };
+        let ours = ListParams::default().fields(&format!("metadata.name={NAME}"));
+        let mut cleared = Vec::new();
+        for raw in access.read(leases.list(&ours)).await?.items {
+            let Some(found) = tenure(&raw, now).filter(|found| !found.fresh && theirs(&found.run)) else {
+                continue;
+            };
+            // Of one that is taken or renewed meanwhile the version has moved.
+            let preconditions = Preconditions { uid: raw.uid(), resource_version: raw.resource_version() };
+            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            let namespace = raw.namespace().unwrap_or_default();
+            match access.read(api(access, &namespace).delete(NAME, &params)).await {
+                Ok(_) => cleared.push(found.run),
+                Err(ApiError::NotFound | ApiError::Conflict(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(cleared)
+    }
+
     /// Asks whoever holds `namespace` to abort `run`. False if that run does not hold it.
     pub async fn request_abort(
         access: &Access,

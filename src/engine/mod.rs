@@ -20,7 +20,7 @@ mod unwind;
 pub use assess::{Assessment, Request, assess};
 pub use keeper::Outside;
 pub use next::{Command, Patience, next};
-pub use rollback::{Leftover, Rollback, from_journal, from_scars, leftovers, revert_found};
+pub use rollback::{Leftover, Rollback, clear_lapsed, from_journal, from_scars, leftovers, revert_found};
 pub use start::{Outcome, Start, run};
 pub use state::{Illegal, InjectionState, State, StepState, Violation, transition};
 
