@@ -46,7 +46,8 @@ pub(super) fn run(global: &Global, args: &AbortArgs) -> anyhow::Result<ExitCode>
 /// Where the run may hold a lease: what its journal here says, `-n`, the context's namespace.
 fn namespaces(global: &Global, connection: &connect::Connection, run: &RunId) -> BTreeSet<String> {
     let mut namespaces: BTreeSet<String> = global.namespace.iter().cloned().collect();
-    let entries = connect::storage(global).ok().filter(|storage| storage.list().is_ok_and(|runs| runs.contains(run)));
+    let entries =
+        connect::storage(global).ok().filter(|storage| storage.list().is_ok_and(|runs| runs.contains(run)));
     let entries = entries.and_then(|storage| journal::read(&storage, run).ok()).unwrap_or_default();
     if let Some(Record::RunStarted(header)) = entries.first().map(|entry| &entry.record) {
         namespaces.extend(header.namespaces.iter().cloned());
@@ -57,7 +58,12 @@ fn namespaces(global: &Global, connection: &connect::Connection, run: &RunId) ->
     namespaces
 }
 
-async fn acknowledged(access: &Access, namespace: &str, run: &RunId, clock: &crate::env::Clock) -> anyhow::Result<ExitCode> {
+async fn acknowledged(
+    access: &Access,
+    namespace: &str,
+    run: &RunId,
+    clock: &crate::env::Clock,
+) -> anyhow::Result<ExitCode> {
     let give_up = tokio::time::Instant::now() + ACKNOWLEDGED_WITHIN;
     while tokio::time::Instant::now() < give_up {
         match Lease::read(access, namespace, clock.now()).await? {
@@ -77,6 +83,8 @@ async fn acknowledged(access: &Access, namespace: &str, run: &RunId, clock: &cra
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    super::say(&format!("the runner of {run} is dead: its lease has lapsed; firedrill rollback {run} puts everything back"));
+    super::say(&format!(
+        "the runner of {run} is dead: its lease has lapsed; firedrill rollback {run} puts everything back"
+    ));
     Ok(ExitCode::Refused)
 }

@@ -31,7 +31,11 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             super::print(&input::rendered(&read.texts, &read.findings, &super::stdout_style()))?;
         }
         let warnings = read.findings.len() - errors;
-        super::say(&format!("{}, {} accepted, {errors} errors, {warnings} warnings", plural(read.texts.len(), "file"), plural(read.documents.len(), "document")));
+        super::say(&format!(
+            "{}, {} accepted, {errors} errors, {warnings} warnings",
+            plural(read.texts.len(), "file"),
+            plural(read.documents.len(), "document")
+        ));
     }
     Ok(if errors > 0 { ExitCode::Invalid } else { ExitCode::Ok })
 }

@@ -27,9 +27,13 @@ pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connec
     };
     let context = global.context.clone().or_else(|| kubeconfig.current_context.clone()).unwrap_or_default();
     let cluster = kubeconfig.contexts.iter().find(|named| named.name == context);
-    let cluster = cluster.and_then(|named| named.context.as_ref()).map(|context| context.cluster.clone()).unwrap_or_default();
+    let cluster = cluster
+        .and_then(|named| named.context.as_ref())
+        .map(|context| context.cluster.clone())
+        .unwrap_or_default();
     let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
-    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("kubeconfig")?;
+    let mut config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("kubeconfig")?;
     // A 429 means something here: kube's own retry would hide it, for minutes.
     config.default_retry = false;
     config.connect_timeout = Some(std::time::Duration::from_secs(5));
@@ -37,7 +41,9 @@ pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connec
     let client = kube::Client::try_from(config).context("kubeconfig")?;
     let version = client.apiserver_version();
     let version = tokio::time::timeout(std::time::Duration::from_secs(10), version).await;
-    let version = version.context("the API server does not answer")?.with_context(|| format!("cannot reach {server}"))?;
+    let version = version
+        .context("the API server does not answer")?
+        .with_context(|| format!("cannot reach {server}"))?;
     let env = Env {
         clock: Clock::system(),
         rng: Rng::new(seed),
@@ -45,7 +51,8 @@ pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connec
         http: HttpClient::network(),
         storage: Arc::new(storage(global)?),
     };
-    let environment = Environment { cluster, server, context, version: version.git_version, rehearsal: false };
+    let environment =
+        Environment { cluster, server, context, version: version.git_version, rehearsal: false };
     Ok(Connection { env, environment, namespace })
 }
 
@@ -55,7 +62,8 @@ pub(super) fn storage(global: &Global) -> anyhow::Result<DirStorage> {
         return Ok(DirStorage::new(state));
     }
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
+    let state =
+        std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
     let state = state.context("neither XDG_STATE_HOME nor HOME is set; pass --state DIR")?;
     Ok(DirStorage::new(state.join("firedrill/runs")))
 }
@@ -64,7 +72,11 @@ pub(super) fn storage(global: &Global) -> anyhow::Result<DirStorage> {
 pub(super) fn holder() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let host = host.map(|host| host.trim().to_owned()).or_else(|| std::env::var("HOSTNAME").ok());
-    format!("{}-{}", host.filter(|host| !host.is_empty()).unwrap_or_else(|| "localhost".to_owned()), std::process::id())
+    format!(
+        "{}-{}",
+        host.filter(|host| !host.is_empty()).unwrap_or_else(|| "localhost".to_owned()),
+        std::process::id()
+    )
 }
 
 /// A seed that nobody chose.
@@ -77,5 +89,9 @@ pub(super) fn fresh_seed() -> u64 {
 
 /// A runtime for real I/O.
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build().context("cannot start a runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()
+        .context("cannot start a runtime")
 }

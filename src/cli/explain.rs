@@ -31,7 +31,8 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn code(info: &CodeInfo, style: &Style) -> String {
-    let part = |head: &str, text: &str| format!("{}\n    {}\n", style.paint(Tone::Faint, head), style.plain(text));
+    let part =
+        |head: &str, text: &str| format!("{}\n    {}\n", style.paint(Tone::Faint, head), style.plain(text));
     format!(
         "{} {}\n\n{}\n{}\n{}",
         style.paint(Tone::Strong, &info.code.0),

@@ -13,8 +13,8 @@ mod run;
 mod runs;
 mod sim;
 mod stage;
-mod told;
 pub mod timeline;
+mod told;
 
 use std::{io::IsTerminal, path::PathBuf};
 
@@ -32,8 +32,10 @@ use crate::{
 /// Whatever dies on the way, `rollback` puts everything back.
 #[derive(Parser)]
 #[command(name = "firedrill", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 passed, 1 failed, 2 wrong file or usage, 3 refused before the first change, \
-4 inconclusive, 5 aborted and everything back, 6 something could not be put back, 7 not steady to begin with.")]
+#[command(
+    after_help = "Exit codes: 0 passed, 1 failed, 2 wrong file or usage, 3 refused before the first change, \
+4 inconclusive, 5 aborted and everything back, 6 something could not be put back, 7 not steady to begin with."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -185,7 +187,9 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&cli.global, &args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
-        Command::Schema => print(&serde_json::to_string_pretty(&crate::api::editors::json_schema()).unwrap_or_default()),
+        Command::Schema => {
+            print(&serde_json::to_string_pretty(&crate::api::editors::json_schema()).unwrap_or_default())
+        }
         Command::Crds => crate::api::crds::yaml().map_err(anyhow::Error::from).and_then(|text| print(&text)),
         Command::Runs(args) => runs::run(&cli.global, &args),
         Command::Report(args) => report::run(&cli.global, &args),
@@ -232,7 +236,9 @@ fn print(text: &str) -> anyhow::Result<ExitCode> {
 fn style(terminal: bool) -> Style {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
     let width = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100);
     Style {
         colour: terminal && !no_color && !dumb,
@@ -255,11 +261,20 @@ fn in_words(findings: &[Finding], style: &Style) -> String {
     use crate::report::Tone;
     let mut text = String::new();
     for finding in findings {
-        let (tone, word) = if finding.is_error() { (Tone::Bad, "refused") } else { (Tone::Warning, "hazard") };
+        let (tone, word) =
+            if finding.is_error() { (Tone::Bad, "refused") } else { (Tone::Warning, "hazard") };
         let head = style.paint(tone, &format!("{word}[{}]", finding.code));
-        text.push_str(&format!("{head} {}: {}\n", style.plain(&finding.subject), style.plain(&finding.message)));
+        text.push_str(&format!(
+            "{head} {}: {}\n",
+            style.plain(&finding.subject),
+            style.plain(&finding.message)
+        ));
         if !finding.remedy.is_empty() {
-            text.push_str(&format!("    {} {}\n", style.paint(Tone::Faint, "remedy:"), style.plain(&finding.remedy)));
+            text.push_str(&format!(
+                "    {} {}\n",
+                style.paint(Tone::Faint, "remedy:"),
+                style.plain(&finding.remedy)
+            ));
         }
     }
     text

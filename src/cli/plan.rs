@@ -49,7 +49,9 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> anyhow::Result<ExitCode> 
                 Err(findings) => {
                     codes.push(ExitCode::Refused);
                     if args.output == Output::Json {
-                        json.push(serde_json::json!({"experiment": experiment.metadata.name, "findings": findings}));
+                        json.push(
+                            serde_json::json!({"experiment": experiment.metadata.name, "findings": findings}),
+                        );
                     } else {
                         super::print(&super::in_words(&findings, &super::stdout_style()))?;
                     }
@@ -106,7 +108,11 @@ pub(super) fn summary(assessment: &Assessment, request: &Request, style: &Style)
             lines.push(format!("      and {} more", step.targets.len() - shown));
         }
         for displaced in step.displaced.iter().take(shown) {
-            lines.push(format!("        displaces {} of {}", style.plain(&displaced.pod.to_string()), style.plain(&displaced.owner)));
+            lines.push(format!(
+                "        displaces {} of {}",
+                style.plain(&displaced.pod.to_string()),
+                style.plain(&displaced.owner)
+            ));
         }
         if step.displaced.len() > shown {
             lines.push(format!("        and {} more pods", step.displaced.len() - shown));
@@ -122,7 +128,10 @@ pub(super) fn summary(assessment: &Assessment, request: &Request, style: &Style)
         ));
     }
     if plan.steps.iter().any(|step| !step.targets.is_empty()) && !environment.rehearsal {
-        lines.push("  if this process dies, changes stay until `firedrill rollback` is run, from anywhere".to_owned());
+        lines.push(
+            "  if this process dies, changes stay until `firedrill rollback` is run, from anywhere"
+                .to_owned(),
+        );
     }
     let mut text = lines.join("\n");
     text.push('\n');

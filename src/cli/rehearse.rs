@@ -51,10 +51,17 @@ pub(super) fn run(global: &Global, args: &RehearseArgs) -> anyhow::Result<ExitCo
 }
 
 /// One experiment, in a runtime of its own whose time stands still but for what is waited for.
-fn rehearse(global: &Global, args: &RehearseArgs, accepted: &Accepted, experiment: &Experiment) -> anyhow::Result<ExitCode> {
+fn rehearse(
+    global: &Global,
+    args: &RehearseArgs,
+    accepted: &Accepted,
+    experiment: &Experiment,
+) -> anyhow::Result<ExitCode> {
     let folder = match &args.manifests {
         Some(folder) => folder.clone(),
-        None => PathBuf::from(&accepted.source).parent().map(|folder| folder.join("demo")).unwrap_or_default(),
+        None => {
+            PathBuf::from(&accepted.source).parent().map(|folder| folder.join("demo")).unwrap_or_default()
+        }
     };
     let objects = stage::manifests(&folder).context("--manifests says where the workloads are described")?;
     let seed = args.setting.seed.unwrap_or_else(connect::fresh_seed);
@@ -63,7 +70,12 @@ fn rehearse(global: &Global, args: &RehearseArgs, accepted: &Accepted, experimen
     runtime.block_on(async {
         let stage = Stage::build(&objects, seed).await?;
         let request = Request {
-            namespace: experiment.metadata.namespace.clone().or_else(|| global.namespace.clone()).unwrap_or_else(|| "default".to_owned()),
+            namespace: experiment
+                .metadata
+                .namespace
+                .clone()
+                .or_else(|| global.namespace.clone())
+                .unwrap_or_else(|| "default".to_owned()),
             experiment: experiment.clone(),
             value: accepted.json.clone(),
             file: accepted.source.clone(),

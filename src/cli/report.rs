@@ -36,6 +36,9 @@ pub(super) fn named(storage: &crate::env::DirStorage, text: &str) -> anyhow::Res
     match close[..] {
         [run] => Ok(run.clone()),
         [] => bail!("there is no journal of run {text} here; firedrill runs lists those there are"),
-        _ => bail!("several runs begin with {text}: {}", close.iter().map(|run| run.as_str()).collect::<Vec<_>>().join(", ")),
+        _ => bail!(
+            "several runs begin with {text}: {}",
+            close.iter().map(|run| run.as_str()).collect::<Vec<_>>().join(", ")
+        ),
     }
 }

@@ -14,8 +14,8 @@ use super::{
     connect::{self, Connection},
 };
 use crate::{
-    cluster::{Access, identity},
-    engine::{self, Leftover, Rollback},
+    cluster::{Access, LeaseError, identity},
+    engine::{self, EngineError, Leftover, Rollback},
     journal,
     report::{Style, Tone},
     types::{ExitCode, Length, RunId},
@@ -56,7 +56,9 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> anyhow::Result<ExitCo
             observer: Arc::new(|_| {}),
         };
         let wanted = match &args.run {
-            Some(text) => Some(RunId::parse(text).with_context(|| format!("`{text}` is not the name of a run"))?),
+            Some(text) => {
+                Some(RunId::parse(text).with_context(|| format!("`{text}` is not the name of a run"))?)
+            }
             None => None,
         };
         let (found, unseen) = look(&connection, &access, wanted.as_ref(), global).await?;
@@ -113,7 +115,8 @@ async fn look(
 fn held(connection: &Connection, wanted: Option<&RunId>) -> bool {
     let Some(run) = wanted else { return false };
     let entries = journal::read(&*connection.env.storage, run).unwrap_or_default();
-    !entries.is_empty() && !entries.iter().any(|entry| matches!(entry.record, journal::Record::Finished { .. }))
+    !entries.is_empty()
+        && !entries.iter().any(|entry| matches!(entry.record, journal::Record::Finished { .. }))
 }
 
 fn diff(found: &[Leftover], style: &Style) -> String {
@@ -127,7 +130,8 @@ fn diff(found: &[Leftover], style: &Style) -> String {
             style.plain(&injection.fault),
             style.plain(&leftover.run)
         ));
-        for (sign, tone, value) in [("-", Tone::Bad, &injection.action), ("+", Tone::Good, &injection.before)] {
+        for (sign, tone, value) in [("-", Tone::Bad, &injection.action), ("+", Tone::Good, &injection.before)]
+        {
             text.push_str(&format!("    {}\n", style.paint(tone, &format!("{sign} {value}"))));
         }
     }
@@ -145,9 +149,17 @@ fn agreed(args: &RollbackArgs) -> bool {
 }
 
 /// Whether anything is left in the end.
-async fn put_back(connection: &Connection, found: Vec<Leftover>, wanted: Option<RunId>, how: &Rollback) -> anyhow::Result<bool> {
-    let journaled: BTreeSet<RunId> =
-        found.iter().filter(|leftover| leftover.journaled).filter_map(|leftover| RunId::parse(&leftover.run)).collect();
+async fn put_back(
+    connection: &Connection,
+    found: Vec<Leftover>,
+    wanted: Option<RunId>,
+    how: &Rollback,
+) -> anyhow::Result<bool> {
+    let journaled: BTreeSet<RunId> = found
+        .iter()
+        .filter(|leftover| leftover.journaled)
+        .filter_map(|leftover| RunId::parse(&leftover.run))
+        .collect();
     let known = |run: &RunId| connection.env.storage.list().is_ok_and(|runs| runs.contains(run));
     let runs: BTreeSet<RunId> = journaled.into_iter().chain(wanted.filter(known)).collect();
     let mut left = false;
@@ -158,10 +170,18 @@ async fn put_back(connection: &Connection, found: Vec<Leftover>, wanted: Option<
                     super::say(&format!("left: {}: {}; {}", residue.target, residue.what, residue.remedy));
                 }
                 left |= !outcome.residue.is_empty();
-                super::say(&format!("run {run}: {}", if outcome.residue.is_empty() { "everything is back" } else { "not everything is back" }));
+                super::say(&format!(
+                    "run {run}: {}",
+                    if outcome.residue.is_empty() { "everything is back" } else { "not everything is back" }
+                ));
             }
             Err(error) => {
-                super::say(&format!("error: run {run}: {error}"));
+                super::say(&format!("error: {error}"));
+                if matches!(error, EngineError::Lease(LeaseError::Held { .. })) {
+                    super::say(
+                        "    remedy: firedrill abort, if its runner is alive; a dead one's lease lapses 15 s after it was renewed last; --take-over does not wait",
+                    );
+                }
                 left = true;
             }
         }
@@ -169,7 +189,9 @@ async fn put_back(connection: &Connection, found: Vec<Leftover>, wanted: Option<
     let scars: Vec<Leftover> = found.into_iter().filter(|leftover| !leftover.journaled).collect();
     for (leftover, result) in engine::revert_found(&connection.env, scars, how).await? {
         match result {
-            Ok((outcome, detail)) => super::say(&format!("{}: {outcome:?}: {detail}", leftover.injection.target)),
+            Ok((outcome, detail)) => {
+                super::say(&format!("{}: {outcome:?}: {detail}", leftover.injection.target))
+            }
             Err(residue) => {
                 super::say(&format!("left: {}: {}", residue.target, residue.what));
                 left = true;

@@ -60,7 +60,12 @@ pub(super) fn run(global: &Global, args: RunArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn one(global: &Global, args: &RunArgs, accepted: &Accepted, experiment: &Experiment) -> anyhow::Result<ExitCode> {
+async fn one(
+    global: &Global,
+    args: &RunArgs,
+    accepted: &Accepted,
+    experiment: &Experiment,
+) -> anyhow::Result<ExitCode> {
     let seed = args.setting.seed.unwrap_or_else(connect::fresh_seed);
     let connection = connect::connect(global, seed).await?;
     let request = request(&args.setting, &connection, (accepted, experiment), seed)?;
@@ -125,7 +130,12 @@ pub(super) fn request(
 
 /// A person at a terminal says yes; elsewhere the namespace's consent, or naming both context and namespace,
 /// stands in for that.
-fn confirmed(global: &Global, args: &RunArgs, assessment: &Assessment, request: &Request) -> Result<(), Box<Finding>> {
+fn confirmed(
+    global: &Global,
+    args: &RunArgs,
+    assessment: &Assessment,
+    request: &Request,
+) -> Result<(), Box<Finding>> {
     if args.yes || assessment.plan.injections.is_empty() {
         return Ok(());
     }
@@ -143,13 +153,18 @@ fn confirmed(global: &Global, args: &RunArgs, assessment: &Assessment, request: 
         return Ok(());
     }
     let message = "nobody can be asked here, and --allow-namespace stands in for that only beside --context";
-    Err(Box::new(Finding::error(code::NOT_CONFIRMED, subject, message).remedy(format!("--context {}", request.environment.context))))
+    Err(Box::new(
+        Finding::error(code::NOT_CONFIRMED, subject, message)
+            .remedy(format!("--context {}", request.environment.context)),
+    ))
 }
 
 /// Ctrl-C and SIGTERM: the first aborts and reverts, the second leaves.
 async fn signals(outside_tx: mpsc::UnboundedSender<Outside>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return;
     };
     let mut asked = false;
@@ -161,7 +176,9 @@ async fn signals(outside_tx: mpsc::UnboundedSender<Outside>) {
         };
         let message = if asked { Outside::Leave } else { Outside::Stop(StopReason::Signal, name.to_owned()) };
         if !asked {
-            super::say(&format!("{name}: aborting and putting everything back; once more leaves everything as it is"));
+            super::say(&format!(
+                "{name}: aborting and putting everything back; once more leaves everything as it is"
+            ));
         }
         asked = true;
         if outside_tx.send(message).is_err() {

@@ -55,7 +55,13 @@ pub(super) fn run(global: &Global, args: &RunsArgs) -> anyhow::Result<ExitCode> 
             _ => Tone::Warning,
         };
         let verdict = style.paint(tone, &format!("{:13}", row.verdict));
-        text.push_str(&format!("{:width$}  {:20}  {verdict}  {:8}  {}\n", row.run.as_str(), row.started, row.residue, style.plain(&row.place)));
+        text.push_str(&format!(
+            "{:width$}  {:20}  {verdict}  {:8}  {}\n",
+            row.run.as_str(),
+            row.started,
+            row.residue,
+            style.plain(&row.place)
+        ));
     }
     super::print(&text)
 }
@@ -71,14 +77,18 @@ fn row(storage: &crate::env::DirStorage, run: RunId) -> Row {
         residue: "?".to_owned(),
     };
     let Ok(entries) = journal::read(storage, &run) else { return blank("damaged") };
-    let Some(Record::RunStarted(header)) = entries.first().map(|entry| &entry.record) else { return blank("damaged") };
+    let Some(Record::RunStarted(header)) = entries.first().map(|entry| &entry.record) else {
+        return blank("damaged");
+    };
     let finished = entries.iter().rev().find_map(|entry| match &entry.record {
         Record::Finished { verdict, residue, .. } => Some((verdict.to_string(), residue.len().to_string())),
         _ => None,
     });
     let open = Facts::from_entries(&entries).is_ok();
-    let (verdict, residue) = finished.unwrap_or_else(|| (if open { "unfinished" } else { "damaged" }.to_owned(), "?".to_owned()));
-    let started = entries.first().map(|entry| entry.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
+    let (verdict, residue) =
+        finished.unwrap_or_else(|| (if open { "unfinished" } else { "damaged" }.to_owned(), "?".to_owned()));
+    let started =
+        entries.first().map(|entry| entry.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
     Row {
         experiment: header.experiment["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
         place: format!("{}/{}", header.environment.cluster, header.namespace),

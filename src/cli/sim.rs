@@ -46,9 +46,12 @@ pub(super) fn run(command: SimCommand) -> anyhow::Result<ExitCode> {
     connect::runtime()?.block_on(async {
         let clock = crate::env::Clock::system();
         let config = SimConfig { seed: args.seed, start_time: clock.now(), ..SimConfig::default() };
-        let cluster = Cluster::start(&config, &objects).map_err(|status| anyhow!("the embedded cluster refuses a manifest: {}", status.message))?;
+        let cluster = Cluster::start(&config, &objects)
+            .map_err(|status| anyhow!("the embedded cluster refuses a manifest: {}", status.message))?;
         let serving = serve::serve(cluster.sim(), args.listen).await?;
-        serving.write_kubeconfig(&args.write_kubeconfig).with_context(|| args.write_kubeconfig.display().to_string())?;
+        serving
+            .write_kubeconfig(&args.write_kubeconfig)
+            .with_context(|| args.write_kubeconfig.display().to_string())?;
         super::print(&format!("KUBECONFIG={}\n", args.write_kubeconfig.display()))?;
         super::say(&format!("serving on https://{}; Ctrl-C ends it", serving.address()));
         tokio::signal::ctrl_c().await?;

@@ -27,7 +27,8 @@ pub(super) struct Stage {
     pub env: Env,
     pub environment: Environment,
     pub source: Source,
-    pub cluster: Cluster,
+    /// Held so that it goes on.
+    _cluster: Cluster,
 }
 
 /// Ordinary manifests from a folder or file.
@@ -36,7 +37,8 @@ pub(super) fn manifests(path: &Path) -> anyhow::Result<Vec<Value>> {
     let mut objects = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let documents: Vec<Value> = serde_yaml::from_multiple(&text).with_context(|| file.display().to_string())?;
+        let documents: Vec<Value> =
+            serde_yaml::from_multiple(&text).with_context(|| file.display().to_string())?;
         objects.extend(documents.into_iter().filter(|document| !document.is_null()));
     }
     if objects.is_empty() {
@@ -51,7 +53,8 @@ impl Stage {
         let config = SimConfig { seed, ..SimConfig::default() };
         let mut all = api::crds::crds();
         all.extend(objects.iter().cloned());
-        let cluster = Cluster::start(&config, &all).map_err(|status| anyhow!("the embedded cluster refuses a manifest: {}", status.message))?;
+        let cluster = Cluster::start(&config, &all)
+            .map_err(|status| anyhow!("the embedded cluster refuses a manifest: {}", status.message))?;
         if let Err(waiting) = cluster.settle(SETTLE).await {
             bail!("not ready after {}: {}", crate::types::Length(SETTLE), waiting.join(", "));
         }
@@ -85,7 +88,7 @@ impl Stage {
                 rehearsal: true,
             },
             source: Source { service: Some(service), ..Source::default() },
-            cluster,
+            _cluster: cluster,
         })
     }
 }

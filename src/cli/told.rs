@@ -72,7 +72,12 @@ pub(super) fn end(
 }
 
 /// A run's report as text.
-pub(super) fn rendered(env_storage: &dyn crate::env::Storage, run: &RunId, output: Output, style: &Style) -> anyhow::Result<String> {
+pub(super) fn rendered(
+    env_storage: &dyn crate::env::Storage,
+    run: &RunId,
+    output: Output,
+    style: &Style,
+) -> anyhow::Result<String> {
     let entries = journal::read(env_storage, run)?;
     let facts = Facts::from_entries(&entries)?;
     Ok(match output {

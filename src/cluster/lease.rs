@@ -4,7 +4,10 @@
 //! the caller's [`Fence`](super::Fence): nothing is sent after the deadline that this process itself has
 //! measured.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -13,7 +16,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions},
 };
 use tokio::time::Instant;
 
@@ -89,6 +92,14 @@ impl Lease {
             Err(ApiError::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The runs that hold a fresh lease anywhere.
+    pub async fn at_work(access: &Access, now: Timestamp) -> Result<BTreeSet<RunId>, ApiError> {
+        let leases: Api<RawLease> = Api::all(access.client().clone());
+        let ours = ListParams::default().fields(&format!("metadata.name={NAME}"));
+        let list = access.read(leases.list(&ours)).await?;
+        Ok(list.items.iter().filter_map(|raw| tenure(raw, now)).filter(|found| found.fresh).map(|found| found.run).collect())
     }
 
     /// Takes the lease of `namespace` for `wanted`; of the same run's former owner only when it has lapsed

@@ -38,11 +38,12 @@ pub type Observer = Arc<dyn Fn(&Entry) + Send + Sync>;
 /// Why a run has no ordinary end.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The journal cannot be written or read. Everything that was in force was taken back as far as it says.
+    /// The journal cannot be written, or what it says cannot be. Everything that was in force was taken back
+    /// as far as it says.
     #[error("{error}")]
     JournalLost {
         /// Why.
-        error: JournalError,
+        error: Box<EngineError>,
         /// What became of each injection.
         taken_back: Vec<(InjectionId, String)>,
     },

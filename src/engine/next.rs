@@ -363,7 +363,7 @@ fn check_step(state: &State, index: usize, check: &Check, now: Timestamp) -> Pro
         }
     };
     let detail = match outcome {
-        CheckOutcome::Held => format!("held after {}", Length(elapsed(started, now))),
+        CheckOutcome::Held => format!("held after {}", rounded(elapsed(started, now))),
         CheckOutcome::Failed => format!("did not hold within {}", check.within),
         CheckOutcome::NoData => "there was no data to judge".to_owned(),
     };
@@ -504,6 +504,11 @@ fn finish(state: &State) -> Command {
 
 fn decide(verdict: Verdict, reason: &str, message: String) -> Command {
     Command::record(Record::Decided { verdict, reason: reason.to_owned(), message })
+}
+
+/// To the millisecond: more than that nobody wants to read.
+fn rounded(length: Duration) -> Length {
+    Length::from_millis(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn earlier(one: Option<Timestamp>, two: Option<Timestamp>) -> Option<Timestamp> {

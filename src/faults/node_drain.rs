@@ -86,6 +86,7 @@ enum EmptyDirData {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Action {
+    unschedulable: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     grace_period: Option<Length>,
 }
@@ -122,7 +123,7 @@ impl Fault for NodeDrain {
                 id: InjectionId::new(ask.step, number),
                 fault: INFO.name.to_owned(),
                 target: target.clone(),
-                action: encode(&Action { grace_period: params.grace_period }),
+                action: encode(&Action { unschedulable: true, grace_period: params.grace_period }),
                 before: encode(&Before { unschedulable: node.unschedulable }),
                 displaced: displaced.iter().map(|pod| pod.object.clone()).collect(),
                 replicas_lost: 0,
@@ -438,7 +439,7 @@ async fn find_scars(access: &Access) -> Result<Vec<Found>, ApiError> {
                     id: InjectionId(id.to_owned()),
                     fault: scar.fault,
                     target: ObjectRef::node(&name).with_uid(&uid),
-                    action: encode(&Action { grace_period: None }),
+                    action: encode(&Action { unschedulable: true, grace_period: None }),
                     before: scar.before,
                     displaced: Vec::new(),
                     replicas_lost: 0,

@@ -16,8 +16,8 @@ use super::{
 
 /// Where its Prometheus is found, as in many clusters: namespace and Service.
 pub const PROMETHEUS: (&str, &str) = ("monitoring", "prometheus");
-/// How many nodes there are when the manifests name none: one in each of three zones.
-const NODES: usize = 3;
+/// How many nodes there are when the manifests name none: two in each of three zones, so that one can go without its zone.
+const NODES: usize = 6;
 
 /// An embedded cluster with everything in it running; it ends when dropped.
 pub struct Cluster {
@@ -49,7 +49,8 @@ impl Cluster {
             json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": service, "namespace": namespace},
                    "spec": {"ports": [{"name": "web", "port": 9090}]}}),
         ])?;
-        let controllers = controllers::spawn(sim.store(), controllers::Config { seed: config.seed, ..Default::default() });
+        let controllers =
+            controllers::spawn(sim.store(), controllers::Config { seed: config.seed, ..Default::default() });
         let (metrics, feed) = ClusterMetrics::follow(sim.store(), config.seed, ScrapeConfig::default());
         let feed = tokio::spawn(feed.run());
         sim.register_backend(namespace, service, metrics.backend());
@@ -91,7 +92,10 @@ impl Cluster {
         let store = self.sim.store();
         let kinds = [Kind::DEPLOYMENT, Kind::STATEFUL_SET];
         let workloads = kinds.into_iter().flat_map(|kind| store.list(&kind, None, &Selector::everything()));
-        workloads.filter(|object| !all_ready(object)).map(|object| format!("{}/{}", object.meta.namespace, object.meta.name)).collect()
+        workloads
+            .filter(|object| !all_ready(object))
+            .map(|object| format!("{}/{}", object.meta.namespace, object.meta.name))
+            .collect()
     }
 }
 

@@ -7,4 +7,5 @@ mod misfortune;
 mod real;
 mod registry;
 mod scenarios;
+mod sources;
 mod tidy;

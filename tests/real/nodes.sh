@@ -109,7 +109,7 @@ connect_node() { # DIR NUMBER
 }
 
 start_node_servers() { # DIR NUMBER
-  local dir=$1 number=$2 name=real-$2 node=$1/real-$2 zones=(a b)
+  local dir=$1 number=$2 name=real-$2 node=$1/real-$2 zone=a
   spawn "$dir" "$name-containerd" nsenter --target "$NODE_PID" --net --mount --pid -- \
     env "PATH=$BIN:/usr/sbin:/usr/bin:/sbin:/bin" \
     "$BIN/containerd" --config "$node/containerd.toml" --root /var/lib/containerd --state /run/containerd \
@@ -120,7 +120,7 @@ start_node_servers() { # DIR NUMBER
     env "PATH=$BIN:/usr/sbin:/usr/bin:/sbin:/bin" \
     "$BIN/kubelet" --config "$node/kubelet.yaml" --kubeconfig "$node/kubelet.kubeconfig" \
     --hostname-override "$name" --node-ip "$NET.0.1$((number + 1))" --v 1 \
-    --node-labels "bench=real,pool=general,topology.kubernetes.io/zone=${zones[number]}"
+    --node-labels "bench=real,pool=general,topology.kubernetes.io/zone=$zone"
   spawn "$dir" "$name-proxy" nsenter --target "$NODE_PID" --net --mount --pid -- \
     env PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     "$BIN/kube-proxy" --config "$node/proxy.yaml" --hostname-override "$name"

@@ -93,7 +93,11 @@ impl Stage {
             value,
             file: "experiment.yaml".to_owned(),
             seed,
-            environment: Environment { cluster: "embedded".to_owned(), rehearsal: true, ..Environment::default() },
+            environment: Environment {
+                cluster: "embedded".to_owned(),
+                rehearsal: true,
+                ..Environment::default()
+            },
             consent: Consent::default(),
             source: Some(Source { service: Some(service), ..Source::default() }),
             holder: "test".to_owned(),
@@ -137,7 +141,10 @@ impl Stage {
                 object.remove("status");
                 object.extend(ready.map(|ready| ("readyReplicas".to_owned(), ready)));
             }
-            state.insert(format!("{} {}/{}", object.kind.kind, object.meta.namespace, object.meta.name), value);
+            state.insert(
+                format!("{} {}/{}", object.kind.kind, object.meta.namespace, object.meta.name),
+                value,
+            );
         }
         state
     }
