@@ -73,3 +73,17 @@ pub fn releases(
         })
         .collect()
 }
+
+/// Whether every pod that these workloads want is bound to a node. What our own scaling has taken away is
+/// still wanted.
+pub fn all_bound(snapshot: &Snapshot, workloads: &BTreeSet<ObjectRef>, in_force: &[&Injection]) -> bool {
+    let mut found = workloads
+        .iter()
+        .filter_map(|object| snapshot.workload(&object.namespace, &object.kind, &object.name));
+    found.all(|workload| {
+        let scaled = in_force.iter().filter(|injection| injection.target == workload.object);
+        let lost: usize = scaled.map(|injection| injection.replicas_lost as usize).sum();
+        let wanted = usize::try_from(workload.replicas).unwrap_or(0) + lost;
+        snapshot.pods_of(workload).filter(|pod| !pod.node.is_empty()).count() >= wanted
+    })
+}

@@ -331,8 +331,16 @@ impl Driver {
         }
     }
 
-    /// A rollout that is not ours, and a namespace that is going away.
+    /// Pods that have found their nodes again, a rollout that is not ours, a namespace that is going away.
     fn world_changed(&mut self) -> Result<(), EngineError> {
+        if !self.state.rescheduled && self.state.first_seen().is_some() && !self.releases.is_empty() {
+            let concerned: BTreeSet<ObjectRef> = self.releases.keys().cloned().collect();
+            let pending = self.state.injections.values().filter(|state| state.pending());
+            let in_force: Vec<&Injection> = pending.map(|state| &state.injection).collect();
+            if deployed::all_bound(&self.world.mirror.snapshot(), &concerned, &in_force) {
+                self.append(Record::Rescheduled {})?;
+            }
+        }
         if self.state.stop.is_some() || self.state.method_ended.is_some() || self.state.first_intent.is_none()
         {
             return Ok(());

@@ -61,6 +61,8 @@ pub struct State {
     pub recovered: Option<Timestamp>,
     /// The probes that did not hold in time.
     pub not_recovered: Option<Vec<String>>,
+    /// Whether every pod was bound to a node again.
+    pub rescheduled: bool,
     /// Whether a rollback has taken over: nothing is measured any more.
     pub unattended: bool,
     /// Whether what is deployed was looked at after everything was back.
@@ -167,6 +169,7 @@ impl State {
             all_reverted: None,
             recovered: None,
             not_recovered: None,
+            rescheduled: false,
             unattended: false,
             deployed_after: false,
             finished: false,
@@ -338,6 +341,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         }
         Record::MethodEnded {} => state.method_ended = Some(at),
         Record::AllReverted { residue } => state.all_reverted = Some((at, residue.clone())),
+        Record::Rescheduled {} => state.rescheduled = true,
         Record::Recovered { since } => state.recovered = Some(*since),
         Record::NotRecovered { probes } => state.not_recovered = Some(probes.clone()),
         Record::Finished { .. } => state.finished = true,

@@ -207,6 +207,9 @@ pub enum Record {
         /// The probes that do not hold.
         probes: Vec<String>,
     },
+    /// Every pod that the workloads concerned want is bound to a node again, for the first time since the
+    /// first effect was seen.
+    Rescheduled {},
     /// Something worth knowing that decides nothing.
     Noted {
         /// In words.

@@ -12,7 +12,7 @@ use crate::{
     api::{Action, ExperimentSpec, Patience, Role, Step},
     cluster::Scope,
     faults::{self, Injection, Lifetime, LimitKind},
-    types::{Finding, Length, ObjectRef},
+    types::{Finding, Length, ObjectRef, codes::hazard},
 };
 
 /// What a run would do. Says everything that `plan` prints; nothing was changed to learn it.
@@ -181,6 +181,13 @@ fn plan_step(
 fn hazards(kind: &str, setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
     let Some(fault) = faults::find(kind) else { return Vec::new() };
     let mut findings = Vec::new();
+    for injection in injections
+        .iter()
+        .filter(|injection| injection.target.kind == "Node" && injection.displaced.is_empty())
+    {
+        let message = format!("{kind}: it runs nothing that would be displaced");
+        findings.push(Finding::warning(hazard::EMPTY_NODE, &injection.target, message));
+    }
     for code in fault.info().hazards {
         let covered = injections.iter().find_map(|injection| {
             let pod = setting.snapshot.pod(&injection.target)?;

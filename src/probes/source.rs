@@ -37,7 +37,8 @@ pub struct Source {
 pub struct ServiceRef {
     /// Its name.
     pub name: String,
-    /// Its namespace.
+    /// Its namespace; empty: the file's.
+    #[serde(default)]
     pub namespace: String,
     /// Its port.
     pub port: u16,
@@ -211,7 +212,11 @@ impl MetricSource {
         };
         let server_name = Some(settings.server_name).filter(|name| !name.is_empty());
         let tls = Tls { ca, server_name, insecure_skip_verify: settings.insecure_skip_verify };
-        Ok(Self { source: source.clone(), authorization, tls })
+        let mut source = source.clone();
+        if let Some(service) = source.service.as_mut().filter(|service| service.namespace.is_empty()) {
+            namespace.clone_into(&mut service.namespace);
+        }
+        Ok(Self { source, authorization, tls })
     }
 
     /// Answers an instant query: status and body.

@@ -102,6 +102,7 @@ pub(super) fn objectives(
 
 /// The way back to normal. What no record gives says so.
 pub(super) fn breakdown(
+    entries: &[Entry],
     clocks: &Clocks,
     probes: &[ProbeFacts],
     window: Option<&FaultWindow>,
@@ -122,7 +123,11 @@ pub(super) fn breakdown(
         Some(ms) => milestone("detected", Some(ms), "first violation complete".to_owned()),
         None => milestone("detected", None, "no violation".to_owned()),
     };
-    let rescheduled = milestone("rescheduled", None, "not measured (new pods are not on record)".to_owned());
+    let bound = entries.iter().find(|entry| matches!(entry.record, Record::Rescheduled {}));
+    let rescheduled = match bound.and_then(|entry| after(in_force, entry.at)) {
+        Some(ms) => milestone("rescheduled", Some(ms), "every pod wanted was bound to a node".to_owned()),
+        None => milestone("rescheduled", None, "not reached".to_owned()),
+    };
     let objects: Vec<&ProbeFacts> = hypothesis().filter(|probe| probe.kind == "kubernetes").collect();
     let out = objects.iter().any(|probe| probe.left_ms.is_some() && probe.back_ms.is_none());
     let last_back = objects.iter().filter_map(|probe| probe.back_ms).max();

@@ -74,7 +74,7 @@ impl Facts {
                 gather.measurably_lost(&probes),
                 window.is_some(),
             ),
-            breakdown: clocks::breakdown(&clocks, &probes, window.as_ref()),
+            breakdown: clocks::breakdown(entries, &clocks, &probes, window.as_ref()),
             clocks,
             violations: gather.violations(&probes),
             lanes: probes::lanes(&probes),

@@ -169,6 +169,9 @@ impl Narrator {
                     format!("baseline holds: {means}").trim_end_matches([':', ' ']).to_owned(),
                 ));
             }
+            Record::Rescheduled {} => {
+                told.push((Tone::Plain, "every pod is bound to a node again".to_owned()));
+            }
             Record::Noted { text } => told.push((Tone::Plain, text.clone())),
             _ => {}
         }

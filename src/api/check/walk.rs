@@ -149,8 +149,9 @@ fn object(
             continue;
         };
         if !field.schema.supported {
-            // Saying no to what is not there is no wish for it.
-            if entry.value.boolean() != Some(false) {
+            // Saying no to what is not there, or asking for its default, is no wish for it.
+            let default = entry.value.text().is_some_and(|text| field.schema.default.as_deref() == Some(text));
+            if entry.value.boolean() != Some(false) && !default {
                 let message = format!("`{}` is not supported yet", entry.key);
                 report.error(codes::NOT_YET, (&below, entry.key_span), &message, "");
             }

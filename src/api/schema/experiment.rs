@@ -81,7 +81,8 @@ fn spec() -> Schema {
             limits(),
         ),
         field("onRunnerLoss", "What a survivor does when the runner is lost.", choice(&["Revert", "Resume"]))
-            .default("Revert"),
+            .default("Revert")
+            .not_yet(),
     ])
 }
 

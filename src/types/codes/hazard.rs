@@ -6,6 +6,8 @@ use crate::types::{Code, CodeInfo};
 pub const PDB_BYPASSED: Code = Code::new("FD4001");
 /// A budget has no room now.
 pub const PDB_WAIT: Code = Code::new("FD4002");
+/// Nothing would go with the node.
+pub const EMPTY_NODE: Code = Code::new("FD4003");
 
 /// The family, in order.
 pub static CODES: &[CodeInfo] = &[
@@ -22,5 +24,12 @@ pub static CODES: &[CodeInfo] = &[
         standard: "An eviction waits until its budget allows a disruption (policy/v1); meanwhile the drain has not taken effect.",
         discovery: "The budget's status.disruptionsAllowed is 0 although it would allow some with every pod healthy.",
         resolution: "Wait until the workload is whole, or let the drain's deadline decide.",
+    },
+    CodeInfo {
+        code: EMPTY_NODE,
+        title: "nothing would be displaced from the node",
+        standard: "An experiment that moves nothing says little (Principles of Chaos: vary real-world events).",
+        discovery: "No pod on the node is one that a drain evicts: DaemonSets, static and finished pods stay.",
+        resolution: "Aim at nodes that run the workload: target: {nodesRunning: deployment/NAME}.",
     },
 ];
