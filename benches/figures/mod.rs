@@ -72,6 +72,7 @@ impl Display for Table {
 }
 
 /// Milliseconds.
+#[allow(dead_code, reason = "not every bench has one")]
 pub fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
