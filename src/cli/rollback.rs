@@ -67,7 +67,9 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> anyhow::Result<ExitCo
             super::say(&format!("cannot look for what {fault} may have left: {error}"));
         }
         if found.is_empty() && !held(&connection, wanted.as_ref()) {
-            super::say("nothing is left");
+            if !clear(&connection, wanted.as_ref(), global).await {
+                super::say("nothing is left");
+            }
             return Ok(if unseen.is_empty() { ExitCode::Ok } else { ExitCode::Residue });
         }
         super::say(diff(&found, &style).trim_end());
@@ -75,7 +77,8 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> anyhow::Result<ExitCo
             super::say("nothing was changed");
             return Ok(ExitCode::Refused);
         }
-        let left = put_back(&connection, found, wanted, &how).await?;
+        let left = put_back(&connection, found, wanted.clone(), &how).await?;
+        clear(&connection, wanted.as_ref(), global).await;
         Ok(if left || !unseen.is_empty() { ExitCode::Residue } else { ExitCode::Ok })
     })
 }
@@ -109,6 +112,27 @@ async fn look(
     let mine = scars.into_iter().filter(|scar| wanted.is_none_or(|wanted| scar.run == wanted.as_str()));
     found.extend(mine.filter(|scar| !journaled.contains(&scar.run)));
     Ok((found, unseen))
+}
+
+/// Gives back the leases of dead runs of which nothing else is left. Whether there were any.
+async fn clear(connection: &Connection, wanted: Option<&RunId>, global: &Global) -> bool {
+    let own = global.namespace.clone().unwrap_or_else(|| connection.namespace.clone());
+    let mut cleared = engine::clear_lapsed(&connection.env, wanted, &[String::new()]).await;
+    if cleared.is_err() {
+        cleared = engine::clear_lapsed(&connection.env, wanted, &[own]).await;
+    }
+    match cleared {
+        Ok(runs) => {
+            for run in &runs {
+                super::say(&format!("run {run}: its runner is gone; its namespace is free again"));
+            }
+            !runs.is_empty()
+        }
+        Err(error) => {
+            super::say(&format!("cannot look for the leases of dead runs: {error}"));
+            false
+        }
+    }
 }
 
 /// A journal without an end wants one, even if nothing is to be put back.

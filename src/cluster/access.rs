@@ -1,8 +1,9 @@
 //! Calls: bounded, fenced, classified, counted.
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -79,6 +80,8 @@ pub struct Access {
     fence: Fence,
     in_flight: Arc<Semaphore>,
     calls: Arc<AtomicU64>,
+    /// Patches of one object take turns.
+    turns: Arc<Mutex<BTreeMap<ObjectRef, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 impl Access {
@@ -89,6 +92,7 @@ impl Access {
             fence: Fence::default(),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             calls: Arc::new(AtomicU64::new(0)),
+            turns: Arc::default(),
         }
     }
 
@@ -178,13 +182,35 @@ impl Access {
         if !how.manager.is_empty() {
             params.field_manager = Some(how.manager.to_owned());
         }
-        let api = self.api(object);
-        match subresource {
-            None => self.write_or_ask(how, api.patch(&object.name, &params, &patch)).await,
-            Some(sub) => {
-                self.write_or_ask(how, api.patch_subresource(sub, &object.name, &params, &patch)).await
+        let (this, api, name) = (self.clone(), self.api(object), object.name.clone());
+        let subresource = subresource.map(str::to_owned);
+        let call = async move {
+            match subresource {
+                None => api.patch(&name, &params, &patch).await,
+                Some(sub) => api.patch_subresource(&sub, &name, &params, &patch).await,
             }
+        };
+        if how.dry_run {
+            return self.read(call).await;
         }
+        // Whoever asks may be dropped: an abort pre-empts. The request cannot be called back, so it runs to its
+        // end, and `settled` lets a revert wait for that rather than be overtaken by it.
+        let turn = self.turn(object).lock_owned().await;
+        let sent = tokio::spawn(async move {
+            let _turn = turn;
+            this.write(TIMEOUT, call).await
+        });
+        sent.await.unwrap_or_else(|error| Err(ApiError::Unreachable(error.to_string())))
+    }
+
+    /// Returns when no patch of `object` is under way, so that none can come after what is read next.
+    pub async fn settled(&self, object: &ObjectRef) {
+        drop(self.turn(object).lock_owned().await);
+    }
+
+    fn turn(&self, object: &ObjectRef) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.entry(object.clone()).or_default().clone()
     }
 
     async fn write_or_ask<T>(

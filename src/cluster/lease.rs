@@ -4,7 +4,10 @@
 //! the caller's [`Fence`](super::Fence): nothing is sent after the deadline that this process itself has
 //! measured.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -13,7 +16,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions},
 };
 use tokio::time::Instant;
 
@@ -89,6 +92,20 @@ impl Lease {
             Err(ApiError::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The runs that hold a fresh lease anywhere.
+    pub async fn at_work(access: &Access, now: Timestamp) -> Result<BTreeSet<RunId>, ApiError> {
+        let leases: Api<RawLease> = Api::all(access.client().clone());
+        let ours = ListParams::default().fields(&format!("metadata.name={NAME}"));
+        let list = access.read(leases.list(&ours)).await?;
+        Ok(list
+            .items
+            .iter()
+            .filter_map(|raw| tenure(raw, now))
+            .filter(|found| found.fresh)
+            .map(|found| found.run)
+            .collect())
     }
 
     /// Takes the lease of `namespace` for `wanted`; of the same run's former owner only when it has lapsed
@@ -212,6 +229,35 @@ impl Lease {
             Ok(_) | Err(ApiError::NotFound | ApiError::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Deletes the lapsed leases in `namespace` (empty: in all) that `theirs` says may go: their owners are
+    /// gone, and nobody else would ever delete them. Which runs they named.
+    pub async fn clear_lapsed(
+        access: &Access,
+        namespace: &str,
+        now: Timestamp,
+        theirs: impl Fn(&RunId) -> bool,
+    ) -> Result<Vec<RunId>, ApiError> {
+        let leases: Api<RawLease> =
+            if namespace.is_empty() { Api::all(access.client().clone()) } else { api(access, namespace) };
+        let ours = ListParams::default().fields(&format!("metadata.name={NAME}"));
+        let mut cleared = Vec::new();
+        for raw in access.read(leases.list(&ours)).await?.items {
+            let Some(found) = tenure(&raw, now).filter(|found| !found.fresh && theirs(&found.run)) else {
+                continue;
+            };
+            // Of one that is taken or renewed meanwhile the version has moved.
+            let preconditions = Preconditions { uid: raw.uid(), resource_version: raw.resource_version() };
+            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+            let namespace = raw.namespace().unwrap_or_default();
+            match access.read(api(access, &namespace).delete(NAME, &params)).await {
+                Ok(_) => cleared.push(found.run),
+                Err(ApiError::NotFound | ApiError::Conflict(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(cleared)
     }
 
     /// Asks whoever holds `namespace` to abort `run`. False if that run does not hold it.

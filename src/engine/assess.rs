@@ -83,8 +83,7 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     };
     let snapshot = with_kube_system(&access, &mirror, &mut findings).await;
     let covering: Vec<_> = plan::covering(&guardrails, &snapshot, &plan::namespaces(spec, own));
-    let bounds =
-        Bounds::new(&spec.limits, &covering.iter().map(|guardrail| &guardrail.spec).collect::<Vec<_>>());
+    let bounds = Bounds::new(&spec.limits, &covering);
     let mut consent = request.consent.clone();
     consent.bystanders.extend(covering.iter().flat_map(|guardrail| guardrail.spec.nodes.bystanders.clone()));
     let now = env.clock.now();
@@ -101,6 +100,7 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     let mut plan = plan::plan(&request.experiment.metadata.name, spec, &setting);
     findings.extend(guardrail_findings(spec, own, (&snapshot, &guardrails), now));
     findings.extend(leases(&access, request, now).await);
+    findings.extend(too_many_runs(&access, &covering, now).await);
     let sources = sources(&access, request, &mut findings).await;
     let world = World {
         budgets: Budgets::new(access.clone(), mirror.clone()),
@@ -225,6 +225,35 @@ async fn leases(access: &Access, request: &Request, now: Timestamp) -> Vec<Findi
         }
     }
     findings
+}
+
+/// What the Guardrails say of the runs that are at work already.
+async fn too_many_runs(access: &Access, covering: &[&Guardrail], now: Timestamp) -> Vec<Finding> {
+    let bounds = covering.iter().filter_map(|guardrail| Some((guardrail, guardrail.spec.concurrent_runs?)));
+    let Some((guardrail, bound)) = bounds.min_by_key(|(_, bound)| *bound).filter(|(_, bound)| *bound > 0)
+    else {
+        return Vec::new();
+    };
+    let subject = format!("guardrail/{}", guardrail.metadata.name);
+    match Lease::at_work(access, now).await {
+        Ok(runs) if runs.len() >= bound as usize => {
+            let names: Vec<String> = runs.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "it allows {bound} runs at once, and {} are at work: {}",
+                runs.len(),
+                names.join(", ")
+            );
+            vec![Finding::error(code::GUARDRAIL, subject, message).remedy("wait for one of them")]
+        }
+        Ok(_) => Vec::new(),
+        Err(error) => {
+            let message = format!("it bounds the runs at once, and who is at work cannot be read: {error}");
+            vec![
+                Finding::error(code::GUARDRAILS_UNREADABLE, subject, message)
+                    .remedy("ask for the right to list leases"),
+            ]
+        }
+    }
 }
 
 /// Where each probe's PromQL is answered, with credentials read.

@@ -20,7 +20,7 @@ mod unwind;
 pub use assess::{Assessment, Request, assess};
 pub use keeper::Outside;
 pub use next::{Command, Patience, next};
-pub use rollback::{Leftover, Rollback, from_journal, from_scars, leftovers, revert_found};
+pub use rollback::{Leftover, Rollback, clear_lapsed, from_journal, from_scars, leftovers, revert_found};
 pub use start::{Outcome, Start, run};
 pub use state::{Illegal, InjectionState, State, StepState, Violation, transition};
 
@@ -38,11 +38,12 @@ pub type Observer = Arc<dyn Fn(&Entry) + Send + Sync>;
 /// Why a run has no ordinary end.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The journal cannot be written or read. Everything that was in force was taken back as far as it says.
+    /// The journal cannot be written, or what it says cannot be. Everything that was in force was taken back
+    /// as far as it says.
     #[error("{error}")]
     JournalLost {
         /// Why.
-        error: JournalError,
+        error: Box<EngineError>,
         /// What became of each injection.
         taken_back: Vec<(InjectionId, String)>,
     },

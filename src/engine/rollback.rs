@@ -181,7 +181,29 @@ pub async fn from_scars(
     (found.into_iter().map(leftover).collect(), unseen)
 }
 
-/// Puts back what a scar says, with the caller's own rights, and clears the run's lapsed leases.
+/// Clears the lapsed leases of dead runs (of `run`, or of all) that have left nothing else: until then every
+/// new run in their namespaces is refused. For a rollback without the run's journal, which ends with it.
+///
+/// # Errors
+/// The API server's; what could not be cleared refuses as before.
+pub async fn clear_lapsed(
+    env: &Env,
+    run: Option<&RunId>,
+    namespaces: &[String],
+) -> Result<Vec<RunId>, ApiError> {
+    let access = Access::new(env.kube.clone());
+    let (left, _) = from_scars(&access, namespaces).await;
+    let done = |theirs: &RunId| {
+        run.is_none_or(|run| run == theirs) && !left.iter().any(|leftover| leftover.run == theirs.as_str())
+    };
+    let mut cleared = Vec::new();
+    for namespace in namespaces {
+        cleared.extend(Lease::clear_lapsed(&access, namespace, env.clock.now(), done).await?);
+    }
+    Ok(cleared)
+}
+
+/// Puts back what a scar says, with the caller's own rights.
 pub async fn revert_found(
     env: &Env,
     leftovers: Vec<Leftover>,

@@ -211,11 +211,11 @@ pub(super) async fn conclude(mut driver: Driver) -> Result<Outcome, EngineError>
             let residue = driver.state.all_reverted.take().map(|(_, residue)| residue).unwrap_or_default();
             Ok(Outcome { run, verdict, residue })
         }
-        Err(EngineError::Journal(error)) => {
+        Err(error @ (EngineError::Journal(_) | EngineError::Illegal(_) | EngineError::Api(_))) => {
             let pending = driver.state.injections.values().filter(|state| state.pending());
             let pending = pending.map(|state| state.injection.clone()).collect();
             let taken_back = take_back_without_journal(driver.world.clone(), pending).await;
-            Err(EngineError::JournalLost { error, taken_back })
+            Err(EngineError::JournalLost { error: Box::new(error), taken_back })
         }
         Err(other) => Err(other),
     }

@@ -30,6 +30,7 @@ pub(super) async fn revert(world: World, injection: Injection, attempt: u32) -> 
         tokio::time::sleep(pause.min(PAUSE_MAX)).await;
     }
     let id = injection.id.clone();
+    world.access.settled(&injection.target).await;
     let result = match faults::find(&injection.fault) {
         Some(fault) => match tokio::time::timeout(TRY_MAX, fault.revert(&world, &injection)).await {
             Ok(Ok(reverted)) => Ok(reverted),

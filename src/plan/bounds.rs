@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::{Timestamp, civil::Time, tz::TimeZone};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
 use crate::{
@@ -42,14 +43,23 @@ pub struct Bounds {
     pub nodes: Vec<Amount>,
     /// First injection to the end of the method.
     pub duration: Duration,
+    /// Only nodes that all of these select may be hit: by Guardrail.
+    pub node_rules: Vec<(String, LabelSelector)>,
 }
 
 impl Bounds {
     /// The file's limits, tightened.
-    pub fn new(limits: &Limits, guardrails: &[&GuardrailSpec]) -> Self {
-        let mut bounds =
-            Self { pods: vec![limits.pods()], nodes: vec![limits.nodes()], duration: limits.duration() };
-        for guardrail in guardrails {
+    pub fn new(limits: &Limits, guardrails: &[&Guardrail]) -> Self {
+        let mut bounds = Self {
+            pods: vec![limits.pods()],
+            nodes: vec![limits.nodes()],
+            duration: limits.duration(),
+            node_rules: Vec::new(),
+        };
+        for Guardrail { metadata, spec: guardrail } in guardrails {
+            if guardrail.nodes.selector != LabelSelector::default() {
+                bounds.node_rules.push((metadata.name.clone(), guardrail.nodes.selector.clone()));
+            }
             bounds.pods.extend(guardrail.limits.pods);
             bounds.nodes.extend(guardrail.limits.nodes);
             if let Some(duration) = guardrail.limits.duration {
@@ -222,6 +232,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::Metadata;
 
     fn rule(spec: serde_json::Value) -> GuardrailSpec {
         serde_json::from_value(spec).expect("a guardrail")
@@ -229,7 +240,8 @@ mod tests {
 
     #[test]
     fn the_strictest_limit_holds() {
-        let guardrail = rule(json!({"limits": {"pods": 3, "duration": "30m"}}));
+        let spec = rule(json!({"limits": {"pods": 3, "duration": "30m"}}));
+        let guardrail = Guardrail { metadata: Metadata::default(), spec };
         let bounds = Bounds::new(&Limits::default(), &[&guardrail]);
         assert_eq!((bounds.pods_of(4), bounds.pods_of(100)), (2, 3));
         assert_eq!(bounds.duration.as_secs(), 1800);

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kube::core::{Selector, SelectorExt};
+
 use super::Setting;
 use crate::{
     cluster::{Pod, RUN_LABEL},
@@ -49,6 +51,7 @@ pub(super) fn targets(setting: &Setting<'_>, info: &FaultInfo, targets: &[Object
         findings.extend(held_by_another(setting, target));
     }
     if info.limits.contains(&LimitKind::Nodes) {
+        findings.extend(forbidden_nodes(setting, targets));
         findings.extend(last_in_zone(setting, targets));
     }
     findings
@@ -69,6 +72,28 @@ fn held_by_another(setting: &Setting<'_>, target: &ObjectRef) -> Option<Finding>
         Finding::error(code::OVERLAP, target, format!("run {run} has changed it and not put it back"))
             .remedy(format!("firedrill rollback {run}")),
     )
+}
+
+/// Nodes that a Guardrail does not let anybody hit.
+fn forbidden_nodes(setting: &Setting<'_>, targets: &[ObjectRef]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (guardrail, selector) in &setting.bounds.node_rules {
+        // One that cannot be read allows no node.
+        let selector = Selector::try_from(selector.clone()).ok();
+        for target in targets {
+            let labels = setting.snapshot.node(&target.name).map(|node| &node.labels);
+            let allowed =
+                selector.as_ref().zip(labels).is_some_and(|(selector, labels)| selector.matches(labels));
+            if !allowed {
+                let message = format!("Guardrail {guardrail} lets only other nodes be hit");
+                findings.push(
+                    Finding::error(code::GUARDRAIL, target, message)
+                        .remedy("choose nodes that its spec.nodes.selector selects"),
+                );
+            }
+        }
+    }
+    findings
 }
 
 fn last_in_zone(setting: &Setting<'_>, targets: &[ObjectRef]) -> Vec<Finding> {

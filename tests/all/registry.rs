@@ -1,1 +1,27 @@
 //! What holds of every fault and every probe, because it holds of the registry.
+
+use firedrill::{faults::FAULTS, probes::PROBES};
+
+use crate::crash::house::METHODS;
+
+#[test]
+fn every_fault_has_its_row_in_the_crash_matrix() {
+    let names: Vec<&str> = FAULTS.iter().map(|fault| fault.info().name).collect();
+    let rows: Vec<&str> = METHODS.iter().map(|(fault, _)| *fault).collect();
+    assert_eq!(names, rows);
+}
+
+#[test]
+fn names_are_told_apart_and_say_what_they_do() {
+    let names: std::collections::BTreeSet<&str> = FAULTS
+        .iter()
+        .map(|fault| fault.info().name)
+        .chain(PROBES.iter().map(|probe| probe.info().name))
+        .collect();
+    assert_eq!(names.len(), FAULTS.len() + PROBES.len());
+    for fault in FAULTS {
+        let info = fault.info();
+        assert!(info.summary.ends_with('.') && !info.targets.is_empty() && !info.rights.is_empty(), "{}", info.name);
+        assert!(info.example.contains(info.name), "{}", info.name);
+    }
+}

@@ -150,7 +150,8 @@ fn object(
         };
         if !field.schema.supported {
             // Saying no to what is not there, or asking for its default, is no wish for it.
-            let default = entry.value.text().is_some_and(|text| field.schema.default.as_deref() == Some(text));
+            let default =
+                entry.value.text().is_some_and(|text| field.schema.default.as_deref() == Some(text));
             if entry.value.boolean() != Some(false) && !default {
                 let message = format!("`{}` is not supported yet", entry.key);
                 report.error(codes::NOT_YET, (&below, entry.key_span), &message, "");

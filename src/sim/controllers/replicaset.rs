@@ -135,6 +135,8 @@ pub fn new_pod<S, T>(owner: &View<S, T>, template: &Value, name: &str) -> Result
     let mut pod = Object::from_value(Kind::POD, pod)?;
     pod.meta.labels = template_map(template, "labels");
     pod.meta.annotations = template_map(template, "annotations");
+    let finalizers = template.pointer("/metadata/finalizers").and_then(Value::as_array).into_iter().flatten();
+    pod.meta.finalizers = finalizers.filter_map(|name| name.as_str().map(str::to_owned)).collect();
     pod.meta.owner_references = vec![owner.object.controller_reference()];
     Ok(pod)
 }

@@ -115,22 +115,7 @@ impl Stage {
         request: Request,
         watch: impl Fn(&Entry, &mpsc::UnboundedSender<Outside>) + Send + Sync + 'static,
     ) -> Result<Ran, Vec<Finding>> {
-        let assessment = engine::assess(&self.env, &request).await?;
-        if assessment.refused() {
-            return Err(assessment.plan.findings);
-        }
-        let (outside_tx, outside_rx) = mpsc::unbounded_channel();
-        let entries: Arc<Mutex<Vec<Entry>>> = Arc::default();
-        let (seen, tx) = (entries.clone(), outside_tx.clone());
-        let observer = Arc::new(move |entry: &Entry| {
-            seen.lock().expect("no panic holds it").push(entry.clone());
-            watch(entry, &tx);
-        });
-        let revert_timeout = Duration::from_secs(600);
-        let start = Start { request, assessment, revert_timeout, outside_rx, outside_tx, observer };
-        let outcome = engine::run(&self.env, start).await;
-        let entries = entries.lock().expect("no panic holds it").clone();
-        Ok(Ran { outcome, entries })
+        run(&self.env, request, watch).await
     }
 
     /// What the journal of `run` says.
@@ -163,6 +148,30 @@ impl Stage {
         }
         state
     }
+}
+
+/// Assesses and runs in any world, telling `watch` of every record. Err: refused, with the findings.
+pub async fn run(
+    env: &Env,
+    request: Request,
+    watch: impl Fn(&Entry, &mpsc::UnboundedSender<Outside>) + Send + Sync + 'static,
+) -> Result<Ran, Vec<Finding>> {
+    let assessment = engine::assess(env, &request).await?;
+    if assessment.refused() {
+        return Err(assessment.plan.findings);
+    }
+    let (outside_tx, outside_rx) = mpsc::unbounded_channel();
+    let entries: Arc<Mutex<Vec<Entry>>> = Arc::default();
+    let (seen, tx) = (entries.clone(), outside_tx.clone());
+    let observer = Arc::new(move |entry: &Entry| {
+        seen.lock().expect("no panic holds it").push(entry.clone());
+        watch(entry, &tx);
+    });
+    let revert_timeout = Duration::from_secs(600);
+    let start = Start { request, assessment, revert_timeout, outside_rx, outside_tx, observer };
+    let outcome = engine::run(env, start).await;
+    let entries = entries.lock().expect("no panic holds it").clone();
+    Ok(Ran { outcome, entries })
 }
 
 /// What a run came to.

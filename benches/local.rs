@@ -1,0 +1,333 @@
+//! What firedrill takes by itself, without a cluster: `cargo bench --bench local`.
+//!
+//! Prints each figure beside its target. Nothing fails here: a busy machine is no bug.
+#![allow(clippy::disallowed_types, reason = "real time is measured, also while tokio's stands still")]
+
+mod figures;
+
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    fmt::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use figures::{Table, load, median, ms};
+use firedrill::{
+    api::{self, Experiment, SourceText, check::Document},
+    cluster::{Mirror, Scope, Snapshot},
+    engine::State,
+    env::{DirStorage, Rng, Storage},
+    journal::{self, Environment, Header, Record, SampleState, Writer},
+    plan::{self, Bounds, Consent, Setting},
+    sim::{SimConfig, cluster::Cluster},
+    types::{Epoch, RunId},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// The program itself.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_firedrill");
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome {
+    // `cargo test --benches` starts it too, without this: it is no test.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return Ok(());
+    }
+    let before = load();
+    let folder = tempfile::tempdir()?;
+    let mut table = Table::default();
+    program(&mut table)?;
+    check(&mut table, folder.path())?;
+    plans(&mut table)?;
+    journals(&mut table, folder.path())?;
+    rehearsal(&mut table, folder.path())?;
+    println!("\nload {before} before, {} after\n\n{table}", load());
+    Ok(())
+}
+
+/// Milliseconds that each of `times` calls takes.
+fn timed<T>(times: usize, mut work: impl FnMut() -> T) -> Vec<f64> {
+    let one = |_| {
+        let start = Instant::now();
+        std::hint::black_box(work());
+        ms(start.elapsed())
+    };
+    (0..times).map(one).collect()
+}
+
+/// Milliseconds that the program takes with these arguments, each of `times` times.
+fn spawned(times: usize, arguments: &[&str], expected: i32) -> Outcome<Vec<f64>> {
+    let mut all = Vec::new();
+    for _ in 0..times {
+        let start = Instant::now();
+        let output = Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output()?;
+        all.push(ms(start.elapsed()));
+        if output.status.code() != Some(expected) {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("firedrill {arguments:?} ended with {}: {said}", output.status).into());
+        }
+    }
+    Ok(all)
+}
+
+fn program(table: &mut Table) -> Outcome {
+    table.at_most("--help, median of 20", median(&spawned(20, &["--help"], 0)?), (10.0, "ms"));
+    let bytes = std::fs::metadata(PROGRAM)?.len();
+    table.at_most("size of the program", bytes as f64 / 1e6, (25.0, "MB"));
+    Ok(())
+}
+
+/// A file of 40 steps and 20 probes, with CEL and PromQL in each probe.
+fn large_file() -> String {
+    let mut text = "apiVersion: firedrill.dev/v1alpha1\nkind: Experiment\n\
+        metadata: {name: large, namespace: shop}\nspec:\n  hypothesis: It is read quickly.\n  steadyState:\n"
+        .to_owned();
+    for probe in 0..20 {
+        let _ = write!(
+            text,
+            "  - name: probe-{probe}\n    prometheus:\n      query: |\n        \
+             sum(rate(http_requests_total{{app=\"app-{probe}\",code!~\"5..\"}}[1m]))\n          \
+             / sum(rate(http_requests_total{{app=\"app-{probe}\"}}[1m]))\n    \
+             expect: value >= 0.99 && value <= 1.0\n    during: value >= 0.95 || baseline.mean < 0.9\n"
+        );
+    }
+    text.push_str("  method:\n");
+    for step in 0..20 {
+        let _ = write!(
+            text,
+            "  - name: kill-{step}\n    target: {{pods: {{matchLabels: {{app: app-{step}}}}}, count: 50%}}\n    \
+             podKill: {{gracePeriod: 0s}}\n  - name: held-{step}\n    \
+             check: {{probe: probe-{step}, expect: value >= 0.9, within: 1m}}\n"
+        );
+    }
+    text
+}
+
+/// The first experiment of a text that `check` accepts.
+fn experiment(text: &str) -> Outcome<(Experiment, Value)> {
+    let read = api::read(&[SourceText::new("bench.yaml", text)]);
+    if let Some(finding) = read.findings.iter().find(|finding| finding.is_error()) {
+        return Err(format!("{finding:?}").into());
+    }
+    for accepted in read.documents {
+        if let Document::Experiment(experiment) = accepted.document {
+            return Ok((*experiment, accepted.json));
+        }
+    }
+    Err("there is no experiment in it".into())
+}
+
+fn check(table: &mut Table, folder: &Path) -> Outcome {
+    let text = large_file();
+    experiment(&text)?;
+    let file = folder.join("large.yaml");
+    std::fs::write(&file, &text)?;
+    let file = file.to_string_lossy();
+    let whole = median(&spawned(10, &["check", &file], 0)?);
+    table.at_most("check of 40 steps and 20 probes, the whole program", whole, (100.0, "ms"));
+    let own = timed(20, || api::read(&[SourceText::new("large.yaml", text.as_str())]));
+    table.at_most("check of 40 steps and 20 probes, again in one process", median(&own), (100.0, "ms"));
+    Ok(())
+}
+
+/// Nodes in three zones, and Deployments of twenty with a Service and traffic each.
+fn manifests(nodes: usize, deployments: usize) -> Vec<Value> {
+    let mut objects = vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata":
+        {"name": "shop", "labels": {"firedrill.dev/allowed": "true"}}})];
+    for node in 0..nodes {
+        let room = json!({"cpu": "16", "memory": "64Gi", "pods": "110"});
+        objects.push(json!({"apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": format!("node-{node:03}"), "labels": {
+                "kubernetes.io/hostname": format!("node-{node:03}"), "pool": "general",
+                "topology.kubernetes.io/zone": (["a", "b", "c"][node % 3])}},
+            "status": {"capacity": room, "allocatable": room}}));
+    }
+    for number in 0..deployments {
+        let name = format!("app-{number:02}");
+        let labels = json!({"app": name});
+        // 200 requests a second at the first, a trickle at the others.
+        let load = if number == 0 { "200" } else { "4" };
+        objects.push(
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop",
+                "labels": labels, "annotations": {"sim.firedrill.dev/offered-load": load}},
+            "spec": {"selector": labels, "ports": [{"port": 80}]}}),
+        );
+        objects.push(json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": name, "namespace": "shop", "labels": labels},
+            "spec": {"replicas": 20, "selector": {"matchLabels": labels}, "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "app", "image": "app:1",
+                    "resources": {"requests": {"cpu": "50m", "memory": "32Mi"}}}]}}}}));
+    }
+    objects
+}
+
+/// What a real mirror sees of a cluster with 2,000 pods.
+fn snapshot() -> Outcome<Snapshot> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    runtime.block_on(async {
+        let cluster = Cluster::start(&SimConfig::default(), &manifests(100, 100)).map_err(|s| s.message)?;
+        cluster.settle(Duration::from_secs(600)).await.map_err(|waiting| waiting.join(", "))?;
+        let mirror = Mirror::start(&cluster.sim().client(), &Scope::Cluster).await?;
+        Ok(mirror.snapshot())
+    })
+}
+
+fn plans(table: &mut Table) -> Outcome {
+    let snapshot = snapshot()?;
+    let half = "- name: half\n    target: {pods: {matchExpressions: [{key: app, operator: Exists}]}, count: 50%}\n    \
+        podKill: {gracePeriod: 0s}";
+    let drain = "- name: drain\n    target: {nodes: {matchLabels: {pool: general}}, count: 50}\n    \
+        nodeDrain: {}\n    duration: 1m";
+    for (name, step) in
+        [("plan of 1,000 pods to kill", half), ("plan of 50 nodes and 1,000 pods to evict", drain)]
+    {
+        let text = format!(
+            "apiVersion: firedrill.dev/v1alpha1\nkind: Experiment\nmetadata: {{name: plan, namespace: shop}}\n\
+             spec:\n  hypothesis: It is planned quickly.\n  steadyState:\n  - name: up\n    \
+             prometheus: {{query: up}}\n    expect: value == 1.0\n  method:\n  {step}\n  \
+             limits: {{pods: 100%, nodes: 100%}}\n"
+        );
+        let (experiment, _) = experiment(&text)?;
+        let bounds = Bounds::new(&experiment.spec.limits, &[]);
+        let consent = Consent::default();
+        let setting = Setting {
+            namespace: "shop",
+            snapshot: &snapshot,
+            rng: Rng::new(7),
+            consent: &consent,
+            bounds: &bounds,
+            until: Timestamp::MAX,
+        };
+        let planned = plan::plan("plan", &experiment.spec, &setting);
+        let pods: BTreeSet<_> = planned.injections.iter().flat_map(|one| &one.displaced).collect();
+        let found = planned.injections.len() + pods.len();
+        if found < 1_000 {
+            return Err(format!("{name}: only {found} targets: {:?}", planned.findings).into());
+        }
+        let own = timed(20, || plan::plan("plan", &experiment.spec, &setting));
+        table.at_most(name, median(&own), (100.0, "ms"));
+    }
+    Ok(())
+}
+
+fn header(run: &RunId, experiment: Value) -> Header {
+    Header {
+        run: run.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        experiment,
+        file: "bench.yaml".to_owned(),
+        seed: 7,
+        by: "bench".to_owned(),
+        holder: "bench".to_owned(),
+        environment: Environment::default(),
+        namespace: "shop".to_owned(),
+        namespaces: vec!["shop".to_owned()],
+        limits: std::collections::BTreeMap::new(),
+        metrics: String::new(),
+        server_ahead_ms: 0,
+    }
+}
+
+fn sample(number: u32) -> Record {
+    Record::Sampled {
+        probe: format!("probe-{}", number % 20),
+        state: SampleState::Within,
+        value: Some(0.99 + f64::from(number % 10) / 1_000.0),
+        expect: Some(true),
+        during: Some(true),
+        check: None,
+        note: String::new(),
+    }
+}
+
+/// Appending with and without fsync, and replaying 10,000 records.
+fn journals(table: &mut Table, folder: &Path) -> Outcome {
+    let storage = DirStorage::new(folder.join("state"));
+    let run = RunId::new("bench", 7);
+    let (_, json) = experiment(&large_file())?;
+    let mut writer = Writer::create(&storage, &run, Epoch(1))?;
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse()?;
+    writer.append(start, Record::RunStarted(Box::new(header(&run, json))))?;
+    let mut number = 0;
+    let at = |number: u32| start + Duration::from_millis(u64::from(number) * 100);
+    let plain = timed(9_799, || {
+        number += 1;
+        writer.append(at(number), sample(number)).is_ok()
+    });
+    table.note("journal: append of a sample (not fsynced), median", median(&plain) * 1_000.0, "µs");
+    let durable = timed(200, || {
+        number += 1;
+        let detail = "deleted, grace period 0s".to_owned();
+        writer
+            .append(
+                at(number),
+                Record::Decided {
+                    verdict: firedrill::types::Verdict::Passed,
+                    reason: "HypothesisHeld".to_owned(),
+                    message: detail,
+                },
+            )
+            .is_ok()
+    });
+    table.note("journal: append of a decision (fsynced), median", median(&durable) * 1_000.0, "µs");
+    drop(writer);
+    let bytes = storage.read(&run)?.len();
+    let replay = timed(5, || -> Outcome<usize> {
+        let entries = journal::read(&storage, &run)?;
+        let mut state = State::new(&entries[0])?;
+        for entry in &entries[1..] {
+            firedrill::engine::transition(&mut state, entry)?;
+        }
+        Ok(entries.len())
+    });
+    table.note(
+        format!("journal: replay of {} records, {} kB", number + 1, bytes / 1_000),
+        median(&replay),
+        "ms",
+    );
+    Ok(())
+}
+
+/// An hour with a kill every five minutes and probes every five seconds, as the program itself rehearses it.
+fn rehearsal(table: &mut Table, folder: &Path) -> Outcome {
+    let demo = folder.join("demo");
+    std::fs::create_dir_all(&demo)?;
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": manifests(100, 50)});
+    std::fs::write(demo.join("cluster.yaml"), list.to_string())?;
+    let mut text = "apiVersion: firedrill.dev/v1alpha1\nkind: Experiment\n\
+        metadata: {name: hour, namespace: shop}\nspec:\n  hypothesis: An hour passes quickly.\n  steadyState:\n  \
+        - name: availability\n    prometheus:\n      query: |\n        \
+        sum(rate(http_requests_total{app=\"app-00\",code!~\"5..\"}[1m])) / \
+        sum(rate(http_requests_total{app=\"app-00\"}[1m]))\n    expect: value >= 0.9\n    during: value >= 0.5\n  \
+        - name: p99\n    prometheus:\n      query: histogram_quantile(0.99, sum by (le) \
+        (rate(http_request_duration_seconds_bucket{app=\"app-00\"}[1m])))\n    expect: value <= 1.0\n  \
+        - name: requests\n    prometheus: {query: 'sum(rate(http_requests_total[1m]))'}\n    \
+        expect: value >= 50.0\n  - name: replicas\n    \
+        kubernetes: {apiVersion: apps/v1, kind: Deployment, name: app-00}\n    value: object.status.readyReplicas\n    \
+        expect: value == 20\n    during: value >= 2\n  method:\n"
+        .to_owned();
+    for step in 0..11 {
+        let _ = write!(
+            text,
+            "  - name: kill-{step}\n    target: {{workload: deployment/app-00, count: 5}}\n    \
+             podKill: {{gracePeriod: 0s}}\n  - wait: 5m\n"
+        );
+    }
+    text.push_str("  objectives: {recoverWithin: 5m}\n  limits: {pods: 50%, duration: 2h}\n");
+    let file = folder.join("hour.yaml");
+    std::fs::write(&file, text)?;
+    let arguments = ["rehearse", &*file.to_string_lossy(), "--seed", "7"];
+    let all = spawned(3, &arguments, 0)?;
+    table.at_most(
+        "rehearsal of an hour, 100 nodes, 1,000 pods, median of 3",
+        median(&all) / 1_000.0,
+        (2.0, "s"),
+    );
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! What firedrill takes on a real API server, side by side with the same calls sent bare and with kubectl, in one
+//! run. `tests/real/bench.sh` brings the cluster up and starts it.
+//!
+//! Prints ratios beside their targets. Nothing fails here but what cannot be measured at all.
+#![allow(clippy::disallowed_types, reason = "real time is measured")]
+
+mod abort;
+mod bare;
+mod bench;
+mod drain;
+#[path = "../figures/mod.rs"]
+mod figures;
+mod kill;
+
+use figures::{Table, load};
+
+fn main() -> bench::Outcome {
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?;
+    runtime.block_on(async {
+        let Some(bench) = bench::Bench::connect().await? else {
+            println!("skipped: FIREDRILL_BENCH_KUBECONFIG names no cluster; see tests/real/bench.sh");
+            return Ok(());
+        };
+        let before = load();
+        let mut table = Table::default();
+        drain::free(&bench, &mut table).await?;
+        drain::budget(&bench, &mut table).await?;
+        kill::half(&bench, &mut table).await?;
+        abort::nodes(&bench, &mut table).await?;
+        println!("\nload {before} before, {} after\n\n{table}", load());
+        Ok(())
+    })
+}

@@ -1,1 +1,0 @@
-//! The crash matrix: a run killed at every await and torn at every record, then put back.

@@ -1,0 +1,165 @@
+//! A small house to break: four nodes in two zones, a workload under a budget and one without; and a method
+//! for every fault of the registry.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use firedrill::{
+    env::{Clock, Env, HttpClient, HttpError, MemoryStorage, Rng},
+    sim::{SimConfig, cluster::Cluster, store::Kind},
+};
+use serde_json::Value;
+
+use crate::kit::{Stage, manifests};
+
+/// How each fault of the registry is tried out: its name, and the step.
+pub const METHODS: [(&str, &str); 3] = [
+    (
+        "nodeDrain",
+        "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, count: 2}, nodeDrain: {}, duration: 5s}",
+    ),
+    ("podKill", "{name: hit, target: {workload: deployment/web, count: 2}, podKill: {gracePeriod: 0s}}"),
+    ("scale", "{name: hit, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 5s}"),
+];
+
+/// The step by which `fault` is tried out.
+pub fn method(fault: &str) -> &'static str {
+    METHODS.iter().find(|(name, _)| *name == fault).map(|(_, step)| *step).expect("every fault has a row")
+}
+
+/// An experiment of these steps, one a line.
+pub fn experiment(steps: &[&str]) -> String {
+    experiment_of("value >= 4.0", "\"true\"", steps)
+}
+
+/// The same with a hypothesis of the caller's.
+pub fn experiment_of(expect: &str, during: &str, steps: &[&str]) -> String {
+    let mut text = format!(
+        "apiVersion: firedrill.dev/v1alpha1
+kind: Experiment
+metadata: {{name: trial, namespace: shop}}
+spec:
+  hypothesis: The shop heals by itself.
+  steadyState:
+  - name: ready
+    kubernetes: {{apiVersion: apps/v1, kind: Deployment, name: web}}
+    value: object.status.readyReplicas
+    expect: {expect}
+    during: {during}
+    every: 5s
+  baseline: {{duration: 5s}}
+  objectives: {{recoverWithin: 5m}}
+  limits: {{pods: 100%, nodes: 50%, duration: 10m}}
+  method:
+"
+    );
+    for step in steps {
+        text.push_str(&format!("  - {step}\n"));
+    }
+    text
+}
+
+/// The house's manifests.
+pub fn house() -> Vec<Value> {
+    let mut objects = manifests(
+        "
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {firedrill.dev/allowed: 'true'}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web, namespace: shop}
+spec: {maxUnavailable: 1, selector: {matchLabels: {app: web}}}
+",
+    );
+    objects.extend([("web", 4), ("api", 2)].map(|(name, replicas)| deployment(name, replicas)));
+    objects.extend((1..=4).map(node));
+    objects
+}
+
+fn node(number: usize) -> Value {
+    let capacity = serde_json::json!({"cpu": "4", "memory": "8Gi", "pods": "110"});
+    serde_json::json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": format!("n{number}"), "labels": {
+            "pool": "shop",
+            "kubernetes.io/hostname": format!("n{number}"),
+            "topology.kubernetes.io/zone": if number % 2 == 0 { "a" } else { "b" },
+        }},
+        "status": {"capacity": capacity, "allocatable": capacity},
+    })
+}
+
+/// A Deployment that starts in a second.
+pub fn deployment(name: &str, replicas: u32) -> Value {
+    serde_json::json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {
+                    "labels": {"app": name},
+                    "annotations": {"sim.firedrill.dev/startup": "1s", "sim.firedrill.dev/shutdown": "1s"},
+                },
+                "spec": {"containers": [{"name": "main", "image": "docker.io/local/app:1"}]},
+            },
+        },
+    })
+}
+
+/// The house, settled.
+pub async fn settled(seed: u64) -> Stage {
+    settled_with(&house(), seed).await
+}
+
+/// The same with other manifests.
+pub async fn settled_with(objects: &[Value], seed: u64) -> Stage {
+    let config = SimConfig { seed, ..SimConfig::default() };
+    let cluster = Cluster::start(&config, objects).expect("the manifests are accepted");
+    cluster.settle(Duration::from_secs(600)).await.expect("the workloads become ready");
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let storage = MemoryStorage::default();
+    let env = Env {
+        clock: Clock::starting_at(cluster.now()),
+        rng: Rng::new(seed),
+        kube: cluster.sim().client(),
+        http: HttpClient::from_fn(|_| {
+            Box::pin(async { Err(HttpError::Unreachable("nothing is outside".to_owned())) })
+        }),
+        storage: Arc::new(storage.clone()),
+    };
+    Stage { cluster, env, storage }
+}
+
+/// Waits until the state is `before` again, for some minutes; what differs then.
+pub async fn settles(stage: &Stage, before: &BTreeMap<String, Value>) -> Vec<String> {
+    for _ in 0..100 {
+        if stage.state() == *before {
+            return Vec::new();
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    difference(before, &stage.state())
+}
+
+/// What differs between two states, in words.
+pub fn difference(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> Vec<String> {
+    let keys: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    keys.into_iter()
+        .filter(|key| before.get(*key) != after.get(*key))
+        .map(|key| {
+            let text = |state: &BTreeMap<String, Value>| {
+                state.get(key).map_or("nothing".to_owned(), ToString::to_string)
+            };
+            format!("{key}: {} -> {}", text(before), text(after))
+        })
+        .collect()
+}
+
+/// Reads one object of the store, without a call.
+pub fn object(stage: &Stage, kind: &Kind, namespace: &str, name: &str) -> Value {
+    let found = stage.cluster.sim().store().get(kind, namespace, name);
+    found.map_or(Value::Null, |object| object.to_value())
+}

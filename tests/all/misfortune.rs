@@ -1,1 +1,0 @@
-//! Bad luck: other people, other runs, a sick API server, rights withdrawn, a laptop that slept.

@@ -1,0 +1,1 @@
+//! Experiments, clusters and misfortunes by chance.

@@ -1,0 +1,81 @@
+//! The same on real servers; see tests/real. Without them these tests say so and pass.
+
+mod answers;
+mod schema;
+
+use futures::{StreamExt as _, stream};
+
+use crate::scenarios::{
+    bench::{Real, create},
+    blocking, play,
+    row::{Judged, Row},
+    rows,
+};
+
+/// Rows in flight at once.
+const AT_ONCE: usize = 10;
+
+async fn played(real: &Real, row: Row) -> Result<(), String> {
+    let begun = tokio::time::Instant::now();
+    let result = match real.place(&row).await {
+        Ok(place) => play(&place, &row).await,
+        Err(error) => Err(format!("{}: {error}", row.name)),
+    };
+    real.clear(&row).await;
+    let took = begun.elapsed().as_secs_f64();
+    match &result {
+        Ok(summary) => println!("{:<36} {summary}, {took:.1} s", row.name),
+        Err(error) => println!("{:<36} WRONG after {took:.1} s\n{error}", row.name),
+    }
+    result.map(|_| ())
+}
+
+fn wanted(judged: Judged) -> Vec<Row> {
+    let only = std::env::var("FIREDRILL_BENCH_ROWS").ok();
+    let named = |row: &Row| only.as_ref().is_none_or(|only| row.name.contains(only.as_str()));
+    rows::all().into_iter().filter(|row| row.judged == judged && named(row)).collect()
+}
+
+/// Takes the definitions of our kinds to the server, as `kubectl apply --server-side` does.
+async fn define(real: &Real) {
+    schema::apply_crds(&real.client()).await;
+}
+
+#[test]
+fn every_row_ends_the_same_on_a_real_control_plane() {
+    let Some(real) = Real::from_env("the table of scenarios").filter(|real| !real.has_metrics()) else { return };
+    blocking(async {
+        define(&real).await;
+        let rows = stream::iter(wanted(Judged::Anywhere));
+        let beside = rows.map(|row| played(&real, row)).buffer_unordered(AT_ONCE);
+        let mut results: Vec<Result<(), String>> = beside.collect().await;
+        for row in wanted(Judged::Alone) {
+            results.push(played(&real, row).await);
+        }
+        let wrong = results.iter().filter(|result| result.is_err()).count();
+        assert_eq!(wrong, 0, "of {} rows {wrong} are wrong, see above", results.len());
+    });
+}
+
+#[test]
+fn every_row_with_metrics_ends_the_same_on_real_nodes() {
+    let Some(real) = Real::from_env("the table of scenarios").filter(Real::has_metrics) else { return };
+    blocking(async {
+        define(&real).await;
+        let rows = wanted(Judged::WithMetrics);
+        if let Some(row) = rows.first() {
+            create(&real.client(), &crate::kit::manifests(&row.objects)).await.expect("the shop is accepted");
+        }
+        let mut wrong = Vec::new();
+        for row in rows {
+            let begun = tokio::time::Instant::now();
+            let result = match real.place(&row).await {
+                Ok(place) => play(&place, &row).await,
+                Err(error) => Err(error),
+            };
+            println!("{:<36} {:.1} s {result:?}", row.name, begun.elapsed().as_secs_f64());
+            wrong.extend(result.err());
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}

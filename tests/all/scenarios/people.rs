@@ -1,0 +1,145 @@
+//! What somebody else may do during a run.
+
+use futures::future::BoxFuture;
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use firedrill::engine;
+
+use super::{row::Actor, state::api};
+
+type Done = BoxFuture<'static, Result<String, String>>;
+
+const NODE: (&str, &str, &str) = ("", "v1", "Node");
+const NAMESPACE: (&str, &str, &str) = ("", "v1", "Namespace");
+const POD: (&str, &str, &str) = ("", "v1", "Pod");
+const CONFIG_MAP: (&str, &str, &str) = ("", "v1", "ConfigMap");
+const DEPLOYMENT: (&str, &str, &str) = ("apps", "v1", "Deployment");
+const BUDGET: (&str, &str, &str) = ("policy", "v1", "PodDisruptionBudget");
+
+async fn patch(actor: &Actor, kind: (&str, &str, &str), name: &str, change: Value) -> Result<String, String> {
+    let namespace = if matches!(kind.2, "Node" | "Namespace") { "" } else { &actor.namespace };
+    let how = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
+    let done = api(&actor.client, kind, namespace).patch(name, &how, &Patch::Merge(change)).await;
+    done.map(|_| String::new()).map_err(|error| format!("patching {} {name}: {error}", kind.2))
+}
+
+/// Cordons the row's node a0, as `kubectl cordon` does.
+pub fn cordons_a0(actor: Actor) -> Done {
+    Box::pin(async move {
+        let node = format!("{}-a0", actor.namespace);
+        patch(&actor, NODE, &node, json!({"spec": {"unschedulable": true}})).await
+    })
+}
+
+/// Uncordons it.
+pub fn uncordons_a0(actor: Actor) -> Done {
+    Box::pin(async move {
+        let node = format!("{}-a0", actor.namespace);
+        patch(&actor, NODE, &node, json!({"spec": {"unschedulable": null}})).await
+    })
+}
+
+/// Puts a taint on a0 that is none of ours.
+pub fn taints_a0(actor: Actor) -> Done {
+    Box::pin(async move {
+        let node = format!("{}-a0", actor.namespace);
+        let taints = json!([{"op": "add", "path": "/spec/taints/-",
+            "value": {"key": "example.com/mine", "effect": "PreferNoSchedule"}}]);
+        let taints: json_patch::Patch = serde_json::from_value(taints).map_err(|error| error.to_string())?;
+        let nodes = api(&actor.client, NODE, "");
+        let done = nodes.patch(&node, &PatchParams::default(), &Patch::Json::<DynamicObject>(taints)).await;
+        done.map(|_| String::new()).map_err(|error| error.to_string())
+    })
+}
+
+/// Scales `web` to 5, as `kubectl scale` does.
+pub fn scales_web_to_5(actor: Actor) -> Done {
+    Box::pin(async move {
+        let deployments = api(&actor.client, DEPLOYMENT, &actor.namespace);
+        let change = Patch::Merge(json!({"spec": {"replicas": 5}}));
+        let how = PatchParams { field_manager: Some("kubectl".to_owned()), ..PatchParams::default() };
+        let done = deployments.patch_subresource("scale", "web", &how, &change);
+        let done: Result<DynamicObject, kube::Error> = done.await;
+        done.map(|_| String::new()).map_err(|error| error.to_string())
+    })
+}
+
+/// Labels `web`.
+pub fn labels_web(actor: Actor) -> Done {
+    Box::pin(async move {
+        let change = json!({"metadata": {"labels": {"touched": "yes"}, "annotations": {"who": "somebody"}}});
+        patch(&actor, DEPLOYMENT, "web", change).await
+    })
+}
+
+/// Releases `web` anew.
+pub fn releases_web(actor: Actor) -> Done {
+    Box::pin(async move {
+        let change = json!({"spec": {"template": {"metadata": {"annotations": {"release": "2"}}}}});
+        patch(&actor, DEPLOYMENT, "web", change).await
+    })
+}
+
+/// Argo CD applies `web` with its replicas.
+pub fn argo_applies_web(actor: Actor) -> Done {
+    Box::pin(async move {
+        let deployments = api(&actor.client, DEPLOYMENT, &actor.namespace);
+        let wanted = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": actor.namespace}, "spec": {"replicas": 4}});
+        let how = PatchParams::apply("argocd-controller").force();
+        let done = deployments.patch("web", &how, &Patch::Apply(wanted)).await;
+        done.map(|_| String::new()).map_err(|error| error.to_string())
+    })
+}
+
+/// Deletes one pod of `web`.
+pub fn deletes_a_pod(actor: Actor) -> Done {
+    Box::pin(async move {
+        let pods = api(&actor.client, POD, &actor.namespace);
+        let listed = pods.list(&ListParams::default().labels("app=web")).await.map_err(|error| error.to_string())?;
+        let alive = listed.items.iter().find(|pod| pod.metadata.deletion_timestamp.is_none());
+        let name = alive.and_then(|pod| pod.metadata.name.clone()).ok_or("no pod of web is left")?;
+        let done = pods.delete(&name, &DeleteParams::default().grace_period(0)).await;
+        done.map(|_| String::new()).map_err(|error| error.to_string())
+    })
+}
+
+/// Deletes the namespace.
+pub fn deletes_the_namespace(actor: Actor) -> Done {
+    Box::pin(async move {
+        let done = api(&actor.client, NAMESPACE, "").delete(&actor.namespace, &DeleteParams::default()).await;
+        done.map(|_| String::new()).map_err(|error| error.to_string())
+    })
+}
+
+/// Makes the budget of `web` allow nothing more.
+pub fn tightens_the_budget(actor: Actor) -> Done {
+    Box::pin(async move { patch(&actor, BUDGET, "web", json!({"spec": {"minAvailable": "100%"}})).await })
+}
+
+/// Says in the ConfigMap `word` that all is not well.
+pub fn takes_back_the_word(actor: Actor) -> Done {
+    Box::pin(async move { patch(&actor, CONFIG_MAP, "word", json!({"data": {"well": "no"}})).await })
+}
+
+/// Declares the cluster production.
+pub fn declares_production(actor: Actor) -> Done {
+    Box::pin(async move {
+        let label = json!({"metadata": {"labels": {"firedrill.dev/environment": "production"}}});
+        patch(&actor, NAMESPACE, "kube-system", label).await
+    })
+}
+
+/// Asks for a second run of the same, and says what it is refused for.
+pub fn starts_a_second_run(actor: Actor) -> Done {
+    Box::pin(async move {
+        let request = actor.request.ok_or("there is no run yet")?;
+        let findings = match engine::assess(&actor.env, &request).await {
+            Ok(assessment) => assessment.plan.findings,
+            Err(findings) => findings,
+        };
+        let errors = findings.iter().filter(|finding| finding.is_error());
+        Ok(errors.map(|finding| format!("{} {}", finding.code, finding.message)).collect::<Vec<_>>().join("\n"))
+    })
+}

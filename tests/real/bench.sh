@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The benchmarks that need a real API server: brings up a control plane with four kwok
+# nodes and an audit log, runs benches/real, takes it down.
+#
+#   bench.sh [CARGO-ARGUMENT...]     FIREDRILL_LONG=1 for all rounds (about half an hour)
+set -Eeuo pipefail
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+work=$(mktemp -d)
+dir=$work/cluster
+
+finish() {
+  local rc=$?
+  trap - EXIT
+  "$here/cluster.sh" down --dir "$dir" || rc=1
+  rm -rf "$work"
+  exit "$rc"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+BIN=$("$here/build.sh")
+# Built before the cluster is there, which would only be in the way.
+cargo bench --manifest-path "$here/../../Cargo.toml" --bench real --no-run "$@"
+"$here/cluster.sh" up --dir "$dir" --nodes 4 --audit >/dev/null
+FIREDRILL_BENCH_KUBECONFIG=$dir/kubeconfig FIREDRILL_BENCH_KUBECTL=$BIN/kubectl FIREDRILL_BENCH_AUDIT=$dir/audit.log \
+  cargo bench --manifest-path "$here/../../Cargo.toml" --bench real "$@"

@@ -1,0 +1,192 @@
+#!/usr/bin/env bash
+# Kills `firedrill run` with SIGKILL at random moments of real runs, rolls back, and
+# compares the cluster with before: nodes' spec, labels and annotations, Deployments'
+# replicas. Every third time the rollback starts from an empty state directory, so
+# that it has nothing but the scars. Prints a table; exits 1 on any difference.
+#
+#   kills.sh [N]       default 30
+#
+# SEED=… repeats the moments; FIREDRILL=… is the program, else it is built (debug).
+set -Eeuo pipefail
+trap 'echo "kills: error: line $LINENO: $BASH_COMMAND" >&2' ERR
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+rounds=${1:-30}
+[[ $rounds =~ ^[0-9]+$ ]] || { sed -n '2,/^set -e/{/^set -e/!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2; }
+seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
+work=$(mktemp -d)
+dir=$work/cluster
+# The span of a run in which it is killed, in ms: from before its first call to after its last.
+span=${SPAN:-14000}
+
+say() { echo "kills: $*" >&2; }
+
+runner=''
+finish() {
+  local rc=$?
+  trap - EXIT
+  [[ -z $runner ]] || kill -KILL "$runner" 2>/dev/null || true
+  "$here/cluster.sh" down --dir "$dir" || rc=1
+  rm -rf "$work"
+  exit "$rc"
+}
+
+kubectl() { timeout 120 "$BIN/kubectl" --kubeconfig "$dir/kubeconfig" "$@"; }
+firedrill() { KUBECONFIG=$dir/kubeconfig "$program" "$@"; }
+
+program() {
+  if [[ -n ${FIREDRILL-} ]]; then
+    echo "$FIREDRILL"
+  else
+    cargo build --quiet --manifest-path "$here/../../Cargo.toml" --bin firedrill
+    cargo metadata --manifest-path "$here/../../Cargo.toml" --format-version 1 --no-deps |
+      sed -n 's/.*"target_directory":"\([^"]*\)".*/\1\/debug\/firedrill/p'
+  fi
+}
+
+# A Deployment that is scaled, one that is drained and killed, a budget.
+workload() {
+  cat <<'YAML'
+apiVersion: v1
+kind: Namespace
+metadata: {name: kills, labels: {firedrill.dev/allowed: "true"}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web, namespace: kills}
+spec: {maxUnavailable: 3, selector: {matchLabels: {app: web}}}
+YAML
+  local app
+  for app in web side; do
+    cat <<YAML
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: $app, namespace: kills}
+spec:
+  replicas: $([[ $app == web ]] && echo 24 || echo 6)
+  selector: {matchLabels: {app: $app}}
+  template:
+    metadata: {labels: {app: $app}}
+    spec: {terminationGracePeriodSeconds: 0, containers: [{name: app, image: app:1}]}
+YAML
+  done
+}
+
+experiment() {
+  cat <<'YAML'
+apiVersion: firedrill.dev/v1alpha1
+kind: Experiment
+metadata: {name: kills, namespace: kills}
+spec:
+  hypothesis: Whenever the runner dies, everything can be put back.
+  steadyState:
+  - name: ready
+    kubernetes: {apiVersion: apps/v1, kind: Deployment, name: web}
+    value: object.status.readyReplicas
+    expect: value >= 0
+    every: 1s
+  baseline: {duration: 1s}
+  method:
+  - name: shrink
+    target: {workload: deployment/side}
+    scale: {replicas: 2}
+    duration: 1m
+    background: true
+  - name: drain
+    target: {nodes: {matchLabels: {pool: general}}, count: 2}
+    nodeDrain: {}
+    duration: 3s
+  - name: kill
+    target: {workload: deployment/web, count: 50%}
+    podKill: {gracePeriod: 0s}
+  - wait: 2s
+  - name: again
+    target: {nodes: {matchLabels: {pool: general}}, count: 1}
+    nodeDrain: {}
+    duration: 2s
+  objectives: {stableFor: 1s, recoverWithin: 1m}
+  limits: {pods: 100%, nodes: 60%, duration: 10m}
+YAML
+}
+
+state() {
+  kubectl get nodes -o json | jq -S '.items[] | {name: .metadata.name, spec, labels: .metadata.labels, annotations: .metadata.annotations}'
+  kubectl get deployments -n kills -o json | jq -S '.items[] | {name: .metadata.name, replicas: .spec.replicas}'
+}
+
+# The controllers take their own taints away a moment after the cordon.
+as_before() {
+  local deadline=$((SECONDS + 20))
+  while state >"$work/after" && ! diff -q "$work/before" "$work/after" >/dev/null; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.5
+  done
+}
+
+ready() {
+  kubectl rollout status -n kills deployment/web --timeout=90s >/dev/null
+  kubectl rollout status -n kills deployment/side --timeout=90s >/dev/null
+}
+
+last_record() { # STATE: what the run had written last
+  local journal
+  journal=$(find "$1" -name journal -type f | head -n 1)
+  if [[ -n $journal ]]; then
+    grep -ao '"type":"[A-Za-z]*"' "$journal" | tail -n 1 | cut -d'"' -f4
+  else
+    echo "(nothing)"
+  fi
+}
+
+round() { # NUMBER
+  local number=$1 after state=$work/state-$1 source=journal result=same rc=0 last started
+  after=$((RANDOM * span / 32768))
+  ready
+  # The run that was killed before may hold its leases until they lapse.
+  started=$SECONDS
+  firedrill --state "$state" run "$work/experiment.yaml" --yes --seed "$number" >"$work/run.log" 2>&1 &
+  runner=$!
+  sleep "$(printf '%d.%03d' $((after / 1000)) $((after % 1000)))"
+  # By its id only: the shell has not waited for it, so the id is still its own.
+  kill -KILL "$runner" 2>/dev/null || true
+  wait "$runner" 2>/dev/null || rc=$?
+  runner=''
+  last=$(last_record "$state")
+  if ((number % 3 == 0)); then
+    source=scars
+    mv "$state" "$state.lost" 2>/dev/null || true
+    mkdir -p "$state"
+  fi
+  if ! firedrill --state "$state" rollback --take-over --yes >"$work/rollback.log" 2>&1; then
+    result="rollback failed"
+  fi
+  as_before || result=DIFFERENT
+  # Whatever is left, the next run has to be able to begin.
+  printf '%4d  %6d ms  exit %-3s  %-16s  %-7s  %s\n' "$number" "$after" "$rc" "$last" "$source" "$result"
+  if [[ $result != same ]]; then
+    bad=$((bad + 1))
+    cat "$work/run.log" "$work/rollback.log" >&2
+    diff "$work/before" "$work/after" >&2 || true
+    [[ $result != DIFFERENT ]] || exit 1
+  fi
+  grep -q FD "$work/run.log" && grep -i 'refused' "$work/run.log" >&2 || true
+  return 0
+}
+
+trap finish EXIT
+trap 'exit 130' INT TERM
+BIN=$("$here/build.sh")
+program=$(program)
+"$here/cluster.sh" up --dir "$dir" --nodes 6 >/dev/null
+workload | kubectl apply -f - >/dev/null
+experiment >"$work/experiment.yaml"
+ready
+state >"$work/before"
+RANDOM=$((seed % 32768))
+say "SEED=$((seed % 32768)), $rounds rounds"
+echo "   N  killed at  runner     last record       by       state"
+bad=0
+for ((number = 1; number <= rounds; number++)); do round "$number"; done
+echo "$rounds kills, $bad not as before"
+((bad == 0))

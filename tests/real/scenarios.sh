@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The scenarios of tests/all against real servers: `scenarios.sh` on a control plane with kwok's nodes,
+# `scenarios.sh --nodes` on two real nodes with real pods and a Prometheus (needs root).
+# Further arguments go to `cargo test`.
+set -Eeuo pipefail
+trap 'echo "scenarios: error: line $LINENO: $BASH_COMMAND" >&2' ERR
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+bench=(--nodes 0)
+if [[ ${1-} == --nodes ]]; then
+  bench=(--real)
+  shift
+fi
+work=$(mktemp -d)
+dir=$work/cluster
+
+finish() {
+  local rc=$?
+  "$here/cluster.sh" down --dir "$dir" || rc=1
+  rm -rf "$work"
+  exit "$rc"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+cd "$here/../.."
+cargo test --test all --no-run
+out=$("$here/cluster.sh" up "${bench[@]}" --dir "$dir")
+export FIREDRILL_BENCH_KUBECONFIG FIREDRILL_BENCH_PROMETHEUS
+FIREDRILL_BENCH_KUBECONFIG=$(sed -n 's/^KUBECONFIG=//p' <<<"$out")
+FIREDRILL_BENCH_PROMETHEUS=$(sed -n 's/^PROMETHEUS=//p' <<<"$out")
+[[ -n $FIREDRILL_BENCH_PROMETHEUS ]] || unset FIREDRILL_BENCH_PROMETHEUS
+cargo test --test all real:: -- --nocapture "$@"
