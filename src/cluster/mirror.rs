@@ -244,13 +244,9 @@ fn follow_cluster(client: &Client, sink: &Sink, watches: &mut Watches) {
     follow(api(client, None, resource("v1", "Namespace", "namespaces")), keep, sink, watches);
 }
 
-fn api<K: Resource<DynamicType = ApiResource>>(
-    client: &Client,
-    namespace: Option<&str>,
-    resource: ApiResource,
-) -> Api<K>
+fn api<K>(client: &Client, namespace: Option<&str>, resource: ApiResource) -> Api<K>
 where
-    K: Resource<Scope = kube::core::DynamicResourceScope>,
+    K: Resource<DynamicType = ApiResource, Scope = kube::core::DynamicResourceScope>,
 {
     match namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),

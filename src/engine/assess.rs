@@ -156,15 +156,15 @@ async fn guardrails(access: &Access) -> Result<Vec<Guardrail>, Finding> {
     };
     let listed = access.list_if_served(crate::api::API_VERSION, "Guardrail").await;
     let objects = listed.map_err(|error| unreadable(error.to_string()))?.unwrap_or_default();
-    objects
-        .iter()
-        .map(|object| {
-            let name = object.metadata.name.clone().unwrap_or_default();
-            let value = serde_json::to_value(object).map_err(|error| unreadable(error.to_string()))?;
-            Guardrail::from_value(&value)
-                .map_err(|error| unreadable(format!("Guardrail {name} cannot be read: {error}")))
-        })
-        .collect()
+    let mut guardrails = Vec::new();
+    for object in &objects {
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        let value = serde_json::to_value(object).map_err(|error| unreadable(error.to_string()))?;
+        let guardrail = Guardrail::from_value(&value)
+            .map_err(|error| unreadable(format!("Guardrail {name} cannot be read: {error}")))?;
+        guardrails.push(guardrail);
+    }
+    Ok(guardrails)
 }
 
 /// The snapshot, with the namespace that says whether this is production, also where only some are followed.

@@ -56,7 +56,13 @@ impl Watched {
 enum Outcome {
     Injected(InjectionId, Result<Injected, FaultError>),
     Seen(InjectionId, String),
-    Unwound(unwind::Unwound),
+    Unwound(Box<unwind::Unwound>),
+}
+
+impl Outcome {
+    fn unwound(unwound: unwind::Unwound) -> Self {
+        Self::Unwound(Box::new(unwound))
+    }
 }
 
 /// Everything that the loop holds while a run goes on.
@@ -251,7 +257,7 @@ impl Driver {
             let Some(found) = self.state.injections.get(id) else { continue };
             if tasks.reverts.insert(id.clone()) {
                 let (world, injection) = (self.world.clone(), found.injection.clone());
-                tasks.reverting.push(unwind::revert(world, injection, 1).map(Outcome::Unwound).boxed());
+                tasks.reverting.push(unwind::revert(world, injection, 1).map(Outcome::unwound).boxed());
             }
         }
     }
@@ -278,7 +284,7 @@ impl Driver {
                         let world = self.world.clone();
                         tasks
                             .reverting
-                            .push(unwind::revert(world, injection, attempt).map(Outcome::Unwound).boxed());
+                            .push(unwind::revert(world, injection, attempt).map(Outcome::unwound).boxed());
                     }
                     None => {
                         tasks.reverts.remove(&unwound.id);

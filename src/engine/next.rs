@@ -175,11 +175,11 @@ fn baseline(state: &State) -> Command {
 
 /// The steps in their order, and the background ones whose time is up.
 fn method(state: &State, now: Timestamp) -> Command {
-    if let Some(first) = state.first_intent {
-        if elapsed(first, now) >= state.duration_max {
-            let by = format!("limits.duration, {}", Length(state.duration_max));
-            return Command::record(Record::StopRequested { reason: StopReason::DurationExceeded, by });
-        }
+    if let Some(first) = state.first_intent
+        && elapsed(first, now) >= state.duration_max
+    {
+        let by = format!("limits.duration, {}", Length(state.duration_max));
+        return Command::record(Record::StopRequested { reason: StopReason::DurationExceeded, by });
     }
     let mut wake = state.first_intent.and_then(|first| first.checked_add(state.duration_max).ok());
     for index in 0..state.steps.len() {

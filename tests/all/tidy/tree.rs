@@ -35,7 +35,8 @@ const REGISTRIES: &[&str] = &[
 fn says(line: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_' || c == '}';
     line.match_indices(word).any(|(at, _)| {
-        !line[..at].ends_with(part) && !(word.ends_with(part) && line[at + word.len()..].starts_with(part))
+        let (before, after) = (&line[..at], &line[at + word.len()..]);
+        !(before.ends_with(part) || word.ends_with(part) && after.starts_with(part))
     })
 }
 
