@@ -29,10 +29,15 @@ if [ "${1:-}" = --sample ]; then
     sample=$2
 fi
 
-# A folder of its own: other flags would throw away what the ordinary build has made.
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/planted"
-RUSTFLAGS="${RUSTFLAGS:-} --cfg firedrill_bugs" cargo test --quiet --test all --no-run
-binary=$(RUSTFLAGS="${RUSTFLAGS:-} --cfg firedrill_bugs" cargo test --test all --no-run --message-format=json 2>/dev/null |
+# The cfg is for our own crate only: what it depends on, and the ordinary build, stay as they are.
+target=${CARGO_TARGET_DIR:-target}
+mkdir -p "$target/planted"
+printf '#!/bin/sh\nexec "$@" --cfg firedrill_bugs\n' > "$target/planted/rustc"
+chmod +x "$target/planted/rustc"
+RUSTC_WORKSPACE_WRAPPER=$(realpath "$target/planted/rustc")
+export RUSTC_WORKSPACE_WRAPPER
+cargo test --quiet --test all --no-run
+binary=$(cargo test --test all --no-run --message-format=json 2>/dev/null |
     sed -n 's/.*"executable":"\([^"]*\/all-[^"]*\)".*/\1/p' | tail -n 1)
 [ -x "$binary" ] || { echo "no test binary" >&2; exit 1; }
 
