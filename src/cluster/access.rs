@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{ApiError, JsonPatch};
-use crate::types::ObjectRef;
+use crate::types::{ObjectRef, planted};
 
 /// Requests in flight at once: the API server's own defaults allow 200 writes for everybody
 /// (kube-apiserver `--max-mutating-requests-inflight`).
@@ -53,6 +53,9 @@ impl Fence {
     /// Checked immediately before each change. An open fence without a deadline lets everything pass:
     /// nothing is owned yet, and nothing is changed then.
     pub fn check(&self) -> Result<(), ApiError> {
+        if planted("fence-not-checked") {
+            return Ok(());
+        }
         let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
         match (&state.closed, state.until) {
             (Some(why), _) => Err(ApiError::Fenced(why.clone())),
@@ -241,6 +244,9 @@ impl Access {
         grace: Option<Duration>,
         dry_run: bool,
     ) -> Result<(), ApiError> {
+        if planted("budget-ignored") {
+            return self.delete_pod(pod, grace.unwrap_or(Duration::from_secs(30)), dry_run).await;
+        }
         // Written out by hand: kube 5.0 spells the field `delete_options`, which the server drops in silence,
         // and the precondition with it.
         let mut options = serde_json::Map::new();
@@ -284,7 +290,7 @@ impl Access {
 }
 
 fn preconditions(pod: &ObjectRef) -> Option<Preconditions> {
-    (!pod.uid.is_empty()).then(|| Preconditions { uid: Some(pod.uid.clone()), resource_version: None })
+    (!pod.uid.is_empty() && !planted("no-uid-check")).then(|| Preconditions { uid: Some(pod.uid.clone()), resource_version: None })
 }
 
 fn as_operations(patch: &JsonPatch) -> Result<Vec<Value>, ApiError> {

@@ -21,7 +21,7 @@ use kube::{
 use tokio::time::Instant;
 
 use super::{Access, ApiError};
-use crate::types::{Epoch, RunId};
+use crate::types::{Epoch, RunId, planted};
 
 /// The one name: two runs in a namespace cannot both hold it.
 const NAME: &str = "firedrill";
@@ -82,9 +82,15 @@ pub struct Lease {
     namespace: String,
     raw: RawLease,
     tenure: Tenure,
+    /// When the renewal that succeeded last was asked for.
+    confirmed: Instant,
 }
 
 impl Lease {
+    /// How long an owner whose lease was taken from it may still send changes: until then nothing that it
+    /// does can be put back for good.
+    pub const LAST_WORD: Duration = DURATION.saturating_sub(MARGIN);
+
     /// What the lease of `namespace` says now; None if nobody has it.
     pub async fn read(access: &Access, namespace: &str, now: Timestamp) -> Result<Option<Tenure>, ApiError> {
         match access.read(api(access, namespace).get(NAME)).await {
@@ -121,7 +127,7 @@ impl Lease {
         let raw = match access.read(leases.get(NAME)).await {
             Ok(mut raw) => {
                 if let Some(found) = tenure(&raw, wanted.renewed)
-                    && found.fresh
+                    && (found.fresh && !planted("lease-freshness-ignored"))
                     && found.holder != wanted.holder
                     && !(take_over && found.run == wanted.run)
                 {
@@ -159,7 +165,7 @@ impl Lease {
             Err(error) => return Err(error.into()),
         };
         access.fence().extend(asked + DURATION - MARGIN);
-        Ok(Self { access: access.clone(), namespace: namespace.to_owned(), raw, tenure: wanted })
+        Ok(Self { access: access.clone(), namespace: namespace.to_owned(), raw, tenure: wanted, confirmed: asked })
     }
 
     /// The API server's time at the last write, to the second, as it stamps managed fields.
@@ -177,7 +183,7 @@ impl Lease {
         let leases = api(&self.access, &self.namespace);
         let mut raw = match self.access.read(leases.get(NAME)).await {
             Ok(raw) => raw,
-            Err(ApiError::NotFound) => return self.lost(),
+            Err(ApiError::NotFound) => return self.gone(asked).await,
             Err(error) => return Err(error.into()),
         };
         let found = tenure(&raw, now);
@@ -194,13 +200,37 @@ impl Lease {
             raw.annotations_mut().insert(ACKNOWLEDGED.to_owned(), self.tenure.holder.clone());
         }
         match self.access.read(leases.replace(NAME, &PostParams::default(), &raw)).await {
-            Ok(raw) => self.raw = raw,
+            Ok(raw) => (self.raw, self.confirmed) = (raw, asked),
             // Somebody has written meanwhile (an abort, perhaps): the next renewal sees it.
             Err(ApiError::Conflict(_)) => return Ok(abort),
             Err(error) => return Err(error.into()),
         }
         self.access.fence().extend(asked + DURATION - MARGIN);
         Ok(abort)
+    }
+
+    /// The lease is not there any more. With a namespace that is being deleted it goes too, and nobody can have
+    /// it there again: then what it stood for is still ours, nodes for instance, and has to be put back.
+    async fn gone(&mut self, asked: Instant) -> Result<Option<String>, LeaseError> {
+        // Whoever has taken it over keeps it for longer than this before it is given back.
+        if asked.duration_since(self.confirmed) >= Self::LAST_WORD {
+            return self.lost();
+        }
+        let trial = PostParams { dry_run: true, ..PostParams::default() };
+        let mut raw = RawLease {
+            metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
+            ..RawLease::default()
+        };
+        write_into(&mut raw, &self.tenure);
+        match self.access.read(api(&self.access, &self.namespace).create(&trial, &raw)).await {
+            Err(ApiError::Terminating | ApiError::NotFound) => {
+                self.confirmed = asked;
+                self.access.fence().extend(asked + DURATION - MARGIN);
+                Ok(None)
+            }
+            Err(error) if error.is_transient() => Err(error.into()),
+            _ => self.lost(),
+        }
     }
 
     fn lost(&self) -> Result<Option<String>, LeaseError> {
@@ -231,6 +261,17 @@ impl Lease {
         }
     }
 
+    /// Every lease in `namespace` (empty: in all), with its namespace.
+    pub async fn all(
+        access: &Access,
+        namespace: &str,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Tenure)>, ApiError> {
+        let found = list(access, namespace).await?;
+        let held = found.iter().filter_map(|raw| Some((raw.namespace()?, tenure(raw, now)?)));
+        Ok(held.collect())
+    }
+
     /// Deletes the lapsed leases in `namespace` (empty: in all) that `theirs` says may go: their owners are
     /// gone, and nobody else would ever delete them. Which runs they named.
     pub async fn clear_lapsed(
@@ -239,11 +280,8 @@ impl Lease {
         now: Timestamp,
         theirs: impl Fn(&RunId) -> bool,
     ) -> Result<Vec<RunId>, ApiError> {
-        let leases: Api<RawLease> =
-            if namespace.is_empty() { Api::all(access.client().clone()) } else { api(access, namespace) };
-        let ours = ListParams::default().fields(&format!("metadata.name={NAME}"));
         let mut cleared = Vec::new();
-        for raw in access.read(leases.list(&ours)).await?.items {
+        for raw in list(access, namespace).await? {
             let Some(found) = tenure(&raw, now).filter(|found| !found.fresh && theirs(&found.run)) else {
                 continue;
             };
@@ -290,6 +328,13 @@ impl Lease {
 
 fn api(access: &Access, namespace: &str) -> Api<RawLease> {
     Api::namespaced(access.client().clone(), namespace)
+}
+
+async fn list(access: &Access, namespace: &str) -> Result<Vec<RawLease>, ApiError> {
+    let leases: Api<RawLease> =
+        if namespace.is_empty() { Api::all(access.client().clone()) } else { api(access, namespace) };
+    let ours = ListParams::default().fields(&format!("metadata.name={NAME}"));
+    Ok(access.read(leases.list(&ours)).await?.items)
 }
 
 fn tenure(raw: &RawLease, now: Timestamp) -> Option<Tenure> {

@@ -291,15 +291,16 @@ fn follow_with<K, V>(
     sink.update(|state| {
         state.pending.insert(name.clone(), None);
     });
-    let stream = watcher(api, config).backoff(Fixed).boxed();
+    let stream = watcher(api, config).backoff(FixedBackoff).boxed();
     let task = tokio::spawn(absorb(stream, keep, sink.clone(), name));
     watches.0.push(task.abort_handle());
 }
 
-/// Waits the same time before each new try.
-struct Fixed;
+/// Waits the same time before each new try of a watch: without it one that is refused is begun again at once,
+/// for ever.
+pub struct FixedBackoff;
 
-impl Iterator for Fixed {
+impl Iterator for FixedBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
@@ -307,7 +308,7 @@ impl Iterator for Fixed {
     }
 }
 
-impl kube::runtime::utils::Backoff for Fixed {
+impl kube::runtime::utils::Backoff for FixedBackoff {
     fn reset(&mut self) {}
 }
 

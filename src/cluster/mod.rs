@@ -20,7 +20,7 @@ pub use error::ApiError;
 pub use evict::{Budgets, Evicted};
 pub use fields::{manages, owner_of};
 pub use lease::{Lease, LeaseError, Tenure};
-pub use mirror::{Mirror, Scope};
+pub use mirror::{FixedBackoff, Mirror, Scope};
 pub use patch::JsonPatch;
 pub use rights::{Identity, Missing, identity, missing_rights};
 pub use scar::{RUN_LABEL, Scar, UNDO_PREFIX};

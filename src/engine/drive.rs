@@ -26,7 +26,7 @@ use crate::{
     journal::{Entry, InjectOutcome, Moment, Record, SampleState, StopReason, Writer},
     plan::{self, Bounds, Consent, Setting, StepAsk},
     probes::{Judge, Past, Reading, cel::Expression},
-    types::{InjectionId, ObjectRef},
+    types::{InjectionId, ObjectRef, planted},
 };
 
 /// How far the wall clock may run ahead of the monotonic one before the machine is held to have slept.
@@ -139,7 +139,8 @@ impl Driver {
             };
             tokio::select! {
                 biased;
-                Some(outside) = self.outside_rx.recv() => self.outside(outside)?,
+                Some(outside) = self.outside_rx.recv(),
+                    if tasks.injections.is_empty() || !planted("abort-waits") => self.outside(outside)?,
                 Some(outcome) = tasks.reverting.next() => self.outcome(outcome, &mut tasks)?,
                 Some(outcome) = tasks.injecting.next() => self.outcome(outcome, &mut tasks)?,
                 Some(measured) = self.measured_rx.recv() => self.measured(measured)?,
@@ -402,6 +403,9 @@ async fn apply(world: World, injection: Injection) -> Outcome {
 }
 
 async fn observe(world: World, injection: Injection) -> Outcome {
+    if planted("effect-not-observed") {
+        return Outcome::Seen(injection.id, "it was applied".to_owned());
+    }
     match faults::find(&injection.fault) {
         Some(fault) => {
             let evidence = fault.observe(&world, &injection).await;

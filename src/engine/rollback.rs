@@ -77,18 +77,22 @@ pub async fn from_journal(env: &Env, run: &RunId, how: Rollback) -> Result<Outco
         acknowledged: false,
     };
     let namespaces = living(&access, &state.header.namespaces).await?;
-    refuse_fresh(&access, &namespaces, &tenure, how.take_over).await?;
+    let taken = refuse_fresh(&access, &namespaces, &tenure, how.take_over).await?;
     let (outside_tx, outside_rx) = mpsc::unbounded_channel();
     // The journal first: it is held by the runner as long as that lives on this machine.
     let (mut writer, entries) = Writer::resume(&*env.storage, run, |_| epoch)?;
     let leases = Keeper::acquire(&access, &namespaces, &tenure, how.take_over).await?;
+    let keeper = Keeper::start(leases, env.clock.clone(), outside_tx);
+    if taken {
+        // What the former owner has sent, and may still send, comes first: then it is put back.
+        tokio::time::sleep(Lease::LAST_WORD).await;
+    }
     let mut state = State::replay(&entries)?;
     let change =
         Record::OwnerChanged { holder: how.holder, by: how.by.name.clone(), why: "rollback".to_owned() };
     let entry = writer.append(env.clock.now(), change)?;
     transition(&mut state, &entry)?;
     (how.observer)(&entry);
-    let keeper = Keeper::start(leases, env.clock.clone(), outside_tx);
     let driver = blind_driver(
         env,
         access,
@@ -147,21 +151,25 @@ async fn living(access: &Access, namespaces: &[String]) -> Result<Vec<String>, A
     Ok(living)
 }
 
+/// Whether a fresh lease is to be taken from its owner.
 async fn refuse_fresh(
     access: &Access,
     namespaces: &[String],
     wanted: &Tenure,
     take_over: bool,
-) -> Result<(), LeaseError> {
+) -> Result<bool, LeaseError> {
+    let mut taken = false;
     for namespace in namespaces {
         if let Some(tenure) = Lease::read(access, namespace, wanted.renewed).await?
             && tenure.fresh
-            && !(take_over && tenure.run == wanted.run)
         {
-            return Err(LeaseError::Held { namespace: namespace.clone(), tenure: Box::new(tenure) });
+            if !(take_over && tenure.run == wanted.run) {
+                return Err(LeaseError::Held { namespace: namespace.clone(), tenure: Box::new(tenure) });
+            }
+            taken = true;
         }
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// Everything that any run has left in these namespaces and on nodes, from scars alone. What we may not
@@ -203,17 +211,77 @@ pub async fn clear_lapsed(
     Ok(cleared)
 }
 
-/// Puts back what a scar says, with the caller's own rights.
+/// Who still owns the runs that these scars name, as far as may be seen: a lease needs not be where its run's
+/// scars are.
+async fn owners(access: &Access, env: &Env, leftovers: &[Leftover]) -> Result<Vec<(String, Tenure)>, ApiError> {
+    let now = env.clock.now();
+    let mut held = match Lease::all(access, "", now).await {
+        Err(ApiError::Forbidden(_)) => {
+            let targets = leftovers.iter().map(|leftover| leftover.injection.target.namespace.as_str());
+            let namespaces: std::collections::BTreeSet<&str> = targets.filter(|name| !name.is_empty()).collect();
+            let mut held = Vec::new();
+            for namespace in namespaces {
+                held.extend(Lease::all(access, namespace, now).await?);
+            }
+            held
+        }
+        other => other?,
+    };
+    held.retain(|(_, tenure)| tenure.fresh && leftovers.iter().any(|left| left.run == tenure.run.as_str()));
+    Ok(held)
+}
+
+/// Takes the leases of runs that are alive, and waits until what their owners may still send is over.
+async fn take_over(
+    access: &Access,
+    env: &Env,
+    held: Vec<(String, Tenure)>,
+    how: &Rollback,
+) -> Result<Vec<Keeper>, LeaseError> {
+    let mut keepers = Vec::new();
+    for (namespace, tenure) in held {
+        let wanted = Tenure {
+            holder: how.holder.clone(),
+            by: how.by.name.clone(),
+            epoch: Epoch(tenure.epoch.0 + 1),
+            renewed: env.clock.now(),
+            ..tenure
+        };
+        let leases = Keeper::acquire(access, &[namespace], &wanted, true).await?;
+        // Nobody listens: a lease that is lost closes the fence all the same.
+        keepers.push(Keeper::start(leases, env.clock.clone(), mpsc::unbounded_channel().0));
+    }
+    if !keepers.is_empty() {
+        tokio::time::sleep(Lease::LAST_WORD).await;
+    }
+    Ok(keepers)
+}
+
+/// Puts back what a scar says, with the caller's own rights; of a run whose lease is fresh only with
+/// `take_over`, which fences its runner off first.
+///
+/// # Errors
+/// The API server's, and a lease that cannot be taken over; nothing was put back then.
 pub async fn revert_found(
     env: &Env,
     leftovers: Vec<Leftover>,
     how: &Rollback,
-) -> Result<Vec<(Leftover, Result<(RevertOutcome, String), Residue>)>, ApiError> {
+) -> Result<Vec<(Leftover, Result<(RevertOutcome, String), Residue>)>, LeaseError> {
     let access = Access::new(env.kube.clone());
     let mirror = blind(&access).await?;
+    let mut held = owners(&access, env, &leftovers).await?;
+    let keepers =
+        if how.take_over { take_over(&access, env, std::mem::take(&mut held), how).await? } else { Vec::new() };
     let mut results = Vec::new();
     for leftover in leftovers {
         let Some(run) = RunId::parse(&leftover.run) else { continue };
+        if let Some((namespace, tenure)) = held.iter().find(|(_, tenure)| tenure.run == run) {
+            let alive = LeaseError::Held { namespace: namespace.clone(), tenure: Box::new(tenure.clone()) };
+            let mut residue = residue_of(&leftover, alive.to_string());
+            residue.remedy.push_str(" --take-over");
+            results.push((leftover, Err(residue)));
+            continue;
+        }
         let signature = Signature { run, epoch: Epoch(0), by: how.by.name.clone(), at: env.clock.now() };
         let budgets = Budgets::new(access.clone(), mirror.clone());
         let world = World { access: access.clone(), mirror: mirror.clone(), budgets, signature };
@@ -229,6 +297,9 @@ pub async fn revert_found(
         };
         results.push((leftover, result));
     }
+    for keeper in keepers {
+        keeper.release().await;
+    }
     Ok(results)
 }
 
@@ -237,6 +308,10 @@ fn residue(leftover: &Leftover, record: Record) -> Residue {
         Record::RevertFailed { error, .. } => error,
         _ => "it was not taken back".to_owned(),
     };
+    residue_of(leftover, what)
+}
+
+fn residue_of(leftover: &Leftover, what: String) -> Residue {
     Residue {
         injection: InjectionId(leftover.injection.id.0.clone()),
         target: leftover.injection.target.clone(),

@@ -15,7 +15,7 @@ use crate::{
     cluster::{
         Access, ApiError, JsonPatch, Node, Pod, RUN_LABEL, Scar, Snapshot, UNDO_PREFIX, Write, manages,
     },
-    types::{FieldSchema, Finding, InjectionId, Length, ObjectRef, codes::guard},
+    types::{FieldSchema, Finding, InjectionId, Length, ObjectRef, codes::guard, planted},
 };
 
 /// See [`INFO`].
@@ -279,6 +279,14 @@ async fn cordon(world: &World, injection: &Injection, dry_run: bool) -> Result<(
             return Ok(());
         }
         let patch = cordon_patch(world, injection, &now);
+        if planted("scar-in-a-second-patch") && !dry_run {
+            let bare = JsonPatch::new().add("/spec/unschedulable", true);
+            world.access.patch(target, None, &bare, how).await.map_err(failed())?;
+            let label = format!("/metadata/labels/{}", JsonPatch::segment(RUN_LABEL));
+            let scar = json!({ annotation(&injection.id): scar(world, injection) });
+            let second = JsonPatch::new().add(&label, &world.signature.run).add("/metadata/annotations", scar);
+            return world.access.patch(target, None, &second, how).await.map(|_| ()).map_err(failed());
+        }
         match patiently(5, || world.access.patch(target, None, &patch, how)).await {
             Ok(_) => return Ok(()),
             // A test failed: read again and decide again.
@@ -292,7 +300,8 @@ async fn cordon(world: &World, injection: &Injection, dry_run: bool) -> Result<(
     Err(failed()(ApiError::Conflict("somebody else has cordoned it, or another run holds it".to_owned())))
 }
 
-fn cordon_patch(world: &World, injection: &Injection, now: &DynamicObject) -> JsonPatch {
+/// The text of the scar.
+fn scar(world: &World, injection: &Injection) -> String {
     let signature = &world.signature;
     let scar = Scar {
         run: signature.run.clone(),
@@ -304,8 +313,12 @@ fn cordon_patch(world: &World, injection: &Injection, now: &DynamicObject) -> Js
         undo_with: format!("firedrill rollback {}", signature.run),
         before: injection.before.clone(),
     };
-    let key = annotation(&injection.id);
-    let scar = serde_json::to_string(&scar).expect("a scar is plain data");
+    serde_json::to_string(&scar).expect("a scar is plain data")
+}
+
+fn cordon_patch(world: &World, injection: &Injection, now: &DynamicObject) -> JsonPatch {
+    let signature = &world.signature;
+    let (key, scar) = (annotation(&injection.id), scar(world, injection));
     let mut patch = JsonPatch::new()
         .test("/metadata/uid", &injection.target.uid)
         .test("/spec/unschedulable", Value::Null)
@@ -373,6 +386,9 @@ async fn uncordon(world: &World, injection: &Injection) -> Result<Reverted, Faul
     let failed = || FaultError::api(format!("uncordoning {target}"));
     let manager = manager(world);
     let mut outcome = Reverted::NothingToDo("it carries no scar of ours".to_owned());
+    if planted("uncordon-all") {
+        uncordon_all(world).await.map_err(failed())?;
+    }
     for _ in 0..TRIES {
         let now = match world.access.get(target).await {
             Ok(now) => now,
@@ -400,6 +416,17 @@ async fn uncordon(world: &World, injection: &Injection) -> Result<Reverted, Faul
         }
     }
     Err(failed()(ApiError::Conflict("somebody else keeps changing it".to_owned())))
+}
+
+/// A planted bug: by selector instead of by what was injected.
+async fn uncordon_all(world: &World) -> Result<(), ApiError> {
+    let nodes = world.access.read(world.access.api(&ObjectRef::node("")).list(&ListParams::default())).await?;
+    for node in nodes.items.iter().filter(|node| unschedulable(node) && node.metadata.labels.is_some()) {
+        let target = ObjectRef::node(node.metadata.name.as_deref().unwrap_or_default());
+        let patch = JsonPatch::new().remove("/spec/unschedulable");
+        world.access.patch(&target, None, &patch, Write::default()).await?;
+    }
+    Ok(())
 }
 
 fn uncordon_patch(world: &World, injection: &Injection, now: &DynamicObject, still_ours: bool) -> JsonPatch {

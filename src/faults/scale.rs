@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cluster::{Access, ApiError, JsonPatch, Snapshot, Workload, Write, manages, owner_of},
-    types::{FieldSchema, Finding, InjectionId, Length, ObjectRef, RunId, codes::guard},
+    types::{FieldSchema, Finding, InjectionId, Length, ObjectRef, RunId, codes::guard, planted},
 };
 
 /// See [`INFO`].
@@ -296,7 +296,7 @@ fn claim(manager: &str) -> Option<(RunId, i32)> {
 }
 
 fn ours(object: &DynamicObject, manager: &str) -> bool {
-    manages(&object.metadata, manager, &REPLICAS)
+    manages(&object.metadata, manager, &REPLICAS) || planted("reverts-what-others-changed")
 }
 
 /// Absent means the default, 1; zero is written out in spec.
@@ -346,7 +346,7 @@ async fn put_back(world: &World, injection: &Injection) -> Result<Reverted, Faul
         let change = JsonPatch::new()
             .test("/metadata/uid", &uid)
             .test("/spec/replicas", in_scale(count))
-            .add("/spec/replicas", before.replicas);
+            .add("/spec/replicas", if planted("before-image-ignored") { 2 } else { before.replicas });
         let how = Write { manager: "firedrill", dry_run: false };
         match world.access.patch(target, Some("scale"), &change, how).await {
             // Read again, and judge what is there.

@@ -164,7 +164,10 @@ pub(super) fn limits(
 /// What an owner loses, of what it wants.
 #[derive(Default)]
 struct Loss {
-    pods: BTreeSet<ObjectRef>,
+    /// In step with budgets.
+    evicted: BTreeSet<ObjectRef>,
+    /// All at once: a delete asks no budget.
+    killed: BTreeSet<ObjectRef>,
     replicas: usize,
 }
 
@@ -179,7 +182,9 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
                 && let Some(owner) = snapshot.top_owner(pod)
             {
                 let key = (target_namespace(pod), owner.kind, owner.name);
-                losses.entry(key).or_default().pods.insert(pod.object.clone());
+                let loss = losses.entry(key).or_default();
+                let of = if pod.object == *target { &mut loss.killed } else { &mut loss.evicted };
+                of.insert(pod.object.clone());
             }
         }
         if injection.replicas_lost > 0 {
@@ -217,15 +222,16 @@ fn target_namespace(pod: &Pod) -> String {
     pod.object.namespace.clone()
 }
 
-/// How many of the pods are down at the same time: a budget lets evictions through a few at a time.
+/// How many of the pods are down at the same time: a budget lets evictions through a few at a time, and
+/// nothing else.
 fn at_once(setting: &Setting<'_>, loss: &Loss) -> usize {
     let evicted = |pod: &ObjectRef| {
         let pod = setting.snapshot.pod(pod)?;
         let budget = setting.snapshot.pdbs_of(pod).next()?;
         Some(usize::try_from(budget.allowed).unwrap_or(0))
     };
-    let budget = loss.pods.iter().filter_map(evicted).min();
-    budget.map_or(loss.pods.len(), |budget| budget.min(loss.pods.len()))
+    let budget = loss.evicted.iter().filter_map(evicted).min();
+    loss.killed.len() + budget.map_or(loss.evicted.len(), |budget| budget.min(loss.evicted.len()))
 }
 
 /// Whether the pods that go find a place: by pod slots, which every node has a bounded number of.

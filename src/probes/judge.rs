@@ -2,10 +2,15 @@
 
 use serde_json::Value;
 
+use crate::types::planted;
+
 use super::{
     ProbeInfo, Reading, Stats, Variable, VariableType,
     cel::{CompileError, EvalError, Expression, Vars},
 };
+
+/// The variable whose use lifts the rule that a query gives one series.
+const SERIES: &str = "series";
 
 /// The compiled expressions of one probe.
 #[derive(Debug)]
@@ -13,6 +18,8 @@ pub struct Judge {
     value: Option<Expression>,
     expect: Option<Expression>,
     during: Option<Expression>,
+    /// The file leaves `value` to the probe and uses no `series` itself: then there has to be one series.
+    one_series: bool,
 }
 
 /// What went before, for `baseline`, `window` and `before`.
@@ -69,9 +76,12 @@ impl Judge {
         let compile = |field, text: Option<&str>| {
             text.map(|text| Expression::compile(text, &variables)).transpose().map_err(|error| (field, error))
         };
+        let own = value.is_some();
         let value = compile("value", value.or(info.default_value))?;
-        let during = compile("during", during.or(expect))?;
-        Ok(Self { value, expect: compile("expect", expect)?, during })
+        let (expect, during) = (compile("expect", expect)?, compile("during", during.or(expect))?);
+        let used = [&expect, &during].into_iter().flatten().any(|expression| expression.uses(SERIES));
+        let one_series = !own && !used;
+        Ok(Self { value, expect, during, one_series })
     }
 
     /// Compiles one more expression over the same variables: a check's.
@@ -97,6 +107,10 @@ impl Judge {
         check: Option<&Expression>,
     ) -> (Judgement, Option<bool>) {
         let measured = match reading {
+            Reading::Missing(_) if planted("missing-counts-as-within") => {
+                let within = Judgement { expect: Some(true), during: Some(true), ..Judgement::default() };
+                return (within, check.map(|_| true));
+            }
             Reading::Missing(why) => return (Judgement { note: why.clone(), ..Judgement::default() }, None),
             Reading::Absent(why) => {
                 let outside = Judgement {
@@ -110,6 +124,11 @@ impl Judge {
             }
             Reading::Measured(measured) => measured,
         };
+        let several = measured.get(SERIES).and_then(Value::as_array).map_or(0, Vec::len);
+        if self.one_series && several > 1 && !check.is_some_and(|check| check.uses(SERIES)) {
+            let note = format!("the query gives {several} series where one is expected");
+            return (Judgement { note, ..Judgement::default() }, None);
+        }
         let mut vars = Vars::new();
         for (name, json) in measured {
             vars = vars.json(name, json);

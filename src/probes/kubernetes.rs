@@ -7,14 +7,14 @@ use kube::{
     api::{DynamicObject, ListParams},
     core::{ApiResource, GroupVersionKind, Selector},
     discovery::Scope,
-    runtime::watcher,
+    runtime::{WatchStreamExt, watcher},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Measure, Probe, ProbeInfo, Reading, Variable, VariableType, unfit};
 use crate::{
-    cluster::ApiError,
+    cluster::{ApiError, FixedBackoff},
     types::{FieldSchema, Finding},
 };
 
@@ -118,8 +118,8 @@ impl Probe for Kubernetes {
     fn changes(&self, measure: &Measure, params: &Value) -> Option<BoxStream<'static, ()>> {
         let params: Params = serde_json::from_value(params.clone()).ok()?;
         let (api, config) = (params.api(measure), params.watch()?);
-        // What breaks off begins again with the next interval's measurement; no need to hurry here.
-        let events = watcher(api, config).filter_map(|event| async move { event.ok().map(|_| ()) });
+        // What breaks off begins again after a pause; the intervals' measurements go on meanwhile.
+        let events = watcher(api, config).backoff(FixedBackoff).filter_map(|event| async move { event.ok().map(|_| ()) });
         Some(events.boxed())
     }
 }

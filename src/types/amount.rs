@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::planted;
+
 /// How many of a set: `2`, `50%` or `all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
@@ -45,6 +47,7 @@ impl Amount {
     pub fn bound_of(self, total: usize) -> usize {
         match self {
             Self::Count(count) => count as usize,
+            Self::Percent(percent) if planted("limits-rounded-up") => (total * percent as usize).div_ceil(100),
             Self::Percent(percent) => total * percent as usize / 100,
             Self::All => total,
         }

@@ -9,6 +9,7 @@ mod finding;
 mod ids;
 mod nearest;
 mod object;
+mod planted;
 mod schema;
 mod verdict;
 
@@ -17,6 +18,7 @@ pub use duration::{DurationError, Length};
 pub use finding::{Code, CodeInfo, Finding, Place, Severity};
 pub use ids::{Epoch, InjectionId, RunId};
 pub use nearest::nearest;
+pub use planted::planted;
 pub use object::ObjectRef;
 pub use schema::FieldSchema;
 pub use verdict::{ExitCode, Phase, Verdict};

@@ -15,7 +15,7 @@ use crate::kit::{Stage, manifests};
 pub const METHODS: [(&str, &str); 3] = [
     (
         "nodeDrain",
-        "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, count: 2}, nodeDrain: {}, duration: 5s}",
+        "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeDrain: {}, duration: 5s}",
     ),
     ("podKill", "{name: hit, target: {workload: deployment/web, count: 2}, podKill: {gracePeriod: 0s}}"),
     ("scale", "{name: hit, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 5s}"),

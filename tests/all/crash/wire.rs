@@ -39,6 +39,7 @@ struct State {
     death: Death,
     calls: Vec<String>,
     records: usize,
+    lost: Option<&'static str>,
     /// Bytes of the journal that have been synced.
     durable: usize,
 }
@@ -55,7 +56,7 @@ pub struct Process {
 impl Process {
     /// One that dies then.
     pub fn new(death: Death) -> Self {
-        let state = State { death, calls: Vec::new(), records: 0, durable: 0 };
+        let state = State { death, calls: Vec::new(), records: 0, lost: None, durable: 0 };
         Self {
             state: Arc::new(Mutex::new(state)),
             dead: Arc::new(watch::Sender::new(false)),
@@ -93,6 +94,11 @@ impl Process {
     /// From now on its calls wait until it is awake again.
     pub fn hang(&self) {
         self.hangs.send_replace(true);
+    }
+
+    /// From now on its calls to paths with this in them get lost, as on a broken connection.
+    pub fn lose(&self, path: &'static str) {
+        self.lock().lost = Some(path);
     }
 
     /// Its calls go on.
@@ -153,6 +159,10 @@ impl Service<Request<Body>> for Wire {
                 (state.calls.len(), state.death)
             };
             process.count.send_replace(number);
+            let lost = process.lock().lost;
+            if lost.is_some_and(|path| request.uri().path().contains(path)) {
+                return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into());
+            }
             let _ = process.hangs.subscribe().wait_for(|hangs| !hangs).await;
             if death == Death::BeforeCall(number) {
                 process.die();

@@ -1,15 +1,19 @@
 //! Bad luck: other people, other runs, a sick API server, rights withdrawn, a laptop that slept.
 
 mod chance;
+mod effects;
 mod errors;
 mod metrics;
 mod outages;
 mod owners;
 mod people;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use firedrill::{
@@ -60,6 +64,8 @@ impl Person {
     pub async fn cordon(&self, name: &str) {
         let patch = JsonPatch::new().add("/spec/unschedulable", true);
         self.patch(&ObjectRef::node(name), None, patch).await;
+        // The node's taint follows.
+        tokio::time::sleep(Duration::from_secs(2)).await;
     }
 
     pub async fn uncordon(&self, name: &str) {
@@ -100,17 +106,6 @@ pub fn assert_sound(stage: &Stage, ran: &Ran, at: &str) {
             assert!(injection.seen.is_some(), "{at}: a pass, and {id} was never seen in force");
         }
     }
-}
-
-/// The first injection's target.
-pub fn first_target(entries: &[Entry]) -> ObjectRef {
-    let target = entries.iter().find_map(|entry| match &entry.record {
-        Record::InjectIntended { injections, .. } => {
-            injections.first().map(|injection| injection.target.clone())
-        }
-        _ => None,
-    });
-    target.expect("something was intended")
 }
 
 /// A place to put something for later.

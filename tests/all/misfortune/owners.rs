@@ -8,7 +8,7 @@ use std::{
 use firedrill::{
     cluster::{Access, Lease, Tenure},
     engine::{self, EngineError, Start, State},
-    env::{Env, MemoryStorage},
+    env::{Env, MemoryStorage, Storage as _},
     journal::{JournalError, Record, Writer},
     sim::store::{Kind, Selector},
     types::{Epoch, RunId, Verdict, codes::guard},
@@ -19,11 +19,14 @@ use super::{Person, Shared, assert_sound, once};
 use crate::{
     crash::{
         house::{experiment, method, settled, settles},
-        pods, rollback,
+        rollback,
         wire::{Death, Process},
     },
     kit::{Stage, in_virtual_time},
 };
+
+/// The evictions of both nodes' pods are asked for once without being done: of the first node's.
+const DRY_EVICTIONS: usize = 2;
 
 fn held_long() -> String {
     method("nodeDrain").replace("duration: 5s", "duration: 5m")
@@ -31,7 +34,6 @@ fn held_long() -> String {
 
 /// The runs that have a journal.
 fn run_of(stage: &Stage) -> RunId {
-    use firedrill::env::Storage as _;
     stage.storage.list().expect("lists").into_iter().next().expect("a run")
 }
 
@@ -216,81 +218,125 @@ fn a_rollback_of_a_run_that_is_alive_is_refused_with_and_without_its_journal() {
     });
 }
 
+/// Another machine, with the journal as it is now.
+fn elsewhere(stage: &Stage) -> (Env, RunId) {
+    let (run, storage) = (run_of(stage), MemoryStorage::default());
+    storage.insert(&run, stage.storage.read(&run).expect("reads"));
+    (Env { storage: Arc::new(storage), kube: stage.cluster.sim().client(), ..stage.env.clone() }, run)
+}
+
+async fn take_over(env: &Env, run: &RunId, journal: bool) {
+    if journal {
+        let outcome = engine::from_journal(env, run, rollback(true)).await.expect("taken over");
+        assert_eq!(outcome.residue, Vec::new());
+    } else {
+        let (found, _) = engine::from_scars(&Access::new(env.kube.clone()), &[String::new()]).await;
+        assert!(!found.is_empty());
+        for (_, result) in engine::revert_found(env, found, &rollback(true)).await.expect("answers") {
+            assert!(result.is_ok(), "{result:?}");
+        }
+    }
+}
+
 /// The old runner hangs in the middle of a drain (a stopped process, a machine that does not answer), is taken
 /// over, and comes to again: it changes nothing any more, journal or not.
 #[test]
-fn a_runner_that_was_taken_over_changes_nothing_afterwards() {
+fn a_runner_that_was_taken_over_while_it_hung_changes_nothing_afterwards() {
     for journal in [true, false] {
         let at = format!("with the journal: {journal}");
         in_virtual_time(async {
             let mut stage = settled(2).await;
             let before = stage.state();
             let old = Process::new(Death::Never);
-            let fresh = stage.env.clone();
             stage.env.kube = old.client(stage.cluster.sim());
-            // The first eviction under way is when it hangs.
-            let request = stage.request(&experiment(&[&held_long()]), 2);
-            let run = stage.run(request);
+            let run = stage.run(stage.request(&experiment(&[&held_long()]), 2));
             tokio::pin!(run);
             tokio::select! {
                 biased;
                 _ = &mut run => panic!("{at}: it ends without a takeover"),
-                () = old.called("/eviction", 8) => old.hang(),
+                () = old.called("/eviction", DRY_EVICTIONS + 1) => old.hang(),
             }
             // Not polled from here on, and its calls hang as well.
-            if journal {
-                let name = run_of_env(&fresh);
-                let outcome = engine::from_journal(&fresh, &name, rollback(true)).await.expect("taken over");
-                assert_eq!(outcome.residue, Vec::new(), "{at}");
-            } else {
-                let access = Access::new(fresh.kube.clone());
-                let (found, _) = engine::from_scars(&access, &[String::new()]).await;
-                assert!(!found.is_empty());
-                for (_, result) in engine::revert_found(&fresh, found, &rollback(true)).await.expect("answers") {
-                    assert!(result.is_ok(), "{at}: {result:?}");
-                }
-            }
-            // Everything is back now.
+            let (env, name) = elsewhere(&stage);
+            take_over(&env, &name, journal).await;
+            let calls = old.calls().len();
             old.wake();
             let ended = run.await.expect("not refused");
             assert!(matches!(ended.outcome, Err(EngineError::Lost(..))), "{at}: {:?}", ended.outcome);
+            let sent: Vec<String> = old.calls().split_off(calls);
+            let changes = sent.iter().filter(|call| !call.starts_with("GET ") && !call.contains("/leases"));
+            assert_eq!(changes.count(), 0, "{at}: {sent:#?}");
             assert_eq!(settles(&stage, &before).await, Vec::<String>::new(), "{at}");
         });
     }
 }
 
-/// The same at once: what the old runner may still send is over before anything is put back.
+/// One goes on all the time, and learns of the takeover when it renews its lease: what it sends until then is
+/// over before anything is put back.
 #[test]
 fn a_takeover_waits_until_the_old_runner_can_send_nothing() {
+    for journal in [true, false] {
+        in_virtual_time(async {
+            let mut stage = settled(2).await;
+            let before = stage.state();
+            let old = Process::new(Death::Never);
+            stage.env.kube = old.client(stage.cluster.sim());
+            let run = stage.run(stage.request(&experiment(&[&held_long()]), 2));
+            tokio::pin!(run);
+            tokio::select! {
+                biased;
+                _ = &mut run => panic!("it ends without a takeover"),
+                () = old.called("/eviction", DRY_EVICTIONS + 1) => {}
+            }
+            let (env, name) = elsewhere(&stage);
+            let (ended, ()) = tokio::join!(run, take_over(&env, &name, journal));
+            assert!(matches!(ended.expect("not refused").outcome, Err(EngineError::Lost(..))));
+            assert_eq!(settles(&stage, &before).await, Vec::<String>::new());
+        });
+    }
+}
+
+/// Cut off from its lease a runner cannot know whether it is still the owner: past its own deadline it sends
+/// nothing, and another may put everything back.
+#[test]
+fn a_runner_that_cannot_renew_its_lease_changes_nothing_past_its_deadline() {
     in_virtual_time(async {
         let mut stage = settled(2).await;
         let before = stage.state();
         let old = Process::new(Death::Never);
-        let fresh = stage.env.clone();
         stage.env.kube = old.client(stage.cluster.sim());
-        let run = stage.run(stage.request(&experiment(&[&held_long()]), 2));
+        let cut = old.clone();
+        let watch = once(
+            |record| matches!(record, Record::InjectIntended { .. }),
+            move || cut.lose("/leases"),
+        );
+        // A little after the deadline the method's time is over, and it would put back.
+        let step = held_long().replace("5m", "14s");
+        let run = stage.run_with(stage.request(&experiment(&[&step]), 2), move |entry, _| watch(entry));
         tokio::pin!(run);
         tokio::select! {
             biased;
-            _ = &mut run => panic!("it ends without a takeover"),
-            () = old.called("/eviction", 8) => {}
+            _ = &mut run => panic!("it ends"),
+            () = old.called("/eviction", DRY_EVICTIONS + 4) => {}
         }
-        // It goes on all the time, and learns of the takeover when it renews its lease.
-        let name = run_of_env(&fresh);
-        let (ended, outcome) =
-            tokio::join!(run, engine::from_journal(&fresh, &name, rollback(true)));
-        assert_eq!(outcome.expect("taken over").residue, Vec::new());
-        assert!(matches!(ended.expect("not refused").outcome, Err(EngineError::Lost(..))));
+        let late = async {
+            tokio::time::sleep(Duration::from_secs(11)).await;
+            let calls = old.calls().len();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            old.calls().split_off(calls)
+        };
+        let sent = tokio::select! {
+            biased;
+            sent = late => sent,
+            _ = &mut run => panic!("it ends"),
+        };
+        let changes: Vec<&String> =
+            sent.iter().filter(|call| !call.starts_with("GET ") && !call.contains("/leases")).collect();
+        assert_eq!(changes, Vec::<&String>::new());
+        let (env, name) = elsewhere(&stage);
+        take_over(&env, &name, true).await;
         assert_eq!(settles(&stage, &before).await, Vec::<String>::new());
-        let (pods_then, writes) = (pods(&stage), old.calls().len());
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(pods(&stage).into_keys().collect::<Vec<_>>(), pods_then.into_keys().collect::<Vec<_>>());
-        assert_eq!(old.calls().len(), writes, "it is silent");
     });
-}
-
-fn run_of_env(env: &Env) -> RunId {
-    env.storage.list().expect("lists").into_iter().next().expect("a run")
 }
 
 #[test]

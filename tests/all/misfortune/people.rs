@@ -117,7 +117,7 @@ fn a_deployment_scaled_by_someone_else_during_the_run_is_left_alone() {
 }
 
 #[test]
-fn a_node_uncordoned_by_hand_that_another_node_shares_the_label_with_is_the_only_one_touched() {
+fn only_the_node_that_was_drained_is_uncordoned() {
     in_virtual_time(async {
         let stage = settled(1).await;
         // Cordoned by a person, same labels as the one that is drained.
@@ -356,7 +356,7 @@ fn a_namespace_deleted_during_the_run_ends_it() {
             });
         };
         let watch = once(seen, act);
-        let step = "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, count: 2}, nodeDrain: {}, duration: 2m}";
+        let step = "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeDrain: {}, duration: 2m}";
         let request = stage.request(&experiment(&[step]), 1);
         let ran = stage.run_with(request, move |entry, _| watch(entry)).await.expect("not refused");
         assert_eq!(ran.verdict(), Verdict::Aborted);
@@ -393,7 +393,7 @@ fn evictions_never_take_a_budget_below_what_it_wants() {
                 }
             }
         });
-        let step = "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, count: 2}, nodeDrain: {}, duration: 10s}";
+        let step = "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeDrain: {}, duration: 10s}";
         let ran = stage.run(stage.request(&experiment(&[step]), 1)).await.expect("not refused");
         assert_eq!(ran.verdict(), Verdict::Passed);
         watcher.abort();
