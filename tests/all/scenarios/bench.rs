@@ -82,7 +82,11 @@ impl Real {
     pub async fn place(&self, row: &Row) -> Result<Place, String> {
         let client = self.client();
         let objects = manifests(&row.fill(&row.objects));
-        create(&client, &objects).await?;
+        // The nodes first, or the pods gather on the one that is ready first.
+        let (nodes, others): (Vec<Value>, Vec<Value>) = objects.into_iter().partition(|object| object["kind"] == "Node");
+        create(&client, &nodes).await?;
+        settled(&client, row).await?;
+        create(&client, &others).await?;
         let account = account(row);
         Ok(Place {
             env: Env {
