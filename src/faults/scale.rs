@@ -59,7 +59,7 @@ struct Params {
 }
 
 /// What is done.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Action {
     replicas: i32,
@@ -158,7 +158,7 @@ impl Fault for Scale {
                         Err(ApiError::NotFound) => return Ok(Injected::TargetGone),
                         Err(error) => return Err(FaultError::api(what)(error)),
                     };
-                    if !(ours(&now, &manager(&world.signature.run, before.replicas))
+                    if !(ours(&now, &manager(&world.signature.run, before.replicas), action)
                         && replicas(&now) == action.replicas)
                     {
                         let found =
@@ -295,8 +295,13 @@ fn claim(manager: &str) -> Option<(RunId, i32)> {
     Some((RunId::parse(run)?, replicas))
 }
 
-fn ours(object: &DynamicObject, manager: &str) -> bool {
-    manages(&object.metadata, manager, &REPLICAS) || planted("reverts-what-others-changed")
+/// Whether what is there is still our change. A Scale leaves a zero out, so the API server records nobody
+/// as the manager of a field that was scaled to zero: then that nobody else is recorded has to do.
+fn ours(object: &DynamicObject, manager: &str, action: Action) -> bool {
+    let nobody = || owner_of(&object.metadata, &REPLICAS).is_none();
+    manages(&object.metadata, manager, &REPLICAS)
+        || (action.replicas == 0 && replicas(object) == 0 && nobody())
+        || planted("reverts-what-others-changed")
 }
 
 /// Absent means the default, 1; zero is written out in spec.
@@ -334,7 +339,7 @@ async fn put_back(world: &World, injection: &Injection) -> Result<Reverted, Faul
             Err(error) => return Err(failed()(error)),
         };
         let count = replicas(&now);
-        if !ours(&now, &manager) {
+        if !ours(&now, &manager, action) {
             return Ok(if count == before.replicas {
                 Reverted::NothingToDo(format!("replicas is {count}, as before"))
             } else {
@@ -352,7 +357,7 @@ async fn put_back(world: &World, injection: &Injection) -> Result<Reverted, Faul
             // Read again, and judge what is there.
             Ok(_) => {
                 let now = world.access.get(target).await.map_err(failed())?;
-                if !ours(&now, &manager) {
+                if !ours(&now, &manager, action) {
                     return Ok(Reverted::Restored(format!(
                         "replicas {} → {}",
                         action.replicas,

@@ -44,7 +44,13 @@ pub async fn state_of(client: &kube::Client, namespaces: &[String]) -> Result<BT
     for (group, version, kind, namespaced) in KINDS {
         let places = if namespaced { namespaces } else { &[String::new()][..] };
         for namespace in places {
-            let listed = api(client, (group, version, kind), namespace).list(&ListParams::default()).await;
+            let objects = api(client, (group, version, kind), namespace);
+            let mut listed = objects.list(&ListParams::default()).await;
+            // A definition that is new: its storage takes a moment.
+            while matches!(&listed, Err(kube::Error::Api(status)) if status.code == 429) {
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                listed = objects.list(&ListParams::default()).await;
+            }
             let items = match listed {
                 Ok(list) => list.items,
                 Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
