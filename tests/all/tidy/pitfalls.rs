@@ -34,7 +34,10 @@ fn every_pitfall_is_on_the_list_once() {
 fn what_the_list_names_exists() {
     let mut wrong = Vec::new();
     let mut named = 0;
+    let scenarios: String = super::source::sources("tests/all/scenarios/").into_iter().map(|source| source.raw).collect();
     for (id, answer) in rows() {
+        let rows = answer.split('`').skip(1).step_by(2).filter_map(|word| word.strip_prefix("row:"));
+        wrong.extend(rows.filter(|row| !scenarios.contains(&format!("\"{row}\""))).map(|row| format!("{id}: no row {row}")));
         let tests: Vec<&str> = answer.split('`').skip(1).step_by(2).filter(|word| word.contains("::")).collect();
         for test in &tests {
             named += 1;
