@@ -20,8 +20,12 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 BIN=$("$here/build.sh")
-# Built before the cluster is there, which would only be in the way.
-cargo bench --manifest-path "$here/../../Cargo.toml" --bench real --no-run "$@"
+# Built before the cluster is there: it would only be in the way.
+bench=${FIREDRILL_BENCH-}
+if [[ -z $bench ]]; then
+  bench=$(cargo bench --manifest-path "$here/../../Cargo.toml" --bench real --no-run --message-format json "$@" |
+    sed -n 's/.*"name":"real".*"executable":"\([^"]*\)".*/\1/p')
+fi
 "$here/cluster.sh" up --dir "$dir" --nodes 4 --audit >/dev/null
 FIREDRILL_BENCH_KUBECONFIG=$dir/kubeconfig FIREDRILL_BENCH_KUBECTL=$BIN/kubectl FIREDRILL_BENCH_AUDIT=$dir/audit.log \
-  cargo bench --manifest-path "$here/../../Cargo.toml" --bench real "$@"
+  "$bench" --bench
