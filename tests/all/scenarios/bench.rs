@@ -83,7 +83,6 @@ impl Real {
         let client = self.client();
         let objects = manifests(&row.fill(&row.objects));
         create(&client, &objects).await?;
-        settled(&client, row).await?;
         let account = account(row);
         Ok(Place {
             env: Env {
@@ -142,7 +141,6 @@ pub async fn embedded(row: &Row) -> Result<Place, String> {
         path: String::new(),
     };
     let client = stage.cluster.sim().client();
-    settled(&client, row).await?;
     Ok(Place {
         client,
         env,
@@ -179,7 +177,7 @@ pub async fn create(client: &Client, objects: &[Value]) -> Result<(), String> {
 }
 
 /// Waits until workloads are whole, budgets have seen that, and nodes are ready.
-async fn settled(client: &Client, row: &Row) -> Result<(), String> {
+pub async fn settled(client: &Client, row: &Row) -> Result<(), String> {
     let give_up = tokio::time::Instant::now() + SETTLE;
     loop {
         let waiting = waiting_for(client, row).await?;
@@ -243,7 +241,7 @@ fn daemons_are_ready(object: &Value) -> bool {
 
 fn budget_is_known(object: &Value) -> bool {
     let status = &object["status"];
-    observed(object) && status["expectedPods"].as_i64() > Some(0) && status["currentHealthy"] == status["expectedPods"]
+    observed(object) && status["currentHealthy"] == status["expectedPods"] && status["expectedPods"].is_i64()
 }
 
 fn condition(object: &Value, kind: &str) -> bool {

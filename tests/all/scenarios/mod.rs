@@ -8,7 +8,7 @@ mod objects;
 mod people;
 pub mod row;
 pub mod rows;
-mod state;
+pub mod state;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -56,7 +56,10 @@ pub async fn play(place: &Place, row: &Row) -> Result<String, String> {
     };
     for (_, act) in row.acts.iter().filter(|(moment, _)| *moment == Moment::Before) {
         act(actor.clone()).await?;
+        // What the controllers make of it belongs to it: a cordon's taint, a budget's status.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    bench::settled(&place.client, row).await?;
     let before = state::state_of(&place.client, &spaces).await?;
     let request = request(place, row);
     let actor = Actor { request: Some(request.clone()), ..actor };

@@ -65,6 +65,11 @@ pub fn scales_web_to_5(actor: Actor) -> Done {
     })
 }
 
+/// Takes the vault out of the way: its budget would hold up the drain of its node for ever.
+pub fn closes_the_vault(actor: Actor) -> Done {
+    Box::pin(async move { patch(&actor, DEPLOYMENT, "vault", json!({"spec": {"replicas": 0}})).await })
+}
+
 /// Labels `web`.
 pub fn labels_web(actor: Actor) -> Done {
     Box::pin(async move {

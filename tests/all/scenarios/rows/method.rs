@@ -17,6 +17,10 @@ fn web(name: &'static str, steady: &str, method: &str, rest: &str) -> Row {
     row(name).objects(&[&place(), &deployment("web", 4), WORD]).spec(steady, method, rest)
 }
 
+fn check(fields: &str) -> String {
+    format!("{KILL}\n  - name: look\n    check: {{probe: replicas, {fields}}}")
+}
+
 fn word(during: &str, more: &str) -> String {
     format!(
         "  - name: word\n    kubernetes: {{apiVersion: v1, kind: ConfigMap, name: word}}\n    expect: object.data.well == \"yes\"\n    during: {during}\n    every: 1s\n    timeout: 1s\n    for: 1s{more}"
@@ -33,7 +37,6 @@ pub fn method() -> Vec<Row> {
 }
 
 fn steps() -> Vec<Row> {
-    let check = |fields: &str| format!("{KILL}\n  - name: look\n    check: {{probe: replicas, {fields}}}");
     vec![
         web("method-wait", &any(), &format!("  - wait: 1s\n{KILL}\n  - wait: 2s"), ""),
         web("method-of-two-steps", &any(), &format!("{KILL}\n  - wait: 4s\n{}", KILL.replace("kill", "again")), "")
@@ -102,10 +105,10 @@ fn judgements() -> Vec<Row> {
 
 fn clocks() -> Vec<Row> {
     vec![
-        web("duration-aborts", &any(), &format!("{KILL}\n  - wait: 30s"), "  limits: {duration: 3s}")
+        web("duration-aborts", &any(), &check("expect: value >= 99.0, within: 30s"), "  limits: {duration: 3s}")
             .ends(Verdict::Aborted)
             .journal(&["StopRequested DurationExceeded"]),
-        web("duration-aborts-what-lasts", &any(), TO_ONE, "  limits: {pods: 100%, duration: 2s}")
+        web("duration-aborts-what-lasts", &any(), &format!("{}\n  - name: never\n    check: {{probe: replicas, expect: value >= 99.0, within: 30s}}", TO_ONE.replace("duration: 4s", "background: true")), "  limits: {pods: 100%, duration: 3s}")
             .ends(Verdict::Aborted)
             .journal(&["StopRequested DurationExceeded", "Reverted Restored"]),
         web("rto-missed", &any(), TO_ONE, "  objectives: {rto: 1s}\n  limits: {pods: 100%}")

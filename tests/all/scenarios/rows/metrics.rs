@@ -3,7 +3,10 @@
 
 use firedrill::types::Verdict;
 
-use crate::scenarios::row::{Row, row};
+use crate::scenarios::{
+    people,
+    row::{Moment, Row, row},
+};
 
 const SHOP: &str = include_str!("../../../../experiments/demo/shop.yaml");
 
@@ -52,6 +55,7 @@ pub fn metrics() -> Vec<Row> {
         lose_one("metric-of-two-series", "sum by (app) (rate(http_requests_total{app=~\"checkout|kitchen\"}[1m]))"),
         lose_one("metric-not-a-number", "sum(rate(http_requests_total{app=\"checkout\"}[1m])) * 0 / 0"),
         experiment("drain-under-a-budget", include_str!("../../../../experiments/drain-under-a-budget.yaml"))
+            .act(Moment::Before, people::closes_the_vault)
             .journal(&["EffectSeen no evictable pod", "Reverted Restored"]),
         experiment("scale-below-need", include_str!("../../../../experiments/scale-below-need.yaml"))
             .ends(Verdict::Failed)

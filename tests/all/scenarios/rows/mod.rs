@@ -9,9 +9,25 @@ mod scale;
 
 pub use self::{drain::drain, guard::guard, kill::kill, method::method, metrics::metrics, scale::scale};
 
-use super::row::Row;
+use super::{
+    objects::{budget, deployment, place, stateful_set},
+    row::Row,
+};
 
 /// The whole table.
 pub fn all() -> Vec<Row> {
     [kill(), drain(), scale(), method(), guard(), metrics()].into_iter().flatten().collect()
+}
+
+/// What the API server is asked about: pods under no budget, under one that is spent, and under two.
+pub fn answering() -> Vec<String> {
+    vec![
+        place(),
+        deployment("web", 2),
+        stateful_set("stuck", 1),
+        budget("stuck", "stuck", "minAvailable: 1"),
+        stateful_set("twice", 1),
+        budget("twice", "twice", "minAvailable: 0"),
+        budget("again", "twice", "minAvailable: 0"),
+    ]
 }

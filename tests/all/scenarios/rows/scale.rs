@@ -28,7 +28,6 @@ pub fn scale() -> Vec<Row> {
         scaled("scale-up", &[], "{by: 2}", "").journal(&["Injected 4 6", "Reverted Restored"]),
         scaled("scale-above-the-limit", &[], "{replicas: 1}", "").refused(&["FD3007"]),
         scaled("scale-no-change", &[], "{replicas: 4}", "").refused(&["FD3006"]),
-        scaled("scale-both-ways", &[], "{replicas: 1, by: -1}", "").refused(&["FD3002"]),
         scaled("scale-under-an-autoscaler", &[&hpa], "{replicas: 2}", "").refused(&["FD3005"]),
         scaled("scale-to-zero-under-an-autoscaler", &[&hpa], "{replicas: 0}", ALL).journal(&["Reverted Restored"]),
         scaled("scale-under-keda", &[&keda], "{replicas: 0}", ALL).refused(&["FD3005"]),
