@@ -52,7 +52,6 @@
 //!   since is left alone and reported.
 //! - **Undo is data, never code**; a scar found on an object is validated like any other input.
 
-pub mod types;
 pub mod api;
 pub mod cli;
 pub mod cluster;
@@ -64,3 +63,4 @@ pub mod plan;
 pub mod probes;
 pub mod report;
 pub mod sim;
+pub mod types;

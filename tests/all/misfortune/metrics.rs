@@ -55,13 +55,22 @@ fn well(at: f64) -> String {
 /// What it answers in each misfortune.
 const ANSWERS: [(&str, &str); 9] = [
     ("empty", r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#),
-    ("NaN", r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[AT,"NaN"]}]}}"#),
-    ("infinite", r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[AT,"+Inf"]}]}}"#),
+    (
+        "NaN",
+        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[AT,"NaN"]}]}}"#,
+    ),
+    (
+        "infinite",
+        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[AT,"+Inf"]}]}}"#,
+    ),
     (
         "two series",
         r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[AT,"1"]},{"metric":{"a":"2"},"value":[AT,"1"]}]}}"#,
     ),
-    ("stale", r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1700000000,"1"]}]}}"#),
+    (
+        "stale",
+        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1700000000,"1"]}]}}"#,
+    ),
     ("an error", r#"{"status":"error","errorType":"execution","error":"query timed out"}"#),
     ("a login page", "<html>please log in</html>"),
     ("a matrix", r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#),

@@ -102,16 +102,5 @@ pub fn assert_sound(stage: &Stage, ran: &Ran, at: &str) {
     }
 }
 
-/// The first injection's target.
-pub fn first_target(entries: &[Entry]) -> ObjectRef {
-    let target = entries.iter().find_map(|entry| match &entry.record {
-        Record::InjectIntended { injections, .. } => {
-            injections.first().map(|injection| injection.target.clone())
-        }
-        _ => None,
-    });
-    target.expect("something was intended")
-}
-
 /// A place to put something for later.
 pub type Shared<T> = Arc<std::sync::Mutex<T>>;

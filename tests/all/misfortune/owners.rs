@@ -57,9 +57,9 @@ fn a_second_run_on_one_namespace_is_refused_by_the_name_of_the_first() {
         assert_eq!(ran.verdict(), Verdict::Passed);
         let findings = refused.lock().expect("ours").take().expect("it was asked");
         let run = run_of(&stage);
-        let by_name = findings
-            .iter()
-            .any(|finding| finding.is_error() && finding.code == guard::OVERLAP && finding.message.contains(run.as_str()));
+        let by_name = findings.iter().any(|finding| {
+            finding.is_error() && finding.code == guard::OVERLAP && finding.message.contains(run.as_str())
+        });
         assert!(by_name, "{findings:#?}");
         assert_eq!(settles(&stage, &before).await, Vec::<String>::new());
     });
@@ -196,7 +196,8 @@ fn a_rollback_of_a_run_that_is_alive_is_refused_with_and_without_its_journal() {
                 let access = Access::new(env.kube.clone());
                 let (found, _) = engine::from_scars(&access, &[String::new()]).await;
                 assert_eq!(found.len(), 2, "two nodes");
-                for (_, result) in engine::revert_found(&env, found, &rollback(false)).await.expect("answers") {
+                for (_, result) in engine::revert_found(&env, found, &rollback(false)).await.expect("answers")
+                {
                     told.lock().expect("ours").push(format!("{result:?}"));
                 }
             });
@@ -209,7 +210,10 @@ fn a_rollback_of_a_run_that_is_alive_is_refused_with_and_without_its_journal() {
         let told = result.lock().expect("ours").clone();
         assert_eq!(told.len(), 3, "{told:#?}");
         assert!(told[0].contains("Held"), "{told:#?}");
-        assert!(told[1..].iter().all(|told| told.starts_with("Err") && told.contains("renewed")), "{told:#?}");
+        assert!(
+            told[1..].iter().all(|told| told.starts_with("Err") && told.contains("renewed")),
+            "{told:#?}"
+        );
         assert_eq!(ran.verdict(), Verdict::Passed, "and the run goes on undisturbed");
         let restored = super::reverts(&ran.entries);
         assert_eq!(restored, [firedrill::journal::RevertOutcome::Restored; 2]);
@@ -246,7 +250,9 @@ fn a_runner_that_was_taken_over_changes_nothing_afterwards() {
                 let access = Access::new(fresh.kube.clone());
                 let (found, _) = engine::from_scars(&access, &[String::new()]).await;
                 assert!(!found.is_empty());
-                for (_, result) in engine::revert_found(&fresh, found, &rollback(true)).await.expect("answers") {
+                for (_, result) in
+                    engine::revert_found(&fresh, found, &rollback(true)).await.expect("answers")
+                {
                     assert!(result.is_ok(), "{at}: {result:?}");
                 }
             }
@@ -277,8 +283,7 @@ fn a_takeover_waits_until_the_old_runner_can_send_nothing() {
         }
         // It goes on all the time, and learns of the takeover when it renews its lease.
         let name = run_of_env(&fresh);
-        let (ended, outcome) =
-            tokio::join!(run, engine::from_journal(&fresh, &name, rollback(true)));
+        let (ended, outcome) = tokio::join!(run, engine::from_journal(&fresh, &name, rollback(true)));
         assert_eq!(outcome.expect("taken over").residue, Vec::new());
         assert!(matches!(ended.expect("not refused").outcome, Err(EngineError::Lost(..))));
         assert_eq!(settles(&stage, &before).await, Vec::<String>::new());
