@@ -60,7 +60,9 @@ fn rehearse(
             PathBuf::from(&accepted.source).parent().map(|folder| folder.join("demo")).unwrap_or_default()
         }
     };
-    let objects = stage::manifests(&folder).context("--manifests says where the workloads are described").map_err(Usage::from)?;
+    let objects = stage::manifests(&folder)
+        .context("--manifests says where the workloads are described")
+        .map_err(Usage::from)?;
     let seed = args.setting.seed.unwrap_or_else(connect::fresh_seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     let told = Told::new(&args.tell, &super::stderr_style());

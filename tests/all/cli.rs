@@ -50,7 +50,11 @@ struct Ended {
 impl Ended {
     fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        let ended = Self { code: output.status.code().expect("not killed"), out: text(output.stdout), err: text(output.stderr) };
+        let ended = Self {
+            code: output.status.code().expect("not killed"),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        };
         assert!(!ended.err.contains("panicked"), "{}", ended.err);
         ended
     }
@@ -92,8 +96,12 @@ fn experiment(change: impl Fn(&str) -> String) -> String {
 #[test]
 fn every_command_has_help() {
     let help = firedrill(&["--help"]).exits(0).prints("Exit codes: 0 passed").out;
-    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let names: Vec<&str> = commands.filter(|line| !line.starts_with("    ")).filter_map(|line| line.split_whitespace().next()).collect();
+    let commands =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<&str> = commands
+        .filter(|line| !line.starts_with("    "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
     assert!(names.len() >= 13, "{names:?}");
     for name in names.into_iter().filter(|name| *name != "help") {
         firedrill(&[name, "--help"]).exits(0).prints("Usage: firedrill");
@@ -123,8 +131,16 @@ fn check_shows_findings_with_their_place_on_standard_output() {
     let place = Place::new();
     let good = firedrill(&["check", POD_LOSS]).exits(0).says("1 document accepted, 0 errors");
     assert_eq!(good.out, "");
-    let bad = place.write("bad.yaml", &experiment(|text| text.replace("podKill:", "podKil:").replace("wait: 30s", "wait: 30")));
-    let ended = place.run(&["check", &bad]).exits(2).says("2 errors").prints("bad.yaml:").prints("did you mean `podKill`?");
+    let bad = place.write(
+        "bad.yaml",
+        &experiment(|text| text.replace("podKill:", "podKil:").replace("wait: 30s", "wait: 30")),
+    );
+    let ended = place
+        .run(&["check", &bad])
+        .exits(2)
+        .says("2 errors")
+        .prints("bad.yaml:")
+        .prints("did you mean `podKill`?");
     assert!(!ended.out.contains('\u{1b}'), "colours in a pipe: {}", ended.out);
     let json = place.run(&["check", &bad, "-o", "json"]).exits(2).json();
     let text = json.to_string();
@@ -136,7 +152,12 @@ fn check_shows_findings_with_their_place_on_standard_output() {
 #[test]
 fn standard_input_is_a_file() {
     let mut command = Place::new().command(&["check", "-"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
     let text = experiment(|text| text.replace("limits:", "limit:"));
     child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
     let ended = Ended::of(child.wait_with_output().expect("it ends"));
@@ -165,9 +186,12 @@ fn schemas_and_completions_are_printed() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_accident() {
-    for arguments in [&["crds"][..], &["schema"], &["completions", "bash"], &["rehearse", POD_LOSS, "--seed", "7"]] {
+    for arguments in
+        [&["crds"][..], &["schema"], &["completions", "bash"], &["rehearse", POD_LOSS, "--seed", "7"]]
+    {
         let mut command = Place::new().command(arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let mut first = [0; 1];
         let mut out = child.stdout.take().expect("piped");
         // Before anything is written, or after the first byte.
@@ -219,12 +243,15 @@ fn the_rehearsal_of_the_readme_reads_as_the_readme_shows_it() {
 #[test]
 fn a_report_for_machines_is_alone_on_standard_output() {
     let place = Place::new();
-    let [json, markdown] = ["report.json", "report.md"].map(|name| place.home.path().join(name).display().to_string());
-    let arguments = ["rehearse", POD_LOSS, "--seed", "7", "-o", "json", "--report", &json, "--report", &markdown];
+    let [json, markdown] =
+        ["report.json", "report.md"].map(|name| place.home.path().join(name).display().to_string());
+    let arguments =
+        ["rehearse", POD_LOSS, "--seed", "7", "-o", "json", "--report", &json, "--report", &markdown];
     let ended = place.run(&arguments).exits(0).says("decided: Passed");
     let value = ended.json();
     assert!(value.to_string().contains("checkout-survives-pod-loss"), "{value}");
-    let written: Value = serde_json::from_str(&std::fs::read_to_string(json).expect("written")).expect("JSON");
+    let written: Value =
+        serde_json::from_str(&std::fs::read_to_string(json).expect("written")).expect("JSON");
     assert_eq!(written, value);
     assert!(std::fs::read_to_string(markdown).expect("written").starts_with("# "));
     firedrill(&["rehearse", POD_LOSS, "--seed", "7", "-o", "markdown"]).exits(0).prints("# ");
@@ -232,7 +259,12 @@ fn a_report_for_machines_is_alone_on_standard_output() {
 
 #[test]
 fn a_report_that_cannot_be_written_does_not_hide_the_verdict() {
-    let ended = firedrill(&["rehearse", "experiments/metric-source-gone.yaml", "--report", "no-such-folder/report.md"]);
+    let ended = firedrill(&[
+        "rehearse",
+        "experiments/metric-source-gone.yaml",
+        "--report",
+        "no-such-folder/report.md",
+    ]);
     ended.exits(4).says("no-such-folder");
 }
 
@@ -240,8 +272,12 @@ fn a_report_that_cannot_be_written_does_not_hide_the_verdict() {
 fn colours_are_for_terminals() {
     for variables in [&[][..], &[("NO_COLOR", "1")], &[("TERM", "dumb")], &[("TERM", "xterm-256color")]] {
         let mut command = Place::new().command(&["rehearse", POD_LOSS, "--seed", "7"]);
-        let ended = Ended::of(command.envs(variables.iter().copied()).output().expect("the binary starts")).exits(0);
-        assert!(!ended.out.contains('\u{1b}') && !ended.err.contains('\u{1b}'), "escapes in a pipe with {variables:?}");
+        let ended =
+            Ended::of(command.envs(variables.iter().copied()).output().expect("the binary starts")).exits(0);
+        assert!(
+            !ended.out.contains('\u{1b}') && !ended.err.contains('\u{1b}'),
+            "escapes in a pipe with {variables:?}"
+        );
     }
 }
 
@@ -251,13 +287,17 @@ fn losing_normal_aborts_and_puts_everything_back() {
     // One pod cannot carry what four do.
     let scale = "scale: {replicas: 1}\n    duration: 3m";
     let text = experiment(|text| {
-        text.replace("target: {workload: deployment/checkout, count: 50%}", "target: {workload: deployment/checkout}")
-            .replace("podKill: {gracePeriod: 0s}", scale)
-            .replace("limits: {pods: 50%", "limits: {pods: 80%")
-            .replace("during: value >= 2", "during: \"true\"")
+        text.replace(
+            "target: {workload: deployment/checkout, count: 50%}",
+            "target: {workload: deployment/checkout}",
+        )
+        .replace("podKill: {gracePeriod: 0s}", scale)
+        .replace("limits: {pods: 50%", "limits: {pods: 80%")
+        .replace("during: value >= 2", "during: \"true\"")
     });
     let file = place.write("scaled.yaml", &text);
-    let ended = place.run(&["rehearse", &file, "--manifests", "experiments/demo", "--seed", "7", "-o", "json"]);
+    let ended =
+        place.run(&["rehearse", &file, "--manifests", "experiments/demo", "--seed", "7", "-o", "json"]);
     let ended = ended.exits(1).says("decided: Failed").says("over: Failed, exit code 1");
     assert!(ended.err.contains("back"), "{}", ended.err);
     assert_eq!(ended.json()["residue"], serde_json::json!([]));
@@ -282,7 +322,8 @@ metadata: {name: vault, namespace: shop}
 spec: {minAvailable: 1, selector: {matchLabels: {app: vault}}}
 "#;
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/demo");
-    let [nodes, shop] = ["nodes.yaml", "shop.yaml"].map(|name| std::fs::read_to_string(demo.join(name)).expect("the demo"));
+    let [nodes, shop] =
+        ["nodes.yaml", "shop.yaml"].map(|name| std::fs::read_to_string(demo.join(name)).expect("the demo"));
     place.write("nodes.yaml", &nodes);
     place.write("shop.yaml", &shop);
     if !shop.contains("name: vault") {
@@ -295,7 +336,8 @@ spec: {minAvailable: 1, selector: {matchLabels: {app: vault}}}
 fn a_drain_that_can_never_finish_is_refused() {
     let place = Place::new();
     let manifests = with_a_vault(&place);
-    let ended = place.run(&["rehearse", "experiments/drain-that-can-never-finish.yaml", "--manifests", &manifests]);
+    let ended =
+        place.run(&["rehearse", "experiments/drain-that-can-never-finish.yaml", "--manifests", &manifests]);
     ended.exits(3).says("refused[FD3009]").says("vault").says("remedy:");
 }
 
@@ -323,19 +365,25 @@ fn every_experiment_ends_as_it_is_meant_to() {
         }
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
-    let files = std::fs::read_dir(folder).expect("experiments").filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().is_file()));
+    let files = std::fs::read_dir(folder)
+        .expect("experiments")
+        .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().is_file()));
     assert_eq!(files.count(), ends.len(), "an experiment without an expected end");
 }
 
 #[test]
 fn a_source_that_is_gone_is_inconclusive() {
-    firedrill(&["rehearse", "experiments/metric-source-gone.yaml"]).exits(4).says("Inconclusive").prints("NoData");
+    firedrill(&["rehearse", "experiments/metric-source-gone.yaml"])
+        .exits(4)
+        .says("Inconclusive")
+        .prints("NoData");
 }
 
 #[test]
 fn no_target_is_refused() {
     let place = Place::new();
-    let text = experiment(|text| text.replace("workload: deployment/checkout", "workload: deployment/nobody"));
+    let text =
+        experiment(|text| text.replace("workload: deployment/checkout", "workload: deployment/nobody"));
     let file = place.write("nobody.yaml", &text);
     let ended = place.run(&["rehearse", &file, "--manifests", "experiments/demo"]).exits(3);
     ended.says("refused[FD3001]").says("deployment/nobody").says("remedy:");
@@ -344,30 +392,44 @@ fn no_target_is_refused() {
 #[test]
 fn what_is_not_steady_is_not_touched() {
     let place = Place::new();
-    let file = place.write("unsteady.yaml", &experiment(|text| text.replace("expect: value >= 50.0", "expect: value >= 5000.0")));
+    let file = place.write(
+        "unsteady.yaml",
+        &experiment(|text| text.replace("expect: value >= 50.0", "expect: value >= 5000.0")),
+    );
     let ended = place.run(&["rehearse", &file, "--manifests", "experiments/demo"]).exits(7).says("NotSteady");
     assert!(!ended.err.contains("hits pod/"), "{}", ended.err);
 }
 
 #[test]
 fn several_files_end_with_the_worst() {
-    let arguments = ["rehearse", POD_LOSS, "experiments/metric-source-gone.yaml", "--keep-going", "--seed", "7"];
+    let arguments =
+        ["rehearse", POD_LOSS, "experiments/metric-source-gone.yaml", "--keep-going", "--seed", "7"];
     firedrill(&arguments).exits(4).says("decided: Passed").says("decided: Inconclusive");
     // By label, the smoke tier alone.
-    firedrill(&["rehearse", "experiments", "-l", "tier=smoke", "--seed", "7"]).exits(0).says("decided: Passed");
+    firedrill(&["rehearse", "experiments", "-l", "tier=smoke", "--seed", "7"])
+        .exits(0)
+        .says("decided: Passed");
 }
 
 #[test]
 fn without_a_cluster_the_answer_is_clear() {
     firedrill(&["runs"]).exits(0).says("no runs yet");
     firedrill(&["report", "some-run"]).exits(3).says("no journal of run some-run");
-    for arguments in [&["rollback"][..], &["rollback", "some-run"], &["abort", "some-run"], &["plan", POD_LOSS], &["run", POD_LOSS]] {
+    for arguments in [
+        &["rollback"][..],
+        &["rollback", "some-run"],
+        &["abort", "some-run"],
+        &["plan", POD_LOSS],
+        &["run", POD_LOSS],
+    ] {
         firedrill(arguments).exits(3).says("kubeconfig");
     }
     // Somewhere where nobody answers.
     let place = Place::new();
     let kubeconfig = place.write("kubeconfig", NOBODY);
-    for arguments in [&["rollback"][..], &["abort", "some-run"], &["plan", POD_LOSS], &["run", POD_LOSS, "--yes"]] {
+    for arguments in
+        [&["rollback"][..], &["abort", "some-run"], &["plan", POD_LOSS], &["run", POD_LOSS, "--yes"]]
+    {
         let arguments: Vec<&str> = arguments.iter().copied().chain(["--kubeconfig", &kubeconfig]).collect();
         place.run(&arguments).exits(3).says("cannot reach https://127.0.0.1:9/");
     }

@@ -84,7 +84,7 @@ fn node(number: usize) -> Value {
         "metadata": {"name": format!("n{number}"), "labels": {
             "pool": "shop",
             "kubernetes.io/hostname": format!("n{number}"),
-            "topology.kubernetes.io/zone": if number % 2 == 0 { "a" } else { "b" },
+            "topology.kubernetes.io/zone": if number.is_multiple_of(2) { "a" } else { "b" },
         }},
         "status": {"capacity": capacity, "allocatable": capacity},
     })

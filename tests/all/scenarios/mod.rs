@@ -45,6 +45,9 @@ pub fn namespaces(row: &Row) -> Vec<String> {
     vec![row.namespace.to_owned(), format!("{}-other", row.namespace)]
 }
 
+/// Somebody who does something while a run goes on; in words.
+type Acting = JoinHandle<Result<String, String>>;
+
 /// What a row came to; everything that is not as it should be, in words.
 pub async fn play(place: &Place, row: &Row) -> Result<String, String> {
     let spaces = namespaces(row);
@@ -63,7 +66,7 @@ pub async fn play(place: &Place, row: &Row) -> Result<String, String> {
     let before = state::state_of(&place.client, &spaces).await?;
     let request = request(place, row);
     let actor = Actor { request: Some(request.clone()), ..actor };
-    let acting: Arc<Mutex<Vec<JoinHandle<Result<String, String>>>>> = Arc::default();
+    let acting: Arc<Mutex<Vec<Acting>>> = Arc::default();
     let waiting = Mutex::new(row.acts.clone());
     let started = acting.clone();
     let result = kit::run(&place.env, request, move |entry, _| {
@@ -98,7 +101,11 @@ pub async fn play(place: &Place, row: &Row) -> Result<String, String> {
     if let Err(differences) = back(place, row, &before).await {
         wrong.push(differences);
     }
-    if wrong.is_empty() { Ok(summary) } else { Err(format!("{}: {summary}\n  {}", row.name, wrong.join("\n  "))) }
+    if wrong.is_empty() {
+        Ok(summary)
+    } else {
+        Err(format!("{}: {summary}\n  {}", row.name, wrong.join("\n  ")))
+    }
 }
 
 fn request(place: &Place, row: &Row) -> Request {
@@ -130,7 +137,9 @@ fn holds(text: &str, words: &str) -> bool {
 fn judge(row: &Row, result: &Result<Ran, Vec<Finding>>, wrong: &mut Vec<String>) -> String {
     let (expected, code) = match &row.expect {
         Expect::Ran(verdict) => (verdict.to_string(), ExitCode::of(*verdict, false)),
-        Expect::Refused(codes) => (format!("refused {}", codes.join(" ")), ExitCode::of(Verdict::Refused, false)),
+        Expect::Refused(codes) => {
+            (format!("refused {}", codes.join(" ")), ExitCode::of(Verdict::Refused, false))
+        }
     };
     let (found, exit) = match result {
         Err(findings) => {
@@ -138,7 +147,8 @@ fn judge(row: &Row, result: &Result<Ran, Vec<Finding>>, wrong: &mut Vec<String>)
             let codes: BTreeSet<String> = errors.iter().map(|finding| finding.code.to_string()).collect();
             let codes: Vec<String> = codes.into_iter().collect();
             if expected != format!("refused {}", codes.join(" ")) {
-                wrong.extend(errors.iter().map(|finding| format!("{}: {}", finding.subject, finding.message)));
+                wrong
+                    .extend(errors.iter().map(|finding| format!("{}: {}", finding.subject, finding.message)));
             }
             (format!("refused {}", codes.join(" ")), ExitCode::of(Verdict::Refused, false))
         }
@@ -151,10 +161,13 @@ fn judge(row: &Row, result: &Result<Ran, Vec<Finding>>, wrong: &mut Vec<String>)
         }
     };
     let entries = result.as_ref().map_or(&[][..], |ran| &ran.entries);
-    let lines: Vec<String> = entries.iter().map(|entry| serde_json::to_string(entry).unwrap_or_default()).collect();
+    let lines: Vec<String> =
+        entries.iter().map(|entry| serde_json::to_string(entry).unwrap_or_default()).collect();
     if found != expected || exit != code {
         wrong.push(format!("expected {expected} (exit code {})", code as u8));
-        let interesting = lines.iter().filter(|line| !["Sampled", "RunStarted", "InjectIntended"].iter().any(|kind| line.contains(kind)));
+        let interesting = lines.iter().filter(|line| {
+            !["Sampled", "RunStarted", "InjectIntended"].iter().any(|kind| line.contains(kind))
+        });
         wrong.extend(interesting.cloned());
     }
     for words in row.journal.iter().filter(|words| !lines.iter().any(|line| holds(line, &row.fill(words)))) {
@@ -164,7 +177,9 @@ fn judge(row: &Row, result: &Result<Ran, Vec<Finding>>, wrong: &mut Vec<String>)
     }
     for words in &row.never {
         let words = row.fill(words);
-        wrong.extend(lines.iter().filter(|line| holds(line, &words)).map(|line| format!("never `{words}`: {line}")));
+        wrong.extend(
+            lines.iter().filter(|line| holds(line, &words)).map(|line| format!("never `{words}`: {line}")),
+        );
     }
     format!("{found}, exit code {}", exit as u8)
 }
@@ -187,7 +202,11 @@ async fn back(place: &Place, row: &Row, before: &BTreeMap<String, Value>) -> Res
         let before: BTreeMap<_, _> = before.iter().filter(|(key, _)| kept(key)).collect();
         for key in before.keys().copied().chain(now.keys()).collect::<BTreeSet<_>>() {
             if before.get(key).copied() != now.get(key) {
-                differences.push(format!("{key}:\n    before {:?}\n    now    {:?}", before.get(key), now.get(key)));
+                differences.push(format!(
+                    "{key}:\n    before {:?}\n    now    {:?}",
+                    before.get(key),
+                    now.get(key)
+                ));
             }
         }
         if differences.is_empty() {

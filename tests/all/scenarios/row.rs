@@ -177,7 +177,7 @@ impl Row {
         self
     }
 
-    pub fn as_account(mut self) -> Self {
+    pub fn by_account(mut self) -> Self {
         self.as_account = true;
         self
     }

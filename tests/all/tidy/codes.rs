@@ -7,7 +7,8 @@ use firedrill::types::codes;
 use super::{nothing_wrong, source::sources};
 
 /// Codes that nothing uses yet, with the reason.
-const UNUSED: &[(&str, &str)] = &[("FD3016", "a rollout is noticed while a run lasts, and not yet refused before it")];
+const UNUSED: &[(&str, &str)] =
+    &[("FD3016", "a rollout is noticed while a run lasts, and not yet refused before it")];
 
 /// Every `NAME: Code = Code::new("FDxxxx")` and `NAME = "FDxxxx"` of the catalogue.
 fn constants() -> Vec<(String, String)> {
@@ -15,7 +16,9 @@ fn constants() -> Vec<(String, String)> {
     for source in sources("src/types/codes/") {
         for line in source.raw.lines() {
             let line = line.trim_start().trim_start_matches("pub const ");
-            let Some((name, rest)) = line.split_once(": Code = Code::new(\"").or_else(|| line.split_once(" = \"FD")) else {
+            let Some((name, rest)) =
+                line.split_once(": Code = Code::new(\"").or_else(|| line.split_once(" = \"FD"))
+            else {
                 continue;
             };
             let digits: String = rest.trim_start_matches("FD").chars().take(4).collect();
@@ -30,7 +33,9 @@ fn constants() -> Vec<(String, String)> {
 fn every_code_is_in_the_catalogue_and_in_use() {
     let listed: BTreeSet<&str> = codes::all().map(|info| &*info.code.0).collect();
     let mut words = BTreeSet::new();
-    for source in sources("src/").iter().filter(|source| !source.test && !source.path.starts_with("src/types/codes/")) {
+    for source in
+        sources("src/").iter().filter(|source| !source.test && !source.path.starts_with("src/types/codes/"))
+    {
         words.extend(source.code.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned));
     }
     let mut wrong = Vec::new();
@@ -41,10 +46,15 @@ fn every_code_is_in_the_catalogue_and_in_use() {
         }
         let excused = UNUSED.iter().any(|(unused, _)| unused == code);
         if words.contains(name) == excused {
-            wrong.push(format!("{code} {name} is {}", if excused { "used after all" } else { "used nowhere" }));
+            wrong.push(format!(
+                "{code} {name} is {}",
+                if excused { "used after all" } else { "used nowhere" }
+            ));
         }
     }
     let named: BTreeSet<&str> = constants.iter().map(|(_, code)| code.as_str()).collect();
-    wrong.extend(listed.iter().filter(|code| !named.contains(*code)).map(|code| format!("{code} has no constant")));
+    wrong.extend(
+        listed.iter().filter(|code| !named.contains(*code)).map(|code| format!("{code} has no constant")),
+    );
     nothing_wrong("codes", &wrong);
 }

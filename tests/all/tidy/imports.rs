@@ -50,7 +50,11 @@ fn allowed(from: &str, to: &str) -> bool {
 
 /// Places in the code where a path begins with `crate::`, each with the rooms that it names.
 fn uses(source: &Source) -> Vec<(usize, BTreeSet<String>)> {
-    source.code.match_indices("crate::").map(|(at, _)| (at, heads(&source.code[at + "crate::".len()..]))).collect()
+    source
+        .code
+        .match_indices("crate::")
+        .map(|(at, _)| (at, heads(&source.code[at + "crate::".len()..])))
+        .collect()
 }
 
 /// The first words of a use tree: `a::b` is a, `{a::{b, c}, d}` is a and d.
@@ -103,13 +107,23 @@ fn rooms_import_only_from_rows_before_their_own() {
 fn use_trees_are_read() {
     let words = |tree: &str| heads(tree).into_iter().collect::<Vec<_>>().join(" ");
     assert_eq!(words("api::{self, Experiment}, x"), "api");
-    assert_eq!(words("{\n    api::{check::Accepted, planned},\n    engine,\n    types::ExitCode,\n};"), "api engine types");
+    assert_eq!(
+        words("{\n    api::{check::Accepted, planned},\n    engine,\n    types::ExitCode,\n};"),
+        "api engine types"
+    );
 }
 
 #[test]
 fn the_table_knows_low_from_high() {
     assert!(allowed("engine", "journal") && allowed("sim", "types"));
-    for (from, to) in [("types", "env"), ("faults", "probes"), ("probes", "faults"), ("sim", "cluster"), ("plan", "sim"), ("report", "engine")] {
+    for (from, to) in [
+        ("types", "env"),
+        ("faults", "probes"),
+        ("probes", "faults"),
+        ("sim", "cluster"),
+        ("plan", "sim"),
+        ("report", "engine"),
+    ] {
         assert!(!allowed(from, to), "{from} → {to}");
     }
 }

@@ -15,7 +15,10 @@ fn rows() -> Vec<(String, String)> {
     let rows = list.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     let cells = rows.map(|line| line.split(" | ").map(str::trim).collect::<Vec<_>>());
     let numbered = |id: &str| id.len() > 1 && id.chars().skip(1).all(|c| c.is_ascii_digit());
-    cells.filter(|cells| cells.len() == 3 && numbered(cells[0])).map(|cells| (cells[0].to_owned(), cells[2].to_owned())).collect()
+    cells
+        .filter(|cells| cells.len() == 3 && numbered(cells[0]))
+        .map(|cells| (cells[0].to_owned(), cells[2].to_owned()))
+        .collect()
 }
 
 #[test]
@@ -24,9 +27,18 @@ fn every_pitfall_is_on_the_list_once() {
     for (id, _) in rows() {
         *times.entry(id).or_default() += 1;
     }
-    let expected: BTreeSet<String> = FAMILIES.iter().flat_map(|(letter, count)| (1..=*count).map(move |number| format!("{letter}{number}"))).collect();
-    let mut wrong: Vec<String> = expected.iter().filter(|id| !times.contains_key(*id)).map(|id| format!("{id} is missing")).collect();
-    wrong.extend(times.iter().filter(|(id, count)| **count > 1 || !expected.contains(*id)).map(|(id, count)| format!("{id}: {count} times")));
+    let expected: BTreeSet<String> = FAMILIES
+        .iter()
+        .flat_map(|(letter, count)| (1..=*count).map(move |number| format!("{letter}{number}")))
+        .collect();
+    let mut wrong: Vec<String> =
+        expected.iter().filter(|id| !times.contains_key(*id)).map(|id| format!("{id} is missing")).collect();
+    wrong.extend(
+        times
+            .iter()
+            .filter(|(id, count)| **count > 1 || !expected.contains(*id))
+            .map(|(id, count)| format!("{id}: {count} times")),
+    );
     nothing_wrong(LIST, &wrong);
 }
 
@@ -34,15 +46,25 @@ fn every_pitfall_is_on_the_list_once() {
 fn what_the_list_names_exists() {
     let mut wrong = Vec::new();
     let mut named = 0;
+    let scenarios: String =
+        super::source::sources("tests/all/scenarios/").into_iter().map(|source| source.raw).collect();
     for (id, answer) in rows() {
-        let tests: Vec<&str> = answer.split('`').skip(1).step_by(2).filter(|word| word.contains("::")).collect();
+        let rows = answer.split('`').skip(1).step_by(2).filter_map(|word| word.strip_prefix("row:"));
+        wrong.extend(
+            rows.filter(|row| !scenarios.contains(&format!("\"{row}\"")))
+                .map(|row| format!("{id}: no row {row}")),
+        );
+        let tests: Vec<&str> =
+            answer.split('`').skip(1).step_by(2).filter(|word| word.contains("::")).collect();
         for test in &tests {
             named += 1;
             if let Err(why) = exists(test) {
                 wrong.push(format!("{id}: {test}: {why}"));
             }
         }
-        let reason = ["later:", "not ours:", "open:"].iter().any(|word| answer.split_once(word).is_some_and(|(_, reason)| reason.trim().len() > 5));
+        let reason = ["later:", "not ours:", "open:"]
+            .iter()
+            .any(|word| answer.split_once(word).is_some_and(|(_, reason)| reason.trim().len() > 5));
         if tests.is_empty() && !reason {
             wrong.push(format!("{id}: neither a test nor `later:`, `not ours:` or `open:` with a reason"));
         }
@@ -58,6 +80,7 @@ fn exists(test: &str) -> Result<(), String> {
     let Some(at) = content.find(&format!("fn {name}(")) else { return Err("no such function".to_owned()) };
     // Attributes and doc comments stand between the mark and the function.
     let before = content[..at].rsplit("\n\n").next().unwrap_or_default();
-    let marked = before.contains("#[test]") || before.contains("#[tokio::test") || content.contains("proptest! {");
+    let marked =
+        before.contains("#[test]") || before.contains("#[tokio::test") || content.contains("proptest! {");
     if marked { Ok(()) } else { Err("not a test".to_owned()) }
 }

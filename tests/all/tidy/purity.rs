@@ -14,8 +14,19 @@ const MAY_AWAIT: &[(&str, &str)] = &[
 ];
 
 /// What a pure file does not say.
-const WAITING: &[&str] =
-    &["async", "await", "spawn", "sleep", "Env", "Clock", "HttpClient", "Storage", "Access", "Mirror", "Client"];
+const WAITING: &[&str] = &[
+    "async",
+    "await",
+    "spawn",
+    "sleep",
+    "Env",
+    "Clock",
+    "HttpClient",
+    "Storage",
+    "Access",
+    "Mirror",
+    "Client",
+];
 
 fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
     let part = |c: char| c.is_alphanumeric() || c == '_';

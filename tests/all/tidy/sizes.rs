@@ -28,7 +28,9 @@ struct Function {
 
 fn functions(source: &Source) -> Vec<Function> {
     let code = source.code.as_str();
-    let starts = code.match_indices("fn ").filter(|(at, _)| !code[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
+    let starts = code
+        .match_indices("fn ")
+        .filter(|(at, _)| !code[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
     starts.filter_map(|(at, _)| function(&code[at + "fn ".len()..])).collect()
 }
 
@@ -64,10 +66,13 @@ fn function(code: &str) -> Option<Function> {
             }
             ';' if depth == 0 => return None,
             // One colon a parameter, outside of types; `::` is a path.
-            ':' if open && depth == 1 && angle == 0 && before != ':' && !code[at + 1..].starts_with(':') => parameters += 1,
+            ':' if open && depth == 1 && angle == 0 && before != ':' && !code[at + 1..].starts_with(':') => {
+                parameters += 1
+            }
             _ => {}
         }
-        if open && depth == 1 && c == 'f' && code[..=at].ends_with("self") && !code[at + 1..].starts_with(':') {
+        if open && depth == 1 && c == 'f' && code[..=at].ends_with("self") && !code[at + 1..].starts_with(':')
+        {
             parameters += 1;
         }
         before = c;
@@ -121,9 +126,14 @@ fn nothing_is_bigger_than_it_may_be() {
         }
     }
     nothing_wrong("too big", &wrong);
-    let shrunk: BTreeMap<&String, &usize> = found.iter().filter(|(what, _)| listed.contains_key(*what)).collect();
+    let shrunk: BTreeMap<&String, &usize> =
+        found.iter().filter(|(what, _)| listed.contains_key(*what)).collect();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        let head: String = super::text(LIST).lines().filter(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+        let head: String = super::text(LIST)
+            .lines()
+            .filter(|line| line.starts_with('#'))
+            .map(|line| format!("{line}\n"))
+            .collect();
         let body: String = shrunk.iter().map(|(what, size)| format!("{what} {size}\n")).collect();
         std::fs::write(super::root().join(LIST), head + &body).expect("the list can be written");
         return;

@@ -75,7 +75,9 @@ pub fn blanked(text: &str) -> String {
         let end = match bytes[at] {
             b'/' if bytes.get(at + 1) == Some(&b'/') => end_of_line(bytes, at),
             b'/' if bytes.get(at + 1) == Some(&b'*') => end_of_block(bytes, at),
-            b'r' if !word_before(bytes, at) || bytes[at - 1] == b'b' => end_of_raw(bytes, at).unwrap_or(at + 1),
+            b'r' if !word_before(bytes, at) || bytes[at - 1] == b'b' => {
+                end_of_raw(bytes, at).unwrap_or(at + 1)
+            }
             b'"' => end_of_string(bytes, at),
             b'\'' => end_of_character(text, at),
             _ => at + 1,
@@ -143,7 +145,10 @@ fn end_of_character(text: &str, at: usize) -> usize {
         (Some((_, '\\')), _) => {
             // Past the escaped character, which may be a quote.
             let from = at + 3;
-            text.as_bytes()[from..].iter().position(|byte| *byte == b'\'').map_or(text.len(), |length| from + length + 1)
+            text.as_bytes()[from..]
+                .iter()
+                .position(|byte| *byte == b'\'')
+                .map_or(text.len(), |length| from + length + 1)
         }
         (Some(_), Some((length, '\''))) => at + 1 + length + 1,
         _ => at + 1,

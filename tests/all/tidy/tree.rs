@@ -17,8 +17,13 @@ const UNDONE: &[&str] = &[
 ];
 
 /// Folders of somebody's own machine.
-const MACHINE: &[&str] =
-    &[concat!("/wo", "rk/"), concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/"), concat!("C:", "\\")];
+const MACHINE: &[&str] = &[
+    concat!("/wo", "rk/"),
+    concat!("/ho", "me/"),
+    concat!("/ro", "ot/"),
+    concat!("/Us", "ers/"),
+    concat!("C:", "\\"),
+];
 
 /// Hosts of package registries: what is needed is asked for by its name.
 const REGISTRIES: &[&str] = &[
@@ -60,7 +65,11 @@ fn nothing_is_left_undone_or_tied_to_a_machine() {
 #[test]
 fn no_file_is_heavy() {
     let size = |path: &String| std::fs::metadata(root().join(path)).map_or(0, |data| data.len());
-    let wrong: Vec<String> = files().iter().filter(|path| size(path) > BYTES).map(|path| format!("{path}: {}", size(path))).collect();
+    let wrong: Vec<String> = files()
+        .iter()
+        .filter(|path| size(path) > BYTES)
+        .map(|path| format!("{path}: {}", size(path)))
+        .collect();
     nothing_wrong("files above 400 kB", &wrong);
 }
 
@@ -73,9 +82,16 @@ fn every_module_says_what_it_is_for() {
 
 #[test]
 fn the_code_map_names_the_rooms_that_there_are() {
-    let rooms: BTreeSet<String> = sources("src/").iter().map(|source| source.room().to_owned()).filter(|room| !matches!(room.as_str(), "lib" | "main" | "bin")).collect();
+    let rooms: BTreeSet<String> = sources("src/")
+        .iter()
+        .map(|source| source.room().to_owned())
+        .filter(|room| !matches!(room.as_str(), "lib" | "main" | "bin"))
+        .collect();
     let library = text("src/lib.rs");
-    let named = library.lines().filter_map(|line| line.strip_prefix("//! - [`")?.split_once('`')).map(|(room, _)| room.to_owned());
+    let named = library
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! - [`")?.split_once('`'))
+        .map(|(room, _)| room.to_owned());
     assert_eq!(named.collect::<BTreeSet<_>>(), rooms, "code map of src/lib.rs, left, and folders, right");
 }
 
@@ -87,13 +103,22 @@ fn every_dependency_is_used() {
     let manifest = text("Cargo.toml");
     let section = |name: &str| {
         let rest = manifest.split_once(&format!("\n[{name}]\n")).unwrap_or_else(|| panic!("no [{name}]")).1;
-        rest.lines().take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.replace('-', "_")).collect::<Vec<_>>()
+        rest.lines()
+            .take_while(|line| !line.starts_with('['))
+            .filter_map(|line| line.split_once(" = "))
+            .map(|(name, _)| name.replace('-', "_"))
+            .collect::<Vec<_>>()
     };
     let mut all = String::new();
     for source in sources("src/").iter().chain(&sources("tests/")).chain(&sources("benches/")) {
         all.push_str(&source.raw);
     }
-    let used = |name: &String| ["::", ";", " as ", "!"].iter().any(|after| all.contains(&format!("{name}{after}")));
-    let wrong: Vec<String> = section("dependencies").into_iter().chain(section("dev-dependencies")).filter(|name| used(name) == NOT_IN_USE.contains(&name.as_str())).collect();
+    let used =
+        |name: &String| ["::", ";", " as ", "!"].iter().any(|after| all.contains(&format!("{name}{after}")));
+    let wrong: Vec<String> = section("dependencies")
+        .into_iter()
+        .chain(section("dev-dependencies"))
+        .filter(|name| used(name) == NOT_IN_USE.contains(&name.as_str()))
+        .collect();
     nothing_wrong("dependencies that nothing uses, or that are used after all", &wrong);
 }
