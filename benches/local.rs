@@ -307,7 +307,7 @@ fn rehearsal(table: &mut Table, folder: &Path) -> Outcome {
         sum(rate(http_requests_total{app=\"app-00\"}[1m]))\n    expect: value >= 0.9\n    during: value >= 0.5\n  \
         - name: p99\n    prometheus:\n      query: histogram_quantile(0.99, sum by (le) \
         (rate(http_request_duration_seconds_bucket{app=\"app-00\"}[1m])))\n    expect: value <= 1.0\n  \
-        - name: requests\n    prometheus: {query: 'sum(rate(http_requests_total[1m]))'}\n    \
+        - name: requests\n    prometheus: {query: 'sum(rate(http_requests_total{app=\"app-00\"}[1m]))'}\n    \
         expect: value >= 50.0\n  - name: replicas\n    \
         kubernetes: {apiVersion: apps/v1, kind: Deployment, name: app-00}\n    value: object.status.readyReplicas\n    \
         expect: value == 20\n    during: value >= 2\n  method:\n"

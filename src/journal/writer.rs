@@ -101,7 +101,9 @@ impl Writer {
     }
 }
 
-/// Samples and notes may be lost with the machine; what decides what to undo may not.
+/// What decides what to undo survives the death of the machine: one durable write a step, not one a target.
+/// Samples, notes and the outcome of each target need not: what may have happened is treated as having happened,
+/// and to put back once more what is back already does nothing.
 fn must_survive(record: &Record) -> bool {
     if planted("intent-not-durable") && matches!(record, Record::InjectIntended { .. }) {
         return false;
@@ -112,5 +114,53 @@ fn must_survive(record: &Record) -> bool {
             | Record::Noted { .. }
             | Record::StepEnded { .. }
             | Record::RevertStarted { .. }
+            | Record::Injected { .. }
+            | Record::EffectSeen { .. }
+            | Record::Reverted { .. }
+            | Record::RevertFailed { .. }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::{
+        journal::{InjectOutcome, RevertOutcome},
+        types::InjectionId,
+    };
+
+    /// Counts durable writes.
+    struct Counted(Arc<Mutex<u32>>);
+
+    impl Log for Counted {
+        fn append(&mut self, _: &[u8], durable: bool) -> Result<(), StorageError> {
+            *self.0.lock().expect("one test") += u32::from(durable);
+            Ok(())
+        }
+
+        fn truncate(&mut self, _: u64) -> Result<(), StorageError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_step_is_made_durable_once_and_not_for_each_target() {
+        let synced = Arc::new(Mutex::new(0));
+        let mut writer = Writer { log: Box::new(Counted(synced.clone())), next: 0, epoch: Epoch(1) };
+        let mut append = |record| writer.append(Timestamp::UNIX_EPOCH, record).expect("is written");
+        append(Record::InjectIntended { step: "kill".to_owned(), injections: Vec::new() });
+        for number in 0..100 {
+            let injection = InjectionId::new("kill", number);
+            let (done, detail) = (InjectOutcome::Done, String::new());
+            append(Record::Injected { injection: injection.clone(), outcome: done, detail });
+            append(Record::EffectSeen { injection: injection.clone(), evidence: String::new() });
+            let (outcome, detail) = (RevertOutcome::Restored, String::new());
+            append(Record::Reverted { injection, outcome, detail });
+        }
+        assert_eq!(*synced.lock().expect("one test"), 1, "the intent");
+        append(Record::AllReverted { residue: Vec::new() });
+        assert_eq!(*synced.lock().expect("one test"), 2, "and that everything is back");
+    }
 }
