@@ -290,7 +290,8 @@ impl Access {
 }
 
 fn preconditions(pod: &ObjectRef) -> Option<Preconditions> {
-    (!pod.uid.is_empty() && !planted("no-uid-check")).then(|| Preconditions { uid: Some(pod.uid.clone()), resource_version: None })
+    (!pod.uid.is_empty() && !planted("no-uid-check"))
+        .then(|| Preconditions { uid: Some(pod.uid.clone()), resource_version: None })
 }
 
 fn as_operations(patch: &JsonPatch) -> Result<Vec<Value>, ApiError> {

@@ -284,7 +284,8 @@ async fn cordon(world: &World, injection: &Injection, dry_run: bool) -> Result<(
             world.access.patch(target, None, &bare, how).await.map_err(failed())?;
             let label = format!("/metadata/labels/{}", JsonPatch::segment(RUN_LABEL));
             let scar = json!({ annotation(&injection.id): scar(world, injection) });
-            let second = JsonPatch::new().add(&label, &world.signature.run).add("/metadata/annotations", scar);
+            let second =
+                JsonPatch::new().add(&label, &world.signature.run).add("/metadata/annotations", scar);
             return world.access.patch(target, None, &second, how).await.map(|_| ()).map_err(failed());
         }
         match patiently(5, || world.access.patch(target, None, &patch, how)).await {
@@ -420,7 +421,8 @@ async fn uncordon(world: &World, injection: &Injection) -> Result<Reverted, Faul
 
 /// A planted bug: by selector instead of by what was injected.
 async fn uncordon_all(world: &World) -> Result<(), ApiError> {
-    let nodes = world.access.read(world.access.api(&ObjectRef::node("")).list(&ListParams::default())).await?;
+    let nodes =
+        world.access.read(world.access.api(&ObjectRef::node("")).list(&ListParams::default())).await?;
     for node in nodes.items.iter().filter(|node| unschedulable(node) && node.metadata.labels.is_some()) {
         let target = ObjectRef::node(node.metadata.name.as_deref().unwrap_or_default());
         let patch = JsonPatch::new().remove("/spec/unschedulable");

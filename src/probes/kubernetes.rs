@@ -119,7 +119,9 @@ impl Probe for Kubernetes {
         let params: Params = serde_json::from_value(params.clone()).ok()?;
         let (api, config) = (params.api(measure), params.watch()?);
         // What breaks off begins again after a pause; the intervals' measurements go on meanwhile.
-        let events = watcher(api, config).backoff(FixedBackoff).filter_map(|event| async move { event.ok().map(|_| ()) });
+        let events = watcher(api, config)
+            .backoff(FixedBackoff)
+            .filter_map(|event| async move { event.ok().map(|_| ()) });
         Some(events.boxed())
     }
 }

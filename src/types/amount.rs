@@ -47,7 +47,9 @@ impl Amount {
     pub fn bound_of(self, total: usize) -> usize {
         match self {
             Self::Count(count) => count as usize,
-            Self::Percent(percent) if planted("limits-rounded-up") => (total * percent as usize).div_ceil(100),
+            Self::Percent(percent) if planted("limits-rounded-up") => {
+                (total * percent as usize).div_ceil(100)
+            }
             Self::Percent(percent) => total * percent as usize / 100,
             Self::All => total,
         }

@@ -18,7 +18,7 @@ pub use duration::{DurationError, Length};
 pub use finding::{Code, CodeInfo, Finding, Place, Severity};
 pub use ids::{Epoch, InjectionId, RunId};
 pub use nearest::nearest;
-pub use planted::planted;
 pub use object::ObjectRef;
+pub use planted::planted;
 pub use schema::FieldSchema;
 pub use verdict::{ExitCode, Phase, Verdict};

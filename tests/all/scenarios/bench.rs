@@ -83,7 +83,8 @@ impl Real {
         let client = self.client();
         let objects = manifests(&row.fill(&row.objects));
         // The nodes first, or the pods gather on the one that is ready first.
-        let (nodes, others): (Vec<Value>, Vec<Value>) = objects.into_iter().partition(|object| object["kind"] == "Node");
+        let (nodes, others): (Vec<Value>, Vec<Value>) =
+            objects.into_iter().partition(|object| object["kind"] == "Node");
         create(&client, &nodes).await?;
         settled(&client, row).await?;
         create(&client, &others).await?;
