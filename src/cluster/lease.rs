@@ -148,7 +148,13 @@ impl Lease {
             Err(error) => return Err(error.into()),
         };
         access.fence().extend(asked + DURATION - MARGIN);
-        Ok(Self { access: access.clone(), namespace: namespace.to_owned(), raw, tenure: wanted, confirmed: asked })
+        Ok(Self {
+            access: access.clone(),
+            namespace: namespace.to_owned(),
+            raw,
+            tenure: wanted,
+            confirmed: asked,
+        })
     }
 
     /// The API server's time at the last write, to the second, as it stamps managed fields.

@@ -213,12 +213,17 @@ pub async fn clear_lapsed(
 
 /// Who still owns the runs that these scars name, as far as may be seen: a lease needs not be where its run's
 /// scars are.
-async fn owners(access: &Access, env: &Env, leftovers: &[Leftover]) -> Result<Vec<(String, Tenure)>, ApiError> {
+async fn owners(
+    access: &Access,
+    env: &Env,
+    leftovers: &[Leftover],
+) -> Result<Vec<(String, Tenure)>, ApiError> {
     let now = env.clock.now();
     let mut held = match Lease::all(access, "", now).await {
         Err(ApiError::Forbidden(_)) => {
             let targets = leftovers.iter().map(|leftover| leftover.injection.target.namespace.as_str());
-            let namespaces: std::collections::BTreeSet<&str> = targets.filter(|name| !name.is_empty()).collect();
+            let namespaces: std::collections::BTreeSet<&str> =
+                targets.filter(|name| !name.is_empty()).collect();
             let mut held = Vec::new();
             for namespace in namespaces {
                 held.extend(Lease::all(access, namespace, now).await?);
@@ -270,8 +275,11 @@ pub async fn revert_found(
     let access = Access::new(env.kube.clone());
     let mirror = blind(&access).await?;
     let mut held = owners(&access, env, &leftovers).await?;
-    let keepers =
-        if how.take_over { take_over(&access, env, std::mem::take(&mut held), how).await? } else { Vec::new() };
+    let keepers = if how.take_over {
+        take_over(&access, env, std::mem::take(&mut held), how).await?
+    } else {
+        Vec::new()
+    };
     let mut results = Vec::new();
     for leftover in leftovers {
         let Some(run) = RunId::parse(&leftover.run) else { continue };

@@ -21,7 +21,11 @@ fn names_are_told_apart_and_say_what_they_do() {
     assert_eq!(names.len(), FAULTS.len() + PROBES.len());
     for fault in FAULTS {
         let info = fault.info();
-        assert!(info.summary.ends_with('.') && !info.targets.is_empty() && !info.rights.is_empty(), "{}", info.name);
+        assert!(
+            info.summary.ends_with('.') && !info.targets.is_empty() && !info.rights.is_empty(),
+            "{}",
+            info.name
+        );
         assert!(info.example.contains(info.name), "{}", info.name);
     }
 }

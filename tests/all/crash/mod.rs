@@ -210,7 +210,9 @@ fn covers(named: &BTreeSet<String>, stage: &Stage, key: &str, value: &Value) -> 
 
 /// Whether a call may change anything but a lease: reviews are questions.
 fn hits(call: &str) -> bool {
-    !["GET ", "POST /apis/authentication", "POST /apis/authorization"].iter().any(|start| call.starts_with(start))
+    !["GET ", "POST /apis/authentication", "POST /apis/authorization"]
+        .iter()
+        .any(|start| call.starts_with(start))
         && !call.contains("/leases")
 }
 

@@ -55,8 +55,14 @@ fn well(at: f64) -> String {
 /// What it answers in each misfortune.
 const ANSWERS: [(&str, &str); 8] = [
     ("empty", r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#),
-    ("NaN", r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[AT,"NaN"]}]}}"#),
-    ("infinite", r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[AT,"+Inf"]}]}}"#),
+    (
+        "NaN",
+        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[AT,"NaN"]}]}}"#,
+    ),
+    (
+        "infinite",
+        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[AT,"+Inf"]}]}}"#,
+    ),
     (
         "two series",
         r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"1"},"value":[AT,"1"]},{"metric":{"a":"2"},"value":[AT,"1"]}]}}"#,

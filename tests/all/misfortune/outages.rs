@@ -159,9 +159,11 @@ fn a_laptop_that_slept_puts_everything_back() {
         let before = stage.state();
         let ahead = Arc::new(AtomicI64::new(0));
         let (clock, seconds) = (stage.env.clock.clone(), ahead.clone());
-        stage.env.clock = stage.env.clock.clone().with_wall(move || {
-            clock.now() + SignedDuration::from_secs(seconds.load(Ordering::Relaxed))
-        });
+        stage.env.clock = stage
+            .env
+            .clock
+            .clone()
+            .with_wall(move || clock.now() + SignedDuration::from_secs(seconds.load(Ordering::Relaxed)));
         let watch = once(
             |record| matches!(record, Record::EffectSeen { .. }),
             move || ahead.store(3600, Ordering::Relaxed),
@@ -171,7 +173,8 @@ fn a_laptop_that_slept_puts_everything_back() {
         let ran = stage.run_with(request, move |entry, _| watch(entry)).await.expect("not refused");
         assert_eq!(ran.verdict(), Verdict::Aborted);
         assert_sound(&stage, &ran, "slept");
-        let lost = |record: &Record| matches!(record, Record::StopRequested { reason: StopReason::RunnerLost, .. });
+        let lost =
+            |record: &Record| matches!(record, Record::StopRequested { reason: StopReason::RunnerLost, .. });
         assert!(ran.entries.iter().any(|entry| lost(&entry.record)));
         assert_eq!(settles(&stage, &before).await, Vec::<String>::new());
     });
@@ -202,7 +205,10 @@ fn a_full_disk_takes_everything_back() {
                 match &ran.outcome {
                     Err(EngineError::JournalLost { taken_back, .. }) => {
                         let words: Vec<&String> = taken_back.iter().map(|(_, words)| words).collect();
-                        assert!(!words.iter().any(|words| words.starts_with("not taken back")), "{at}: {words:?}");
+                        assert!(
+                            !words.iter().any(|words| words.starts_with("not taken back")),
+                            "{at}: {words:?}"
+                        );
                     }
                     Err(other) => panic!("{at}: {other}"),
                     Ok(outcome) => panic!("{at}: {:?} with a full disk", outcome.verdict),

@@ -59,9 +59,9 @@ fn a_second_run_on_one_namespace_is_refused_by_the_name_of_the_first() {
         assert_eq!(ran.verdict(), Verdict::Passed);
         let findings = refused.lock().expect("ours").take().expect("it was asked");
         let run = run_of(&stage);
-        let by_name = findings
-            .iter()
-            .any(|finding| finding.is_error() && finding.code == guard::OVERLAP && finding.message.contains(run.as_str()));
+        let by_name = findings.iter().any(|finding| {
+            finding.is_error() && finding.code == guard::OVERLAP && finding.message.contains(run.as_str())
+        });
         assert!(by_name, "{findings:#?}");
         assert_eq!(settles(&stage, &before).await, Vec::<String>::new());
     });
@@ -198,7 +198,8 @@ fn a_rollback_of_a_run_that_is_alive_is_refused_with_and_without_its_journal() {
                 let access = Access::new(env.kube.clone());
                 let (found, _) = engine::from_scars(&access, &[String::new()]).await;
                 assert_eq!(found.len(), 2, "two nodes");
-                for (_, result) in engine::revert_found(&env, found, &rollback(false)).await.expect("answers") {
+                for (_, result) in engine::revert_found(&env, found, &rollback(false)).await.expect("answers")
+                {
                     told.lock().expect("ours").push(format!("{result:?}"));
                 }
             });
@@ -211,7 +212,10 @@ fn a_rollback_of_a_run_that_is_alive_is_refused_with_and_without_its_journal() {
         let told = result.lock().expect("ours").clone();
         assert_eq!(told.len(), 3, "{told:#?}");
         assert!(told[0].contains("Held"), "{told:#?}");
-        assert!(told[1..].iter().all(|told| told.starts_with("Err") && told.contains("renewed")), "{told:#?}");
+        assert!(
+            told[1..].iter().all(|told| told.starts_with("Err") && told.contains("renewed")),
+            "{told:#?}"
+        );
         assert_eq!(ran.verdict(), Verdict::Passed, "and the run goes on undisturbed");
         let restored = super::reverts(&ran.entries);
         assert_eq!(restored, [firedrill::journal::RevertOutcome::Restored; 2]);
@@ -306,10 +310,8 @@ fn a_runner_that_cannot_renew_its_lease_changes_nothing_past_its_deadline() {
         let old = Process::new(Death::Never);
         stage.env.kube = old.client(stage.cluster.sim());
         let cut = old.clone();
-        let watch = once(
-            |record| matches!(record, Record::InjectIntended { .. }),
-            move || cut.lose("/leases"),
-        );
+        let watch =
+            once(|record| matches!(record, Record::InjectIntended { .. }), move || cut.lose("/leases"));
         // A little after the deadline the method's time is over, and it would put back.
         let step = held_long().replace("5m", "14s");
         let run = stage.run_with(stage.request(&experiment(&[&step]), 2), move |entry, _| watch(entry));

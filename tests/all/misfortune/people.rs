@@ -24,8 +24,7 @@ use crate::{
 };
 
 const DRAIN_ALL_N1: &str = "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1], count: all}, nodeDrain: {}, duration: 30s}";
-const SCALE: &str =
-    "{name: hit, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 30s}";
+const SCALE: &str = "{name: hit, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 30s}";
 
 fn seen(record: &Record) -> bool {
     matches!(record, Record::EffectSeen { .. })
@@ -158,7 +157,10 @@ fn planted_scars_change_nothing_that_is_not_the_runs() {
         ("names another object beside it", with_target.to_string()),
         ("of another fault", scar(json!({"replicas": 0}), "scale").to_string()),
         ("of a fault that does not exist", scar(json!({"unschedulable": false}), "rm").to_string()),
-        ("with a field that is not the fault's", scar(json!({"unschedulable": false, "taints": []}), "nodeDrain").to_string()),
+        (
+            "with a field that is not the fault's",
+            scar(json!({"unschedulable": false, "taints": []}), "nodeDrain").to_string(),
+        ),
         ("not JSON", "{".to_owned()),
         ("empty", String::new()),
     ];
@@ -216,7 +218,11 @@ fn forged_field_managers_are_validated_like_any_input() {
             person.access().patch(&web, Some("scale"), &patch, how).await.expect("accepted");
             let before = stage.state();
             assert_eq!(revert_scars(&stage, &rollback(false)).await, 0, "{forged}");
-            assert_eq!(stage.state().get("Deployment shop/web").map(|d| d["spec"].clone()), before.get("Deployment shop/web").map(|d| d["spec"].clone()), "{forged}");
+            assert_eq!(
+                stage.state().get("Deployment shop/web").map(|d| d["spec"].clone()),
+                before.get("Deployment shop/web").map(|d| d["spec"].clone()),
+                "{forged}"
+            );
         }
     });
 }
