@@ -98,7 +98,7 @@ fn every_error_at_every_call_ends_with_everything_back_or_named() {
             }
         }
         // A stride that shares no factor with the number of errors meets each of them.
-        let wanted = if long() { cases.len() } else { 41 };
+        let wanted = if long() { cases.len() } else { 23 };
         for (number, seen, name, action) in sampled(cases, wanted) {
             let at =
                 format!("{fault}: {name} at call {number}, {} {} {}", seen.verb, seen.resource, seen.name);
