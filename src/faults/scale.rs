@@ -31,7 +31,7 @@ pub static INFO: FaultInfo = FaultInfo {
     fields: &[
         FieldSchema {
             name: "replicas",
-            description: "How many replicas there shall be. Exactly one of replicas and by.",
+            description: "How many replicas there shall be. Exactly one of replicas and by. To 0 takes the right to patch the workload itself, where the change is then recorded.",
             required: false,
             default: None,
             schema: r#"{"type":"integer","minimum":0,"maximum":100000}"#,
@@ -158,7 +158,7 @@ impl Fault for Scale {
                         Err(ApiError::NotFound) => return Ok(Injected::TargetGone),
                         Err(error) => return Err(FaultError::api(what)(error)),
                     };
-                    if !(ours(&now, &manager(&world.signature.run, before.replicas), action)
+                    if !(ours(&now, &manager(&world.signature.run, before.replicas))
                         && replicas(&now) == action.replicas)
                     {
                         let found =
@@ -295,13 +295,9 @@ fn claim(manager: &str) -> Option<(RunId, i32)> {
     Some((RunId::parse(run)?, replicas))
 }
 
-/// Whether what is there is still our change. A Scale leaves a zero out, so the API server records nobody
-/// as the manager of a field that was scaled to zero: then that nobody else is recorded has to do.
-fn ours(object: &DynamicObject, manager: &str, action: Action) -> bool {
-    let nobody = || owner_of(&object.metadata, &REPLICAS).is_none();
-    manages(&object.metadata, manager, &REPLICAS)
-        || (action.replicas == 0 && replicas(object) == 0 && nobody())
-        || planted("reverts-what-others-changed")
+/// Whether what is there is still our change.
+fn ours(object: &DynamicObject, manager: &str) -> bool {
+    manages(&object.metadata, manager, &REPLICAS) || planted("reverts-what-others-changed")
 }
 
 /// Absent means the default, 1; zero is written out in spec.
@@ -317,13 +313,19 @@ fn in_scale(replicas: i32) -> Value {
 
 async fn patch(world: &World, injection: &Injection, dry_run: bool) -> Result<(), FaultError> {
     let (action, before) = data(injection)?;
+    // A Scale leaves a zero out, and then the API server records nobody as the manager of the replicas: no
+    // scar. The workload itself writes it out.
+    let (subresource, now) = match action.replicas {
+        0 => (None, Value::from(before.replicas)),
+        _ => (Some("scale"), in_scale(before.replicas)),
+    };
     let change = JsonPatch::new()
         .test("/metadata/uid", &injection.target.uid)
-        .test("/spec/replicas", in_scale(before.replicas))
+        .test("/spec/replicas", now)
         .add("/spec/replicas", action.replicas);
     let manager = manager(&world.signature.run, before.replicas);
     let how = Write { manager: &manager, dry_run };
-    let done = patiently(5, || world.access.patch(&injection.target, Some("scale"), &change, how)).await;
+    let done = patiently(5, || world.access.patch(&injection.target, subresource, &change, how)).await;
     done.map(|_| ()).map_err(FaultError::api(format!("scaling {} to {}", injection.target, action.replicas)))
 }
 
@@ -339,7 +341,7 @@ async fn put_back(world: &World, injection: &Injection) -> Result<Reverted, Faul
             Err(error) => return Err(failed()(error)),
         };
         let count = replicas(&now);
-        if !ours(&now, &manager, action) {
+        if !ours(&now, &manager) {
             return Ok(if count == before.replicas {
                 Reverted::NothingToDo(format!("replicas is {count}, as before"))
             } else {
@@ -357,7 +359,7 @@ async fn put_back(world: &World, injection: &Injection) -> Result<Reverted, Faul
             // Read again, and judge what is there.
             Ok(_) => {
                 let now = world.access.get(target).await.map_err(failed())?;
-                if !ours(&now, &manager, action) {
+                if !ours(&now, &manager) {
                     return Ok(Reverted::Restored(format!(
                         "replicas {} → {}",
                         action.replicas,

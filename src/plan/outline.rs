@@ -12,7 +12,10 @@ use crate::{
     api::{Action, ExperimentSpec, Patience, Role, Step},
     cluster::Scope,
     faults::{self, Injection, Lifetime, LimitKind},
-    types::{Finding, Length, ObjectRef, codes::hazard},
+    types::{
+        Finding, Length, ObjectRef,
+        codes::{guard, hazard},
+    },
 };
 
 /// What a run would do. Says everything that `plan` prints; nothing was changed to learn it.
@@ -163,6 +166,7 @@ fn plan_step(
     plan.findings
         .extend(forecast::budgets(setting.snapshot, &injections).into_iter().filter(|f| !f.is_error()));
     plan.findings.extend(hazards(kind, setting, &injections));
+    plan.findings.extend(rollouts(setting, &injections));
     planned.targets = injections.iter().map(|injection| injection.target.clone()).collect();
     let owners = displaced_owners(setting.snapshot, &injections);
     planned.displaced = owners.into_iter().map(|(pod, owner)| Displaced { pod, owner }).collect();
@@ -175,6 +179,31 @@ fn plan_step(
         in_force.extend(injections);
     }
     planned
+}
+
+/// Rollouts of the targets that are under way: with one, nobody can say what the fault caused.
+fn rollouts(setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
+    let snapshot = setting.snapshot;
+    let mut seen = BTreeSet::new();
+    let mut findings = Vec::new();
+    for target in injections.iter().map(|injection| &injection.target) {
+        let owner = snapshot.pod(target).and_then(|pod| snapshot.top_owner(pod));
+        let (kind, name) =
+            owner.map_or((target.kind.clone(), target.name.clone()), |owner| (owner.kind, owner.name));
+        let Some(workload) = snapshot.workload(&target.namespace, &kind, &name) else { continue };
+        let behind = workload.generation.1 < workload.generation.0 || workload.updated < workload.replicas;
+        if kind == "Deployment" && behind && seen.insert(workload.object.clone()) {
+            let message = "a rollout of it is under way";
+            let finding = Finding::error(guard::ROLLOUT, &workload.object, message);
+            findings.push(
+                finding.remedy(format!(
+                    "wait: kubectl rollout status deployment/{name} -n {}",
+                    target.namespace
+                )),
+            );
+        }
+    }
+    findings
 }
 
 /// The hazards that a fault names whenever it is used, where they apply.
