@@ -1,6 +1,9 @@
 //! `podKill`: pods deleted, as when a process or its machine dies.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -126,8 +129,17 @@ impl Fault for PodKill {
     ) -> BoxFuture<'a, Result<Injected, FaultError>> {
         Box::pin(async move {
             let action: Action = decode(injection, &injection.action)?;
-            let delete = || world.access.delete_pod(&injection.target, action.grace_period.0, false);
+            let lost = AtomicBool::new(false);
+            let delete = || async {
+                let done = world.access.delete_pod(&injection.target, action.grace_period.0, false).await;
+                lost.fetch_or(done.as_ref().is_err_and(ApiError::is_uncertain), Ordering::Relaxed);
+                done
+            };
             match patiently(5, delete).await {
+                // Ours, most likely: the answer to an earlier try got lost. Its effect has to be seen.
+                Err(ApiError::NotFound) if lost.load(Ordering::Relaxed) => {
+                    Ok(Injected::Done("deleted; the answer got lost".to_owned()))
+                }
                 Ok(()) => Ok(Injected::Done(format!("deleted, grace period {}", action.grace_period))),
                 // Gone, or another pod of that name: what was wanted is so, whoever did it.
                 Err(ApiError::NotFound | ApiError::Conflict(_)) => Ok(Injected::TargetGone),

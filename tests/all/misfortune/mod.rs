@@ -19,7 +19,7 @@ use std::{
 use firedrill::{
     cluster::{Access, JsonPatch, Write},
     engine::State,
-    journal::{Entry, Record, RevertOutcome},
+    journal::{Entry, InjectOutcome, Record, RevertOutcome},
     types::ObjectRef,
 };
 
@@ -103,7 +103,9 @@ pub fn assert_sound(stage: &Stage, ran: &Ran, at: &str) {
         let named = residue.iter().any(|residue| residue.injection == *id);
         assert!(!injection.pending() || named, "{at}: {id} is neither back nor named");
         if outcome.verdict == firedrill::types::Verdict::Passed {
-            assert!(injection.seen.is_some(), "{at}: a pass, and {id} was never seen in force");
+            let gone = injection.injected == Some(InjectOutcome::TargetGone);
+            assert!(injection.seen.is_some() || gone, "{at}: a pass, and {id} was never seen in force");
+            assert!(state.first_seen().is_some(), "{at}: a pass, and nothing was seen in force");
         }
     }
 }
