@@ -13,6 +13,8 @@ pub struct Judge {
     value: Option<Expression>,
     expect: Option<Expression>,
     during: Option<Expression>,
+    /// Whether no expression asks for `series`: then several are not a measurement.
+    one_series: bool,
 }
 
 /// What went before, for `baseline`, `window` and `before`.
@@ -69,9 +71,13 @@ impl Judge {
         let compile = |field, text: Option<&str>| {
             text.map(|text| Expression::compile(text, &variables)).transpose().map_err(|error| (field, error))
         };
+        let default = value.is_none();
         let value = compile("value", value.or(info.default_value))?;
         let during = compile("during", during.or(expect))?;
-        Ok(Self { value, expect: compile("expect", expect)?, during })
+        let expect = compile("expect", expect)?;
+        let series = |expression: &Option<Expression>| expression.as_ref().is_some_and(|e| e.uses("series"));
+        let one_series = default && !series(&expect) && !series(&during);
+        Ok(Self { value, expect, during, one_series })
     }
 
     /// Compiles one more expression over the same variables: a check's.
@@ -110,6 +116,13 @@ impl Judge {
             }
             Reading::Measured(measured) => measured,
         };
+        if let Some(several) = measured.get("series").and_then(Value::as_array)
+            && self.one_series
+            && several.len() > 1
+        {
+            let note = format!("the query gives {} series, where one is expected", several.len());
+            return (Judgement { note, ..Judgement::default() }, None);
+        }
         let mut vars = Vars::new();
         for (name, json) in measured {
             vars = vars.json(name, json);

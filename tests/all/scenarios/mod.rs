@@ -68,6 +68,9 @@ pub async fn play(place: &Place, row: &Row) -> Result<String, String> {
     let started = acting.clone();
     let result = kit::run(&place.env, request, move |entry, _| {
         let kind = type_of(entry);
+        if std::env::var_os("FIREDRILL_BENCH_TRACE").is_some() {
+            eprintln!("{}", serde_json::to_string(entry).unwrap_or_default());
+        }
         let mut waiting = waiting.lock().expect("no panic holds it");
         waiting.retain(|(moment, act)| {
             let now = matches!(moment, Moment::At(record) if *record == kind);

@@ -89,14 +89,17 @@ fn judgements() -> Vec<Row> {
         web("samples-instead-of-for", &falls.replace("for: 1s", "samples: {outside: 2, of: 3}"), TO_ONE, ALL)
             .ends(Verdict::Failed)
             .journal(&["Violated replicas"]),
-        web("within-of-the-baseline", &replicas("value >= baseline * 0.25"), TO_ONE, ALL),
+        web("within-of-the-baseline", &replicas("value >= baseline.mean * 0.25"), TO_ONE, ALL),
         web("not-steady", &replicas("\"true\"").replace("expect: object.status.readyReplicas == object.spec.replicas", "expect: value >= 9.0"), KILL, "")
             .ends(Verdict::NotSteady)
             .never(&["InjectIntended"]),
         web("not-steady-without-the-object", &any().replace("name: web}", "name: nobody}"), KILL, "")
             .ends(Verdict::NotSteady)
             .never(&["InjectIntended"]),
-        web("no-data-of-no-such-kind", &format!("{}\n{}", any(), any().replace("- name: replicas", "- name: other").replace("apps/v1", "example.com/v1")), KILL, "")
+        web("not-steady-of-no-such-kind", &format!("{}\n{}", any(), any().replace("- name: replicas", "- name: other").replace("apps/v1", "example.com/v1")), KILL, "")
+            .ends(Verdict::NotSteady)
+            .never(&["InjectIntended"]),
+        web("no-data-of-no-number", &any().replace("value: object.status.readyReplicas", "value: object.metadata.name"), KILL, "")
             .ends(Verdict::Inconclusive)
             .never(&["InjectIntended"]),
         web("no-data-is-ignored", &format!("{}\n{}\n    onMissing: Ignore\n    role: Informational", any(), any().replace("- name: replicas", "- name: other").replace("apps/v1", "example.com/v1")), KILL, ""),
