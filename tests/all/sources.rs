@@ -17,11 +17,13 @@ use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-const ANSWER: &str = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"0.99"]}]}}"#;
+const ANSWER: &str =
+    r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"0.99"]}]}}"#;
 
 /// A Prometheus over TLS with an authority of its own that wants `authorization`. Its port and the PEM.
 async fn prometheus(authorization: &'static str) -> (u16, String) {
-    let key = rcgen::generate_simple_self_signed(vec!["metrics.example.com".to_owned()]).expect("a certificate");
+    let key =
+        rcgen::generate_simple_self_signed(vec!["metrics.example.com".to_owned()]).expect("a certificate");
     let private = PrivateKeyDer::try_from(key.signing_key.serialize_der()).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -39,7 +41,8 @@ async fn prometheus(authorization: &'static str) -> (u16, String) {
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let answer = service_fn(move |request: Request<Incoming>| async move {
-                    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+                    let given =
+                        request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
                     let ok = given == Some(authorization) && request.uri().path() == "/api/v1/query";
                     let (status, body) = if ok { (200, ANSWER) } else { (401, "no") };
                     Response::builder().status(status).body(Full::new(Bytes::from(body)))
@@ -67,7 +70,8 @@ fn access(pem: &str) -> Access {
 }
 
 fn source(port: u16, auth: Value, tls: Value) -> Source {
-    serde_json::from_value(json!({"server": format!("https://localhost:{port}"), "auth": auth, "tls": tls})).expect("a source")
+    serde_json::from_value(json!({"server": format!("https://localhost:{port}"), "auth": auth, "tls": tls}))
+        .expect("a source")
 }
 
 fn own_ca() -> Value {

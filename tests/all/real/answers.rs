@@ -44,42 +44,177 @@ fn calls() -> Vec<(&'static str, &'static str, String, &'static str, Value)> {
         ("a node that is not there", "GET", "/api/v1/nodes/nobody".to_owned(), JSON, Value::Null),
         ("a kind that is not there", "GET", "/apis/example.com/v1/things".to_owned(), JSON, Value::Null),
         ("dry run of an eviction", "POST", pod("$POD/eviction"), JSON, evict("$POD", json!({"dryRun": all}))),
-        ("dry run of an eviction of another UID", "POST", pod("$POD/eviction"), JSON, evict("$POD", json!({"dryRun": all, "preconditions": {"uid": wrong}}))),
+        (
+            "dry run of an eviction of another UID",
+            "POST",
+            pod("$POD/eviction"),
+            JSON,
+            evict("$POD", json!({"dryRun": all, "preconditions": {"uid": wrong}})),
+        ),
         ("eviction of nobody", "POST", pod("nobody/eviction"), JSON, evict("nobody", json!({}))),
         ("eviction under another name", "POST", pod("$POD/eviction"), JSON, evict("nobody", json!({}))),
         ("eviction against a budget", "POST", pod("stuck-0/eviction"), JSON, evict("stuck-0", json!({}))),
-        ("dry run of an eviction against a budget", "POST", pod("stuck-0/eviction"), JSON, evict("stuck-0", json!({"dryRun": all}))),
+        (
+            "dry run of an eviction against a budget",
+            "POST",
+            pod("stuck-0/eviction"),
+            JSON,
+            evict("stuck-0", json!({"dryRun": all})),
+        ),
         ("eviction under two budgets", "POST", pod("twice-0/eviction"), JSON, evict("twice-0", json!({}))),
-        ("dry run of an eviction under two budgets", "POST", pod("twice-0/eviction"), JSON, evict("twice-0", json!({"dryRun": all}))),
-        ("dry run of a deletion", "DELETE", pod("$POD"), JSON, json!({"dryRun": all, "gracePeriodSeconds": 0, "preconditions": {"uid": "$UID"}})),
+        (
+            "dry run of an eviction under two budgets",
+            "POST",
+            pod("twice-0/eviction"),
+            JSON,
+            evict("twice-0", json!({"dryRun": all})),
+        ),
+        (
+            "dry run of a deletion",
+            "DELETE",
+            pod("$POD"),
+            JSON,
+            json!({"dryRun": all, "gracePeriodSeconds": 0, "preconditions": {"uid": "$UID"}}),
+        ),
         ("deletion of another UID", "DELETE", pod("$POD"), JSON, json!({"preconditions": {"uid": wrong}})),
         ("deletion of nobody", "DELETE", pod("nobody"), JSON, json!({})),
-        ("deletion with a grace period below zero", "DELETE", pod("$POD"), JSON, json!({"dryRun": all, "gracePeriodSeconds": -5})),
-        ("a JSON patch of another UID", "PATCH", node("?dryRun=All"), JSON_PATCH, test("/metadata/uid", json!(wrong))),
-        ("a JSON patch with a test that fails", "PATCH", node("?dryRun=All"), JSON_PATCH, test("/spec/unschedulable", json!(true))),
-        ("a JSON patch with a test of null", "PATCH", node("?dryRun=All"), JSON_PATCH, json!([{"op": "test", "path": "/spec/unschedulable", "value": null}, {"op": "add", "path": "/spec/unschedulable", "value": true}])),
-        ("a JSON patch that removes what is not there", "PATCH", node("?dryRun=All"), JSON_PATCH, json!([{"op": "remove", "path": "/metadata/labels/nothing"}])),
-        ("a JSON patch into a map that is not there", "PATCH", web("?dryRun=All"), JSON_PATCH, json!([{"op": "add", "path": "/metadata/finalizers/0", "value": "x"}])),
-        ("a JSON patch that is none", "PATCH", node("?dryRun=All"), JSON_PATCH, json!({"op": "add"})),
-        ("a JSON patch of nobody", "PATCH", "/api/v1/nodes/nobody".to_owned(), JSON_PATCH, test("/spec/unschedulable", json!(true))),
-        ("a merge patch with another UID", "PATCH", node("?dryRun=All"), MERGE_PATCH, json!({"metadata": {"uid": wrong}})),
-        ("a merge patch with an old version", "PATCH", web("?dryRun=All"), MERGE_PATCH, json!({"metadata": {"resourceVersion": "1"}, "spec": {"paused": true}})),
-        ("a label that is none", "PATCH", node("?dryRun=All"), MERGE_PATCH, json!({"metadata": {"labels": {"x": "not a label!"}}})),
-        ("dry run of scaling", "PATCH", web("/scale?dryRun=All&fieldManager=firedrill:x:replicas=2"), JSON_PATCH, json!([{"op": "test", "path": "/spec/replicas", "value": 2}, {"op": "add", "path": "/spec/replicas", "value": 1}])),
-        ("scaling with a test that fails", "PATCH", web("/scale"), JSON_PATCH, test("/spec/replicas", json!(9))),
-        ("scaling with another UID", "PATCH", web("/scale"), JSON_PATCH, json!([{"op": "test", "path": "/metadata/uid", "value": wrong}])),
-        ("scaling by merge with another UID", "PATCH", web("/scale"), MERGE_PATCH, json!({"metadata": {"uid": wrong}, "spec": {"replicas": 1}})),
-        ("scaling below zero", "PATCH", web("/scale?dryRun=All"), MERGE_PATCH, json!({"spec": {"replicas": -1}})),
-        ("scaling nobody", "PATCH", web("/scale").replace("web", "nobody"), MERGE_PATCH, json!({"spec": {"replicas": 1}})),
-        ("scale of what was scaled to zero", "PATCH", web("/scale?dryRun=All"), JSON_PATCH, json!([{"op": "replace", "path": "/spec/replicas", "value": 0}])),
+        (
+            "deletion with a grace period below zero",
+            "DELETE",
+            pod("$POD"),
+            JSON,
+            json!({"dryRun": all, "gracePeriodSeconds": -5}),
+        ),
+        (
+            "a JSON patch of another UID",
+            "PATCH",
+            node("?dryRun=All"),
+            JSON_PATCH,
+            test("/metadata/uid", json!(wrong)),
+        ),
+        (
+            "a JSON patch with a test that fails",
+            "PATCH",
+            node("?dryRun=All"),
+            JSON_PATCH,
+            test("/spec/unschedulable", json!(true)),
+        ),
+        (
+            "a JSON patch with a test of null",
+            "PATCH",
+            node("?dryRun=All"),
+            JSON_PATCH,
+            json!([{"op": "test", "path": "/spec/unschedulable", "value": null}, {"op": "add", "path": "/spec/unschedulable", "value": true}]),
+        ),
+        (
+            "a JSON patch that removes what is not there",
+            "PATCH",
+            node("?dryRun=All"),
+            JSON_PATCH,
+            json!([{"op": "remove", "path": "/metadata/labels/nothing"}]),
+        ),
+        (
+            "a JSON patch into a map that is not there",
+            "PATCH",
+            web("?dryRun=All"),
+            JSON_PATCH,
+            json!([{"op": "add", "path": "/metadata/finalizers/0", "value": "x"}]),
+        ),
+        (
+            "a JSON patch of nobody",
+            "PATCH",
+            "/api/v1/nodes/nobody".to_owned(),
+            JSON_PATCH,
+            test("/spec/unschedulable", json!(true)),
+        ),
+        (
+            "a merge patch with another UID",
+            "PATCH",
+            node("?dryRun=All"),
+            MERGE_PATCH,
+            json!({"metadata": {"uid": wrong}}),
+        ),
+        (
+            "a merge patch with an old version",
+            "PATCH",
+            web("?dryRun=All"),
+            MERGE_PATCH,
+            json!({"metadata": {"resourceVersion": "1"}, "spec": {"paused": true}}),
+        ),
+        (
+            "a label that is none",
+            "PATCH",
+            node("?dryRun=All"),
+            MERGE_PATCH,
+            json!({"metadata": {"labels": {"x": "not a label!"}}}),
+        ),
+        (
+            "dry run of scaling",
+            "PATCH",
+            web("/scale?dryRun=All&fieldManager=firedrill:x:replicas=2"),
+            JSON_PATCH,
+            json!([{"op": "test", "path": "/spec/replicas", "value": 2}, {"op": "add", "path": "/spec/replicas", "value": 1}]),
+        ),
+        (
+            "scaling with a test that fails",
+            "PATCH",
+            web("/scale"),
+            JSON_PATCH,
+            test("/spec/replicas", json!(9)),
+        ),
+        (
+            "scaling with another UID",
+            "PATCH",
+            web("/scale"),
+            JSON_PATCH,
+            json!([{"op": "test", "path": "/metadata/uid", "value": wrong}]),
+        ),
+        (
+            "scaling by merge with another UID",
+            "PATCH",
+            web("/scale"),
+            MERGE_PATCH,
+            json!({"metadata": {"uid": wrong}, "spec": {"replicas": 1}}),
+        ),
+        (
+            "scaling below zero",
+            "PATCH",
+            web("/scale?dryRun=All"),
+            MERGE_PATCH,
+            json!({"spec": {"replicas": -1}}),
+        ),
+        (
+            "scaling nobody",
+            "PATCH",
+            web("/scale").replace("web", "nobody"),
+            MERGE_PATCH,
+            json!({"spec": {"replicas": 1}}),
+        ),
+        (
+            "scale of what was scaled to zero",
+            "PATCH",
+            web("/scale?dryRun=All"),
+            JSON_PATCH,
+            json!([{"op": "replace", "path": "/spec/replicas", "value": 0}]),
+        ),
         ("a lease", "POST", lease(""), JSON, held.clone()),
         ("the same lease again", "POST", lease(""), JSON, held),
         ("a lease of an old version", "PUT", lease("/held"), JSON, stale),
-        ("deletion of a lease of another UID", "DELETE", lease("/held"), JSON, json!({"preconditions": {"uid": wrong}})),
+        (
+            "deletion of a lease of another UID",
+            "DELETE",
+            lease("/held"),
+            JSON,
+            json!({"preconditions": {"uid": wrong}}),
+        ),
         ("deletion of a lease", "DELETE", lease("/held"), JSON, json!({})),
-        ("deletion with a dry run beside a body, which is not heeded", "DELETE", pod("$POD?dryRun=All"), JSON, json!({"gracePeriodSeconds": 0})),
-        ("the pod after that", "GET", pod("$POD"), JSON, Value::Null),
-        ("a lease in no namespace", "POST", lease("").replace(NS, "nowhere"), JSON, json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "x", "namespace": "nowhere"}})),
+        (
+            "a lease in no namespace",
+            "POST",
+            lease("").replace(NS, "nowhere"),
+            JSON,
+            json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "x", "namespace": "nowhere"}}),
+        ),
     ]
 }
 
@@ -87,7 +222,8 @@ fn calls() -> Vec<(&'static str, &'static str, String, &'static str, Value)> {
 async fn answers(client: &Client, place: &Row) -> String {
     settled(client, place).await.expect("everything is ready");
     let pods = crate::scenarios::state::api(client, ("", "v1", "Pod"), NS);
-    let listed = pods.list(&kube::api::ListParams::default().labels("app=web")).await.expect("pods are listed");
+    let listed =
+        pods.list(&kube::api::ListParams::default().labels("app=web")).await.expect("pods are listed");
     let pod = &listed.items.first().expect("web has pods").metadata;
     let (name, uid) = (pod.name.clone().unwrap_or_default(), pod.uid.clone().unwrap_or_default());
     let mut text = String::new();
@@ -140,7 +276,10 @@ fn the_embedded_server_answers_as_the_real_one() {
 
 #[test]
 fn the_real_server_answers_as_written_down() {
-    let Some(real) = Real::from_env("the answers of the API server").filter(|real| !real.has_metrics()) else { return };
+    let Some(real) = Real::from_env("the answers of the API server").filter(|real| !real.has_metrics())
+    else {
+        return;
+    };
     let place = place();
     let found = blocking(async {
         let at = real.place(&place).await.expect("its objects are accepted");

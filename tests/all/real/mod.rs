@@ -43,7 +43,9 @@ async fn define(real: &Real) {
 
 #[test]
 fn every_row_ends_the_same_on_a_real_control_plane() {
-    let Some(real) = Real::from_env("the table of scenarios").filter(|real| !real.has_metrics()) else { return };
+    let Some(real) = Real::from_env("the table of scenarios").filter(|real| !real.has_metrics()) else {
+        return;
+    };
     blocking(async {
         define(&real).await;
         let rows = stream::iter(wanted(Judged::Anywhere));

@@ -3,7 +3,7 @@
 use kube::api::{Patch, PatchParams};
 use serde_json::Value;
 
-use crate::scenarios::{bench::Real, blocking, bench::create, state::api};
+use crate::scenarios::{bench::Real, bench::create, blocking, state::api};
 
 const CRD: (&str, &str, &str) = ("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
 
@@ -51,8 +51,11 @@ fn each_sample_is_refused_by_whom_the_table_says() {
         apply_crds(&client).await;
         let shop = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
         create(&client, &[shop]).await.expect("a namespace can be made");
-        for (name, by) in table.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('\t')) {
-            let text = std::fs::read_to_string(folder.join(format!("{name}.yaml"))).expect("a sample is readable");
+        for (name, by) in
+            table.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('\t'))
+        {
+            let text =
+                std::fs::read_to_string(folder.join(format!("{name}.yaml"))).expect("a sample is readable");
             // As kubectl reads it: a duplicate key keeps its last value once it is JSON.
             let options = serde_yaml::options! { duplicate_keys: serde_yaml::DuplicateKeyPolicy::LastWins };
             let read = serde_yaml::from_str_with_options::<Value>(&text, options);
@@ -75,7 +78,8 @@ fn each_sample_is_refused_by_whom_the_table_says() {
 
 /// Sends a sample, strictly, as kubectl does, without keeping it.
 async fn accepted(client: &kube::Client, value: Value) -> Result<(), String> {
-    let (version, kind) = (value["apiVersion"].as_str().unwrap_or_default(), value["kind"].as_str().unwrap_or_default());
+    let (version, kind) =
+        (value["apiVersion"].as_str().unwrap_or_default(), value["kind"].as_str().unwrap_or_default());
     let place = match kind {
         "Guardrail" => "guardrails".to_owned(),
         kind => {

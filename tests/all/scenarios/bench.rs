@@ -83,7 +83,8 @@ impl Real {
         let client = self.client();
         let objects = manifests(&row.fill(&row.objects));
         // The nodes first, or the pods gather on the one that is ready first.
-        let (nodes, others): (Vec<Value>, Vec<Value>) = objects.into_iter().partition(|object| object["kind"] == "Node");
+        let (nodes, others): (Vec<Value>, Vec<Value>) =
+            objects.into_iter().partition(|object| object["kind"] == "Node");
         create(&client, &nodes).await?;
         settled(&client, row).await?;
         create(&client, &others).await?;
@@ -107,7 +108,8 @@ impl Real {
     pub async fn clear(&self, row: &Row) {
         let (client, now) = (self.client(), DeleteParams::default().grace_period(0));
         let of_row = ListParams::default().labels(&format!("row={}", row.namespace));
-        for kind in [("", "v1", "Node"), ("firedrill.dev", "v1alpha1", "Guardrail"), RBAC_ROLE, RBAC_BINDING] {
+        for kind in [("", "v1", "Node"), ("firedrill.dev", "v1alpha1", "Guardrail"), RBAC_ROLE, RBAC_BINDING]
+        {
             let _ = api(&client, kind, "").delete_collection(&now, &of_row).await;
         }
         for namespace in super::namespaces(row) {
@@ -149,7 +151,11 @@ pub async fn embedded(row: &Row) -> Result<Place, String> {
         client,
         env,
         source: Some(Source { service: Some(service), ..Source::default() }),
-        environment: Environment { cluster: "embedded".to_owned(), rehearsal: true, ..Environment::default() },
+        environment: Environment {
+            cluster: "embedded".to_owned(),
+            rehearsal: true,
+            ..Environment::default()
+        },
         _stage: Some(stage),
     })
 }

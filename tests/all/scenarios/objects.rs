@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 /// A namespace that consents, and four nodes in two zones.
 pub fn place() -> String {
-    format!("{}\n---\n{}", namespace("$NS", true), nodes(&[("a0", "a"), ("a1", "a"), ("b0", "b"), ("b1", "b")]))
+    format!(
+        "{}\n---\n{}",
+        namespace("$NS", true),
+        nodes(&[("a0", "a"), ("a1", "a"), ("b0", "b"), ("b1", "b")])
+    )
 }
 
 /// A namespace of the row.
@@ -115,7 +119,8 @@ pub fn account(rules: &str) -> String {
 }
 
 /// A word that somebody may take back.
-pub const WORD: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: word, namespace: $NS}\ndata: {well: \"yes\"}";
+pub const WORD: &str =
+    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: word, namespace: $NS}\ndata: {well: \"yes\"}";
 
 /// Measures the Deployment `web` every second; `during` decides what is too little.
 pub fn replicas(during: &str) -> String {

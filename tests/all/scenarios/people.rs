@@ -102,7 +102,8 @@ pub fn argo_applies_web(actor: Actor) -> Done {
 pub fn deletes_a_pod(actor: Actor) -> Done {
     Box::pin(async move {
         let pods = api(&actor.client, POD, &actor.namespace);
-        let listed = pods.list(&ListParams::default().labels("app=web")).await.map_err(|error| error.to_string())?;
+        let listed =
+            pods.list(&ListParams::default().labels("app=web")).await.map_err(|error| error.to_string())?;
         let alive = listed.items.iter().find(|pod| pod.metadata.deletion_timestamp.is_none());
         let name = alive.and_then(|pod| pod.metadata.name.clone()).ok_or("no pod of web is left")?;
         match pods.delete(&name, &DeleteParams::default().grace_period(0)).await {
@@ -148,6 +149,9 @@ pub fn starts_a_second_run(actor: Actor) -> Done {
             Err(findings) => findings,
         };
         let errors = findings.iter().filter(|finding| finding.is_error());
-        Ok(errors.map(|finding| format!("{} {}", finding.code, finding.message)).collect::<Vec<_>>().join("\n"))
+        Ok(errors
+            .map(|finding| format!("{} {}", finding.code, finding.message))
+            .collect::<Vec<_>>()
+            .join("\n"))
     })
 }

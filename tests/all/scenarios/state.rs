@@ -28,7 +28,11 @@ const KINDS: [(&str, &str, &str, bool); 14] = [
 ];
 
 /// Objects of a kind, in a namespace or everywhere.
-pub fn api(client: &kube::Client, (group, version, kind): (&str, &str, &str), namespace: &str) -> Api<DynamicObject> {
+pub fn api(
+    client: &kube::Client,
+    (group, version, kind): (&str, &str, &str),
+    namespace: &str,
+) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     if namespace.is_empty() {
         Api::all_with(client.clone(), &resource)
@@ -39,7 +43,10 @@ pub fn api(client: &kube::Client, (group, version, kind): (&str, &str, &str), na
 
 /// The nodes and namespaces of the cluster and what is in these namespaces: everything but pods, their
 /// events, endpoints and leases; of workloads their spec and ready count. By kind and name.
-pub async fn state_of(client: &kube::Client, namespaces: &[String]) -> Result<BTreeMap<String, Value>, String> {
+pub async fn state_of(
+    client: &kube::Client,
+    namespaces: &[String],
+) -> Result<BTreeMap<String, Value>, String> {
     let mut state = BTreeMap::new();
     for (group, version, kind, namespaced) in KINDS {
         let places = if namespaced { namespaces } else { &[String::new()][..] };

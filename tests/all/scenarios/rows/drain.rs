@@ -30,26 +30,45 @@ pub fn drain() -> Vec<Row> {
         drained("drain-where-it-runs", &plain, "{nodesRunning: deployment/web, count: 1}", "{}")
             .journal(&["EffectSeen drain.0"])
             .never(&["drain.1"]),
-        drained("drain-two-nodes", &plain, "{nodes: {matchLabels: {row: $NS}}, names: [$NS-a0, $NS-b0], count: all}", "{}")
-            .journal(&["EffectSeen drain.1"]),
+        drained(
+            "drain-two-nodes",
+            &plain,
+            "{nodes: {matchLabels: {row: $NS}}, names: [$NS-a0, $NS-b0], count: all}",
+            "{}",
+        )
+        .journal(&["EffectSeen drain.1"]),
         drained("drain-a-zone-but-one", &plain, "{zone: $NS-a, exclude: {names: [$NS-a1]}}", "{}")
             .journal(&["InjectIntended $NS-a0"])
             .never(&["drain.1"]),
-        drained("drain-under-a-tight-budget", &[&place, &web, &three], "{nodes: {matchLabels: {row: $NS}}, names: [$NS-a0, $NS-b0], count: all}", "{deadline: 1m}")
-            .journal(&["EffectSeen drain.0", "EffectSeen drain.1", "Reverted Restored"]),
+        drained(
+            "drain-under-a-tight-budget",
+            &[&place, &web, &three],
+            "{nodes: {matchLabels: {row: $NS}}, names: [$NS-a0, $NS-b0], count: all}",
+            "{deadline: 1m}",
+        )
+        .journal(&["EffectSeen drain.0", "EffectSeen drain.1", "Reverted Restored"]),
         drained("drain-a-dead-end", &[&place, &web, &budget("web", "web", "minAvailable: 4")], A0, "{}")
             .refused(&["FD3009"]),
-        drained("drain-two-budgets", &[&place, &web, &three, &budget("also", "web", "maxUnavailable: 1")], A0, "{}")
-            .refused(&["FD3010"]),
+        drained(
+            "drain-two-budgets",
+            &[&place, &web, &three, &budget("also", "web", "maxUnavailable: 1")],
+            A0,
+            "{}",
+        )
+        .refused(&["FD3010"]),
         drained("drain-data", &[&place, &with_empty_dir("web", 4)], A0, "{}").refused(&["FD3011"]),
         drained("drain-data-that-may-go", &[&place, &with_empty_dir("web", 4)], A0, "{emptyDirData: Delete}")
             .journal(&["EffectSeen drain.0"]),
-        drained("drain-a-bare-pod", &[&place, &web, &pinned(&bare_pod("lonely"))], A0, "{}").refused(&["FD3003"]),
+        drained("drain-a-bare-pod", &[&place, &web, &pinned(&bare_pod("lonely"))], A0, "{}")
+            .refused(&["FD3003"]),
         drained("drain-daemons-stay", &[&place, &web, &daemon_set("agent")], A0, "{}")
             .journal(&["EffectSeen drain.0"])
             .never(&["InjectIntended agent-"]),
-        drained("drain-nothing-there", &plain, "{nodes: {matchLabels: {row: nobody}}}", "{}").refused(&["FD3001"]),
-        drained("drain-more-than-allowed", &plain, A0, "{}").tightened("  limits: {pods: 100%, nodes: 1%}").refused(&["FD3008"]),
+        drained("drain-nothing-there", &plain, "{nodes: {matchLabels: {row: nobody}}}", "{}")
+            .refused(&["FD3001"]),
+        drained("drain-more-than-allowed", &plain, A0, "{}")
+            .tightened("  limits: {pods: 100%, nodes: 1%}")
+            .refused(&["FD3008"]),
     ];
     rows.extend(special(&place, &web));
     rows.extend(with_people(&place, &web, &three));
@@ -66,7 +85,8 @@ fn special(place: &str, web: &str) -> Vec<Row> {
     let (other, guest) = (namespace("$NS-other", false), deployment_in("$NS-other", "guest", 4));
     let lone = pinned(&deployment_in("$NS-other", "guest", 1));
     vec![
-        drained("drain-the-control-plane", &[&consenting, &plane, &others, web], A0, "{}").refused(&["FD3012"]),
+        drained("drain-the-control-plane", &[&consenting, &plane, &others, web], A0, "{}")
+            .refused(&["FD3012"]),
         drained("drain-the-last-of-a-zone", &[&consenting, &few, web], A0, "{}").refused(&["FD3013"]),
         drained("drain-without-room", &[&consenting, &narrow, web], A0, "{}").alone().refused(&["FD3015"]),
         drained("drain-bystanders", &[place, web, &other, &guest], A0, "{}").refused(&["FD3014"]),

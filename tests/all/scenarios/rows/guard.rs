@@ -6,9 +6,9 @@ use crate::scenarios::{
     row::{Moment, Row, row},
 };
 
-const KILL: &str = "  - name: kill\n    target: {workload: deployment/web, count: 2}\n    podKill: {gracePeriod: 0s}";
-const DRAIN: &str =
-    "  - name: drain\n    target: {nodes: {matchLabels: {row: $NS, node: a0}}}\n    nodeDrain: {}\n    duration: 1s";
+const KILL: &str =
+    "  - name: kill\n    target: {workload: deployment/web, count: 2}\n    podKill: {gracePeriod: 0s}";
+const DRAIN: &str = "  - name: drain\n    target: {nodes: {matchLabels: {row: $NS, node: a0}}}\n    nodeDrain: {}\n    duration: 1s";
 
 fn web(name: &'static str, more: &[&str], method: &str) -> Row {
     let (place, web) = (place(), deployment("web", 4));
@@ -29,19 +29,40 @@ pub fn guard() -> Vec<Row> {
         unasked("consent-missing").refused(&["FD2003"]),
         unasked("consent-by-flag").allow("$NS"),
         web("consent-missing-elsewhere", &[&other, &guest], &elsewhere).refused(&["FD2003"]),
-        web("protected-namespace", &[&deployment_in("kube-system", "$NS", 4)], &protected).refused(&["FD2004"]),
-        web("production", &[], KILL).act(Moment::Before, people::declares_production).alone().refused(&["FD2005"]),
-        web("guardrail-production", &[&guardrail("  environment: production")], KILL).alone().refused(&["FD2005"]),
+        web("protected-namespace", &[&deployment_in("kube-system", "$NS", 4)], &protected)
+            .refused(&["FD2004"]),
+        web("production", &[], KILL)
+            .act(Moment::Before, people::declares_production)
+            .alone()
+            .refused(&["FD2005"]),
+        web("guardrail-production", &[&guardrail("  environment: production")], KILL)
+            .alone()
+            .refused(&["FD2005"]),
         web("guardrail-limits", &[&guardrail("  limits: {pods: 25%}")], KILL).refused(&["FD3007"]),
         web("guardrail-limits-nodes", &[&guardrail("  limits: {nodes: 1%}")], DRAIN).refused(&["FD3008"]),
         web("guardrail-denies", &[&guardrail("  faults: {denied: [podKill]}")], KILL).refused(&["FD2006"]),
-        web("guardrail-allows-others", &[&guardrail("  faults: {allowed: [scale]}")], KILL).refused(&["FD2006"]),
-        web("guardrail-halts", &[&guardrail("  halt: true\n  haltReason: there is an incident")], KILL).refused(&["FD2006"]),
-        web("guardrail-wants-approval", &[&guardrail("  approvals: {required: 1}")], KILL).refused(&["FD2006"]),
-        web("guardrail-names-other-nodes", &[&guardrail("  nodes: {selector: {matchLabels: {node: b1}}}")], DRAIN)
+        web("guardrail-allows-others", &[&guardrail("  faults: {allowed: [scale]}")], KILL)
             .refused(&["FD2006"]),
-        web("guardrail-names-these-nodes", &[&guardrail("  nodes: {selector: {matchLabels: {node: a0}}}")], DRAIN),
-        web("guardrail-leaves-room", &[&guardrail("  limits: {pods: 50%}\n  faults: {allowed: [podKill]}")], KILL),
+        web("guardrail-halts", &[&guardrail("  halt: true\n  haltReason: there is an incident")], KILL)
+            .refused(&["FD2006"]),
+        web("guardrail-wants-approval", &[&guardrail("  approvals: {required: 1}")], KILL)
+            .refused(&["FD2006"]),
+        web(
+            "guardrail-names-other-nodes",
+            &[&guardrail("  nodes: {selector: {matchLabels: {node: b1}}}")],
+            DRAIN,
+        )
+        .refused(&["FD2006"]),
+        web(
+            "guardrail-names-these-nodes",
+            &[&guardrail("  nodes: {selector: {matchLabels: {node: a0}}}")],
+            DRAIN,
+        ),
+        web(
+            "guardrail-leaves-room",
+            &[&guardrail("  limits: {pods: 50%}\n  faults: {allowed: [podKill]}")],
+            KILL,
+        ),
         web("rights-missing", &[&may("get")], KILL).as_account().refused(&["FD2001"]),
         web("rights-enough", &[&may("delete")], KILL).as_account(),
     ]

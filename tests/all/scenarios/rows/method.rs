@@ -74,55 +74,124 @@ fn judgements() -> Vec<Row> {
     let falls = replicas("value >= 2.0");
     let informational = format!("{}\n{}\n    role: Informational", word("\"true\"", ""), any());
     vec![
-        web("violation-aborts", &falls, TO_ONE, ALL)
-            .ends(Verdict::Failed)
-            .journal(&["Violated replicas", "StopRequested Violated", "Reverted Restored"]),
-        web("violation-goes-on", &format!("{falls}\n    onViolation: Continue"), &format!("{TO_ONE}\n{KILL}"), ALL)
-            .ends(Verdict::Failed)
-            .journal(&["Violated replicas", "EffectSeen kill.0"])
-            .never(&["StopRequested"]),
-        web("stop-condition-aborts", &format!("{}\n{falls}\n    role: StopCondition", word("\"true\"", "")), TO_ONE, ALL)
-            .ends(Verdict::Aborted)
-            .journal(&["StopRequested StopCondition", "Reverted Restored"]),
-        web("informational-never-judges", &informational.replace("during: \"true\"\n    every: 1s\n    timeout: 1s\n    for: 1s\n    role", "during: value >= 4.0\n    every: 1s\n    timeout: 1s\n    for: 1s\n    role"), TO_ONE, ALL)
-            .never(&["Violated"]),
+        web("violation-aborts", &falls, TO_ONE, ALL).ends(Verdict::Failed).journal(&[
+            "Violated replicas",
+            "StopRequested Violated",
+            "Reverted Restored",
+        ]),
+        web(
+            "violation-goes-on",
+            &format!("{falls}\n    onViolation: Continue"),
+            &format!("{TO_ONE}\n{KILL}"),
+            ALL,
+        )
+        .ends(Verdict::Failed)
+        .journal(&["Violated replicas", "EffectSeen kill.0"])
+        .never(&["StopRequested"]),
+        web(
+            "stop-condition-aborts",
+            &format!("{}\n{falls}\n    role: StopCondition", word("\"true\"", "")),
+            TO_ONE,
+            ALL,
+        )
+        .ends(Verdict::Aborted)
+        .journal(&["StopRequested StopCondition", "Reverted Restored"]),
+        web(
+            "informational-never-judges",
+            &informational.replace(
+                "during: \"true\"\n    every: 1s\n    timeout: 1s\n    for: 1s\n    role",
+                "during: value >= 4.0\n    every: 1s\n    timeout: 1s\n    for: 1s\n    role",
+            ),
+            TO_ONE,
+            ALL,
+        )
+        .never(&["Violated"]),
         web("samples-instead-of-for", &falls.replace("for: 1s", "samples: {outside: 2, of: 3}"), TO_ONE, ALL)
             .ends(Verdict::Failed)
             .journal(&["Violated replicas"]),
         web("within-of-the-baseline", &replicas("value >= baseline.mean * 0.25"), TO_ONE, ALL),
-        web("not-steady", &replicas("\"true\"").replace("expect: object.status.readyReplicas == object.spec.replicas", "expect: value >= 9.0"), KILL, "")
-            .ends(Verdict::NotSteady)
-            .never(&["InjectIntended"]),
+        web(
+            "not-steady",
+            &replicas("\"true\"").replace(
+                "expect: object.status.readyReplicas == object.spec.replicas",
+                "expect: value >= 9.0",
+            ),
+            KILL,
+            "",
+        )
+        .ends(Verdict::NotSteady)
+        .never(&["InjectIntended"]),
         web("not-steady-without-the-object", &any().replace("name: web}", "name: nobody}"), KILL, "")
             .ends(Verdict::NotSteady)
             .never(&["InjectIntended"]),
-        web("not-steady-of-no-such-kind", &format!("{}\n{}", any(), any().replace("- name: replicas", "- name: other").replace("apps/v1", "example.com/v1")), KILL, "")
-            .ends(Verdict::NotSteady)
-            .never(&["InjectIntended"]),
-        web("no-data-of-no-number", &any().replace("value: object.status.readyReplicas", "value: object.metadata.name"), KILL, "")
-            .ends(Verdict::Inconclusive)
-            .never(&["InjectIntended"]),
-        web("no-data-is-ignored", &format!("{}\n{}\n    onMissing: Ignore\n    role: Informational", any(), any().replace("- name: replicas", "- name: other").replace("apps/v1", "example.com/v1")), KILL, ""),
+        web(
+            "not-steady-of-no-such-kind",
+            &format!(
+                "{}\n{}",
+                any(),
+                any().replace("- name: replicas", "- name: other").replace("apps/v1", "example.com/v1")
+            ),
+            KILL,
+            "",
+        )
+        .ends(Verdict::NotSteady)
+        .never(&["InjectIntended"]),
+        web(
+            "no-data-of-no-number",
+            &any().replace("value: object.status.readyReplicas", "value: object.metadata.name"),
+            KILL,
+            "",
+        )
+        .ends(Verdict::Inconclusive)
+        .never(&["InjectIntended"]),
+        web(
+            "no-data-is-ignored",
+            &format!(
+                "{}\n{}\n    onMissing: Ignore\n    role: Informational",
+                any(),
+                any().replace("- name: replicas", "- name: other").replace("apps/v1", "example.com/v1")
+            ),
+            KILL,
+            "",
+        ),
     ]
 }
 
 fn clocks() -> Vec<Row> {
     vec![
-        web("duration-aborts", &any(), &check("expect: value >= 99.0, within: 30s"), "  limits: {duration: 3s}")
-            .ends(Verdict::Aborted)
-            .journal(&["StopRequested DurationExceeded"]),
-        web("duration-aborts-what-lasts", &any(), &format!("{}\n  - name: never\n    check: {{probe: replicas, expect: value >= 99.0, within: 30s}}", TO_ONE.replace("duration: 4s", "background: true")), "  limits: {pods: 100%, duration: 3s}")
-            .ends(Verdict::Aborted)
-            .journal(&["StopRequested DurationExceeded", "Reverted Restored"]),
+        web(
+            "duration-aborts",
+            &any(),
+            &check("expect: value >= 99.0, within: 30s"),
+            "  limits: {duration: 3s}",
+        )
+        .ends(Verdict::Aborted)
+        .journal(&["StopRequested DurationExceeded"]),
+        web(
+            "duration-aborts-what-lasts",
+            &any(),
+            &format!(
+                "{}\n  - name: never\n    check: {{probe: replicas, expect: value >= 99.0, within: 30s}}",
+                TO_ONE.replace("duration: 4s", "background: true")
+            ),
+            "  limits: {pods: 100%, duration: 3s}",
+        )
+        .ends(Verdict::Aborted)
+        .journal(&["StopRequested DurationExceeded", "Reverted Restored"]),
         web("rto-missed", &any(), TO_ONE, "  objectives: {rto: 1s}\n  limits: {pods: 100%}")
             .ends(Verdict::Failed)
             .journal(&["Decided RtoMissed"]),
         web("rto-met", &any(), KILL, "  objectives: {rto: 1m}"),
-        web("not-recovered-in-time", &word("\"true\"", ""), &format!("{KILL}\n  - wait: 2s"), "  objectives: {recoverWithin: 3s}")
-            .act(Moment::At("EffectSeen"), people::takes_back_the_word)
-            .ends(Verdict::Failed)
-            .journal(&["NotRecovered word", "Decided NotRecovered"])
-            .differs(&["ConfigMap"]),
+        web(
+            "not-recovered-in-time",
+            &word("\"true\"", ""),
+            &format!("{KILL}\n  - wait: 2s"),
+            "  objectives: {recoverWithin: 3s}",
+        )
+        .act(Moment::At("EffectSeen"), people::takes_back_the_word)
+        .ends(Verdict::Failed)
+        .journal(&["NotRecovered word", "Decided NotRecovered"])
+        .differs(&["ConfigMap"]),
     ]
 }
 
@@ -133,18 +202,32 @@ fn others() -> Vec<Row> {
             .ends(Verdict::Inconclusive)
             .journal(&["StopRequested RolloutNoticed"])
             .differs(&["Deployment", "ReplicaSet"]),
-        web("namespace-deleted", &any(), &format!("{TO_ONE}\n  - wait: 20s"), "  limits: {pods: 100%}\n  objectives: {recoverWithin: 3s}")
-            .act(Moment::At("EffectSeen"), people::deletes_the_namespace)
-            .ends(Verdict::Aborted)
-            .journal(&["StopRequested NamespaceTerminating"])
-            .differs(&["Namespace", "Deployment", "ReplicaSet", "ConfigMap", "ServiceAccount"]),
         web("second-run-refused", &any(), &format!("{KILL}\n  - wait: 3s"), "")
             .act(Moment::At("EffectSeen"), people::starts_a_second_run)
             .said("FD2010 is at work there"),
-        web("word-taken-back", &word("object.data.well == \"yes\"", ""), &format!("{KILL}\n  - wait: 20s"), "  objectives: {recoverWithin: 2s}")
-            .act(Moment::At("EffectSeen"), people::takes_back_the_word)
-            .ends(Verdict::Failed)
-            .journal(&["Violated word"])
-            .differs(&["ConfigMap"]),
+        web(
+            "word-taken-back",
+            &word("object.data.well == \"yes\"", ""),
+            &format!("{KILL}\n  - wait: 20s"),
+            "  objectives: {recoverWithin: 2s}",
+        )
+        .act(Moment::At("EffectSeen"), people::takes_back_the_word)
+        .ends(Verdict::Failed)
+        .journal(&["Violated word"])
+        .differs(&["ConfigMap"]),
     ]
+}
+
+/// The namespace goes while its run is at work.
+pub fn namespace_deleted() -> Row {
+    web(
+            "namespace-deleted",
+            &any(),
+            &format!("{TO_ONE}\n  - wait: 20s"),
+            "  limits: {pods: 100%}\n  objectives: {recoverWithin: 1s}",
+        )
+        .act(Moment::At("EffectSeen"), people::deletes_the_namespace)
+        .ends(Verdict::Aborted)
+        .journal(&["StopRequested NamespaceTerminating"])
+        .differs(&["Namespace", "Deployment", "ReplicaSet", "ConfigMap", "ServiceAccount"])
 }

@@ -38,21 +38,35 @@ fn lose_one(name: &'static str, query: &str) -> Row {
         "  - name: what\n    prometheus: {{query: '{query}'}}\n    expect: value >= 0.0\n    every: 1s\n    timeout: 1s\n    for: 2s"
     );
     let method = "  - name: lose-one\n    target: {workload: deployment/checkout}\n    podKill: {}";
-    row(name).objects(&[SHOP]).spec(&probe, method, "").of_the_shop().ends(Verdict::Inconclusive).never(&["InjectIntended"])
+    row(name)
+        .objects(&[SHOP])
+        .spec(&probe, method, "")
+        .of_the_shop()
+        .ends(Verdict::Inconclusive)
+        .never(&["InjectIntended"])
 }
 
 /// What is judged by metrics.
 pub fn metrics() -> Vec<Row> {
     vec![
-        experiment("checkout-survives-pod-loss", include_str!("../../../../experiments/checkout-survives-pod-loss.yaml"))
-            .journal(&["EffectSeen lose-half.1", "Checked whole-again Held"]),
-        experiment("drain-that-can-never-finish", include_str!("../../../../experiments/drain-that-can-never-finish.yaml"))
-            .refused(&["FD3009"]),
+        experiment(
+            "checkout-survives-pod-loss",
+            include_str!("../../../../experiments/checkout-survives-pod-loss.yaml"),
+        )
+        .journal(&["EffectSeen lose-half.1", "Checked whole-again Held"]),
+        experiment(
+            "drain-that-can-never-finish",
+            include_str!("../../../../experiments/drain-that-can-never-finish.yaml"),
+        )
+        .refused(&["FD3009"]),
         experiment("metric-source-gone", include_str!("../../../../experiments/metric-source-gone.yaml"))
             .ends(Verdict::Inconclusive)
             .never(&["InjectIntended"]),
         lose_one("metric-without-series", "sum(rate(there_is_no_such_metric[1m]))"),
-        lose_one("metric-of-two-series", "sum by (app) (rate(http_requests_total{app=~\"checkout|kitchen\"}[1m]))"),
+        lose_one(
+            "metric-of-two-series",
+            "sum by (app) (rate(http_requests_total{app=~\"checkout|kitchen\"}[1m]))",
+        ),
         lose_one("metric-not-a-number", "sum(rate(http_requests_total{app=\"checkout\"}[1m])) * 0 / 0"),
         experiment("drain-under-a-budget", include_str!("../../../../experiments/drain-under-a-budget.yaml"))
             .act(Moment::Before, people::closes_the_vault)

@@ -11,7 +11,9 @@ use crate::scenarios::{
 const ALL: &str = "  limits: {pods: 100%}";
 
 fn scaled(name: &'static str, more: &[&str], fields: &str, rest: &str) -> Row {
-    let method = format!("  - name: scale\n    target: {{workload: deployment/web}}\n    scale: {fields}\n    duration: 2s");
+    let method = format!(
+        "  - name: scale\n    target: {{workload: deployment/web}}\n    scale: {fields}\n    duration: 2s"
+    );
     let (place, web) = (place(), deployment("web", 4));
     let objects: Vec<&str> = [place.as_str(), web.as_str()].into_iter().chain(more.iter().copied()).collect();
     row(name).objects(&objects).spec(&any(), &method, rest)
