@@ -20,12 +20,7 @@ fn protected(namespace: &str) -> bool {
 }
 
 /// What speaks against these targets, whatever the fault does to them.
-pub(super) fn targets(
-    setting: &Setting<'_>,
-    info: &FaultInfo,
-    targets: &[ObjectRef],
-    in_force: &[&Injection],
-) -> Vec<Finding> {
+pub(super) fn targets(setting: &Setting<'_>, info: &FaultInfo, targets: &[ObjectRef]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let spaces: BTreeSet<&str> =
         targets.iter().map(|target| target.namespace.as_str()).filter(|n| !n.is_empty()).collect();
@@ -52,9 +47,7 @@ pub(super) fn targets(
             );
         }
     }
-    // What an earlier step of this run has changed is held by nobody else.
-    let own = |target: &&ObjectRef| in_force.iter().any(|injection| injection.target == **target);
-    for target in targets.iter().filter(|target| !own(target)) {
+    for target in targets {
         findings.extend(held_by_another(setting, target));
     }
     if info.limits.contains(&LimitKind::Nodes) {

@@ -69,7 +69,7 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
     };
     let setting = ask.setting;
     let targets = select(ask, fault.info())?;
-    let mut findings = guard::targets(setting, fault.info(), &targets, ask.in_force);
+    let mut findings = guard::targets(setting, fault.info(), &targets);
     let request = Prepare {
         step: ask.step,
         params: ask.params,

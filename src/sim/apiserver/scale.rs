@@ -106,11 +106,14 @@ fn scale_of(object: &Object) -> Value {
     let status: Value = object.field("status").unwrap_or_default();
     let selector: LabelSelector = serde_json::from_value(spec["selector"].clone()).unwrap_or_default();
     let meta = serde_json::to_value(&object.meta).unwrap_or_default();
+    let replicas = spec["replicas"].as_i64().unwrap_or(0);
+    // `replicas,omitempty` in autoscaling/v1: a zero is left out.
+    let spec = if replicas == 0 { value!({}) } else { value!({ "replicas": replicas }) };
     value!({
         "kind": "Scale", "apiVersion": "autoscaling/v1",
         "metadata": {"name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"],
             "resourceVersion": meta["resourceVersion"], "creationTimestamp": meta["creationTimestamp"]},
-        "spec": {"replicas": spec["replicas"].as_i64().unwrap_or(0)},
+        "spec": spec,
         "status": {"replicas": status["replicas"].as_i64().unwrap_or(0), "selector": selector_text(&selector)},
     })
 }

@@ -120,7 +120,6 @@ fn calls() -> Vec<(&'static str, &'static str, String, &'static str, Value)> {
             JSON_PATCH,
             json!([{"op": "add", "path": "/metadata/finalizers/0", "value": "x"}]),
         ),
-        ("a JSON patch that is none", "PATCH", node("?dryRun=All"), JSON_PATCH, json!({"op": "add"})),
         (
             "a JSON patch of nobody",
             "PATCH",
@@ -209,14 +208,6 @@ fn calls() -> Vec<(&'static str, &'static str, String, &'static str, Value)> {
             json!({"preconditions": {"uid": wrong}}),
         ),
         ("deletion of a lease", "DELETE", lease("/held"), JSON, json!({})),
-        (
-            "deletion with a dry run beside a body, which is not heeded",
-            "DELETE",
-            pod("$POD?dryRun=All"),
-            JSON,
-            json!({"gracePeriodSeconds": 0}),
-        ),
-        ("the pod after that", "GET", pod("$POD"), JSON, Value::Null),
         (
             "a lease in no namespace",
             "POST",

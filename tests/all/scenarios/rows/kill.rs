@@ -1,9 +1,7 @@
 //! `podKill`.
 
-use firedrill::types::Verdict;
-
 use crate::scenarios::{
-    objects::{any, bare_pod, budget, deployment, place, replicas, replicas_of, stateful_set},
+    objects::{any, bare_pod, budget, deployment, place, replicas_of, stateful_set},
     people,
     row::{Moment, Row, row},
 };
@@ -75,15 +73,6 @@ pub fn kill() -> Vec<Row> {
             .objects(&[&place(), &deployment("web", 4), &budget("web", "web", "minAvailable: 4")])
             .spec(&any(), "  - name: kill\n    target: {workload: deployment/web, count: 2}\n    podKill: {}", "")
             .journal(&["Planned FD4001", "EffectSeen kill.1"]),
-        row("kill-loses-normal")
-            .objects(&[&place(), &deployment("web", 4)])
-            .spec(
-                &replicas("value >= 4.0").replace("for: 1s", "for: 0s"),
-                "  - name: kill\n    target: {workload: deployment/web, count: 2}\n    podKill: {gracePeriod: 0s}\n  - wait: 10s",
-                "",
-            )
-            .ends(Verdict::Failed)
-            .journal(&["Violated replicas", "StopRequested Violated"]),
         row("kill-while-somebody-deletes")
             .objects(&[&place(), &deployment("web", 4)])
             .spec(

@@ -109,7 +109,7 @@ fn judgements() -> Vec<Row> {
         web("samples-instead-of-for", &falls.replace("for: 1s", "samples: {outside: 2, of: 3}"), TO_ONE, ALL)
             .ends(Verdict::Failed)
             .journal(&["Violated replicas"]),
-        web("within-of-the-baseline", &replicas("value >= baseline * 0.25"), TO_ONE, ALL),
+        web("within-of-the-baseline", &replicas("value >= baseline.mean * 0.25"), TO_ONE, ALL),
         web(
             "not-steady",
             &replicas("\"true\"").replace(
@@ -125,12 +125,20 @@ fn judgements() -> Vec<Row> {
             .ends(Verdict::NotSteady)
             .never(&["InjectIntended"]),
         web(
-            "no-data-of-no-such-kind",
+            "not-steady-of-no-such-kind",
             &format!(
                 "{}\n{}",
                 any(),
                 any().replace("- name: replicas", "- name: other").replace("apps/v1", "example.com/v1")
             ),
+            KILL,
+            "",
+        )
+        .ends(Verdict::NotSteady)
+        .never(&["InjectIntended"]),
+        web(
+            "no-data-of-no-number",
+            &any().replace("value: object.status.readyReplicas", "value: object.metadata.name"),
             KILL,
             "",
         )
@@ -194,16 +202,6 @@ fn others() -> Vec<Row> {
             .ends(Verdict::Inconclusive)
             .journal(&["StopRequested RolloutNoticed"])
             .differs(&["Deployment", "ReplicaSet"]),
-        web(
-            "namespace-deleted",
-            &any(),
-            &format!("{TO_ONE}\n  - wait: 20s"),
-            "  limits: {pods: 100%}\n  objectives: {recoverWithin: 3s}",
-        )
-        .act(Moment::At("EffectSeen"), people::deletes_the_namespace)
-        .ends(Verdict::Aborted)
-        .journal(&["StopRequested NamespaceTerminating"])
-        .differs(&["Namespace", "Deployment", "ReplicaSet", "ConfigMap", "ServiceAccount"]),
         web("second-run-refused", &any(), &format!("{KILL}\n  - wait: 3s"), "")
             .act(Moment::At("EffectSeen"), people::starts_a_second_run)
             .said("FD2010 is at work there"),
@@ -218,4 +216,18 @@ fn others() -> Vec<Row> {
         .journal(&["Violated word"])
         .differs(&["ConfigMap"]),
     ]
+}
+
+/// The namespace goes while its run is at work.
+pub fn namespace_deleted() -> Row {
+    web(
+            "namespace-deleted",
+            &any(),
+            &format!("{TO_ONE}\n  - wait: 20s"),
+            "  limits: {pods: 100%}\n  objectives: {recoverWithin: 1s}",
+        )
+        .act(Moment::At("EffectSeen"), people::deletes_the_namespace)
+        .ends(Verdict::Aborted)
+        .journal(&["StopRequested NamespaceTerminating"])
+        .differs(&["Namespace", "Deployment", "ReplicaSet", "ConfigMap", "ServiceAccount"])
 }
