@@ -20,7 +20,6 @@ torn-tail-not-cut             crash::a_journal_torn_at_any_record_puts_everythin
 abort-waits                   misfortune::owners::an_abort_preempts_an_injection_in_flight
 limits-rounded-up             misfortune::effects::limits_round_down
 fence-not-checked             misfortune::owners::a_runner_that_cannot_renew_its_lease_changes_nothing_past_its_deadline
-budget-ignored                misfortune::people::evictions_never_take_a_budget_below_what_it_wants
 lease-freshness-ignored       misfortune::owners::of_two_runs_that_begin_at_once_one_is_refused
 '
 

@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,7 +17,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use serde::de::DeserializeOwned;
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
     ApiError, Snapshot,
@@ -44,7 +47,8 @@ pub enum Scope {
 #[derive(Clone)]
 pub struct Mirror {
     state: Arc<RwLock<State>>,
-    version: watch::Receiver<u64>,
+    signal: Arc<Signal>,
+    seen: u64,
     _watches: Arc<Watches>,
 }
 
@@ -65,11 +69,44 @@ struct State {
     pending: BTreeMap<String, Option<ApiError>>,
 }
 
+/// Counts changes, and wakes those who wait in the order in which they came: `tokio::sync::watch` wakes them
+/// in an order of its own making, which no seed replays.
+#[derive(Default)]
+struct Signal {
+    version: AtomicU64,
+    waiting: Notify,
+}
+
+impl Signal {
+    fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn raise(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.waiting.notify_waiters();
+    }
+
+    /// The first version after `seen`.
+    async fn after(&self, seen: u64) -> u64 {
+        loop {
+            let mut raised = std::pin::pin!(self.waiting.notified());
+            // In the queue before looking: nothing is missed in between.
+            raised.as_mut().enable();
+            let version = self.version();
+            if version != seen {
+                return version;
+            }
+            raised.await;
+        }
+    }
+}
+
 /// Writes what a watch says into the state.
 #[derive(Clone)]
 struct Sink {
     state: Arc<RwLock<State>>,
-    version: Arc<watch::Sender<u64>>,
+    signal: Arc<Signal>,
 }
 
 /// Finds one map within a snapshot.
@@ -92,8 +129,8 @@ impl Mirror {
     /// within a minute.
     pub async fn start(client: &Client, scope: &Scope) -> Result<Self, ApiError> {
         let state = Arc::new(RwLock::new(State::default()));
-        let (version_tx, version_rx) = watch::channel(0);
-        let sink = Sink { state: state.clone(), version: Arc::new(version_tx) };
+        let signal = Arc::new(Signal::default());
+        let sink = Sink { state: state.clone(), signal: signal.clone() };
         let mut watches = Watches(Vec::new());
         match scope {
             Scope::Cluster => {
@@ -106,7 +143,7 @@ impl Mirror {
                 }
             }
         }
-        let mut mirror = Self { state, version: version_rx, _watches: Arc::new(watches) };
+        let mut mirror = Self { state, signal, seen: 0, _watches: Arc::new(watches) };
         mirror.listed().await?;
         Ok(mirror)
     }
@@ -114,7 +151,7 @@ impl Mirror {
     async fn listed(&mut self) -> Result<(), ApiError> {
         let give_up = tokio::time::Instant::now() + FIRST_LIST;
         loop {
-            self.version.borrow_and_update();
+            self.seen = self.signal.version();
             {
                 let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
                 if state.pending.is_empty() {
@@ -130,7 +167,7 @@ impl Mirror {
                     return Err(ApiError::TimedOut(FIRST_LIST));
                 }
             }
-            let _ = tokio::time::timeout_at(give_up, self.version.changed()).await;
+            let _ = tokio::time::timeout_at(give_up, self.changed()).await;
         }
     }
 
@@ -141,17 +178,14 @@ impl Mirror {
 
     /// Returns when anything has changed since the last call on this clone.
     pub async fn changed(&mut self) {
-        if self.version.changed().await.is_err() {
-            // The watches are gone with the run; nothing will ever change again.
-            futures::future::pending::<()>().await;
-        }
+        self.seen = self.signal.after(self.seen).await;
     }
 
     /// Waits until `seen` finds what it looks for; looks at once, and then at every change.
     pub async fn wait_for<T>(&self, mut seen: impl FnMut(&Snapshot) -> Option<T>) -> T {
         let mut mirror = self.clone();
         loop {
-            mirror.version.borrow_and_update();
+            mirror.seen = mirror.signal.version();
             if let Some(found) = seen(&mirror.snapshot()) {
                 return found;
             }
@@ -380,6 +414,6 @@ fn why(error: watcher::Error) -> ApiError {
 impl Sink {
     fn update(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
-        self.version.send_modify(|version| *version += 1);
+        self.signal.raise();
     }
 }

@@ -279,7 +279,6 @@ fn the_table_is_long_enough_and_its_names_are_unique() {
 }
 
 #[test]
-#[ignore = "the keeper takes a lease that went with its namespace for one that was taken over"]
 fn deleting_the_namespace() {
     embedded(vec![rows::namespace_deleted()]);
 }

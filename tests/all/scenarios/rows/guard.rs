@@ -63,7 +63,7 @@ pub fn guard() -> Vec<Row> {
             &[&guardrail("  limits: {pods: 50%}\n  faults: {allowed: [podKill]}")],
             KILL,
         ),
-        web("rights-missing", &[&may("get")], KILL).as_account().refused(&["FD2001"]),
-        web("rights-enough", &[&may("delete")], KILL).as_account(),
+        web("rights-missing", &[&may("get")], KILL).by_account().refused(&["FD2001"]),
+        web("rights-enough", &[&may("delete")], KILL).by_account(),
     ]
 }

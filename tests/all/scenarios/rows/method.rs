@@ -221,13 +221,13 @@ fn others() -> Vec<Row> {
 /// The namespace goes while its run is at work.
 pub fn namespace_deleted() -> Row {
     web(
-            "namespace-deleted",
-            &any(),
-            &format!("{TO_ONE}\n  - wait: 20s"),
-            "  limits: {pods: 100%}\n  objectives: {recoverWithin: 1s}",
-        )
-        .act(Moment::At("EffectSeen"), people::deletes_the_namespace)
-        .ends(Verdict::Aborted)
-        .journal(&["StopRequested NamespaceTerminating"])
-        .differs(&["Namespace", "Deployment", "ReplicaSet", "ConfigMap", "ServiceAccount"])
+        "namespace-deleted",
+        &any(),
+        &format!("{TO_ONE}\n  - wait: 20s"),
+        "  limits: {pods: 100%}\n  objectives: {recoverWithin: 1s}",
+    )
+    .act(Moment::At("EffectSeen"), people::deletes_the_namespace)
+    .ends(Verdict::Aborted)
+    .journal(&["StopRequested NamespaceTerminating"])
+    .differs(&["Namespace", "Deployment", "ReplicaSet", "ConfigMap", "ServiceAccount"])
 }

@@ -7,7 +7,14 @@ mod method;
 mod metrics;
 mod scale;
 
-pub use self::{drain::drain, guard::guard, kill::kill, method::{method, namespace_deleted}, metrics::metrics, scale::scale};
+pub use self::{
+    drain::drain,
+    guard::guard,
+    kill::kill,
+    method::{method, namespace_deleted},
+    metrics::metrics,
+    scale::scale,
+};
 
 use super::{
     objects::{budget, deployment, place, stateful_set},
