@@ -12,11 +12,11 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::{Access, ApiError, Mirror, Pdb, Pod, snapshot::Key};
+use super::{Access, ApiError, Mirror, Pdb, Pod, Snapshot, snapshot::Key};
 
 /// How long to wait before a call that failed in passing is made again.
 const RETRY: Duration = Duration::from_millis(500);
-/// How long the watch may take to show what an eviction did to its budget before the next is tried anyway.
+/// How long the watch may take to show what evictions did to their budget before the next is tried anyway.
 const BUDGET_SEEN: Duration = Duration::from_secs(2);
 
 /// What became of a pod that was to be evicted.
@@ -33,7 +33,38 @@ pub enum Evicted {
 pub struct Budgets {
     access: Access,
     mirror: Mirror,
-    gates: Arc<Mutex<BTreeMap<Key, Arc<tokio::sync::Mutex<()>>>>>,
+    gates: Arc<Mutex<BTreeMap<Key, Arc<Gate>>>>,
+}
+
+/// Evictions under one budget take turns: concurrent ones would conflict on the budget's status, and the server
+/// sleeps half a second over each conflict.
+type Gate = tokio::sync::Mutex<Spent>;
+
+/// What our evictions have taken of a budget since the watch showed it last, so that the next need not wait for
+/// the watch as long as there is room. Where that is wrong the server says so.
+#[derive(Default)]
+struct Spent {
+    of: Option<Arc<Pdb>>,
+    evictions: i32,
+}
+
+impl Spent {
+    /// Whether the watch shows the budget as it was when this was counted.
+    fn is_of(&self, now: &Arc<Pdb>) -> bool {
+        self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, now))
+    }
+
+    /// How many more it allows.
+    fn left(&self, now: &Arc<Pdb>) -> i32 {
+        if self.is_of(now) { now.allowed - self.evictions } else { now.allowed }
+    }
+
+    fn one_more(&mut self, now: &Arc<Pdb>) {
+        if !self.is_of(now) {
+            *self = Self { of: Some(now.clone()), evictions: 0 };
+        }
+        self.evictions += 1;
+    }
 }
 
 impl Budgets {
@@ -54,9 +85,9 @@ impl Budgets {
             return self.without_budget(pod, grace).await;
         };
         let gate = self.gate(&pdb);
-        let _turn = gate.lock().await;
+        let mut spent = gate.lock().await;
         loop {
-            let Some(pdb) = self.room(pod, &pdb).await else {
+            let Some(pdb) = self.room(pod, &pdb, &spent).await else {
                 return Ok(Evicted::Gone);
             };
             // Look first: a failed precondition would burn a slot of the budget.
@@ -71,7 +102,7 @@ impl Budgets {
             }
             match self.access.evict(&pod.object, grace, false).await {
                 Ok(()) => {
-                    self.seen(&pdb).await;
+                    spent.one_more(&pdb);
                     return Ok(Evicted::Accepted);
                 }
                 Err(ApiError::NotFound | ApiError::Conflict(_)) => return Ok(Evicted::Gone),
@@ -99,37 +130,39 @@ impl Budgets {
     }
 
     /// Waits until the budget has room; None when the pod has gone meanwhile.
-    async fn room(&self, pod: &Pod, pdb: &Pdb) -> Option<Arc<Pdb>> {
-        self.mirror
-            .wait_for(|snapshot| {
-                let alive = snapshot.pod(&pod.object).is_some_and(|pod| !pod.terminating);
-                if !alive {
-                    return Some(None);
+    async fn room(&self, pod: &Pod, pdb: &Pdb, spent: &Spent) -> Option<Arc<Pdb>> {
+        let look = |snapshot: &Snapshot, left: &dyn Fn(&Arc<Pdb>) -> i32| {
+            if !snapshot.pod(&pod.object).is_some_and(|pod| !pod.terminating) {
+                return Some(None);
+            }
+            match snapshot.pdbs.get(&key(pdb)) {
+                // Pending and finished pods are deleted without asking the budget.
+                Some(now) if (left(now) > 0 && now.observed) || !counted(snapshot.pod(&pod.object)) => {
+                    Some(Some(now.clone()))
                 }
-                let now = snapshot.pdbs.get(&key(pdb));
-                match now {
-                    // Pending and finished pods are deleted without asking the budget.
-                    Some(now) if (now.allowed > 0 && now.observed) || !counted(snapshot.pod(&pod.object)) => {
-                        Some(Some(now.clone()))
-                    }
-                    Some(_) => None,
-                    None => Some(Some(Arc::new(pdb.clone()))),
-                }
-            })
-            .await
+                Some(_) => None,
+                None => Some(Some(Arc::new(pdb.clone()))),
+            }
+        };
+        let room = self.mirror.wait_for(|snapshot| look(snapshot, &|now| spent.left(now)));
+        match tokio::time::timeout(BUDGET_SEEN, room).await {
+            Ok(found) => found,
+            // The watch owes us an answer to what we have taken: what it shows may be all there will be.
+            Err(_) => self.mirror.wait_for(|snapshot| look(snapshot, &|now| now.allowed)).await,
+        }
     }
 
-    /// Waits until the watch shows the budget as our eviction left it, so that the next does not ask in vain.
-    async fn seen(&self, before: &Pdb) {
+    /// Waits until the watch shows the budget anew, so that the next does not ask in vain.
+    async fn seen(&self, before: &Arc<Pdb>) {
         let changed = self.mirror.wait_for(|snapshot| {
             let now = snapshot.pdbs.get(&key(before));
-            now.is_none_or(|now| **now != *before).then_some(())
+            now.is_none_or(|now| !Arc::ptr_eq(now, before)).then_some(())
         });
         let _ = tokio::time::timeout(BUDGET_SEEN, changed).await;
     }
 
     /// The server says no room: wait for a change of the budget, for as long as it asks to at the least.
-    async fn wait_for_budget(&self, before: &Pdb, retry_after: Duration) {
+    async fn wait_for_budget(&self, before: &Arc<Pdb>, retry_after: Duration) {
         let start = Instant::now();
         self.seen(before).await;
         // "Not observed yet" asks for 10 s: the controller has to catch up first.
@@ -139,7 +172,7 @@ impl Budgets {
         }
     }
 
-    fn gate(&self, pdb: &Pdb) -> Arc<tokio::sync::Mutex<()>> {
+    fn gate(&self, pdb: &Pdb) -> Arc<Gate> {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         gates.entry(key(pdb)).or_default().clone()
     }

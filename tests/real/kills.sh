@@ -191,7 +191,8 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 BIN=$("$here/build.sh")
 program=$(program)
-"$here/cluster.sh" up --dir "$dir" --nodes 6 >/dev/null
+# Three nodes a zone: two that are drained are never all of one.
+"$here/cluster.sh" up --dir "$dir" --nodes 9 >/dev/null
 workload | kubectl apply -f - >/dev/null
 experiment >"$work/experiment.yaml"
 ready

@@ -65,6 +65,8 @@ struct Target {
     up: Timeline,
     up_labels: Labels,
     columns: Vec<(Labels, Timeline)>,
+    /// The labels that all columns share: what a matcher says of one of them it says of all.
+    common: Labels,
 }
 
 /// Values by the scrape instant that first sees them.
@@ -119,6 +121,7 @@ impl Scrapes {
             up: Timeline::default(),
             up_labels,
             columns: Vec::new(),
+            common: Labels::default(),
         }));
         let id = TargetId(self.targets.len() - 1);
         self.set_up(id, at, true);
@@ -154,6 +157,10 @@ impl Scrapes {
         if let Some(Some(t)) = self.targets.get_mut(target.0) {
             let own = labels.iter().fold(t.labels.with(METRIC_NAME, name), |all, (k, v)| all.with(k, v));
             column = t.columns.len();
+            t.common = match column {
+                0 => own.clone(),
+                _ => t.common.iter().filter(|(label, value)| own.get(label) == *value).collect(),
+            };
             t.columns.push((own, Timeline::default()));
         }
         let id = SeriesId { target: target.0, column };
@@ -211,7 +218,8 @@ impl Scrapes {
         let mut found = Vec::new();
         for target in self.targets.iter().flatten() {
             let up = std::iter::once((&target.up_labels, &target.up, true));
-            let columns = target.columns.iter().map(|(labels, timeline)| (labels, timeline, false));
+            let columns: &[_] = if target.may_match(matchers) { &target.columns } else { &[] };
+            let columns = columns.iter().map(|(labels, timeline)| (labels, timeline, false));
             for (labels, timeline, is_up) in up.chain(columns) {
                 if !matches(labels, matchers) {
                     continue;
@@ -227,6 +235,12 @@ impl Scrapes {
 }
 
 impl Target {
+    /// Whether any column may pass the matchers, by what all of them have in common.
+    fn may_match(&self, matchers: &[Matcher]) -> bool {
+        let decided = |m: &Matcher| Some(self.common.get(&m.name)).filter(|value| !value.is_empty());
+        matchers.iter().all(|m| decided(m).is_none_or(|value| m.is_match(value)))
+    }
+
     /// The first scrape at or after `at`.
     fn seen_by(&mut self, interval: i64, at: i64) -> i64 {
         if at > self.latest || at <= self.latest.saturating_sub(interval) {
@@ -344,6 +358,34 @@ mod tests {
         matchers.push(named);
         let found = scrapes.select(&matchers, window.0, window.1);
         found.iter().flat_map(|s| s.samples.iter().map(|s| (s.t, (!is_stale(s.v)).then_some(s.v)))).collect()
+    }
+
+    #[test]
+    fn what_columns_have_in_common_hides_none_of_them() {
+        let mut scrapes = Scrapes::new(ScrapeConfig::default(), 0);
+        for (pod_name, app) in [("a", "x"), ("b", "y")] {
+            let target = scrapes.add_target(pod(pod_name), 0);
+            scrapes.register(target, "hits", &[("app", app), ("code", "200")], (0, 1.0));
+            scrapes.register(target, "hits", &[("app", app), ("code", "500")], (0, 1.0));
+            scrapes.register(target, "misses", &[("app", app), ("namespace", "other")], (0, 1.0));
+            scrapes.register(target, "plain", &[], (0, 1.0));
+        }
+        scrapes.advance(5_000);
+        let found = |selector: &str| raw(&scrapes, selector, (0, 5_000)).len();
+        for (selector, series) in [
+            (r#"hits{app="x"}"#, 2),
+            (r#"hits{code="500"}"#, 2),
+            (r#"hits{app!="x",code=~"2.."}"#, 1),
+            (r#"hits{pod="b"}"#, 2),
+            (r#"misses{namespace="other"}"#, 2),
+            (r#"misses{namespace="shop"}"#, 0),
+            (r#"plain{app=""}"#, 2),
+            (r#"plain{pod="c"}"#, 0),
+            (r#"up{pod="a"}"#, 1),
+            (r#"up{app="x"}"#, 0),
+        ] {
+            assert_eq!(found(selector), series, "{selector}");
+        }
     }
 
     #[test]
