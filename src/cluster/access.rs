@@ -244,9 +244,6 @@ impl Access {
         grace: Option<Duration>,
         dry_run: bool,
     ) -> Result<(), ApiError> {
-        if planted("budget-ignored") {
-            return self.delete_pod(pod, grace.unwrap_or(Duration::from_secs(30)), dry_run).await;
-        }
         // Written out by hand: kube 5.0 spells the field `delete_options`, which the server drops in silence,
         // and the precondition with it.
         let mut options = serde_json::Map::new();
