@@ -132,7 +132,7 @@ impl Budgets {
     /// Waits until the budget has room; None when the pod has gone meanwhile.
     async fn room(&self, pod: &Pod, pdb: &Pdb, spent: &Spent) -> Option<Arc<Pdb>> {
         let look = |snapshot: &Snapshot, left: &dyn Fn(&Arc<Pdb>) -> i32| {
-            if !snapshot.pod(&pod.object).is_some_and(|pod| !pod.terminating) {
+            if snapshot.pod(&pod.object).is_none_or(|pod| pod.terminating) {
                 return Some(None);
             }
             match snapshot.pdbs.get(&key(pdb)) {

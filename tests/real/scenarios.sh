@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The scenarios of tests/all against real servers: `scenarios.sh` on a control plane with kwok's nodes,
-# `scenarios.sh --nodes` on two real nodes with real pods and a Prometheus (needs root).
+# `scenarios.sh --real` on two real nodes with real pods and a Prometheus (needs root).
 # Further arguments go to `cargo test`.
 set -Eeuo pipefail
 trap 'echo "scenarios: error: line $LINENO: $BASH_COMMAND" >&2' ERR
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 bench=(--nodes 0)
-if [[ ${1-} == --nodes ]]; then
+if [[ ${1-} == --real ]]; then
   bench=(--real)
   shift
 fi

@@ -175,10 +175,11 @@ impl ApiServer {
         let mut object = self.prepared(writing, old, old_value, new)?;
         let mut value = object.to_value();
         // A Scale leaves a zero out (`replicas,omitempty` in autoscaling/v1), so nobody is noted for it.
-        if writing.writer.subresource == "scale" && value["spec"]["replicas"] == 0 {
-            if let Some(spec) = value["spec"].as_object_mut() {
-                spec.remove("replicas");
-            }
+        if writing.writer.subresource == "scale"
+            && value["spec"]["replicas"] == 0
+            && let Some(spec) = value["spec"].as_object_mut()
+        {
+            spec.remove("replicas");
         }
         managed::record(Some((old, old_value)), &mut object, &value, &writing.writer, self.store.now());
         self.commit(writing, object)
