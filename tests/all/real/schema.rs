@@ -36,7 +36,7 @@ pub async fn apply_crds(client: &kube::Client) {
 #[test]
 fn the_definitions_are_accepted_by_the_real_server() {
     let Some(real) = Real::from_env("accepting the definitions") else { return };
-    blocking(apply_crds(&real.client()));
+    blocking(async { apply_crds(&real.client()).await });
 }
 
 #[test]

@@ -21,6 +21,8 @@ use super::{
 };
 use crate::kit::{Stage, manifests};
 
+/// How long traffic flows on real nodes before a rate over a minute is looked at.
+const FULL_WINDOW: Duration = Duration::from_secs(60);
 /// How long what a row brings may take to become ready.
 const SETTLE: Duration = Duration::from_secs(60);
 
@@ -88,6 +90,11 @@ impl Real {
         create(&client, &nodes).await?;
         settled(&client, row).await?;
         create(&client, &others).await?;
+        if self.prometheus.is_some() && row.experiment.contains("[1m]") {
+            // A rate over a minute wants most of a minute of traffic before it says what normal is.
+            settled(&client, row).await?;
+            tokio::time::sleep(FULL_WINDOW).await;
+        }
         let account = account(row);
         Ok(Place {
             env: Env {
