@@ -354,23 +354,3 @@ fn hostile_sizes_are_bounded() {
         assert!(begin.elapsed() < std::time::Duration::from_secs(30), "{:?}", begin.elapsed());
     }
 }
-
-/// Run by hand with `cargo test --release --lib check::tests::timing -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a test"]
-fn timing() {
-    for name in ["accepted.yaml", "sixteen-mistakes.yaml"] {
-        let source = data(name);
-        let mut times: Vec<std::time::Duration> = (0..200)
-            .map(|_| {
-                let begin = tokio::time::Instant::now();
-                let read = read(std::slice::from_ref(&source));
-                assert!(!read.findings.is_empty() || !read.documents.is_empty());
-                begin.elapsed()
-            })
-            .collect();
-        let first = times[0];
-        times.sort();
-        println!("{name}: first {first:?}, median {:?}, p99 {:?}", times[100], times[198]);
-    }
-}
