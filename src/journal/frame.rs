@@ -61,7 +61,7 @@ fn line(line: &[u8]) -> Result<Entry, String> {
     if length.parse() != Ok(json.len()) {
         return Err(format!("it should have {length} bytes and has {}", json.len()));
     }
-    if u32::from_str_radix(crc, 16) != Ok(crc32fast::hash(json.as_bytes())) {
+    if crc != format!("{:08x}", crc32fast::hash(json.as_bytes())) {
         return Err("its checksum does not fit".to_owned());
     }
     serde_json::from_str(json).map_err(|error| format!("it cannot be read: {error}"))
@@ -98,8 +98,8 @@ mod tests {
         #[test]
         fn a_flipped_bit_in_the_middle_is_named(at in 0usize..500, bit in 0u8..8) {
             let mut bytes = journal(8);
-            let last = journal(7).len();
-            let at = at % last;
+            // The line break before the last record aside: without it that record's tear looks the same.
+            let at = at % (journal(7).len() - 1);
             bytes[at] ^= 1 << bit;
             // A changed length digit or a lost line break is damage as well.
             prop_assert!(decode(&bytes).is_err());
