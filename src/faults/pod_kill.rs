@@ -141,8 +141,17 @@ impl Fault for PodKill {
                     Ok(Injected::Done("deleted; the answer got lost".to_owned()))
                 }
                 Ok(()) => Ok(Injected::Done(format!("deleted, grace period {}", action.grace_period))),
-                // Gone, or another pod of that name: what was wanted is so, whoever did it.
-                Err(ApiError::NotFound | ApiError::Conflict(_)) => Ok(Injected::TargetGone),
+                // Gone: what was wanted is so, whoever did it.
+                Err(ApiError::NotFound) => Ok(Injected::TargetGone),
+                // Another pod of that name, or a refusal that only sounds like it: look before believing it.
+                Err(conflict @ ApiError::Conflict(_)) => {
+                    let what = format!("deleting {}", injection.target);
+                    match patiently(5, || world.access.get(&injection.target)).await {
+                        Err(ApiError::NotFound) => Ok(Injected::TargetGone),
+                        Ok(_) => Err(FaultError::api(what)(conflict)),
+                        Err(error) => Err(FaultError::api(what)(error)),
+                    }
+                }
                 Err(error) => Err(FaultError::api(format!("deleting {}", injection.target))(error)),
             }
         })

@@ -116,6 +116,25 @@ fn promise_3_no_pass_without_an_effect_that_was_seen() {
 }
 
 #[test]
+fn promise_3_a_delete_that_is_answered_409_is_not_believed_to_have_happened() {
+    in_virtual_time(async {
+        let stage = stage().await;
+        let deletion =
+            Matcher { verb: "delete".to_owned(), resource: "pods".to_owned(), ..Matcher::default() };
+        let conflict = firedrill::sim::store::Status::failure(409, "Conflict", "bad luck");
+        // The first is the dry run; of the two that are meant, one is refused.
+        let rule = Rule { matcher: deletion, turn: Turn::Nth(2), action: Action::Answer(conflict) };
+        stage.cluster.sim().mischief().add(rule);
+        let text = DRAIN.replace(
+            "    target: {nodesRunning: deployment/checkout, count: 1}\n    nodeDrain: {}\n    duration: 1m\n",
+            "    target: {workload: deployment/checkout, count: 2}\n    podKill: {gracePeriod: 0s}\n",
+        );
+        let ran = stage.run(stage.request(&text, 3)).await.expect("not refused");
+        assert_eq!(ran.verdict(), Verdict::Inconclusive);
+    });
+}
+
+#[test]
 fn promise_4_what_is_unsafe_is_refused_before_anything_is_written() {
     in_virtual_time(async {
         let mut objects = shop();
