@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod crds;
+mod decode;
 pub mod editors;
 pub mod explain;
 mod guardrail;

@@ -8,6 +8,7 @@ mod assess;
 mod clocks;
 mod deployed;
 mod drive;
+mod ending;
 mod keeper;
 mod next;
 mod rollback;

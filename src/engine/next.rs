@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    clocks,
+    ending::{decide, finish, recover, unwound},
     state::{State, Violation, lasting},
     steady::elapsed,
 };
 use crate::{
     api::{Action, Check, OnViolation, Role, Step},
-    journal::{CheckOutcome, InjectOutcome, ProbeStats, Record, Residue, StopReason},
+    journal::{CheckOutcome, InjectOutcome, ProbeStats, Record, StopReason},
     types::{InjectionId, Length, ObjectRef, Verdict},
 };
 
@@ -35,7 +35,7 @@ pub enum Command {
 }
 
 impl Command {
-    fn record(record: Record) -> Self {
+    pub(super) fn record(record: Record) -> Self {
         Self::Record(Box::new(record))
     }
 }
@@ -249,7 +249,7 @@ fn reverted(state: &State, of: usize, over: &Step) -> Progress {
 }
 
 /// What is to be taken back of these steps: of each object the newest change first.
-fn pending(state: &State, of: impl Fn(usize) -> bool) -> Vec<InjectionId> {
+pub(super) fn pending(state: &State, of: impl Fn(usize) -> bool) -> Vec<InjectionId> {
     let all = || state.injections.values().filter(|injection| injection.pending());
     let mut newest: BTreeMap<&ObjectRef, usize> = BTreeMap::new();
     for injection in all() {
@@ -383,127 +383,6 @@ fn check_failed(state: &State, step: &Step) -> Progress {
     }
     let by = format!("check {}", step.name);
     Progress::Do(Command::record(Record::StopRequested { reason: StopReason::CheckFailed, by }))
-}
-
-/// Takes back all that is in force, and says what is left. None when that is done.
-fn unwound(state: &State, now: Timestamp, patience: Patience) -> Option<Command> {
-    if state.all_reverted.is_some() {
-        return None;
-    }
-    if state.decided.is_none()
-        && let Some((reason, by, _)) = &state.stop
-    {
-        return Some(stop_verdict(*reason, by));
-    }
-    let pending = pending(state, |_| true);
-    let late = state.reverting.is_some_and(|since| elapsed(since, now) >= patience.revert);
-    if !pending.is_empty() && !late {
-        return Some(match state.reverting {
-            Some(since) => Command::Revert(pending, since.checked_add(patience.revert).ok()),
-            None => Command::record(Record::RevertStarted { injections: pending }),
-        });
-    }
-    let residue = state
-        .injections
-        .values()
-        .filter(|injection| injection.pending())
-        .map(|injection| Residue {
-            injection: injection.injection.id.clone(),
-            target: injection.injection.target.clone(),
-            what: injection.revert_error.clone().unwrap_or_else(|| "it was not taken back".to_owned()),
-            remedy: format!("firedrill rollback {}", state.header.run),
-        })
-        .collect();
-    Some(Command::record(Record::AllReverted { residue }))
-}
-
-/// What a reason to stop means, when nothing was decided before.
-fn stop_verdict(reason: StopReason, by: &str) -> Command {
-    let (verdict, code) = match reason {
-        StopReason::Violated => (Verdict::Failed, "Violated"),
-        StopReason::CheckFailed => (Verdict::Failed, "CheckFailed"),
-        StopReason::StopCondition => (Verdict::Aborted, "StopCondition"),
-        StopReason::Signal => (Verdict::Aborted, "Signal"),
-        StopReason::UserAbort => (Verdict::Aborted, "UserAbort"),
-        StopReason::DurationExceeded => (Verdict::Aborted, "DurationExceeded"),
-        StopReason::RunnerLost => (Verdict::Aborted, "RunnerLost"),
-        StopReason::NamespaceTerminating => (Verdict::Aborted, "NamespaceTerminating"),
-        StopReason::NoData => (Verdict::Inconclusive, "NoData"),
-        StopReason::NoEffect => (Verdict::Inconclusive, "NoEffect"),
-        StopReason::RolloutNoticed => (Verdict::Inconclusive, "RolloutNoticed"),
-        StopReason::JournalLost => (Verdict::Inconclusive, "JournalLost"),
-        StopReason::Internal => (Verdict::Inconclusive, "Internal"),
-    };
-    decide(verdict, code, by.to_owned())
-}
-
-/// Waits until the steady state is back, or until that takes too long. None when it is known.
-fn recover(state: &State, now: Timestamp) -> Option<Command> {
-    if state.recovered.is_some() || state.not_recovered.is_some() {
-        return (!state.deployed_after).then_some(Command::LookAtDeployed);
-    }
-    let lifted = state.lifted()?;
-    let stable = state.spec.stable_for();
-    let within = state.spec.objectives.recover_within();
-    let known = if state.hypothesis().next().is_none() { Some(now) } else { state.known_until() };
-    if let (Some(since), Some(known)) = (state.steady_since(), known)
-        && known >= lifted
-        && elapsed(since.max(lifted), known) >= stable
-    {
-        return Some(Command::record(Record::Recovered {
-            since: since.max(state.first_seen().unwrap_or(lifted).min(lifted)),
-        }));
-    }
-    let deadline = lifted.checked_add(within + stable).unwrap_or(Timestamp::MAX);
-    if now < deadline {
-        return Some(Command::Wait(Some(deadline)));
-    }
-    let outside = state.hypothesis().filter(|probe| {
-        state
-            .probes
-            .get(&probe.name)
-            .and_then(|track| track.steady_since)
-            .is_none_or(|since| elapsed(lifted, since) > within)
-    });
-    Some(Command::record(Record::NotRecovered { probes: outside.map(|probe| probe.name.clone()).collect() }))
-}
-
-/// The verdict, and the last record.
-fn finish(state: &State) -> Command {
-    let clocks = clocks::measure(state);
-    let residue = state.all_reverted.as_ref().map(|(_, residue)| residue.clone()).unwrap_or_default();
-    let Some((verdict, ..)) = &state.decided else {
-        if let Some((reason, by, _)) = &state.stop {
-            return stop_verdict(*reason, by);
-        }
-        if state.unattended {
-            return decide(
-                Verdict::Aborted,
-                "RunnerLost",
-                "its runner was gone; rolled back from the journal".to_owned(),
-            );
-        }
-        if let Some(probes) = state.not_recovered.as_ref() {
-            return decide(
-                Verdict::Failed,
-                "NotRecovered",
-                format!("{} did not hold again in time", probes.join(", ")),
-            );
-        }
-        if let (Some(promised), Some(rto)) = (state.spec.objectives.rto, clocks.rto_ms)
-            && Duration::from_millis(rto) > promised.0
-        {
-            let message =
-                format!("it took {} to heal, and {promised} was promised", Length::from_millis(rto));
-            return decide(Verdict::Failed, "RtoMissed", message);
-        }
-        return decide(Verdict::Passed, "HypothesisHeld", "the hypothesis held".to_owned());
-    };
-    Command::record(Record::Finished { verdict: *verdict, clocks, residue })
-}
-
-fn decide(verdict: Verdict, reason: &str, message: String) -> Command {
-    Command::record(Record::Decided { verdict, reason: reason.to_owned(), message })
 }
 
 /// To the millisecond: more than that nobody wants to read.
