@@ -30,4 +30,5 @@ export FIREDRILL_BENCH_KUBECONFIG FIREDRILL_BENCH_PROMETHEUS
 FIREDRILL_BENCH_KUBECONFIG=$(sed -n 's/^KUBECONFIG=//p' <<<"$out")
 FIREDRILL_BENCH_PROMETHEUS=$(sed -n 's/^PROMETHEUS=//p' <<<"$out")
 [[ -n $FIREDRILL_BENCH_PROMETHEUS ]] || unset FIREDRILL_BENCH_PROMETHEUS
-cargo test --test all real:: -- --nocapture "$@"
+# One test at a time: they share the cluster, and some rows need it for themselves.
+cargo test --test all real:: -- --nocapture --test-threads=1 "$@"

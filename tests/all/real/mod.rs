@@ -13,7 +13,7 @@ use crate::scenarios::{
 };
 
 /// Rows in flight at once.
-const AT_ONCE: usize = 10;
+const AT_ONCE: usize = 6;
 
 async fn played(real: &Real, row: Row) -> Result<(), String> {
     let begun = tokio::time::Instant::now();

@@ -24,7 +24,7 @@ use crate::kit::{Stage, manifests};
 /// How long traffic flows on real nodes before a rate over a minute is looked at.
 const FULL_WINDOW: Duration = Duration::from_secs(60);
 /// How long what a row brings may take to become ready.
-const SETTLE: Duration = Duration::from_secs(60);
+const SETTLE: Duration = Duration::from_secs(180);
 
 /// Where a row is played.
 pub struct Place {
