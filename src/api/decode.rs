@@ -131,6 +131,7 @@ impl<'de> Deserialize<'de> for Step {
             "wait" => serde_json::from_value::<Length>(params).map(|length| Action::Wait(length.0)),
             "check" => serde_json::from_value(params).map(Action::Check),
             "revert" => serde_json::from_value(params).map(Action::Revert),
+            "manual" => serde_json::from_value(params).map(Action::Manual),
             _ => Ok(Action::Fault { kind, params }),
         };
         Ok(Self {

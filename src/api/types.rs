@@ -258,6 +258,48 @@ pub enum Action {
     Check(Check),
     /// A background step ends now.
     Revert(String),
+    /// A person does something and says so.
+    Manual(Manual),
+}
+
+/// Something that a person does.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manual {
+    /// What to do, Markdown.
+    pub instructions: String,
+    /// Where more is written.
+    #[serde(default)]
+    pub runbook: Option<String>,
+    /// How long it may take.
+    #[serde(default = "one_hour")]
+    pub timeout: Length,
+    /// What it means that nobody has answered by then.
+    #[serde(default)]
+    pub on_timeout: OnTimeout,
+    /// How long a rehearsal takes it to last.
+    #[serde(default = "five_minutes")]
+    pub assume: Length,
+}
+
+fn one_hour() -> Length {
+    Length::from_secs(3600)
+}
+
+fn five_minutes() -> Length {
+    Length::from_secs(300)
+}
+
+/// What it means that nobody has answered in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum OnTimeout {
+    /// The step has failed.
+    #[default]
+    Fail,
+    /// The run is aborted.
+    Abort,
+    /// The method goes on.
+    Continue,
 }
 
 /// A probe that has to hold.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Global, SettingArgs, TellArgs,
+    by_hand::{self, Asker},
     connect::{self, Connection},
     input,
     told::{self, Told},
@@ -66,13 +67,14 @@ async fn one(
     let connection = connect::connect(global, seed).await?;
     let request = request(&args.setting, &connection, (accepted, experiment), seed)?;
     let style = super::stderr_style();
-    let assessment = match engine::assess(&connection.env, &request).await {
+    let mut assessment = match engine::assess(&connection.env, &request).await {
         Ok(assessment) => assessment,
         Err(findings) => {
             super::say(super::in_words(&findings, &style).trim_end());
             return Ok(ExitCode::Refused);
         }
     };
+    assessment.plan.findings.extend(by_hand::unattended(experiment));
     super::say(super::plan::summary(&assessment, &request, &style).trim_end());
     if assessment.refused() {
         return Ok(ExitCode::Refused);
@@ -83,6 +85,7 @@ async fn one(
     }
     let told = Told::new(&args.tell, &style);
     let (outside_tx, outside_rx) = mpsc::unbounded_channel();
+    let asker = Asker::new(experiment, &assessment.by.name, outside_tx.clone());
     let signals = tokio::spawn(signals(outside_tx.clone()));
     let start = Start {
         request,
@@ -92,7 +95,10 @@ async fn one(
         outside_tx,
         observer: Arc::new({
             let told = told.clone();
-            move |entry| told.on(entry)
+            move |entry| {
+                told.on(entry);
+                asker.on(entry);
+            }
         }),
     };
     let outcome = engine::run(&connection.env, start).await;

@@ -287,6 +287,18 @@ impl Driver {
 
     fn outside(&mut self, outside: Outside) -> Result<(), EngineError> {
         match outside {
+            Outside::Answered(step, answer, by, comment) => {
+                let waits = self.state.step_index(&step).is_some_and(|index| {
+                    let (step, progress) = (&self.state.spec.method[index], &self.state.steps[index]);
+                    let manual = matches!(step.action, Action::Manual(_));
+                    manual && progress.started.is_some() && progress.answered.is_none()
+                });
+                // Only what is asked can be answered, and once.
+                if !waits || self.state.method_ended.is_some() || self.state.stop.is_some() {
+                    return Ok(());
+                }
+                self.append(Record::ManualAnswered { step, answer, by, comment })
+            }
             Outside::Stop(..) if self.state.stop.is_some() => Ok(()),
             Outside::Stop(reason, by) => self.append(Record::StopRequested { reason, by }),
             Outside::Leave => Err(EngineError::Left(self.state.header.run.clone())),

@@ -5,6 +5,7 @@
 //! and no probe: both come from their registries.
 
 mod assess;
+mod by_hand;
 mod clocks;
 mod deployed;
 mod drive;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
+    by_hand,
     ending::{decide, finish, recover, unwound},
     rounds,
     state::{State, Violation},
@@ -245,6 +246,7 @@ fn step(state: &State, index: usize, now: Timestamp) -> Progress {
             None => ended(step),
         },
         Action::Check(check) => check_step(state, index, check, now),
+        Action::Manual(manual) => by_hand::step(state, index, manual, now),
         Action::Fault { .. } => rounds::fault(state, index, now),
     }
 }

@@ -9,7 +9,8 @@ use crate::{
     api::{Action, Experiment, ExperimentSpec, Role},
     faults::{self, Injection, Lifetime},
     journal::{
-        CheckOutcome, Entry, Header, InjectOutcome, ProbeStats, Record, Residue, RevertOutcome, StopReason,
+        Answer, CheckOutcome, Entry, Header, InjectOutcome, ProbeStats, Record, Residue, RevertOutcome,
+        StopReason,
     },
     types::{InjectionId, ObjectRef, Phase, Verdict},
 };
@@ -102,6 +103,8 @@ pub struct StepState {
     pub check_samples: (u32, bool),
     /// How the check came out.
     pub checked: Option<CheckOutcome>,
+    /// What a person has said of it.
+    pub answered: Option<Answer>,
     /// Whether it could not be carried out.
     pub refused: bool,
     /// When it was over.
@@ -322,6 +325,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         | Record::TargetsChosen { .. }
         | Record::RoundSkipped { .. }
         | Record::Checked { .. }
+        | Record::ManualAnswered { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
         Record::Injected { .. }
         | Record::EffectSeen { .. }
@@ -389,6 +393,7 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     | Record::TargetsChosen { step, .. }
     | Record::RoundSkipped { step, .. }
     | Record::Checked { step, .. }
+    | Record::ManualAnswered { step, .. }
     | Record::StepEnded { step }) = &entry.record
     else {
         return Ok(());
@@ -404,6 +409,9 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         Record::TargetsChosen { targets, .. } => progress.chosen = Some(targets.clone()),
         Record::RoundSkipped { .. } => progress.skipped += 1,
         Record::Checked { outcome, .. } => progress.checked = Some(*outcome),
+        Record::ManualAnswered { answer, .. } => {
+            progress.answered.get_or_insert(*answer);
+        }
         Record::StepEnded { .. } => progress.ended = Some(at),
         Record::InjectIntended { injections, .. } => {
             progress.rounds.push(injections.iter().map(|injection| injection.id.clone()).collect());

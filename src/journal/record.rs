@@ -174,6 +174,18 @@ pub enum Record {
         /// 1, 2, 3 …
         attempt: u32,
     },
+    /// A person has answered a manual step, or nobody has in time.
+    ManualAnswered {
+        /// Which step.
+        step: String,
+        /// The answer.
+        answer: Answer,
+        /// Who.
+        by: String,
+        /// Their words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        comment: String,
+    },
     /// The step is over.
     StepEnded {
         /// Which.
@@ -392,6 +404,17 @@ pub enum StopReason {
     JournalLost,
     /// Something that should not happen.
     Internal,
+}
+
+/// What a person says of a manual step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is done.
+    Confirmed,
+    /// It could not be done.
+    Failed,
+    /// Nobody has said anything in time.
+    TimedOut,
 }
 
 /// Something that is not back.

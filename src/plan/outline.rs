@@ -148,6 +148,11 @@ fn plan_step(
             planned.duration = Some(check.within);
             return planned;
         }
+        Action::Manual(manual) => {
+            planned.action = "manual".to_owned();
+            planned.duration = Some(manual.timeout);
+            return planned;
+        }
         Action::Revert(of) => {
             planned.action = format!("revert {of}");
             in_force.retain(|injection| !injection.id.0.starts_with(&format!("{of}.")));

@@ -16,6 +16,7 @@ mod narrate;
 mod phrases;
 mod probes;
 mod sparkline;
+mod tally;
 pub mod text;
 mod words;
 

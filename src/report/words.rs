@@ -127,6 +127,11 @@ pub(super) fn step(step: &Step) -> String {
             text
         }
         Action::Revert(name) => format!("revert {name}"),
+        Action::Manual(manual) => {
+            let line = manual.instructions.lines().next().unwrap_or_default();
+            let more = if manual.instructions.lines().nth(1).is_some() { " …" } else { "" };
+            format!("by hand, within {}: {line}{more}", manual.timeout)
+        }
     };
     if let Some(duration) = step.duration {
         text.push_str(&format!(", for {}", Length(duration)));
@@ -159,6 +164,7 @@ pub(super) fn step_kind(step: &Step) -> String {
         Action::Wait(_) => "wait".to_owned(),
         Action::Check(_) => "check".to_owned(),
         Action::Revert(_) => "revert".to_owned(),
+        Action::Manual(_) => "manual".to_owned(),
     }
 }
 

@@ -445,6 +445,18 @@ clusters: [{name: nobody, cluster: {server: "https://127.0.0.1:9"}}]
 users: [{name: nobody, user: {token: none}}]
 "#;
 
+#[test]
+fn a_manual_step_is_refused_where_nobody_can_be_asked() {
+    let text = experiment(|text| {
+        text.replace("  - wait: 30s\n", "  - name: by-hand\n    manual: {instructions: Look., assume: 30s}\n")
+    });
+    let place = Place::new();
+    let file = place.write("manual.yaml", &text);
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/demo");
+    let rehearsed = place.run(&["rehearse", &file, "--manifests", demo, "--seed", "7"]).exits(0);
+    rehearsed.says("step by-hand: done, says rehearsal");
+}
+
 /// A probe of another file of the same folder, and a parameter in its query, its CEL and the target.
 #[test]
 fn parameters_and_shared_probes_are_filled_in_before_anything_runs() {

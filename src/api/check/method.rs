@@ -104,7 +104,9 @@ impl Step<'_> {
             Some(fault) if fault.lifetime == Lifetime::Instant => Some(Kind::Instant),
             Some(_) if self.background() => Some(Kind::Background),
             Some(_) => Some(Kind::Foreground),
-            None if ["wait", "check", "revert"].contains(&action.key.as_str()) => Some(Kind::NoFault),
+            None if ["wait", "check", "revert", "manual"].contains(&action.key.as_str()) => {
+                Some(Kind::NoFault)
+            }
             None => None,
         }
     }
@@ -154,7 +156,7 @@ impl Step<'_> {
             let message = format!("`onFailure` belongs to check and manual, not to {key}");
             report.error(codes::TOGETHER, (&path("onFailure"), span), &message, "leave it out");
         }
-        if ["wait", "check", "revert"].contains(&key) {
+        if ["wait", "check", "revert", "manual"].contains(&key) {
             if let Some(span) = superfluous("duration") {
                 let remedy = if key == "wait" { "the length is that of wait" } else { "leave it out" };
                 report.error(

@@ -240,7 +240,7 @@ fn step() -> Schema {
         field("wait", "Nothing happens for this long.", positive()),
         field("load", "Requests, for duration.", load(false)).not_yet(),
         field("check", "A probe has to hold.", check),
-        field("manual", "A person does something and confirms it.", manual).not_yet(),
+        field("manual", "A person does something and confirms it.", manual),
         field("revert", "Ends this background step now.", label()),
         field("duration", "How long, from \"seen in force\". Required for lasting faults and load, unless background.", positive()),
         field("background", "Whether the next step begins while this one is in force. Without duration it stays until revert or the end of the method.", boolean())
