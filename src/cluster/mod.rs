@@ -25,4 +25,4 @@ pub use patch::JsonPatch;
 pub use rights::{Identity, Missing, identity, missing_rights};
 pub use scar::{RUN_LABEL, Scar, UNDO_PREFIX};
 pub use snapshot::{Key, Snapshot};
-pub use view::{Autoscaler, Node, Owner, Pdb, Pod, Space, Taint, Workload};
+pub use view::{Autoscaler, Node, Owner, Pdb, Pod, PodSelector, Space, Taint, Workload};

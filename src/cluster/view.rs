@@ -2,11 +2,11 @@
 //!
 //! Ten thousand pods decoded whole take ten times the memory and most of the time of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use kube::core::{ApiResource, GroupVersionKind, Object};
+use kube::core::{ApiResource, GroupVersionKind, Object, Selector, SelectorExt};
 use serde::{Deserialize, Serialize};
 
 use super::fields;
@@ -21,6 +21,23 @@ pub struct Owner {
     pub name: String,
     /// Its identity.
     pub uid: String,
+}
+
+/// Whom a budget covers, or which pods a workload has: read once, for it is asked about every pod.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodSelector(Option<Selector>);
+
+impl PodSelector {
+    /// As policy/v1 and apps/v1 mean it: empty selects every pod, absent (null) none. One that cannot be read
+    /// selects none.
+    fn read(raw: Option<LabelSelector>) -> Self {
+        Self(raw.and_then(|selector| Selector::try_from(selector).ok()))
+    }
+
+    /// Whether it selects a pod with these labels.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.0.as_ref().is_some_and(|selector| selector.matches(labels))
+    }
 }
 
 /// A pod.
@@ -116,9 +133,11 @@ pub struct Pdb {
     /// Which one.
     pub object: ObjectRef,
     /// Whom it covers.
-    pub selector: LabelSelector,
+    pub selector: PodSelector,
     /// How many pods may go now.
     pub allowed: i32,
+    /// Pods by name whose eviction has been counted, and whose going the controller has not seen yet.
+    pub disrupted: BTreeSet<String>,
     /// How many are healthy.
     pub healthy: i32,
     /// How many have to be.
@@ -141,7 +160,7 @@ pub struct Workload {
     /// Who made it: a Deployment, for a ReplicaSet.
     pub owner: Option<Owner>,
     /// Its pods.
-    pub selector: LabelSelector,
+    pub selector: PodSelector,
     /// How many it wants.
     pub replicas: i32,
     /// How many are ready.
@@ -263,13 +282,14 @@ pub(super) struct NodeStatus {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct PdbSpec {
-    selector: LabelSelector,
+    selector: Option<LabelSelector>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct PdbStatus {
     disruptions_allowed: i32,
+    disrupted_pods: BTreeMap<String, serde::de::IgnoredAny>,
     current_healthy: i32,
     desired_healthy: i32,
     expected_pods: i32,
@@ -280,7 +300,7 @@ pub(super) struct PdbStatus {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct WorkloadSpec {
     replicas: Option<i32>,
-    selector: LabelSelector,
+    selector: Option<LabelSelector>,
     template: Template,
 }
 
@@ -423,8 +443,9 @@ impl Pdb {
         let status = raw.status.unwrap_or_default();
         Self {
             object: object(&raw.metadata, "policy/v1", "PodDisruptionBudget"),
-            selector: raw.spec.selector,
+            selector: PodSelector::read(raw.spec.selector),
             allowed: status.disruptions_allowed,
+            disrupted: status.disrupted_pods.into_keys().collect(),
             healthy: status.current_healthy,
             desired: status.desired_healthy,
             expected: status.expected_pods,
@@ -448,7 +469,7 @@ impl Workload {
         Self {
             object: object(&meta, "apps/v1", kind),
             owner: owner(&meta),
-            selector: raw.spec.selector,
+            selector: PodSelector::read(raw.spec.selector),
             replicas: if daemon { status.desired_number_scheduled } else { raw.spec.replicas.unwrap_or(1) },
             ready: if daemon { status.number_ready } else { status.ready_replicas },
             updated: status.updated_replicas,
@@ -481,5 +502,39 @@ impl Space {
             terminating: raw.metadata.deletion_timestamp.is_some(),
             labels: raw.metadata.labels.unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn budget(spec: serde_json::Value) -> Pdb {
+        let raw = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+            "metadata": {"name": "web", "namespace": "shop", "generation": 2}, "spec": spec,
+            "status": {"disruptionsAllowed": 2, "observedGeneration": 2,
+                "disruptedPods": {"web-1": "2026-01-01T00:00:00Z"}}});
+        Pdb::read(serde_json::from_value(raw).expect("a budget"))
+    }
+
+    #[test]
+    fn an_empty_selector_selects_every_pod_and_an_absent_one_none() {
+        let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
+        assert!(budget(json!({"selector": {}})).selector.matches(&labels));
+        assert!(budget(json!({"selector": {"matchLabels": {"app": "web"}}})).selector.matches(&labels));
+        assert!(!budget(json!({"selector": {"matchLabels": {"app": "db"}}})).selector.matches(&labels));
+        assert!(!budget(json!({})).selector.matches(&labels));
+        assert!(!budget(json!({"selector": null})).selector.matches(&labels));
+        let unreadable = json!({"matchExpressions": [{"key": "app", "operator": "Near", "values": ["web"]}]});
+        assert!(!budget(json!({ "selector": unreadable })).selector.matches(&labels));
+    }
+
+    #[test]
+    fn a_budget_names_the_pods_whose_eviction_is_counted_already() {
+        let budget = budget(json!({"selector": {}}));
+        assert_eq!((budget.allowed, budget.observed), (2, true));
+        assert_eq!(budget.disrupted.into_iter().collect::<Vec<_>>(), ["web-1"]);
     }
 }
