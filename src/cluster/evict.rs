@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use futures::future::{Either, join, select};
+use futures::future::join;
 use tokio::{
     sync::MutexGuard,
     time::{Instant, sleep, timeout},
@@ -77,11 +77,10 @@ impl Budgets {
                 }
             };
             gate.sent(pod, &shown);
-            let call = pin!(self.access.evict(&pod.object, grace, false));
-            let counted = pin!(timeout(CONFLICT, self.counted(pod, &pdb)));
-            let answer = match select(call, counted).await {
-                Either::Left((answer, _)) => answer,
-                Either::Right((_, call)) => {
+            let mut call = pin!(self.access.evict(&pod.object, grace, false));
+            let answer = match timeout(CONFLICT, &mut call).await {
+                Ok(answer) => answer,
+                Err(_) => {
                     drop(turn);
                     call.await
                 }
@@ -163,15 +162,6 @@ impl Budgets {
         }
     }
 
-    /// Returns when the watch shows that the budget has counted the pod's eviction.
-    async fn counted(&self, pod: &Pod, pdb: &Pdb) {
-        let counted = |snapshot: &Snapshot| {
-            let shown = snapshot.pdbs.get(&key(pdb));
-            shown.is_none_or(|shown| shown.disrupted.contains(&pod.object.name)).then_some(())
-        };
-        self.mirror.wait_for(counted).await;
-    }
-
     fn gate(&self, pdb: &Pdb) -> Arc<Gate> {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         gates.entry(key(pdb)).or_default().clone()
@@ -184,7 +174,7 @@ impl Budgets {
 struct Gate {
     /// Of those who wait, one at a time looks at its pod.
     next: tokio::sync::Mutex<()>,
-    /// One at a time is with the server until its slot is counted.
+    /// One at a time is with the server, until it answers or sleeps.
     turn: tokio::sync::Mutex<()>,
     known: Mutex<Known>,
 }

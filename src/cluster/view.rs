@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use kube::core::{ApiResource, GroupVersionKind, Object, Selector, SelectorExt};
+use kube::core::{ApiResource, GroupVersionKind, Object};
 use serde::{Deserialize, Serialize};
 
-use super::fields;
+use super::{PodSelector, fields};
 use crate::types::ObjectRef;
 
 /// The controller that made an object.
@@ -21,23 +21,6 @@ pub struct Owner {
     pub name: String,
     /// Its identity.
     pub uid: String,
-}
-
-/// Whom a budget covers, or which pods a workload has: read once, for it is asked about every pod.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PodSelector(Option<Selector>);
-
-impl PodSelector {
-    /// As policy/v1 and apps/v1 mean it: empty selects every pod, absent (null) none. One that cannot be read
-    /// selects none.
-    fn read(raw: Option<LabelSelector>) -> Self {
-        Self(raw.and_then(|selector| Selector::try_from(selector).ok()))
-    }
-
-    /// Whether it selects a pod with these labels.
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.0.as_ref().is_some_and(|selector| selector.matches(labels))
-    }
 }
 
 /// A pod.
@@ -517,18 +500,6 @@ mod tests {
             "status": {"disruptionsAllowed": 2, "observedGeneration": 2,
                 "disruptedPods": {"web-1": "2026-01-01T00:00:00Z"}}});
         Pdb::read(serde_json::from_value(raw).expect("a budget"))
-    }
-
-    #[test]
-    fn an_empty_selector_selects_every_pod_and_an_absent_one_none() {
-        let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
-        assert!(budget(json!({"selector": {}})).selector.matches(&labels));
-        assert!(budget(json!({"selector": {"matchLabels": {"app": "web"}}})).selector.matches(&labels));
-        assert!(!budget(json!({"selector": {"matchLabels": {"app": "db"}}})).selector.matches(&labels));
-        assert!(!budget(json!({})).selector.matches(&labels));
-        assert!(!budget(json!({"selector": null})).selector.matches(&labels));
-        let unreadable = json!({"matchExpressions": [{"key": "app", "operator": "Near", "values": ["web"]}]});
-        assert!(!budget(json!({ "selector": unreadable })).selector.matches(&labels));
     }
 
     #[test]
