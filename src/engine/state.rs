@@ -196,6 +196,11 @@ impl State {
         Ok(state)
     }
 
+    /// How many records have been taken in.
+    pub fn written(&self) -> u64 {
+        self.next_seq
+    }
+
     /// Where it is, in one word.
     pub fn phase(&self) -> Phase {
         if self.finished {
