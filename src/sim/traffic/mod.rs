@@ -30,10 +30,7 @@ pub mod wiring;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-pub use load::{
-    ARRIVALS, CAPACITY, InvalidAnnotation, OFFERED_LOAD, PREFIX, QUEUE, SERVICE_TIME, SERVICE_TIMES,
-    ServiceLoad, Serving, Spread, TIMEOUT,
-};
+pub use load::{ServiceLoad, Serving, Spread};
 
 use self::counts::{Counts, ServiceSeries};
 use self::random::Stream;
