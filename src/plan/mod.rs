@@ -7,6 +7,7 @@ mod bounds;
 mod forecast;
 mod guard;
 mod outline;
+mod overlap;
 mod select;
 
 pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
@@ -69,7 +70,12 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
     };
     let setting = ask.setting;
     let targets = select(ask, fault.info())?;
-    let mut findings = guard::targets(setting, fault.info(), &targets);
+    // Alone: what else would be said of such a target is this run's own doing.
+    let overlap = overlap::findings(ask, fault.info(), &targets);
+    if !overlap.is_empty() {
+        return Err(overlap);
+    }
+    let mut findings = guard::targets(ask, fault.info(), &targets);
     let request = Prepare {
         step: ask.step,
         params: ask.params,

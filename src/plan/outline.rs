@@ -7,7 +7,9 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Setting, StepAsk, bounds::namespaces, displaced_owners, forecast, prepare, query_window};
+use super::{
+    Setting, StepAsk, bounds::namespaces, displaced_owners, forecast, overlap::InForce, prepare, query_window,
+};
 use crate::{
     api::{Action, ExperimentSpec, Patience, Role, Step},
     cluster::Scope,
@@ -109,9 +111,10 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         limits: setting.bounds.in_words(),
         injections: Vec::new(),
     };
-    let mut in_force: Vec<Injection> = Vec::new();
+    let mut in_force = InForce::default();
     for step in &spec.method {
         let planned = plan_step(step, setting, &mut plan, &mut in_force);
+        in_force.pass(step);
         plan.steps.push(planned);
     }
     plan.calls += spec.steady_state.len() as u64;
@@ -119,12 +122,7 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
     plan
 }
 
-fn plan_step(
-    step: &Step,
-    setting: &Setting<'_>,
-    plan: &mut Plan,
-    in_force: &mut Vec<Injection>,
-) -> PlannedStep {
+fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut InForce) -> PlannedStep {
     let mut planned = PlannedStep {
         name: step.name.clone(),
         action: String::new(),
@@ -148,13 +146,13 @@ fn plan_step(
         }
         Action::Revert(of) => {
             planned.action = format!("revert {of}");
-            in_force.retain(|injection| !injection.id.0.starts_with(&format!("{of}.")));
+            in_force.revert(of);
             return planned;
         }
     };
     planned.action.clone_from(kind);
     let target = step.target.clone().unwrap_or_default();
-    let held: Vec<&Injection> = in_force.iter().collect();
+    let held = in_force.injections();
     let ask = StepAsk { step: &step.name, kind, params, target: &target, setting, in_force: &held };
     let injections = match prepare(&ask) {
         Ok(injections) => injections,
@@ -176,7 +174,7 @@ fn plan_step(
     plan.injections.extend(injections.clone());
     let lasting = faults::find(kind).is_some_and(|fault| fault.info().lifetime == Lifetime::Lasting);
     if lasting && step.background {
-        in_force.extend(injections);
+        in_force.begin(injections, step.duration);
     }
     planned
 }
