@@ -50,6 +50,9 @@ pub struct Experiment {
 pub struct ExperimentSpec {
     /// One sentence.
     pub hypothesis: String,
+    /// What texts and expressions refer to, each with the value that was given.
+    #[serde(default)]
+    pub parameters: Vec<Parameter>,
     /// Where PromQL is answered, for probes that name no source of their own.
     #[serde(default)]
     pub prometheus: Option<Source>,
@@ -67,6 +70,16 @@ pub struct ExperimentSpec {
     /// How far the damage may go.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// A value that a Run or `--param` may set.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Parameter {
+    /// camelCase.
+    pub name: String,
+    /// Its value, once what is given has been filled in; None: none was.
+    #[serde(default)]
+    pub default: Option<String>,
 }
 
 /// A probe of the steady state.
@@ -351,6 +364,12 @@ impl ExperimentSpec {
         }
         let judged = self.steady_state.iter().filter(|probe| probe.role == Role::Hypothesis);
         judged.map(|probe| probe.patience.least(probe.every)).max().unwrap_or_default()
+    }
+
+    /// The parameters' values.
+    pub fn params(&self) -> BTreeMap<String, String> {
+        let valued = self.parameters.iter().filter_map(|one| Some((one.name.clone(), one.default.clone()?)));
+        valued.collect()
     }
 
     /// The step called `name`.

@@ -112,6 +112,10 @@ struct FileArgs {
     /// Only documents with these labels: app=checkout,tier!=smoke.
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<String>,
+
+    /// The value of a parameter that the files declare. Repeatable.
+    #[arg(long, value_name = "NAME=VALUE")]
+    param: Vec<String>,
 }
 
 /// What running, rehearsing and planning have in common.

@@ -20,7 +20,7 @@ pub(super) struct PlanArgs {
 }
 
 pub(super) fn run(global: &Global, args: &PlanArgs) -> anyhow::Result<ExitCode> {
-    let read = input::read(&args.setting.files)?;
+    let read = input::read(&args.setting.files, input::For::Running)?;
     if let Some(code) = read.refused() {
         return Ok(code);
     }

@@ -37,7 +37,7 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(global: &Global, args: RunArgs) -> anyhow::Result<ExitCode> {
-    let read = input::read(&args.setting.files)?;
+    let read = input::read(&args.setting.files, input::For::Running)?;
     if let Some(code) = read.refused() {
         return Ok(code);
     }

@@ -21,7 +21,7 @@ use crate::{
     faults::{Signature, World},
     journal::{Header, Moment, Record, Residue, Writer},
     plan,
-    probes::{self, Judge, Measure, cel::Expression},
+    probes::{self, Expressions, Judge, Measure, cel::Expression},
     types::{Epoch, ExitCode, RunId, Verdict},
 };
 
@@ -138,8 +138,9 @@ async fn driven(
     let (measured_tx, measured_rx) = mpsc::unbounded_channel();
     let (mut watched, mut checks) = (BTreeMap::new(), BTreeMap::new());
     let count = u32::try_from(request.experiment.spec.steady_state.len()).unwrap_or(1).max(1);
+    let params = request.experiment.spec.params();
     for (index, spec) in request.experiment.spec.steady_state.iter().enumerate() {
-        let Some(judge) = judge(spec) else { continue };
+        let Some(judge) = judge(spec, &params) else { continue };
         let measure = Measure {
             access: assessment.access.clone(),
             http: env.http.clone(),
@@ -222,9 +223,14 @@ pub(super) async fn conclude(mut driver: Driver) -> Result<Outcome, EngineError>
 }
 
 /// A probe's compiled expressions. `check` has compiled them before, so None never happens to a read file.
-fn judge(spec: &crate::api::ProbeSpec) -> Option<Judge> {
+fn judge(spec: &crate::api::ProbeSpec, params: &BTreeMap<String, String>) -> Option<Judge> {
     let info = probes::find(&spec.kind)?.info();
-    Judge::compile(info, spec.value.as_deref(), spec.expect.as_deref(), spec.during.as_deref()).ok()
+    let expressions = Expressions {
+        value: spec.value.as_deref(),
+        expect: spec.expect.as_deref(),
+        during: spec.during.as_deref(),
+    };
+    Judge::compile(info, expressions, params).ok()
 }
 
 fn check_expression(request: &Request, check: &crate::api::Check) -> Option<Expression> {

@@ -44,8 +44,7 @@ fn spec() -> Schema {
             "parameters",
             "Values that a Run or --param may set: $(params.NAME) in texts, params.NAME in CEL.",
             declared(),
-        )
-        .not_yet(),
+        ),
         field(
             "prometheus",
             "Where the queries of prometheus, alert and slo probes are answered. Default: --prometheus, $FIREDRILL_PROMETHEUS, or the controller's own setting.",
@@ -55,8 +54,7 @@ fn spec() -> Schema {
             "steadyStateFrom",
             "Takes the probes of other Experiments of this namespace.",
             shared::references(),
-        )
-        .not_yet(),
+        ),
         field(
             "load",
             "Requests that are sent from before Baseline until recovery is judged.",

@@ -232,7 +232,7 @@ async fn may_hang(stage: &Stage, interval_ms: i64) -> Arc<AtomicBool> {
 /// Each of them goes on giving what it gave before, for minutes.
 const QUERIES: [&str; 5] = [
     "sum(up)",
-    r#"sum(rate(hits{code=~"2.*\""}[4m]))"#,
+    r#"sum(rate(hits{code=~"2.*\""}[4m])) > bool 0"#,
     "sum(increase(hits[10m])) > bool 0",
     "avg_over_time(sum(up)[3m:10s])",
     "max(hits > bool 0) or vector(1)",
