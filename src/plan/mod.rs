@@ -6,12 +6,14 @@
 mod bounds;
 mod forecast;
 mod guard;
+mod lifelines;
 mod outline;
 mod overlap;
 mod select;
 
 pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
 pub use forecast::{displaced_owners, query_window};
+pub use lifelines::Lifeline;
 pub use outline::{Displaced, EarliestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope};
 pub use select::select;
 
@@ -93,6 +95,7 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
     findings.extend(guard::limits(setting, &injections, ask.in_force));
     findings.extend(guard::bystanders(setting, &injections));
     findings.extend(forecast::budgets(setting.snapshot, &injections));
+    findings.extend(lifelines::findings(setting, &injections));
     findings.retain(Finding::is_error);
     if findings.is_empty() { Ok(injections) } else { Err(findings) }
 }

@@ -8,7 +8,8 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Setting, StepAsk, bounds::namespaces, displaced_owners, forecast, overlap::InForce, prepare, query_window,
+    Setting, StepAsk, bounds::namespaces, displaced_owners, forecast, lifelines, overlap::InForce, prepare,
+    query_window,
 };
 use crate::{
     api::{Action, ExperimentSpec, Patience, Role, Step},
@@ -163,6 +164,7 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
     };
     plan.findings
         .extend(forecast::budgets(setting.snapshot, &injections).into_iter().filter(|f| !f.is_error()));
+    plan.findings.extend(lifelines::findings(setting, &injections));
     plan.findings.extend(hazards(kind, setting, &injections));
     plan.findings.extend(rollouts(setting, &injections));
     planned.targets = injections.iter().map(|injection| injection.target.clone()).collect();

@@ -138,14 +138,14 @@ codes! {
         "check names a probe; revert names a background step before it.",
         "Names are looked up in the same file.",
         "Take the name that is offered, or declare it.";
-    SAME_FIELD = "FD1045", "two steps hold the same field at the same time",
-        "A change is put back to what was there before it; with two of one field in force neither before is what the other may go back to.",
-        "Targets that are the same for certain, and whether the earlier step is over by then: by its duration and what the steps between take at the least, or by revert.",
-        "Put `revert: STEP` before the later one, let the earlier one end in time, or make one step of the two.";
     PARAMETER = "FD1045", "a parameter without a value, or with one that does not fit",
         "Values from outside go into queries and names: each has a pattern that it has to match as a whole.",
         "The declared parameters are compared with what is given.",
         "Give it with --param NAME=VALUE, or declare a default; widen pattern if the value is meant.";
+    SAME_FIELD = "FD1046", "two steps hold the same field at the same time",
+        "A change is put back to what was there before it; with two of one field in force neither before is what the other may go back to.",
+        "Targets that are the same for certain, and whether the earlier step is over by then: by its duration and what the steps between take at the least, or by revert.",
+        "Put `revert: STEP` before the later one, let the earlier one end in time, or make one step of the two.";
     CEL = "FD1050", "an expression that does not compile",
         "CEL (cel.dev) with Kubernetes' strings, lists and quantities; value is a double, times are seconds.",
         "Expressions are compiled against the variables of their probe.",

@@ -7,6 +7,8 @@ mod metrics;
 mod outages;
 mod owners;
 mod people;
+mod slow;
+mod source;
 
 use std::{
     sync::{
