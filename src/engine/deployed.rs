@@ -2,9 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kube::{ResourceExt, api::DynamicObject};
-use serde_json::Value;
-
 use crate::{
     cluster::{Snapshot, Workload},
     faults::Injection,
@@ -75,14 +72,6 @@ pub fn releases(
             (workload.object.clone(), (workload.revision().map(str::to_owned), workload.images.clone()))
         })
         .collect()
-}
-
-/// The same of one workload as the API server shows it.
-pub fn release(workload: &DynamicObject) -> (Option<String>, Vec<String>) {
-    let revision = workload.annotations().get("deployment.kubernetes.io/revision").cloned();
-    let containers = workload.data.pointer("/spec/template/spec/containers").and_then(Value::as_array);
-    let image = |container: &Value| container["image"].as_str().unwrap_or_default().to_owned();
-    (revision, containers.into_iter().flatten().map(image).collect())
 }
 
 /// Whether every pod that these workloads want is bound to a node. What our own scaling has taken away is

@@ -16,11 +16,11 @@ use super::{
     next::{Command, Patience, next},
     sampler::{Measured, Sampler},
     state::{State, transition},
-    unwind,
+    unseen, unwind,
 };
 use crate::{
     api::{Action, ProbeSpec},
-    cluster::{ApiError, Snapshot},
+    cluster::Snapshot,
     env::{Clock, Rng},
     faults::{self, FaultError, Injected, Injection, World},
     journal::{Entry, InjectOutcome, Moment, Record, SampleState, StopReason, Writer},
@@ -360,35 +360,15 @@ impl Driver {
         Ok(())
     }
 
-    /// Before a verdict that would be good: whether a rollout has passed unseen. A watch that stands still says
-    /// nothing, so the API server is asked.
+    /// Before a verdict that would be good: whether a rollout has passed unseen.
     async fn rollout_unseen(&mut self) -> Result<(), EngineError> {
         if self.state.decided.is_some() || self.state.stop.is_some() {
             return Ok(());
         }
-        let access = &self.world.access;
-        let asked = self.releases.iter().map(|(workload, before)| async move {
-            let mut tried = 1;
-            loop {
-                return match access.get(workload).await {
-                    Ok(now) if deployed::release(&now) != *before => {
-                        Some(format!("a rollout of {workload} that is not ours has begun"))
-                    }
-                    // Without the right to ask there is what the watch has shown.
-                    Ok(_) | Err(ApiError::NotFound | ApiError::Forbidden(_)) => None,
-                    Err(error) if error.is_transient() && tried < TRIES => {
-                        tried += 1;
-                        tokio::time::sleep(RETRY).await;
-                        continue;
-                    }
-                    Err(error) => Some(format!("whether {workload} was rolled out cannot be read: {error}")),
-                };
-            }
-        });
-        let found = futures::future::join_all(asked).await.into_iter().flatten().next();
+        let found = unseen::rollout(&self.world.access, &self.releases).await;
         let Some(message) = found else { return Ok(()) };
-        let reason = "RolloutNoticed".to_owned();
-        self.append(Record::Decided { verdict: Verdict::Inconclusive, reason, message })
+        let (verdict, reason) = (Verdict::Inconclusive, "RolloutNoticed".to_owned());
+        self.append(Record::Decided { verdict, reason, message })
     }
 
     fn look_at_deployed(&mut self, moment: Moment) -> Result<(), EngineError> {

@@ -10,9 +10,10 @@ use std::{
 };
 
 use firedrill::{
-    cluster::{ApiError, JsonPatch},
-    journal::{Entry, Record, StopReason},
+    cluster::{Access, ApiError, JsonPatch},
+    journal::{Entry, InjectOutcome, Record, StopReason},
     sim::{
+        Sim, SimConfig,
         apiserver::mischief::{Action, Matcher, Rule, Turn},
         store::{Kind, Selector, Status},
     },
@@ -23,7 +24,7 @@ use serde_json::json;
 
 use super::{Person, assert_sound, once};
 use crate::{
-    crash::house::{experiment, method, object, settled, settles},
+    crash::house::{deployment, experiment, house, method, object, settled, settled_with, settles},
     kit::{Ran, Stage, in_virtual_time},
 };
 
@@ -175,37 +176,56 @@ fn a_drain_beside_others_that_evict_waits_and_keeps_the_budget() {
     }
 }
 
-/// The status of the budget `web` with so many pods that its controller has not confirmed.
-fn fill_the_budget(stage: &Stage, pods: usize) {
-    let stamp = stage.cluster.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let disrupted: serde_json::Map<_, _> =
-        (0..pods).map(|number| (format!("gone-{number}"), json!(stamp))).collect();
-    let mut status = object(stage, &Kind::POD_DISRUPTION_BUDGET, "shop", "web")["status"].clone();
-    status["disruptedPods"] = disrupted.into();
-    let filled = stage.cluster.sim().store().modify(&Kind::POD_DISRUPTION_BUDGET, "shop", "web", |budget| {
-        budget.set_value("status", &status);
-        Ok(())
+/// A budget over two pods, with so many others whose eviction its controller has not confirmed: there is none.
+fn unconfirmed(pods: usize) -> (Access, [ObjectRef; 2]) {
+    let sim = Sim::new(&SimConfig::default());
+    let pod = |name: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "shop", "labels": {"app": "web"}},
+            "spec": {"nodeName": "n1", "containers": [{"name": "main", "image": "docker.io/local/app:1"}]}})
+    };
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+    sim.apply_manifests(&[space, pod("a"), pod("b"), budget]).expect("accepted");
+    let set = |kind: &Kind, name: &str, status: serde_json::Value| {
+        let done = sim.store().modify(kind, "shop", name, |object| {
+            object.set_value("status", &status);
+            Ok(())
+        });
+        done.expect("it is there");
+    };
+    for name in ["a", "b"] {
+        set(
+            &Kind::POD,
+            name,
+            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}),
+        );
+    }
+    let gone: serde_json::Map<_, _> =
+        (0..pods).map(|number| (format!("gone-{number}"), json!("2026-01-01T00:00:00Z"))).collect();
+    let status = json!({"observedGeneration": 1, "disruptionsAllowed": 2, "currentHealthy": 3, "desiredHealthy": 1,
+        "disruptedPods": gone});
+    set(&Kind::POD_DISRUPTION_BUDGET, "web", status);
+    (Access::new(sim.client()), ["a", "b"].map(|name| ObjectRef::namespaced("v1", "Pod", "shop", name)))
+}
+
+/// `MaxDisruptedPodSize` is 2000 (pkg/registry/core/pod/storage/eviction.go).
+#[test]
+fn a_budget_with_too_many_unconfirmed_evictions_is_no_lack_of_rights() {
+    in_virtual_time(async {
+        let (access, [a, b]) = unconfirmed(2000);
+        assert_eq!(access.evict(&a, None, false).await, Ok(()), "2000 are not too many");
+        match access.evict(&b, None, false).await {
+            Err(ApiError::NoBudget { message, .. }) => assert!(message.contains("map too big"), "{message}"),
+            other => panic!("that was the 2001st: {other:?}"),
+        }
     });
-    filled.expect("the budget is there");
 }
 
 #[test]
 fn a_budget_whose_list_is_full_is_waited_for() {
-    in_virtual_time(async {
-        let stage = settled(6).await;
-        let person = Person::of(&stage);
-        let pods = stage.cluster.sim().store().list(&Kind::POD, Some("shop"), &Selector::everything());
-        let web = pods.iter().find(|pod| pod.meta.name.starts_with("web-")).expect("there are pods of web");
-        let pod = ObjectRef::namespaced("v1", "Pod", "shop", &web.meta.name);
-        // As many as the real server still takes: MaxDisruptedPodSize is 2000.
-        fill_the_budget(&stage, 2000);
-        assert_eq!(person.access().evict(&pod, None, true).await, Ok(()));
-        fill_the_budget(&stage, 2001);
-        match person.access().evict(&pod, None, false).await {
-            Err(ApiError::NoBudget { message, .. }) => assert!(message.contains("map too big"), "{message}"),
-            other => panic!("{other:?}"),
-        }
-    });
     in_virtual_time(async {
         let stage = settled(6).await;
         let before = stage.state();
@@ -276,4 +296,35 @@ fn a_watch_that_stands_still_is_neither_acted_on_nor_a_pass() {
             }
         });
     }
+}
+
+/// Each deletion takes the server a second: one after the other they would take a quarter of an hour.
+#[test]
+fn a_thousand_targets_are_hit_and_seen_within_a_minute() {
+    in_virtual_time(async {
+        let mut objects = house();
+        objects.retain(|object| object["kind"] != "Node");
+        objects.extend((0..20).map(|number| crate::crash::house::node(number + 1)));
+        objects.push(deployment("many", 1000));
+        let stage = settled_with(&objects, 5).await;
+        let matcher = Matcher::on("delete", "pods");
+        let action = Action::Latency(Duration::from_secs(1));
+        stage.cluster.sim().mischief().add(Rule { matcher, turn: Turn::Every, action });
+        let step = "{name: hit, target: {workload: deployment/many, count: all}, podKill: {gracePeriod: 0s}}";
+        let ran = stage.run(stage.request(&experiment(&[step]), 5)).await.expect("not refused");
+        let stopped = ran.entries.iter().filter(|entry| {
+            matches!(
+                entry.record,
+                Record::StopRequested { .. }
+                    | Record::EffectMissed { .. }
+                    | Record::Injected { outcome: InjectOutcome::Failed, .. }
+            )
+        });
+        assert_eq!(ran.verdict(), Verdict::Passed, "{:?}", stopped.collect::<Vec<_>>());
+        let seen = of(&ran, seen);
+        assert_eq!(seen.len(), 1000);
+        let last = seen.iter().map(|(entry, _)| entry.at).max().expect("there are some");
+        let took = last.duration_since(intended_at(&ran));
+        assert!(took < SignedDuration::from_secs(60), "{took:?}");
+    });
 }
