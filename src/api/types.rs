@@ -205,6 +205,41 @@ pub struct Step {
     pub background: bool,
     /// What a failed check does.
     pub on_failure: OnViolation,
+    /// Again and again, for faults that are over at once.
+    pub repeat: Option<Repeat>,
+    /// Batch after batch.
+    pub rolling: Option<Rolling>,
+}
+
+/// A fault again and again, each time on targets that are chosen anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Repeat {
+    /// From the beginning of one round to that of the next.
+    pub every: Length,
+    /// How many rounds; None: as many as begin within `length`.
+    pub times: Option<u32>,
+    /// For how long rounds begin.
+    #[serde(rename = "for")]
+    pub length: Option<Length>,
+    /// How much a round may begin later, by seed.
+    #[serde(default)]
+    pub jitter: Length,
+}
+
+/// A fault on one batch of its targets after the other, each lifted and healed before the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Rolling {
+    /// How many at once.
+    pub batch: Amount,
+    /// From when everything holds again to the next batch.
+    pub pause: Length,
+}
+
+impl Default for Rolling {
+    fn default() -> Self {
+        Self { batch: Amount::Count(1), pause: Length::default() }
+    }
 }
 
 /// What a step does.
@@ -273,6 +308,9 @@ pub struct Target {
     /// How many; None: 1, or all for a zone alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<Amount>,
+    /// Whether what is born later gets the fault too; None: as the fault has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follow: Option<bool>,
 }
 
 /// What a target leaves out, before counting.

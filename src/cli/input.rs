@@ -106,13 +106,11 @@ fn parameters(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
 
 /// A value for a parameter that no file declares is a slip of the pen.
 fn declared(given: &Given, declared: &BTreeSet<String>) -> anyhow::Result<()> {
-    for name in given.parameters.keys().filter(|name| !declared.contains(*name)) {
-        match nearest(name, declared.iter().map(String::as_str)) {
-            Some(near) => bail!("--param {name}: no file declares it; did you mean {near}?"),
-            None => bail!("--param {name}: no file declares it"),
-        }
+    let Some(name) = given.parameters.keys().find(|name| !declared.contains(*name)) else { return Ok(()) };
+    match nearest(name, declared.iter().map(String::as_str)) {
+        Some(near) => bail!("--param {name}: no file declares it; did you mean {near}?"),
+        None => bail!("--param {name}: no file declares it"),
     }
-    Ok(())
 }
 
 /// The other files in the folders of those that are read: `steadyStateFrom` may name what is in them.

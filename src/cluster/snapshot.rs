@@ -37,6 +37,16 @@ impl Snapshot {
         (pod.uid.is_empty() || found.object.uid == pod.uid).then_some(found)
     }
 
+    /// Whether a pod, node or workload of this name and UID is there.
+    pub fn has(&self, object: &ObjectRef) -> bool {
+        let same = |found: Option<&ObjectRef>| found.is_some_and(|found| found.uid == object.uid);
+        match object.kind.as_str() {
+            "Pod" => self.pod(object).is_some(),
+            "Node" => same(self.node(&object.name).map(|node| &node.object)),
+            kind => same(self.workload(&object.namespace, kind, &object.name).map(|found| &found.object)),
+        }
+    }
+
     /// The node called `name`.
     pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
         self.nodes.get(&(String::new(), name.to_owned()))

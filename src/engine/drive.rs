@@ -24,7 +24,7 @@ use crate::{
     env::{Clock, Rng},
     faults::{self, FaultError, Injected, Injection, World},
     journal::{Entry, InjectOutcome, Moment, Record, SampleState, StopReason, Writer},
-    plan::{self, Bounds, Consent, Setting, StepAsk},
+    plan::{Bounds, Consent},
     probes::{Judge, Past, Reading, cel::Expression},
     types::{InjectionId, ObjectRef, Verdict, planted},
 };
@@ -83,6 +83,8 @@ pub(super) struct Driver {
     /// Workloads whose rollouts matter, with the release that was there at the start.
     pub releases: BTreeMap<ObjectRef, (Option<String>, Vec<String>)>,
     pub slept_before: jiff::SignedDuration,
+    /// What was born into a followed target and may not be hit.
+    pub passed_over: BTreeSet<ObjectRef>,
 }
 
 /// What is under way in this process; lost with it, and begun again from the journal.
@@ -158,7 +160,7 @@ impl Driver {
     }
 
     /// Writes one record down and takes it in.
-    fn append(&mut self, record: Record) -> Result<(), EngineError> {
+    pub(super) fn append(&mut self, record: Record) -> Result<(), EngineError> {
         let entry = self.writer.append(self.clock.now(), record)?;
         self.absorb(&entry)
     }
@@ -193,49 +195,6 @@ impl Driver {
             }
             _ => {}
         }
-    }
-
-    fn prepare(&mut self, index: usize) -> Result<(), EngineError> {
-        let step = self.state.spec.method[index].clone();
-        let Action::Fault { kind, params } = &step.action else { return Ok(()) };
-        let snapshot = self.world.mirror.snapshot();
-        let ahead = jiff::SignedDuration::from_millis(self.state.header.server_ahead_ms);
-        let longest = plan::longest(&self.bounds, self.state.spec.objectives.recover_within());
-        let until = self
-            .clock
-            .now()
-            .checked_add(ahead)
-            .and_then(|now| now.checked_add(longest))
-            .unwrap_or(Timestamp::MAX);
-        let setting = Setting {
-            namespace: &self.state.header.namespace,
-            snapshot: &snapshot,
-            rng: self.rng,
-            consent: &self.consent,
-            bounds: &self.bounds,
-            until,
-        };
-        let in_force: Vec<&Injection> = self
-            .state
-            .injections
-            .values()
-            .filter(|state| state.pending())
-            .map(|state| &state.injection)
-            .collect();
-        let target = step.target.clone().unwrap_or_default();
-        let ask = StepAsk {
-            step: &step.name,
-            kind,
-            params,
-            target: &target,
-            setting: &setting,
-            in_force: &in_force,
-        };
-        let record = match plan::prepare(&ask) {
-            Ok(injections) => Record::InjectIntended { step: step.name.clone(), injections },
-            Err(findings) => Record::StepRefused { step: step.name.clone(), findings },
-        };
-        self.append(record)
     }
 
     fn inject(&mut self, ids: &[InjectionId], tasks: &mut Tasks) {
@@ -357,7 +316,7 @@ impl Driver {
         if let Some((reason, by)) = intruder(&snapshot, &self.state, &self.releases) {
             return self.append(Record::StopRequested { reason, by });
         }
-        Ok(())
+        self.follow()
     }
 
     /// Before a verdict that would be good: whether a rollout has passed unseen.

@@ -11,7 +11,7 @@ use crate::{
     journal::{
         CheckOutcome, Entry, Header, InjectOutcome, ProbeStats, Record, Residue, RevertOutcome, StopReason,
     },
-    types::{InjectionId, Phase, Verdict},
+    types::{InjectionId, ObjectRef, Phase, Verdict},
 };
 
 /// A record that cannot come where it came.
@@ -90,8 +90,12 @@ pub struct Violation {
 pub struct StepState {
     /// When it began.
     pub started: Option<Timestamp>,
-    /// Its injections, once intended.
-    pub injections: Option<Vec<InjectionId>>,
+    /// Its injections, round by round: one for a plain fault, more for what is repeated, rolling or followed.
+    pub rounds: Vec<Vec<InjectionId>>,
+    /// Rounds that could not be carried out.
+    pub skipped: usize,
+    /// Whom it goes through batch by batch, once chosen.
+    pub chosen: Option<Vec<ObjectRef>>,
     /// Since when the check that it waits for has held.
     pub check_since: Option<Timestamp>,
     /// Samples that the check has seen, and whether the last had anything to judge.
@@ -267,9 +271,8 @@ impl State {
         self.spec.method.iter().position(|step| step.name == name)
     }
 
-    /// When the step's faults were all seen in force.
-    pub fn in_force_since(&self, step: usize) -> Option<Timestamp> {
-        let ids = self.steps.get(step)?.injections.as_ref()?;
+    /// When the faults of a round were all seen in force; None if one is not, or if every target was gone.
+    pub fn in_force_since(&self, ids: &[InjectionId]) -> Option<Timestamp> {
         let mut since = None;
         for id in ids {
             let state = self.injections.get(id)?;
@@ -316,6 +319,8 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         Record::StepStarted { .. }
         | Record::InjectIntended { .. }
         | Record::StepRefused { .. }
+        | Record::TargetsChosen { .. }
+        | Record::RoundSkipped { .. }
         | Record::Checked { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
         Record::Injected { .. }
@@ -381,6 +386,8 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     let (Record::StepStarted { step }
     | Record::InjectIntended { step, .. }
     | Record::StepRefused { step, .. }
+    | Record::TargetsChosen { step, .. }
+    | Record::RoundSkipped { step, .. }
     | Record::Checked { step, .. }
     | Record::StepEnded { step }) = &entry.record
     else {
@@ -394,11 +401,12 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     match &entry.record {
         Record::StepStarted { .. } => progress.started = Some(at),
         Record::StepRefused { .. } => progress.refused = true,
+        Record::TargetsChosen { targets, .. } => progress.chosen = Some(targets.clone()),
+        Record::RoundSkipped { .. } => progress.skipped += 1,
         Record::Checked { outcome, .. } => progress.checked = Some(*outcome),
         Record::StepEnded { .. } => progress.ended = Some(at),
         Record::InjectIntended { injections, .. } => {
-            let ids = progress.injections.get_or_insert_default();
-            ids.extend(injections.iter().map(|injection| injection.id.clone()));
+            progress.rounds.push(injections.iter().map(|injection| injection.id.clone()).collect());
             if state.first_intent.is_none() {
                 state.first_intent = Some(at);
                 state.probes.values_mut().for_each(Track::rearm);

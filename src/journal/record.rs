@@ -105,6 +105,20 @@ pub enum Record {
         /// Why.
         findings: Vec<Finding>,
     },
+    /// Whom a step goes through, batch after batch.
+    TargetsChosen {
+        /// Which step.
+        step: String,
+        /// Those that are there, hit or not.
+        targets: Vec<ObjectRef>,
+    },
+    /// One round of a step that is repeated could not be carried out: nothing was changed by it.
+    RoundSkipped {
+        /// Which step.
+        step: String,
+        /// Why.
+        findings: Vec<Finding>,
+    },
     /// A fault was applied, or could not be.
     Injected {
         /// Which application.

@@ -142,7 +142,7 @@ impl Narrator {
                 told.push((Tone::Plain, text));
                 for finding in findings {
                     let tone = if finding.is_error() { Tone::Bad } else { Tone::Warning };
-                    told.push((tone, format!("{} {}: {}", finding.code, finding.subject, finding.message)));
+                    told.push((tone, words::finding(finding)));
                 }
             }
             Record::DeployedSeen { moment: Moment::Before, workloads } => self.before.clone_from(workloads),
@@ -190,12 +190,15 @@ impl Narrator {
             }
             Record::StepRefused { step, findings } => {
                 told.push((Tone::Bad, format!("step {step}: refused, nothing was changed by it")));
-                for finding in findings {
-                    told.push((
-                        Tone::Bad,
-                        format!("{} {}: {}", finding.code, finding.subject, finding.message),
-                    ));
-                }
+                told.extend(findings.iter().map(|finding| (Tone::Bad, words::finding(finding))));
+            }
+            Record::RoundSkipped { step, findings } => {
+                told.push((Tone::Warning, format!("step {step}: a round is skipped")));
+                told.extend(findings.iter().map(|finding| (Tone::Warning, words::finding(finding))));
+            }
+            Record::TargetsChosen { step, targets } => {
+                let names = words::names(targets.iter(), NAMES);
+                told.push((Tone::Plain, format!("{step}: batch after batch through {names}")));
             }
             Record::Checked { step, outcome, detail } => {
                 let (tone, word) = match outcome {

@@ -9,7 +9,7 @@ use super::facts::{Facts, Outcome, People, Place, Source};
 use crate::{
     api::{Action, Patience, ProbeSpec, Step, Target},
     journal::StopReason,
-    types::{Length, ObjectRef},
+    types::{Finding, Length, ObjectRef},
 };
 
 /// Milliseconds from `from` to `to`, negative when `to` is earlier.
@@ -131,10 +131,25 @@ pub(super) fn step(step: &Step) -> String {
     if let Some(duration) = step.duration {
         text.push_str(&format!(", for {}", Length(duration)));
     }
+    if let Some(repeat) = step.repeat {
+        let end = match (repeat.times, repeat.length) {
+            (Some(times), _) => format!(", {times} times"),
+            (None, length) => length.map_or_else(String::new, |length| format!(", for {length}")),
+        };
+        text.push_str(&format!(", every {}{end}", repeat.every));
+    }
+    if let Some(rolling) = step.rolling {
+        text.push_str(&format!(", {} at a time", rolling.batch));
+    }
     if step.background {
         text.push_str(", in the background");
     }
     text
+}
+
+/// A finding on one line.
+pub(super) fn finding(finding: &Finding) -> String {
+    format!("{} {}: {}", finding.code, finding.subject, finding.message)
 }
 
 /// A step's kind as the file writes it.
@@ -168,6 +183,7 @@ fn target(target: &Target) -> String {
         parts.push(format!("named {}", target.names.join(", ")));
     }
     let whom = parts.join(", ");
+    let whom = if target.follow == Some(true) { format!("{whom}, born later too") } else { whom };
     match target.count {
         Some(count) => format!("{count} of {whom}"),
         None => whom,

@@ -47,7 +47,9 @@ impl InForce {
         if let Some((fault, aim)) = step.fault().and_then(|fault| Some((fault, aim(step.node, fault)?))) {
             self.twice(step, (name, fault, &aim), report);
             if step.background() && !self.0.iter().any(|held| held.step == name) {
-                let left = length(step.node.get("duration")).map(|length| length.0);
+                // Batches follow each other, for as long as that takes.
+                let whole = step.node.get("rolling").is_none();
+                let left = length(step.node.get("duration")).filter(|_| whole).map(|length| length.0);
                 self.0.push(Held { step: name.to_owned(), span, writes: fault.writes, aim, left });
                 return;
             }

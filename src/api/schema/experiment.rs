@@ -246,8 +246,8 @@ fn step() -> Schema {
         field("background", "Whether the next step begins while this one is in force. Without duration it stays until revert or the end of the method.", boolean())
             .default("false"),
         field("onFailure", "What a failed check or manual step does.", choice(&["Abort", "Continue"])).default("Abort"),
-        field("repeat", "Again and again, with targets chosen anew.", repeat).not_yet(),
-        field("rolling", "Batch after batch: inject, hold, revert, expect holds again, pause.", rolling).not_yet(),
+        field("repeat", "Again and again, with targets chosen anew.", repeat),
+        field("rolling", "Batch after batch: inject, hold, revert, expect holds again, pause.", rolling),
     ]);
     step_rules(object(fields))
 }
@@ -266,15 +266,20 @@ fn step_rules(step: Schema) -> Schema {
         )
         .rule(
             &format!(
-                "!(has(self.duration) || (has(self.background) && self.background)) || !({instant} || has(self.wait) || has(self.check) || has(self.revert))"
+                "!(has(self.duration) || (has(self.background) && self.background && !has(self.repeat))) || !({instant} || has(self.wait) || has(self.check) || has(self.revert))"
             ),
-            "what is over at once has neither duration nor background",
+            "what is over at once has neither duration nor background, unless it is repeated in the background",
         )
         .rule(
             &format!(
                 "has(self.duration) || (has(self.background) && self.background) || !({lasting} || has(self.load))"
             ),
             "what lasts has a duration, or background: true",
+        )
+        .rule(&format!("!has(self.repeat) || {instant}"), "repeat is for faults that are over at once")
+        .rule(
+            &format!("!has(self.rolling) || (has(self.target) && !has(self.repeat) && (has(self.duration) || {instant}))"),
+            "rolling is for faults, with a duration if they last, and not together with repeat",
         )
         .rule("!has(self.onFailure) || has(self.check) || has(self.manual)", "onFailure belongs to check and manual")
 }
@@ -310,7 +315,7 @@ fn target() -> Schema {
         field("exclude", "What is left out before counting. Default: nothing.", exclude),
         field("count", "How many: 2, 50% of the healthy (rounded down, at least 1), or all. Not for faults on a whole workload.", amount())
             .default("1; all for a zone alone"),
-        field("follow", "Whether what is born later gets the fault too.", boolean()).default("false").not_yet(),
+        field("follow", "Whether what is born later gets the fault too.", boolean()).default("false"),
     ])
     .at_most_one(&["pods", "workload", "nodes", "nodesRunning"], "a target takes at most one of pods, workload, nodes, nodesRunning")
     .rule(
