@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The records of one kind, by injection.
-fn of<'a>(ran: &'a Ran, wanted: fn(&Record) -> Option<&str>) -> Vec<(&'a Entry, &'a str)> {
+fn of(ran: &Ran, wanted: fn(&Record) -> Option<&str>) -> Vec<(&Entry, &str)> {
     ran.entries.iter().filter_map(|entry| Some((entry, wanted(&entry.record)?))).collect()
 }
 
