@@ -46,6 +46,7 @@ fn main() -> Outcome {
     plans(&mut table)?;
     journals(&mut table, folder.path())?;
     rehearsal(&mut table, folder.path())?;
+    thousand(&mut table, folder.path())?;
     println!("\nload {before} before, {} after\n\n{table}", load());
     Ok(())
 }
@@ -329,5 +330,26 @@ fn rehearsal(table: &mut Table, folder: &Path) -> Outcome {
         median(&all) / 1_000.0,
         (2.0, "s"),
     );
+    Ok(())
+}
+
+/// A thousand targets from the file to the report, beside the same of ten: what a target costs us.
+fn thousand(table: &mut Table, folder: &Path) -> Outcome {
+    let mut medians = Vec::new();
+    for (count, name) in [("10", "ten"), ("all", "thousand")] {
+        let text = format!(
+            "apiVersion: firedrill.dev/v1alpha1\nkind: Experiment\nmetadata: {{name: {name}, namespace: shop}}\n\
+             spec:\n  hypothesis: Every pod comes back.\n  steadyState:\n  - name: replicas\n    \
+             kubernetes: {{apiVersion: apps/v1, kind: Deployment, name: app-00}}\n    \
+             value: object.status.readyReplicas\n    expect: value == 20\n    during: \"true\"\n  method:\n  \
+             - name: kill\n    target: {{pods: {{matchExpressions: [{{key: app, operator: Exists}}]}}, count: {count}}}\n    \
+             podKill: {{gracePeriod: 0s}}\n  objectives: {{recoverWithin: 10m}}\n  limits: {{pods: 100%}}\n"
+        );
+        let file = folder.join(format!("{name}.yaml"));
+        std::fs::write(&file, text)?;
+        medians.push(median(&spawned(3, &["rehearse", &*file.to_string_lossy(), "--seed", "7"], 0)?));
+    }
+    table.note("rehearsal of 10 pods killed of 1,000, median of 3", medians[0] / 1_000.0, "s");
+    table.note("rehearsal of 1,000 pods killed of 1,000, median of 3", medians[1] / 1_000.0, "s");
     Ok(())
 }

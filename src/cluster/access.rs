@@ -99,6 +99,12 @@ impl Access {
         }
     }
 
+    /// The same with a bound of its own on requests in flight: what has to be in time, such as the renewal of a
+    /// lease, does not queue behind a thousand injections.
+    pub fn beside(&self) -> Self {
+        Self { in_flight: Arc::new(Semaphore::new(IN_FLIGHT)), ..self.clone() }
+    }
+
     /// The client, for reads that stream.
     pub fn client(&self) -> &Client {
         &self.client

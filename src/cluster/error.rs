@@ -95,6 +95,9 @@ impl From<kube::Error> for ApiError {
     }
 }
 
+/// What the server says, as 403, of a budget whose controller has fallen behind.
+const BUDGET_BEHIND: [&str; 2] = ["DisruptedPods map too big", "pdb disruptions allowed is negative"];
+
 fn classify(status: &kube::core::Status) -> ApiError {
     let message = status.message.clone();
     let retry_after = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
@@ -105,6 +108,11 @@ fn classify(status: &kube::core::Status) -> ApiError {
         (409, _) => ApiError::Conflict(message),
         (422 | 400, _) => ApiError::Invalid(message),
         (403, _) if has_cause(status, "NamespaceTerminating") => ApiError::Terminating,
+        // The budget's own bookkeeping, which its controller clears, and nobody's rights
+        // (registry/core/pod/storage/eviction.go, `checkAndDecrement`).
+        (403, _) if BUDGET_BEHIND.iter().any(|words| message.contains(words)) => {
+            ApiError::NoBudget { message, retry_after }
+        }
         (401 | 403, _) => ApiError::Forbidden(message),
         (429, _) if has_cause(status, "DisruptionBudget") || message.contains("disruption budget") => {
             ApiError::NoBudget { message: budget_words(status), retry_after }

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use kube::api::ListParams;
 use serde_json::Value;
 
 use crate::{
-    api::{Action, Experiment, Guardrail},
+    api::{Action, Experiment, Guardrail, ProbeSpec, Role},
     cluster::{Access, ApiError, Budgets, Identity, Lease, Mirror, Scope, identity, missing_rights},
     env::{Env, Rng},
     faults::{self, Signature, World},
     journal::Environment,
-    plan::{self, Bounds, Consent, Plan, Setting, guardrail_findings},
+    plan::{self, Bounds, Consent, Lifeline, Plan, Setting, guardrail_findings},
     probes::{self, MetricSource, Source},
-    types::{Epoch, Finding, ObjectRef, RunId, codes::guard as code},
+    types::{
+        Epoch, Finding, ObjectRef, RunId,
+        codes::{guard as code, hazard},
+    },
 };
 
 /// What is to be run, and how.
@@ -83,7 +87,8 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     };
     let snapshot = with_kube_system(&access, &mirror, &mut findings).await;
     let covering: Vec<_> = plan::covering(&guardrails, &snapshot, &plan::namespaces(spec, own));
-    let bounds = Bounds::new(&spec.limits, &covering);
+    let mut bounds = Bounds::new(&spec.limits, &covering);
+    bounds.lifelines = lifelines(&access, request, &mut findings).await;
     let mut consent = request.consent.clone();
     consent.bystanders.extend(covering.iter().flat_map(|guardrail| guardrail.spec.nodes.bystanders.clone()));
     let now = env.clock.now();
@@ -256,6 +261,59 @@ async fn too_many_runs(access: &Access, covering: &[&Guardrail], now: Timestamp)
     }
 }
 
+/// Where the probe's PromQL is answered; None if it has none, `Some(None)` if there is no such place.
+fn source_of(request: &Request, probe: &ProbeSpec) -> Option<Option<Source>> {
+    let own = probes::find(&probe.kind)?.source(&probe.params)?;
+    Some(own.or_else(|| request.experiment.spec.prometheus.clone()).or_else(|| request.source.clone()))
+}
+
+/// The Services that judged probes measure through, with the ready pods behind them.
+async fn lifelines(access: &Access, request: &Request, findings: &mut Vec<Finding>) -> Vec<Lifeline> {
+    let mut lifelines: Vec<Lifeline> = Vec::new();
+    if !has_faults(&request.experiment) {
+        return lifelines;
+    }
+    let judged =
+        request.experiment.spec.steady_state.iter().filter(|probe| probe.role != Role::Informational);
+    for probe in judged {
+        let Some(service) = source_of(request, probe).flatten().and_then(|source| source.service) else {
+            continue;
+        };
+        let namespace = if service.namespace.is_empty() { &request.namespace } else { &service.namespace };
+        let name = format!("{namespace}/{}", service.name);
+        if lifelines.iter().any(|known| known.service == name) {
+            continue;
+        }
+        let slices = ObjectRef::namespaced("discovery.k8s.io/v1", "EndpointSlice", namespace, "");
+        let of = ListParams::default().labels(&format!("kubernetes.io/service-name={}", service.name));
+        match access.read(access.api(&slices).list(&of)).await {
+            Ok(slices) => {
+                let pods = slices.items.iter().flat_map(|slice| ready_behind(&slice.data)).collect();
+                lifelines.push(Lifeline { service: name, probe: probe.name.clone(), pods });
+            }
+            Err(error) => findings.push(
+                Finding::warning(
+                    hazard::SOURCE_UNKNOWN,
+                    format!("service/{name}"),
+                    format!(
+                        "probe {} measures through it, and who is behind it cannot be read: {error}",
+                        probe.name
+                    ),
+                )
+                .remedy(format!("grant list on endpointslices in namespace {namespace}")),
+            ),
+        }
+    }
+    lifelines
+}
+
+/// UIDs of the ready pods of an EndpointSlice. Absent means ready (discovery/v1, EndpointConditions).
+fn ready_behind(slice: &Value) -> Vec<String> {
+    let endpoints = slice["endpoints"].as_array().map_or(&[][..], Vec::as_slice);
+    let ready = endpoints.iter().filter(|endpoint| endpoint["conditions"]["ready"].as_bool() != Some(false));
+    ready.filter_map(|endpoint| endpoint["targetRef"]["uid"].as_str().map(str::to_owned)).collect()
+}
+
 /// Where each probe's PromQL is answered, with credentials read.
 async fn sources(
     access: &Access,
@@ -264,11 +322,7 @@ async fn sources(
 ) -> BTreeMap<String, MetricSource> {
     let mut sources = BTreeMap::new();
     for spec in &request.experiment.spec.steady_state {
-        let Some(own) = probes::find(&spec.kind).and_then(|probe| probe.source(&spec.params)) else {
-            continue;
-        };
-        let source =
-            own.or_else(|| request.experiment.spec.prometheus.clone()).or_else(|| request.source.clone());
+        let Some(source) = source_of(request, spec) else { continue };
         let Some(source) = source else {
             findings.push(
                 Finding::error(

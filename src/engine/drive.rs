@@ -17,7 +17,7 @@ use super::{
     next::{Command, Patience, next},
     sampler::{Measured, Sampler},
     state::{State, transition},
-    unwind,
+    unseen, unwind,
 };
 use crate::{
     api::{Action, ProbeSpec},
@@ -27,7 +27,7 @@ use crate::{
     journal::{Entry, InjectOutcome, Moment, Record, SampleState, StopReason, Writer},
     plan::{Bounds, Consent},
     probes::{Judge, Past, Reading, cel::Expression},
-    types::{InjectionId, ObjectRef, planted},
+    types::{InjectionId, ObjectRef, Verdict, planted},
 };
 
 /// How far the wall clock may run ahead of the monotonic one before the machine is held to have slept.
@@ -127,6 +127,7 @@ impl Driver {
                     continue;
                 }
                 Command::LookAtDeployed => {
+                    self.rollout_unseen().await?;
                     self.look_at_deployed(Moment::After)?;
                     continue;
                 }
@@ -336,6 +337,17 @@ impl Driver {
             return self.append(Record::StopRequested { reason, by });
         }
         self.follow()
+    }
+
+    /// Before a verdict that would be good: whether a rollout has passed unseen.
+    async fn rollout_unseen(&mut self) -> Result<(), EngineError> {
+        if self.state.decided.is_some() || self.state.stop.is_some() {
+            return Ok(());
+        }
+        let found = unseen::rollout(&self.world.access, &self.releases).await;
+        let Some(message) = found else { return Ok(()) };
+        let (verdict, reason) = (Verdict::Inconclusive, "RolloutNoticed".to_owned());
+        self.append(Record::Decided { verdict, reason, message })
     }
 
     fn look_at_deployed(&mut self, moment: Moment) -> Result<(), EngineError> {

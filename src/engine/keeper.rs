@@ -46,6 +46,8 @@ impl Keeper {
         tenure: &Tenure,
         take_over: bool,
     ) -> Result<Vec<Lease>, LeaseError> {
+        // Never behind what the run itself sends.
+        let access = &access.beside();
         let mut leases = Vec::new();
         for namespace in namespaces {
             match Lease::acquire(access, namespace, tenure.clone(), take_over).await {

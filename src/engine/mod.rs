@@ -19,6 +19,7 @@ mod sampler;
 mod start;
 mod state;
 mod steady;
+mod unseen;
 mod unwind;
 
 pub use assess::{Assessment, Request, assess};

@@ -141,7 +141,7 @@ fn watched(
     for (index, spec) in spec.steady_state.iter().enumerate() {
         let Some(judge) = judge(spec, &params) else { continue };
         let measure = Measure {
-            access: assessment.access.clone(),
+            access: assessment.access.beside(),
             http: env.http.clone(),
             metrics: assessment.sources.get(&spec.name).cloned(),
             namespace: request.namespace.clone(),

@@ -17,6 +17,9 @@ pub struct FaultInfo {
     pub targets: &'static [TargetKind],
     /// What it counts against.
     pub limits: &'static [LimitKind],
+    /// The fields of its target that it sets and puts back: two faults that are in force at the same time never
+    /// share one of an object, for what either puts back would be the other's doing.
+    pub writes: &'static [&'static str],
     /// Its fields.
     pub fields: &'static [FieldSchema],
     /// What it needs to be allowed to do.

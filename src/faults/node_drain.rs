@@ -31,6 +31,7 @@ pub static INFO: FaultInfo = FaultInfo {
     lifetime: Lifetime::Lasting,
     targets: &[TargetKind::Nodes, TargetKind::NodesRunning, TargetKind::Zone],
     limits: &[LimitKind::Nodes, LimitKind::Pods],
+    writes: &["spec.unschedulable"],
     fields: &[
         FieldSchema {
             name: "gracePeriod",

@@ -32,6 +32,7 @@ pub static INFO: FaultInfo = FaultInfo {
     lifetime: Lifetime::Instant,
     targets: &[TargetKind::Pods, TargetKind::WorkloadPods],
     limits: &[LimitKind::Pods],
+    writes: &[],
     fields: &[FieldSchema {
         name: "gracePeriod",
         description: "How long the containers have to end by themselves; 0s kills at once.",

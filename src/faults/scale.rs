@@ -30,6 +30,7 @@ pub static INFO: FaultInfo = FaultInfo {
     lifetime: Lifetime::Lasting,
     targets: &[TargetKind::Workload],
     limits: &[LimitKind::Pods],
+    writes: &["spec.replicas"],
     fields: &[
         FieldSchema {
             name: "replicas",

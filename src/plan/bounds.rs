@@ -9,6 +9,7 @@ use jiff::{Timestamp, civil::Time, tz::TimeZone};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
+use super::Lifeline;
 use crate::{
     api::{Action, ExperimentSpec, Guardrail, GuardrailSpec, Limits, Target},
     cluster::{Snapshot, Space},
@@ -45,6 +46,8 @@ pub struct Bounds {
     pub duration: Duration,
     /// Only nodes that all of these select may be hit: by Guardrail.
     pub node_rules: Vec<(String, LabelSelector)>,
+    /// What the hypothesis is measured through: never all of it may be hit.
+    pub lifelines: Vec<Lifeline>,
 }
 
 impl Bounds {
@@ -55,6 +58,7 @@ impl Bounds {
             nodes: vec![limits.nodes()],
             duration: limits.duration(),
             node_rules: Vec::new(),
+            lifelines: Vec::new(),
         };
         for Guardrail { metadata, spec: guardrail } in guardrails {
             if guardrail.nodes.selector != LabelSelector::default() {

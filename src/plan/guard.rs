@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::core::{Selector, SelectorExt};
 
-use super::Setting;
+use super::{Setting, StepAsk};
 use crate::{
     cluster::{Pod, RUN_LABEL},
     faults::{FaultInfo, Injection, LimitKind},
@@ -20,7 +20,8 @@ fn protected(namespace: &str) -> bool {
 }
 
 /// What speaks against these targets, whatever the fault does to them.
-pub(super) fn targets(setting: &Setting<'_>, info: &FaultInfo, targets: &[ObjectRef]) -> Vec<Finding> {
+pub(super) fn targets(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]) -> Vec<Finding> {
+    let setting = ask.setting;
     let mut findings = Vec::new();
     let spaces: BTreeSet<&str> =
         targets.iter().map(|target| target.namespace.as_str()).filter(|n| !n.is_empty()).collect();
@@ -52,7 +53,7 @@ pub(super) fn targets(setting: &Setting<'_>, info: &FaultInfo, targets: &[Object
     }
     if info.limits.contains(&LimitKind::Nodes) {
         findings.extend(forbidden_nodes(setting, targets));
-        findings.extend(last_in_zone(setting, targets));
+        findings.extend(last_in_zone(ask, targets));
     }
     findings
 }
@@ -96,8 +97,18 @@ fn forbidden_nodes(setting: &Setting<'_>, targets: &[ObjectRef]) -> Vec<Finding>
     findings
 }
 
-fn last_in_zone(setting: &Setting<'_>, targets: &[ObjectRef]) -> Vec<Finding> {
-    let hit: BTreeSet<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+/// The nodes that are hit by then, earlier steps' among them: a plan knows those by their injections only.
+fn out_by_then<'a>(
+    hit: impl Iterator<Item = &'a ObjectRef>,
+    in_force: &[&'a Injection],
+) -> BTreeSet<&'a str> {
+    let held = in_force.iter().map(|injection| &injection.target);
+    hit.chain(held).filter(|target| target.kind == "Node").map(|target| target.name.as_str()).collect()
+}
+
+fn last_in_zone(ask: &StepAsk<'_>, targets: &[ObjectRef]) -> Vec<Finding> {
+    let setting = ask.setting;
+    let hit = out_by_then(targets.iter(), ask.in_force);
     let mut left: BTreeMap<&str, usize> = BTreeMap::new();
     for node in setting.snapshot.nodes.values() {
         if let Some(zone) = node.zone() {
@@ -136,12 +147,8 @@ pub(super) fn limits(
 ) -> Vec<Finding> {
     let mut findings = pod_limits(setting, injections, in_force);
     let snapshot = setting.snapshot;
-    let nodes: BTreeSet<&str> = injections
-        .iter()
-        .filter(|injection| injection.target.kind == "Node")
-        .map(|injection| injection.target.name.as_str())
-        .collect();
-    if !nodes.is_empty() {
+    if injections.iter().any(|injection| injection.target.kind == "Node") {
+        let nodes = out_by_then(injections.iter().map(|injection| &injection.target), in_force);
         let out = snapshot
             .nodes
             .values()

@@ -6,11 +6,14 @@
 mod bounds;
 mod forecast;
 mod guard;
+mod lifelines;
 mod outline;
+mod overlap;
 mod select;
 
 pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
 pub use forecast::{displaced_owners, query_window};
+pub use lifelines::Lifeline;
 pub use outline::{Displaced, EarliestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope};
 pub use select::select;
 
@@ -99,7 +102,12 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         Some(only) => only.to_vec(),
         None => select(ask, fault.info())?,
     };
-    let mut findings = guard::targets(setting, fault.info(), &targets);
+    // Alone: what else would be said of such a target is this run's own doing.
+    let overlap = overlap::findings(ask, fault.info(), &targets);
+    if !overlap.is_empty() {
+        return Err(overlap);
+    }
+    let mut findings = guard::targets(ask, fault.info(), &targets);
     let request = Prepare {
         step: ask.step,
         params: ask.params,
@@ -120,6 +128,7 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
     findings.extend(guard::limits(setting, &injections, ask.in_force));
     findings.extend(guard::bystanders(setting, &injections));
     findings.extend(forecast::budgets(setting.snapshot, &injections));
+    findings.extend(lifelines::findings(setting, &injections));
     findings.retain(Finding::is_error);
     if findings.is_empty() { Ok(injections) } else { Err(findings) }
 }

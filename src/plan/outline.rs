@@ -8,7 +8,8 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, prepare, query_window,
+    Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, lifelines,
+    overlap::InForce, prepare, query_window,
 };
 use crate::{
     api::{Action, ExperimentSpec, Patience, Repeat, Role, Step},
@@ -111,9 +112,10 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         limits: setting.bounds.in_words(),
         injections: Vec::new(),
     };
-    let mut in_force: Vec<Injection> = Vec::new();
+    let mut in_force = InForce::default();
     for step in &spec.method {
         let planned = plan_step(step, setting, &mut plan, &mut in_force);
+        in_force.pass(step);
         plan.steps.push(planned);
     }
     plan.calls += spec.steady_state.len() as u64;
@@ -121,12 +123,7 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
     plan
 }
 
-fn plan_step(
-    step: &Step,
-    setting: &Setting<'_>,
-    plan: &mut Plan,
-    in_force: &mut Vec<Injection>,
-) -> PlannedStep {
+fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut InForce) -> PlannedStep {
     let mut planned = PlannedStep {
         name: step.name.clone(),
         action: String::new(),
@@ -155,13 +152,13 @@ fn plan_step(
         }
         Action::Revert(of) => {
             planned.action = format!("revert {of}");
-            in_force.retain(|injection| !injection.id.0.starts_with(&format!("{of}.")));
+            in_force.revert(of);
             return planned;
         }
     };
     planned.action.clone_from(kind);
     let target = step.target.clone().unwrap_or_default();
-    let held: Vec<&Injection> = in_force.iter().collect();
+    let held = in_force.injections();
     let round = Round::default();
     let ask = StepAsk { step: &step.name, kind, params, target: &target, round, setting, in_force: &held };
     let injections = match batches(step, &ask) {
@@ -173,6 +170,7 @@ fn plan_step(
     };
     plan.findings
         .extend(forecast::budgets(setting.snapshot, &injections).into_iter().filter(|f| !f.is_error()));
+    plan.findings.extend(lifelines::findings(setting, &injections));
     plan.findings.extend(hazards(kind, setting, &injections));
     plan.findings.extend(rollouts(setting, &injections));
     planned.targets = injections.iter().map(|injection| injection.target.clone()).collect();
@@ -185,7 +183,9 @@ fn plan_step(
     plan.injections.extend(injections.clone());
     let lasting = faults::find(kind).is_some_and(|fault| fault.info().lifetime == Lifetime::Lasting);
     if lasting && step.background {
-        in_force.extend(injections);
+        // Batches follow each other, for as long as that takes.
+        let length = step.duration.filter(|_| step.rolling.is_none());
+        in_force.begin(injections, length);
     }
     planned
 }

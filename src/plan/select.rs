@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
-use super::StepAsk;
+use super::{StepAsk, overlap::holder};
 use crate::{
     api::Target,
     cluster::{Snapshot, Workload},
@@ -32,6 +32,11 @@ pub fn select(ask: &StepAsk<'_>, info: &FaultInfo) -> Result<Vec<ObjectRef>, Vec
     // What is down already is not hit again, unless everything is meant.
     if count != Amount::All {
         candidates.retain(|candidate| candidate.healthy);
+        // Nor is what an earlier step holds, as long as there are others.
+        let free = |candidate: &Candidate| holder(info, &candidate.object, ask.in_force).is_none();
+        if candidates.iter().any(free) {
+            candidates.retain(free);
+        }
     }
     let chosen = count.choose_from(candidates.len());
     if chosen == 0 {

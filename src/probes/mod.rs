@@ -3,6 +3,7 @@
 //! A probe measures ([`Probe::measure`], raw) and is judged elsewhere, purely: see [`Judge`].
 
 pub mod cel;
+mod freshness;
 mod info;
 mod judge;
 mod kubernetes;

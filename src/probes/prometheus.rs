@@ -1,13 +1,19 @@
 //! `prometheus`: one number, or several series, from a PromQL instant query.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use http::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Measure, Probe, ProbeInfo, Reading, Source, Variable, VariableType, unfit};
-use crate::types::{FieldSchema, Finding};
+use super::{
+    Measure, MetricSource, Probe, ProbeInfo, Reading, Source, Variable, VariableType,
+    freshness::{self, Reads},
+    unfit,
+};
+use crate::types::{FieldSchema, Finding, Length};
 
 /// See [`INFO`].
 pub struct Prometheus;
@@ -24,6 +30,13 @@ pub static INFO: ProbeInfo = ProbeInfo {
             required: true,
             default: None,
             schema: "promql",
+        },
+        FieldSchema {
+            name: "maxAge",
+            description: "How old the newest sample of what the query reads may be; older is no data. Default: three scrape intervals as the samples show them, at least 15s, at most 1m30s.",
+            required: false,
+            default: None,
+            schema: "duration",
         },
         FieldSchema {
             name: "server",
@@ -105,11 +118,74 @@ impl Probe for Prometheus {
                 return Reading::Missing("there is no place that answers PromQL".to_owned());
             };
             let query = params.get("query").and_then(Value::as_str).unwrap_or_default();
-            match source.query(&measure.access, &measure.http, query).await {
-                Ok(response) => read(&response),
-                Err(error) => Reading::Missing(error.to_string()),
+            let max_age = params.get("maxAge").and_then(Value::as_str).and_then(|text| text.parse().ok());
+            let asking = Asking { measure, source, max_age: max_age.map(|length: Length| length.0) };
+            let (answer, staleness) = futures::join!(asking.ask(query), asking.staleness(query));
+            match (answer.map(|response| read(&response)), staleness) {
+                (Err(why), _) | (Ok(Reading::Measured(_)), Some(why)) => Reading::Missing(why),
+                (Ok(reading), _) => reading,
             }
         })
+    }
+}
+
+/// Where one measurement asks, and how old the data may be.
+struct Asking<'a> {
+    measure: &'a Measure,
+    source: &'a MetricSource,
+    max_age: Option<Duration>,
+}
+
+impl Asking<'_> {
+    async fn ask(&self, query: &str) -> Result<Response<Bytes>, String> {
+        let Measure { access, http, .. } = self.measure;
+        self.source.query(access, http, query).await.map_err(|error| error.to_string())
+    }
+
+    /// The one number that a query gives, with the time of its evaluation in seconds. None: no series.
+    async fn number(&self, query: &str) -> Result<Option<(f64, f64)>, String> {
+        let elements = elements(&self.ask(query).await?)?;
+        let Some(Element { value: (at, text), .. }) = elements.first() else { return Ok(None) };
+        text.parse().map(|number| Some((*at, number))).map_err(|_| format!("a number that is {text}"))
+    }
+
+    /// Why what `query` is answered from is too old, if it is.
+    async fn staleness(&self, query: &str) -> Option<String> {
+        let reads = freshness::reads(query);
+        let ages = join_all(reads.iter().map(|reads| async move { (reads, self.age(reads).await) })).await;
+        let mut unseen = None;
+        let mut any_fresh = false;
+        for (reads, age) in ages {
+            match age {
+                Err(error) => return Some(format!("whether the data is fresh cannot be told: {error}")),
+                // It gives nothing, as a counter of errors that there have never been.
+                Ok(None) => {}
+                // Only its past is left: it may have ended, as long as anything else is alive.
+                Ok(Some((age, bound))) if age > freshness::LONG_AGO => {
+                    unseen.get_or_insert_with(|| freshness::stale(reads, age, bound));
+                }
+                Ok(Some((age, bound))) if age > bound => return Some(freshness::stale(reads, age, bound)),
+                Ok(Some(_)) => any_fresh = true,
+            }
+        }
+        unseen.filter(|_| !any_fresh)
+    }
+
+    /// How old the newest sample is, and how old it may be.
+    async fn age(&self, reads: &Reads) -> Result<Option<(Duration, Duration)>, String> {
+        let Some((at, newest)) = self.number(&reads.newest()).await? else { return Ok(None) };
+        // A target's own timestamps may be ahead.
+        let age = Duration::try_from_secs_f64((at - newest).max(0.0)).unwrap_or(Duration::MAX);
+        let bound = match self.max_age {
+            Some(bound) => bound,
+            None if age <= freshness::ALWAYS_FRESH => freshness::ALWAYS_FRESH,
+            None if age > freshness::NEVER_FRESH => freshness::NEVER_FRESH,
+            None => {
+                let samples = self.number(&reads.samples()).await?.map_or(0.0, |(_, samples)| samples);
+                freshness::bound(samples)
+            }
+        };
+        Ok(Some((age, bound)))
     }
 }
 
@@ -134,33 +210,30 @@ struct Element {
     value: (f64, String),
 }
 
-/// An answer of Prometheus' HTTP API (docs, HTTP API: instant queries) as a reading.
-fn read(response: &Response<Bytes>) -> Reading {
-    let answer: Answer = match serde_json::from_slice(response.body()) {
-        Ok(answer) => answer,
-        Err(_) => {
-            return Reading::Missing(format!(
-                "HTTP {}: not an answer of Prometheus",
-                response.status().as_u16()
-            ));
-        }
-    };
+/// What an answer of Prometheus' HTTP API holds (docs, HTTP API: instant queries).
+fn elements(response: &Response<Bytes>) -> Result<Vec<Element>, String> {
+    let answer: Answer = serde_json::from_slice(response.body())
+        .map_err(|_| format!("HTTP {}: not an answer of Prometheus", response.status().as_u16()))?;
     let data = match answer.data {
         Some(data) if answer.status == "success" => data,
-        _ => return Reading::Missing(format!("the query is refused: {}", answer.error)),
+        _ => return Err(format!("the query is refused: {}", answer.error)),
     };
-    let elements: Vec<Element> = match data.result_type.as_str() {
-        "vector" => match serde_json::from_value(data.result) {
-            Ok(elements) => elements,
-            Err(error) => return Reading::Missing(format!("an answer that cannot be read: {error}")),
-        },
-        "scalar" => match serde_json::from_value(data.result) {
-            Ok(value) => vec![Element { metric: Map::new(), value }],
-            Err(error) => return Reading::Missing(format!("an answer that cannot be read: {error}")),
-        },
-        other => {
-            return Reading::Missing(format!("the query gives a {other}, not a vector; ask for one instant"));
+    let unreadable = |error: serde_json::Error| format!("an answer that cannot be read: {error}");
+    match data.result_type.as_str() {
+        "vector" => serde_json::from_value(data.result).map_err(unreadable),
+        "scalar" => {
+            let value = serde_json::from_value(data.result).map_err(unreadable)?;
+            Ok(vec![Element { metric: Map::new(), value }])
         }
+        other => Err(format!("the query gives a {other}, not a vector; ask for one instant")),
+    }
+}
+
+/// An answer as a reading.
+fn read(response: &Response<Bytes>) -> Reading {
+    let elements = match elements(response) {
+        Ok(elements) => elements,
+        Err(why) => return Reading::Missing(why),
     };
     let mut series = Vec::new();
     for Element { metric, value: (_, text) } in elements {

@@ -65,6 +65,11 @@ impl InjectionId {
     pub fn new(step: &str, number: usize) -> Self {
         Self(format!("{step}.{number}"))
     }
+
+    /// The step that it belongs to.
+    pub fn step(&self) -> &str {
+        self.0.rsplit_once('.').map_or(&*self.0, |(step, _)| step)
+    }
 }
 
 impl fmt::Display for InjectionId {

@@ -4,6 +4,10 @@
 # replicas. Every third time the rollback starts from an empty state directory, so
 # that it has nothing but the scars. Prints a table; exits 1 on any difference.
 #
+# With SIGNALS=1 it is SIGINT and SIGTERM in turn, which the run has to answer by putting
+# everything back itself: nothing is rolled back then, and it may exit as aborted or as
+# the run would have ended, and not with residue.
+#
 #   kills.sh [N]       default 30
 #
 # SEED=… repeats the moments; FIREDRILL=… is the program, else it is built (debug).
@@ -149,6 +153,35 @@ freed() {
   done
 }
 
+signal_of() { # NUMBER
+  if [[ -z ${SIGNALS-} ]]; then echo KILL; elif (($1 % 2)); then echo INT; else echo TERM; fi
+}
+
+# The run was told to stop: it puts everything back before it ends, within its own time.
+answered() { # NUMBER MS STATE
+  local result=same rc=0 deadline=$((SECONDS + 120)) begun
+  while kill -0 "$runner" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.2; done
+  if kill -KILL "$runner" 2>/dev/null; then result="still running after 120 s"; fi
+  wait "$runner" 2>/dev/null || rc=$?
+  runner=''
+  begun=$(last_record "$3")
+  case $rc in
+    # A signal before the program has begun to listen ends it as any other: nothing was written by then.
+    130 | 143) [[ $begun == "(nothing)" ]] || result="died of the signal" ;;
+    0 | 4 | 5) ;;
+    *) [[ $result != same ]] || result="exit code $rc" ;;
+  esac
+  as_before || result=DIFFERENT
+  if kubectl get lease firedrill -n kills >/dev/null 2>&1; then result="its lease is left"; fi
+  printf '%4d  %6d ms  exit %-3s  %-16s  %-7s  %s\n' "$1" "$2" "$rc" "$begun" "$(signal_of "$1")" "$result"
+  if [[ $result != same ]]; then
+    bad=$((bad + 1))
+    cat "$work/run.log" >&2
+    diff "$work/before" "$work/after" >&2 || true
+    [[ $result != DIFFERENT ]] || exit 1
+  fi
+}
+
 round() { # NUMBER
   local number=$1 after state=$work/state-$1 source=journal result=same rc=0 last
   after=$((RANDOM * span / 32768))
@@ -160,7 +193,11 @@ round() { # NUMBER
   runner=$!
   sleep "$(printf '%d.%03d' $((after / 1000)) $((after % 1000)))"
   # By its id only: the shell has not waited for it, so the id is still its own.
-  kill -KILL "$runner" 2>/dev/null || true
+  kill -"$(signal_of "$number")" "$runner" 2>/dev/null || true
+  if [[ -n ${SIGNALS-} ]]; then
+    answered "$number" "$after" "$state"
+    return
+  fi
   wait "$runner" 2>/dev/null || rc=$?
   runner=''
   last=$(last_record "$state")

@@ -9,6 +9,7 @@ use crate::faults::{self, FaultInfo, Lifetime, TargetKind};
 use crate::types::codes::format as codes;
 use crate::types::{Length, nearest};
 
+use super::overlap::InForce;
 use super::report::Report;
 use crate::api::schema::MAX_STEPS;
 
@@ -37,6 +38,7 @@ pub(super) fn check(spec: &Node, probes: &Probes<'_>, report: &mut Report<'_>) {
     let steps = &steps[..steps.len().min(MAX_STEPS)];
     let all = names(steps);
     let mut earlier: BTreeMap<String, Earlier> = BTreeMap::new();
+    let mut in_force = InForce::default();
     for (index, node) in steps.iter().enumerate() {
         if node.entries().is_empty() {
             continue;
@@ -52,6 +54,7 @@ pub(super) fn check(spec: &Node, probes: &Probes<'_>, report: &mut Report<'_>) {
             _ => {}
         }
         let span = node.get("name").map_or(node.span, |name| name.span);
+        in_force.step(&step, (&name, span), report);
         let kind = step.kind();
         earlier.entry(name).or_insert(Earlier { kind, index, span, reverted: false });
     }
@@ -76,16 +79,17 @@ fn action(node: &Node) -> Option<&Entry> {
     }
 }
 
-struct Step<'a> {
-    node: &'a Node,
+/// One step of the list.
+pub(super) struct Step<'a> {
+    pub(super) node: &'a Node,
     index: usize,
-    path: String,
+    pub(super) path: String,
     action: Option<&'a Entry>,
 }
 
 impl Step<'_> {
     /// The built fault that the step is, if it is one.
-    fn fault(&self) -> Option<&'static FaultInfo> {
+    pub(super) fn fault(&self) -> Option<&'static FaultInfo> {
         faults::find(&self.action?.key).map(|fault| fault.info())
     }
 
@@ -94,7 +98,7 @@ impl Step<'_> {
         self.action.is_some_and(|entry| fault_names().any(|name| name == entry.key))
     }
 
-    fn background(&self) -> bool {
+    pub(super) fn background(&self) -> bool {
         self.node.get("background").and_then(Node::boolean) == Some(true)
     }
 
@@ -111,7 +115,7 @@ impl Step<'_> {
         }
     }
 
-    fn anchor(&self) -> Span {
+    pub(super) fn anchor(&self) -> Span {
         self.action.map_or(Span::new(self.node.span.start, self.node.span.start), |entry| entry.key_span)
     }
 

@@ -5,6 +5,7 @@
 
 mod expressions;
 mod method;
+mod overlap;
 mod pattern;
 mod render;
 mod report;

@@ -93,11 +93,16 @@ struct State {
 pub struct Mischief {
     state: Arc<Mutex<State>>,
     outage: Arc<watch::Sender<bool>>,
+    stall: Arc<watch::Sender<bool>>,
 }
 
 impl Default for Mischief {
     fn default() -> Self {
-        Self { state: Arc::default(), outage: Arc::new(watch::Sender::new(false)) }
+        Self {
+            state: Arc::default(),
+            outage: Arc::new(watch::Sender::new(false)),
+            stall: Arc::new(watch::Sender::new(false)),
+        }
     }
 }
 
@@ -119,6 +124,16 @@ impl Mischief {
     /// While on, every call fails as a refused connection and open watches are cut.
     pub fn outage(&self, on: bool) {
         self.outage.send_replace(on);
+    }
+
+    /// While on, watches stay open and say nothing more, as behind a connection that is half dead: no event, no
+    /// bookmark, no end. New ones are taken and say nothing either.
+    pub fn stall_watches(&self, on: bool) {
+        self.stall.send_replace(on);
+    }
+
+    pub(super) fn stall_signal(&self) -> watch::Receiver<bool> {
+        self.stall.subscribe()
     }
 
     /// Whether an outage is on.

@@ -39,6 +39,7 @@ struct Watch {
     next_bookmark: Instant,
     deadline: Instant,
     outage: tokio::sync::watch::Receiver<bool>,
+    stall: tokio::sync::watch::Receiver<bool>,
     version: u64,
 }
 
@@ -99,6 +100,7 @@ impl ApiServer {
             next_bookmark: now + BOOKMARK_EVERY,
             deadline: now + Duration::from_secs(seconds),
             outage: self.mischief.outage_signal(),
+            stall: self.mischief.stall_signal(),
             version,
         };
         if from_now {
@@ -133,6 +135,10 @@ impl Watch {
             if *self.outage.borrow() {
                 return Some(Err(broken(io::ErrorKind::ConnectionReset)));
             }
+            if *self.stall.borrow() {
+                self.stall.changed().await.ok()?;
+                continue;
+            }
             if let Some(line) = self.lines.pop_front() {
                 return Some(Ok(line));
             }
@@ -143,6 +149,7 @@ impl Watch {
             tokio::select! {
                 biased;
                 changed = self.outage.changed() => changed.ok()?,
+                changed = self.stall.changed() => changed.ok()?,
                 event = self.subscription.next() => self.take(&event?),
                 () = tokio::time::sleep_until(self.deadline) => return None,
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {

@@ -142,6 +142,10 @@ codes! {
         "Values from outside go into queries and names: each has a pattern that it has to match as a whole.",
         "The declared parameters are compared with what is given.",
         "Give it with --param NAME=VALUE, or declare a default; widen pattern if the value is meant.";
+    SAME_FIELD = "FD1046", "two steps hold the same field at the same time",
+        "A change is put back to what was there before it; with two of one field in force neither before is what the other may go back to.",
+        "Targets that are the same for certain, and whether the earlier step is over by then: by its duration and what the steps between take at the least, or by revert.",
+        "Put `revert: STEP` before the later one, let the earlier one end in time, or make one step of the two.";
     CEL = "FD1050", "an expression that does not compile",
         "CEL (cel.dev) with Kubernetes' strings, lists and quantities; value is a double, times are seconds.",
         "Expressions are compiled against the variables of their probe.",

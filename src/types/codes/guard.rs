@@ -58,6 +58,10 @@ pub const BYSTANDER: Code = Code::new("FD3014");
 pub const NO_ROOM: Code = Code::new("FD3015");
 /// A rollout of the target is under way.
 pub const ROLLOUT: Code = Code::new("FD3016");
+/// An earlier step of the same file still holds the field.
+pub const SAME_FIELD: Code = Code::new("FD3017");
+/// What answers the hypothesis' queries would be hit.
+pub const METRIC_SOURCE: Code = Code::new("FD3018");
 
 /// The family, in order.
 pub static CODES: &[CodeInfo] = &[
@@ -256,5 +260,19 @@ pub static CODES: &[CodeInfo] = &[
         standard: "With a rollout in progress nobody can say what the fault caused.",
         discovery: "The workload's updated replicas are fewer than it wants, or its status is behind its spec.",
         resolution: "Wait: kubectl rollout status.",
+    },
+    CodeInfo {
+        code: SAME_FIELD,
+        title: "an earlier step of the file holds the same field at that time",
+        standard: "A change is put back to what was there before it; with two of one field in force neither before is what the other may go back to.",
+        discovery: "The targets that each step would have, and the steps that are in force by then: those in the background that no revert, and no length of time, has ended for certain.",
+        resolution: "Put `revert: STEP` before the later step, give the earlier one a duration and wait at least as long, or make one step of the two.",
+    },
+    CodeInfo {
+        code: METRIC_SOURCE,
+        title: "the fault would cut off the metric source of its own hypothesis",
+        standard: "What is broken must not be what measures it: a hypothesis without data proves nothing, and an abort could not be decided (Principles of Chaos: minimise the blast radius).",
+        discovery: "The ready pods behind the Service that a prometheus probe names, by its EndpointSlices, against the pods that the step kills, displaces or scales away.",
+        resolution: "Leave those pods out with target.exclude, choose nodes without them, or ask a source elsewhere with --prometheus.",
     },
 ];

@@ -8,6 +8,10 @@ pub const PDB_BYPASSED: Code = Code::new("FD4001");
 pub const PDB_WAIT: Code = Code::new("FD4002");
 /// Nothing would go with the node.
 pub const EMPTY_NODE: Code = Code::new("FD4003");
+/// Some of what answers the hypothesis' queries would be hit.
+pub const SOURCE_THINNED: Code = Code::new("FD4004");
+/// Who answers the hypothesis' queries cannot be told.
+pub const SOURCE_UNKNOWN: Code = Code::new("FD4005");
 
 /// The family, in order.
 pub static CODES: &[CodeInfo] = &[
@@ -31,5 +35,19 @@ pub static CODES: &[CodeInfo] = &[
         standard: "An experiment that moves nothing says little (Principles of Chaos: vary real-world events).",
         discovery: "No pod on the node is one that a drain evicts: DaemonSets, static and finished pods stay.",
         resolution: "Aim at nodes that run the workload: target: {nodesRunning: deployment/NAME}.",
+    },
+    CodeInfo {
+        code: SOURCE_THINNED,
+        title: "some of the pods behind the metric source would be hit",
+        standard: "A metric source that is hit may answer late or with gaps; a gap is no data, and no data is never a pass.",
+        discovery: "The ready pods behind the Service that a prometheus probe names, against the pods that the step kills, displaces or scales away: some stay.",
+        resolution: "Leave those pods out with target.exclude, or choose nodes without them.",
+    },
+    CodeInfo {
+        code: SOURCE_UNKNOWN,
+        title: "which pods answer the hypothesis' queries cannot be told",
+        standard: "A fault that cuts off the metric source of its own hypothesis is refused; that takes the right to see who is behind the Service.",
+        discovery: "Its EndpointSlices cannot be listed.",
+        resolution: "Grant list on endpointslices.discovery.k8s.io in the Service's namespace, or make sure that the fault does not hit it.",
     },
 ];

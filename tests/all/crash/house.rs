@@ -77,7 +77,8 @@ spec: {maxUnavailable: 1, selector: {matchLabels: {app: web}}}
     objects
 }
 
-fn node(number: usize) -> Value {
+/// A node of the house, in one of its two zones.
+pub fn node(number: usize) -> Value {
     let capacity = serde_json::json!({"cpu": "4", "memory": "8Gi", "pods": "110"});
     serde_json::json!({
         "apiVersion": "v1", "kind": "Node",

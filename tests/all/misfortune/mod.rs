@@ -9,6 +9,8 @@ mod metrics;
 mod outages;
 mod owners;
 mod people;
+mod slow;
+mod source;
 
 use std::{
     sync::{

@@ -407,7 +407,7 @@ fn evictions_never_take_a_budget_below_what_it_wants() {
     });
 }
 
-fn healthy(pod: &Value) -> bool {
+pub fn healthy(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array();
     let ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
     pod["metadata"]["labels"]["app"] == "web"

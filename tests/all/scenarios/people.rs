@@ -92,6 +92,14 @@ pub fn closes_the_vault(actor: Actor) -> Done {
     Box::pin(async move { patch(&actor, DEPLOYMENT, "vault", json!({"spec": {"replicas": 0}})).await })
 }
 
+/// Begins a rollout of `web` and pauses it, as `kubectl rollout pause` does.
+pub fn pauses_a_rollout_of_web(actor: Actor) -> Done {
+    Box::pin(async move {
+        let template = json!({"metadata": {"annotations": {"release": "next"}}});
+        patch(&actor, DEPLOYMENT, "web", json!({"spec": {"paused": true, "template": template}})).await
+    })
+}
+
 /// Labels `web`.
 pub fn labels_web(actor: Actor) -> Done {
     Box::pin(async move {

@@ -7,6 +7,7 @@ const MAY_AWAIT: &[(&str, &str)] = &[
     ("drive.rs", "the one loop that acts"),
     ("sampler.rs", "measures the probes for it"),
     ("keeper.rs", "renews its leases, listens to what comes from outside"),
+    ("unseen.rs", "asks what a watch may not have shown"),
     ("unwind.rs", "takes back what is in force when the journal is lost"),
     ("start.rs", "takes the leases, opens the journal, hands over to the loop"),
     ("rollback.rs", "takes over a dead run, hands over to the loop; reverts scars without a journal"),

@@ -19,12 +19,26 @@ fn drained(name: &'static str, objects: &[&str], target: &str, fields: &str) -> 
     row(name).objects(objects).spec(&any(), &method, LIMITS)
 }
 
+/// Two drains in the background, the second aimed so that only the cluster tells whom it hits.
+fn drained_twice(name: &'static str, second: &str) -> Row {
+    let (place, web) = (place(), deployment("web", 4));
+    let method = format!(
+        "  - name: first\n    target: {A0}\n    nodeDrain: {{}}\n    background: true\n  - name: second\n    target: {second}\n    nodeDrain: {{}}\n    background: true\n  - wait: 2s"
+    );
+    row(name).objects(&[&place, &web]).spec(&any(), &method, LIMITS)
+}
+
 /// Nodes that are drained, and nodes that may not be.
 pub fn drain() -> Vec<Row> {
     let (place, web) = (place(), deployment("web", 4));
     let plain = [place.as_str(), web.as_str()];
     let three = budget("web", "web", "minAvailable: 3");
     let mut rows = vec![
+        drained_twice("drain-one-node-twice", "{zone: $NS-a, names: [$NS-a0]}").refused(&["FD3017"]),
+        drained_twice("drain-another-of-two", "{nodes: {matchLabels: {row: $NS}}, names: [$NS-a0, $NS-b0]}")
+            .journal(&["EffectSeen first.0", "EffectSeen second.0", "InjectIntended second.0 $NS-b0"]),
+        drained_twice("drain-a-zone-in-two-steps", "{nodes: {matchLabels: {row: $NS}}, zone: $NS-a}")
+            .refused(&["FD3013"]),
         drained("drain-a-node", &plain, A0, "{}")
             .journal(&["EffectSeen no evictable pod", "Reverted Restored"]),
         drained("drain-where-it-runs", &plain, "{nodesRunning: deployment/web, count: 1}", "{}")

@@ -63,6 +63,9 @@ pub fn guard() -> Vec<Row> {
             &[&guardrail("  limits: {pods: 50%}\n  faults: {allowed: [podKill]}")],
             KILL,
         ),
+        web("rollout-under-way", &[], KILL)
+            .act(Moment::Before, people::pauses_a_rollout_of_web)
+            .refused(&["FD3016"]),
         web("rights-missing", &[&may("get")], KILL).by_account().refused(&["FD2001"]),
         web("rights-enough", &[&may("delete")], KILL).by_account(),
     ]

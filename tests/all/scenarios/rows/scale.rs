@@ -1,7 +1,5 @@
 //! `scale`.
 
-use firedrill::types::Verdict;
-
 use crate::scenarios::{
     objects::{any, autoscaler, deployment, place, replicas_of, stateful_set},
     people,
@@ -17,6 +15,15 @@ fn scaled(name: &'static str, more: &[&str], fields: &str, rest: &str) -> Row {
     let (place, web) = (place(), deployment("web", 4));
     let objects: Vec<&str> = [place.as_str(), web.as_str()].into_iter().chain(more.iter().copied()).collect();
     row(name).objects(&objects).spec(&any(), &method, rest)
+}
+
+/// Two steps on one workload; `between` says how the first ends before the second begins.
+fn twice(name: &'static str, between: &str) -> Row {
+    let scale = |step: &str, by: i32| {
+        format!("  - name: {step}\n    target: {{workload: deployment/web}}\n    scale: {{by: {by}}}\n")
+    };
+    let method = format!("{}{between}\n{}    duration: 1s", scale("first", -1), scale("second", -2));
+    row(name).objects(&[&place(), &deployment("web", 4)]).spec(&any(), &method, ALL)
 }
 
 /// Workloads that are scaled, and workloads that may not be.
@@ -57,15 +64,9 @@ pub fn scale() -> Vec<Row> {
                 ALL,
             )
             .journal(&["Injected 3 1", "Reverted Restored"]),
-        row("scale-twice")
-            .objects(&[&place(), &deployment("web", 4)])
-            .spec(
-                &any(),
-                "  - name: first\n    target: {workload: deployment/web}\n    scale: {by: -1}\n    background: true\n  - name: second\n    target: {workload: deployment/web}\n    scale: {by: -1}\n    duration: 1s",
-                ALL,
-            )
-            // The second could not be told from the first when they are put back.
-            .ends(Verdict::Inconclusive)
-            .journal(&["Injected first.0 4 3", "StepRefused second FD2010", "Reverted first.0 Restored"]),
+        twice("scale-one-after-another", "    background: true\n    duration: 2s\n  - wait: 2s")
+            .journal(&["Injected second.0 4 2", "Reverted first.0 Restored", "Reverted second.0 Restored"]),
+        twice("scale-again-once-reverted", "    background: true\n  - name: back\n    revert: first")
+            .journal(&["Injected second.0 4 2", "Reverted first.0 Restored", "Reverted second.0 Restored"]),
     ]
 }

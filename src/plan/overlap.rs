@@ -1,0 +1,88 @@
+//! Two steps that would hold one field of one object at the same time.
+//!
+//! What is put back is what was there before. With two changes of one field in force, the later one's before is
+//! the earlier one's doing: put back in whatever order, the object does not end as it began.
+
+use std::time::Duration;
+
+use super::StepAsk;
+use crate::{
+    api::{Action, Step},
+    faults::{self, FaultInfo, Injection},
+    types::{Finding, ObjectRef, codes::guard as code},
+};
+
+/// What is in force when a step begins, as far as it can be told beforehand.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) injection: Injection,
+    /// How much longer at the most; None: until it is reverted, or the method ends.
+    left: Option<Duration>,
+}
+
+/// Everything that is held between one step and the next.
+#[derive(Debug, Default)]
+pub(super) struct InForce(Vec<Held>);
+
+impl InForce {
+    /// A step in the background has begun.
+    pub(super) fn begin(&mut self, injections: Vec<Injection>, duration: Option<Duration>) {
+        self.0.extend(injections.into_iter().map(|injection| Held { injection, left: duration }));
+    }
+
+    /// A step is put back.
+    pub(super) fn revert(&mut self, step: &str) {
+        self.0.retain(|held| held.injection.id.step() != step);
+    }
+
+    /// `step` is over: what had no longer to last than it takes at the least is over too.
+    pub(super) fn pass(&mut self, step: &Step) {
+        let took = at_least(step);
+        for held in &mut self.0 {
+            held.left = held.left.map(|left| left.saturating_sub(took));
+        }
+        self.0.retain(|held| held.left != Some(Duration::ZERO));
+    }
+
+    pub(super) fn injections(&self) -> Vec<&Injection> {
+        self.0.iter().map(|held| &held.injection).collect()
+    }
+}
+
+/// What passes at the least before the step after this one begins.
+fn at_least(step: &Step) -> Duration {
+    match &step.action {
+        Action::Wait(length) => *length,
+        Action::Check(check) => check.hold.0,
+        Action::Fault { .. } if !step.background => step.duration.unwrap_or_default(),
+        Action::Fault { .. } | Action::Revert(_) | Action::Manual(_) => Duration::ZERO,
+    }
+}
+
+/// The injection in force that holds a field of `target` which `info` writes too.
+pub(super) fn holder<'a>(
+    info: &FaultInfo,
+    target: &ObjectRef,
+    in_force: &[&'a Injection],
+) -> Option<(&'a Injection, &'static str)> {
+    in_force.iter().filter(|injection| injection.target == *target).find_map(|injection| {
+        let held = faults::find(&injection.fault)?.info().writes;
+        let field = info.writes.iter().find(|field| held.contains(field))?;
+        Some((*injection, *field))
+    })
+}
+
+/// That steps of the same run hold what this one would change.
+pub(super) fn findings(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]) -> Vec<Finding> {
+    let held = targets.iter().filter_map(|target| {
+        let (injection, field) = holder(info, target, ask.in_force)?;
+        let (first, second) = (injection.id.step(), ask.step);
+        let message = format!(
+            "step {second} would change its {field} while step {first} holds it, and neither could be put back to what was there before"
+        );
+        Some(Finding::error(code::SAME_FIELD, target, message).remedy(format!(
+            "put `revert: {first}` before {second}, or give {first} a duration that is over by then"
+        )))
+    });
+    held.collect()
+}
