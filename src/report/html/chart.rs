@@ -77,7 +77,7 @@ pub(super) fn disturbances(facts: &Facts) -> Vec<Disturbance> {
     all.filter(|found| found.lasting.is_some() || !found.instant.is_empty()).collect()
 }
 
-fn text(x: &str, y: f64, class: &str, anchor: &str, words: &str, markup: &mut Markup) {
+fn text((x, y): (&str, f64), (class, anchor): (&str, &str), words: &str, markup: &mut Markup) {
     let y = y.to_string();
     markup.leaf("text", &[("x", x), ("y", &y), ("class", class), ("text-anchor", anchor)], words);
 }
@@ -156,7 +156,7 @@ pub(super) fn draw(facts: &Facts, probe: &ProbeFacts, id: &str, markup: &mut Mar
         level(place(*wanted), "wanted", markup);
         // Beside the plot, and never over one another.
         last = (place(*wanted) + 4.0).max(last + 13.0);
-        text("100%", last, "wants", "start", &format!("\u{2002}{sign} {}", number(*wanted)), markup);
+        text(("100%", last), ("wants", "start"), &format!("\u{2002}{sign} {}", number(*wanted)), markup);
     }
     lines(&curve, plot.top, markup);
     violations(facts, probe, &plot, markup);
@@ -189,14 +189,14 @@ fn grid(plot: &Plot, markup: &mut Markup) {
     let bottom = plot.bottom();
     for tick in plot.values.ticks() {
         level(plot.place(tick), "grid", markup);
-        text("-8", plot.place(tick) + 4.0, "tick", "end", &number(tick), markup);
+        text(("-8", plot.place(tick) + 4.0), ("tick", "end"), &number(tick), markup);
     }
     level(bottom, "axis", markup);
     for (place, tick) in plot.times.ticks().into_iter().enumerate() {
         let x = plot.times.percent(tick);
         line(&x, (bottom, bottom + 4.0), "axis", markup);
         let class = if place % 2 == 0 { "tick" } else { "tick odd" };
-        text(&x, bottom + 17.0, class, "middle", &moment(tick), markup);
+        text((&x, bottom + 17.0), (class, "middle"), &moment(tick), markup);
     }
 }
 
@@ -211,7 +211,7 @@ fn violations(facts: &Facts, probe: &ProbeFacts, plot: &Plot, markup: &mut Marku
         let word = if violation.missing { "no data" } else { "violated" };
         let anchor = if times.is_late(at) { "end" } else { "start" };
         let words = format!("\u{2717} {word} at {}", moment(at));
-        text(&x, 10.0, "violation", anchor, &words, markup);
+        text((&x, 10.0), ("violation", anchor), &words, markup);
     }
 }
 
@@ -224,13 +224,13 @@ impl Disturbance {
             for edge in [from, to] {
                 line(&times.percent(edge), (top, bottom), "edge", markup);
             }
-            text(&times.percent(from), top - 5.0, "step", "start", &number, markup);
+            text((&times.percent(from), top - 5.0), ("step", "start"), &number, markup);
         }
         for at in &self.instant {
             line(&times.percent(*at), (top - 2.0, bottom), "instant", markup);
         }
         if let Some(first) = self.instant.first() {
-            text(&times.percent(*first), top - 5.0, "step", "middle", &number, markup);
+            text((&times.percent(*first), top - 5.0), ("step", "middle"), &number, markup);
         }
     }
 }
@@ -292,7 +292,7 @@ pub(super) fn strip(facts: &Facts, id: &str, markup: &mut Markup) {
         let class = if step.injections.is_empty() { "bar idle" } else { "bar" };
         level(top + ROW as f64 - 0.5, "grid", markup);
         area(times, (from, to), (top + 5.0, ROW as f64 - 11.0), class, markup);
-        text("-8", top + 16.0, "tick", "end", &number.to_string(), markup);
+        text(("-8", top + 16.0), ("tick", "end"), &number.to_string(), markup);
         let (x, anchor) =
             if times.is_late(from) { (times.percent(from), "end") } else { (times.percent(to), "start") };
         // A bar up to the end leaves no room beside it: the name goes where the bar begins.
@@ -302,14 +302,12 @@ pub(super) fn strip(facts: &Facts, id: &str, markup: &mut Markup) {
             (false, "end") => (x, format!("{}\u{2002}", called(step))),
             (false, _) => (x, format!("\u{2002}{}", called(step))),
         };
-        text(&x, top + 16.0, "name", anchor, &name, markup);
+        text((&x, top + 16.0), ("name", anchor), &name, markup);
     }
     for tick in times.ticks() {
         text(
-            &times.percent(tick),
-            (reached.len() * ROW) as f64 + 15.0,
-            "tick",
-            "middle",
+            (&times.percent(tick), (reached.len() * ROW) as f64 + 15.0),
+            ("tick", "middle"),
             &moment(tick),
             markup,
         );

@@ -14,8 +14,10 @@ use crate::{
 
 /// So many rows a step: targets to which the same happened share one.
 const ROWS: usize = 60;
-/// So many names in a row.
-const NAMED: usize = 24;
+/// So many names have room in a cell.
+const FEW: usize = 4;
+/// So many are named at all.
+const NAMED: usize = 60;
 
 /// The steps, each with its targets.
 pub(super) fn section_of(facts: &Facts, id: &str, markup: &mut Markup) {
@@ -88,17 +90,17 @@ fn injections(step: &StepFacts, markup: &mut Markup) {
     };
     table(&caption, &["Target", "Done", "Seen in", "Put back"], markup);
     for (fate, group) in groups.iter().take(ROWS) {
-        markup.open("tr", &[]);
-        markup.open("td", &[]);
-        objects(group.iter().map(|injection| &injection.target).collect(), markup);
+        let targets: Vec<&ObjectRef> = group.iter().map(|injection| &injection.target).collect();
         let displaced: Vec<&ObjectRef> = group.iter().flat_map(|injection| &injection.displaced).collect();
+        let many = targets.len().max(displaced.len()) > FEW;
+        markup.open("tr", &[("class", if many { "of-many" } else { "of-few" })]);
+        markup.open("td", &[]);
+        named("target", &targets, markup);
         if !displaced.is_empty() {
-            markup.leaf(
-                "p",
-                &[("class", "remark")],
-                &format!("displaced {}:", words::count(displaced.len(), "pod")),
-            );
-            objects(displaced, markup);
+            markup.open("div", &[("class", "remark")]);
+            markup.text("displaced ");
+            named("pod", &displaced, markup);
+            markup.close();
         }
         markup.close();
         let after = took(group);
@@ -112,6 +114,20 @@ fn injections(step: &StepFacts, markup: &mut Markup) {
             markup.close();
         }
         markup.close();
+        if many {
+            markup.open("tr", &[]);
+            markup.open("td", &[("colspan", "4"), ("class", "names")]);
+            for (word, objects) in [("", &targets), ("Displaced", &displaced)] {
+                if objects.len() > FEW {
+                    if !word.is_empty() {
+                        markup.leaf("p", &[("class", "remark")], word);
+                    }
+                    list(objects, "objects columns", markup);
+                }
+            }
+            markup.close();
+            markup.close();
+        }
     }
     end_table(markup);
     let more: usize = groups.iter().skip(ROWS).map(|(_, group)| group.len()).sum();
@@ -121,8 +137,17 @@ fn injections(step: &StepFacts, markup: &mut Markup) {
     }
 }
 
-fn objects(all: Vec<&ObjectRef>, markup: &mut Markup) {
-    markup.open("ul", &[("class", "objects")]);
+/// A few names; of many how many there are, as they are named below.
+fn named(word: &str, objects: &[&ObjectRef], markup: &mut Markup) {
+    if objects.len() > FEW {
+        markup.text(&words::count(objects.len(), word));
+    } else {
+        list(objects, "objects", markup);
+    }
+}
+
+fn list(all: &[&ObjectRef], class: &str, markup: &mut Markup) {
+    markup.open("ul", &[("class", class)]);
     for object in all.iter().take(NAMED) {
         markup.open("li", &[]);
         markup.leaf("code", &[], &object.to_string());
