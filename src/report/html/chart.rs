@@ -18,6 +18,8 @@ const NAMES: f64 = 15.0;
 const PLOT: f64 = 132.0;
 /// Pixels of a row of the strip.
 const ROW: usize = 24;
+/// Letters of a step's name in the strip; it is written out with what was done.
+const NAME: usize = 40;
 /// So many applications of an instant fault are marked.
 const MARKS: usize = 60;
 
@@ -295,12 +297,16 @@ pub(super) fn strip(facts: &Facts, id: &str, markup: &mut Markup) {
         text(("-8", top + 16.0), ("tick", "end"), &number.to_string(), markup);
         let (x, anchor) =
             if times.is_late(from) { (times.percent(from), "end") } else { (times.percent(to), "start") };
+        let mut name: String = called(step).chars().take(NAME).collect();
+        if name.len() < called(step).len() {
+            name.push('\u{2026}');
+        }
         // A bar up to the end leaves no room beside it: the name goes where the bar begins.
         let inside = !times.is_late(from) && times.is_late(to);
         let (x, name) = match (inside, anchor) {
-            (true, _) => (times.percent(from), format!("\u{2002}{}", called(step))),
-            (false, "end") => (x, format!("{}\u{2002}", called(step))),
-            (false, _) => (x, format!("\u{2002}{}", called(step))),
+            (true, _) => (times.percent(from), format!("\u{2002}{name}")),
+            (false, "end") => (x, format!("{name}\u{2002}")),
+            (false, _) => (x, format!("\u{2002}{name}")),
         };
         text((&x, top + 16.0), ("name", anchor), &name, markup);
     }
