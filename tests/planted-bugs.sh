@@ -18,6 +18,7 @@ intent-not-durable            crash::a_run_killed_at_any_call_is_put_back_from_i
 scar-in-a-second-patch        crash::a_run_killed_at_any_call_is_put_back_from_scars_alone
 torn-tail-not-cut             crash::a_journal_torn_at_any_record_puts_everything_back
 abort-waits                   misfortune::owners::an_abort_preempts_an_injection_in_flight
+taken-slots-not-counted       misfortune::budgets::evictions_use_all_the_room_of_their_budget_and_never_ask_for_more
 limits-rounded-up             misfortune::effects::limits_round_down
 fence-not-checked             misfortune::owners::a_runner_that_cannot_renew_its_lease_changes_nothing_past_its_deadline
 lease-freshness-ignored       misfortune::owners::of_two_runs_that_begin_at_once_one_is_refused

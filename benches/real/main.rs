@@ -26,10 +26,21 @@ fn main() -> bench::Outcome {
         };
         let before = load();
         let mut table = Table::default();
-        drain::free(&bench, &mut table).await?;
-        drain::budget(&bench, &mut table).await?;
-        kill::half(&bench, &mut table).await?;
-        abort::nodes(&bench, &mut table).await?;
+        // Any that are named, or all.
+        let named: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+        let wanted = |name: &str| named.is_empty() || named.iter().any(|other| other == name);
+        if wanted("drain") {
+            drain::free(&bench, &mut table).await?;
+        }
+        if wanted("budget") {
+            drain::budget(&bench, &mut table).await?;
+        }
+        if wanted("kill") {
+            kill::half(&bench, &mut table).await?;
+        }
+        if wanted("abort") {
+            abort::nodes(&bench, &mut table).await?;
+        }
         println!("\nload {before} before, {} after\n\n{table}", load());
         Ok(())
     })

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, de::Error as _};
 use serde_json::{Map, Value};
 
-use super::{Action, OnMissing, OnViolation, Patience, ProbeSpec, Role, Signal, Step, Target};
+use super::{
+    Action, OnMissing, OnViolation, Patience, ProbeSpec, Repeat, Role, Rolling, Signal, Step, Target,
+};
 use crate::types::Length;
 
 #[derive(Deserialize)]
@@ -116,6 +118,8 @@ struct RawStep {
     background: bool,
     #[serde(default)]
     on_failure: OnViolation,
+    repeat: Option<Repeat>,
+    rolling: Option<Rolling>,
 }
 
 impl<'de> Deserialize<'de> for Step {
@@ -127,6 +131,7 @@ impl<'de> Deserialize<'de> for Step {
             "wait" => serde_json::from_value::<Length>(params).map(|length| Action::Wait(length.0)),
             "check" => serde_json::from_value(params).map(Action::Check),
             "revert" => serde_json::from_value(params).map(Action::Revert),
+            "manual" => serde_json::from_value(params).map(Action::Manual),
             _ => Ok(Action::Fault { kind, params }),
         };
         Ok(Self {
@@ -137,6 +142,8 @@ impl<'de> Deserialize<'de> for Step {
             duration: raw.duration.map(|length| length.0),
             background: raw.background,
             on_failure: raw.on_failure,
+            repeat: raw.repeat,
+            rolling: raw.rolling,
         })
     }
 }

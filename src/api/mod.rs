@@ -14,6 +14,6 @@ pub mod schema;
 mod types;
 pub mod yaml;
 
-pub use check::{Document, Read, Source as SourceText, read};
+pub use check::{Document, Read, Source as SourceText, read, read_with};
 pub use guardrail::{Approvals, Blackout, FaultRules, Guardrail, GuardrailSpec, NodeRules, Window};
 pub use types::*;

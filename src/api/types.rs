@@ -50,6 +50,9 @@ pub struct Experiment {
 pub struct ExperimentSpec {
     /// One sentence.
     pub hypothesis: String,
+    /// What texts and expressions refer to, each with the value that was given.
+    #[serde(default)]
+    pub parameters: Vec<Parameter>,
     /// Where PromQL is answered, for probes that name no source of their own.
     #[serde(default)]
     pub prometheus: Option<Source>,
@@ -67,6 +70,16 @@ pub struct ExperimentSpec {
     /// How far the damage may go.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// A value that a Run or `--param` may set.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Parameter {
+    /// camelCase.
+    pub name: String,
+    /// Its value, once what is given has been filled in; None: none was.
+    #[serde(default)]
+    pub default: Option<String>,
 }
 
 /// A probe of the steady state.
@@ -192,6 +205,41 @@ pub struct Step {
     pub background: bool,
     /// What a failed check does.
     pub on_failure: OnViolation,
+    /// Again and again, for faults that are over at once.
+    pub repeat: Option<Repeat>,
+    /// Batch after batch.
+    pub rolling: Option<Rolling>,
+}
+
+/// A fault again and again, each time on targets that are chosen anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Repeat {
+    /// From the beginning of one round to that of the next.
+    pub every: Length,
+    /// How many rounds; None: as many as begin within `length`.
+    pub times: Option<u32>,
+    /// For how long rounds begin.
+    #[serde(rename = "for")]
+    pub length: Option<Length>,
+    /// How much a round may begin later, by seed.
+    #[serde(default)]
+    pub jitter: Length,
+}
+
+/// A fault on one batch of its targets after the other, each lifted and healed before the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Rolling {
+    /// How many at once.
+    pub batch: Amount,
+    /// From when everything holds again to the next batch.
+    pub pause: Length,
+}
+
+impl Default for Rolling {
+    fn default() -> Self {
+        Self { batch: Amount::Count(1), pause: Length::default() }
+    }
 }
 
 /// What a step does.
@@ -210,6 +258,48 @@ pub enum Action {
     Check(Check),
     /// A background step ends now.
     Revert(String),
+    /// A person does something and says so.
+    Manual(Manual),
+}
+
+/// Something that a person does.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manual {
+    /// What to do, Markdown.
+    pub instructions: String,
+    /// Where more is written.
+    #[serde(default)]
+    pub runbook: Option<String>,
+    /// How long it may take.
+    #[serde(default = "one_hour")]
+    pub timeout: Length,
+    /// What it means that nobody has answered by then.
+    #[serde(default)]
+    pub on_timeout: OnTimeout,
+    /// How long a rehearsal takes it to last.
+    #[serde(default = "five_minutes")]
+    pub assume: Length,
+}
+
+fn one_hour() -> Length {
+    Length::from_secs(3600)
+}
+
+fn five_minutes() -> Length {
+    Length::from_secs(300)
+}
+
+/// What it means that nobody has answered in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum OnTimeout {
+    /// The step has failed.
+    #[default]
+    Fail,
+    /// The run is aborted.
+    Abort,
+    /// The method goes on.
+    Continue,
 }
 
 /// A probe that has to hold.
@@ -260,6 +350,9 @@ pub struct Target {
     /// How many; None: 1, or all for a zone alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<Amount>,
+    /// Whether what is born later gets the fault too; None: as the fault has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follow: Option<bool>,
 }
 
 /// What a target leaves out, before counting.
@@ -351,6 +444,12 @@ impl ExperimentSpec {
         }
         let judged = self.steady_state.iter().filter(|probe| probe.role == Role::Hypothesis);
         judged.map(|probe| probe.patience.least(probe.every)).max().unwrap_or_default()
+    }
+
+    /// The parameters' values.
+    pub fn params(&self) -> BTreeMap<String, String> {
+        let valued = self.parameters.iter().filter_map(|one| Some((one.name.clone(), one.default.clone()?)));
+        valued.collect()
     }
 
     /// The step called `name`.

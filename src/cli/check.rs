@@ -16,7 +16,7 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let read = match input::read(&args.files) {
+    let read = match input::read(&args.files, input::For::Checking) {
         Ok(read) => read,
         Err(error) => {
             super::say(&format!("error: {error:#}"));

@@ -1,6 +1,7 @@
 //! Files, folders and standard input into documents.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io::{IsTerminal, Read as _},
     path::{Path, PathBuf},
 };
@@ -12,9 +13,9 @@ use super::{FileArgs, Usage};
 use crate::{
     api::{
         self, SourceText,
-        check::{Accepted, Document},
+        check::{Accepted, Document, Given},
     },
-    types::{ExitCode, Finding},
+    types::{ExitCode, Finding, nearest},
 };
 
 /// Texts, read.
@@ -54,12 +55,21 @@ pub(super) fn rendered(texts: &[SourceText], findings: &[Finding], style: &crate
     api::check::render(findings, texts, style)
 }
 
-/// Reads what the arguments name, and checks it.
-pub(super) fn read(args: &FileArgs) -> anyhow::Result<Input> {
-    readable(args).map_err(Usage::from)
+/// What files are read for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    /// To say what is wrong with them.
+    Checking,
+    /// To run them: they have to be whole.
+    Running,
 }
 
-fn readable(args: &FileArgs) -> anyhow::Result<Input> {
+/// Reads what the arguments name, and checks it.
+pub(super) fn read(args: &FileArgs, purpose: For) -> anyhow::Result<Input> {
+    readable(args, purpose).map_err(Usage::from)
+}
+
+fn readable(args: &FileArgs, purpose: For) -> anyhow::Result<Input> {
     let mut texts = Vec::new();
     for path in args.files.iter().chain(&args.more) {
         gather(path, &mut texts, true)?;
@@ -67,13 +77,65 @@ fn readable(args: &FileArgs) -> anyhow::Result<Input> {
     if texts.is_empty() {
         bail!("no file is given; name files, folders, or - for standard input");
     }
-    let read = api::read(&texts);
+    let given = Given {
+        parameters: parameters(&args.param)?,
+        beside: beside(&texts)?,
+        must_be_whole: purpose == For::Running,
+    };
+    let read = api::read_with(&texts, &given);
+    declared(&given, &read.parameters)?;
     let mut documents = read.documents;
     if let Some(selector) = &args.selector {
         let selector: Selector = parse_selector(selector)?;
         documents.retain(|accepted| selector.matches(&accepted.document.metadata().labels));
     }
     Ok(Input { texts, documents, findings: read.findings })
+}
+
+/// `--param NAME=VALUE`, each name once.
+fn parameters(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut parameters = BTreeMap::new();
+    for text in given {
+        let Some((name, value)) = text.split_once('=') else { bail!("--param {text}: write NAME=VALUE") };
+        if parameters.insert(name.to_owned(), value.to_owned()).is_some() {
+            bail!("--param {name} is given twice");
+        }
+    }
+    Ok(parameters)
+}
+
+/// A value for a parameter that no file declares is a slip of the pen.
+fn declared(given: &Given, declared: &BTreeSet<String>) -> anyhow::Result<()> {
+    let Some(name) = given.parameters.keys().find(|name| !declared.contains(*name)) else { return Ok(()) };
+    match nearest(name, declared.iter().map(String::as_str)) {
+        Some(near) => bail!("--param {name}: no file declares it; did you mean {near}?"),
+        None => bail!("--param {name}: no file declares it"),
+    }
+}
+
+/// The other files in the folders of those that are read: `steadyStateFrom` may name what is in them.
+fn beside(texts: &[SourceText]) -> anyhow::Result<Vec<SourceText>> {
+    let borrows = |text: &&SourceText| String::from_utf8_lossy(&text.bytes).contains("steadyStateFrom");
+    let folders: BTreeSet<PathBuf> = texts
+        .iter()
+        .filter(borrows)
+        .filter(|text| text.name != "-")
+        .filter_map(|text| folder(&text.name))
+        .collect();
+    let mut others = Vec::new();
+    for folder in folders {
+        for path in yaml_files(&folder)? {
+            if !texts.iter().any(|text| Path::new(&text.name).file_name() == path.file_name()) {
+                gather(&path, &mut others, false)?;
+            }
+        }
+    }
+    Ok(others)
+}
+
+fn folder(file: &str) -> Option<PathBuf> {
+    let parent = Path::new(file).parent()?;
+    Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() })
 }
 
 fn parse_selector(text: &str) -> anyhow::Result<Selector> {

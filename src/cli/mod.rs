@@ -1,6 +1,7 @@
 //! Front end: one file a subcommand.
 
 mod abort;
+mod by_hand;
 mod check;
 mod connect;
 mod explain;
@@ -112,6 +113,10 @@ struct FileArgs {
     /// Only documents with these labels: app=checkout,tier!=smoke.
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     selector: Option<String>,
+
+    /// The value of a parameter that the files declare. Repeatable.
+    #[arg(long, value_name = "NAME=VALUE")]
+    param: Vec<String>,
 }
 
 /// What running, rehearsing and planning have in common.

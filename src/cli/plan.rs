@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Global, Output, SettingArgs, connect, input, run::request};
+use super::{Global, Output, SettingArgs, by_hand, connect, input, run::request};
 use crate::{
     engine::{self, Assessment, Request},
     report::{Style, Tone},
@@ -20,7 +20,7 @@ pub(super) struct PlanArgs {
 }
 
 pub(super) fn run(global: &Global, args: &PlanArgs) -> anyhow::Result<ExitCode> {
-    let read = input::read(&args.setting.files)?;
+    let read = input::read(&args.setting.files, input::For::Running)?;
     if let Some(code) = read.refused() {
         return Ok(code);
     }
@@ -34,7 +34,8 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> anyhow::Result<ExitCode> 
             let connection = connect::connect(global, seed).await?;
             let request = request(&args.setting, &connection, (accepted, experiment), seed)?;
             match engine::assess(&connection.env, &request).await {
-                Ok(assessment) => {
+                Ok(mut assessment) => {
+                    assessment.plan.findings.extend(by_hand::unattended(experiment));
                     codes.push(if assessment.refused() { ExitCode::Refused } else { ExitCode::Ok });
                     if args.output == Output::Json {
                         json.push(as_json(&assessment, &request)?);

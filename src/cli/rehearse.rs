@@ -31,7 +31,7 @@ pub(super) struct RehearseArgs {
 }
 
 pub(super) fn run(global: &Global, args: &RehearseArgs) -> anyhow::Result<ExitCode> {
-    let read = input::read(&args.setting.files)?;
+    let read = input::read(&args.setting.files, input::For::Running)?;
     if let Some(code) = read.refused() {
         return Ok(code);
     }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Global, SettingArgs, TellArgs,
+    by_hand::{self, Asker},
     connect::{self, Connection},
     input,
     told::{self, Reports, Told},
@@ -37,7 +38,7 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(global: &Global, args: RunArgs) -> anyhow::Result<ExitCode> {
-    let read = input::read(&args.setting.files)?;
+    let read = input::read(&args.setting.files, input::For::Running)?;
     if let Some(code) = read.refused() {
         return Ok(code);
     }
@@ -74,7 +75,7 @@ async fn one(
     let request = request(&args.setting, &connection, (accepted, experiment), seed)?;
     let style = super::stderr_style();
     let now = || connection.env.clock.now();
-    let assessment = match engine::assess(&connection.env, &request).await {
+    let mut assessment = match engine::assess(&connection.env, &request).await {
         Ok(assessment) => assessment,
         Err(findings) => {
             super::say(super::in_words(&findings, &style).trim_end());
@@ -82,6 +83,7 @@ async fn one(
             return Ok(ExitCode::Refused);
         }
     };
+    assessment.plan.findings.extend(by_hand::unattended(experiment));
     super::say(super::plan::summary(&assessment, &request, &style).trim_end());
     if assessment.refused() {
         reports.refused(&request, &assessment.by.name, &assessment.plan.findings, now());
@@ -95,6 +97,7 @@ async fn one(
     }
     let told = Told::new(&args.tell, &style);
     let (outside_tx, outside_rx) = mpsc::unbounded_channel();
+    let asker = Asker::new(experiment, &assessment.by.name, outside_tx.clone());
     let signals = tokio::spawn(signals(outside_tx.clone()));
     let start = Start {
         request,
@@ -104,7 +107,10 @@ async fn one(
         outside_tx,
         observer: Arc::new({
             let told = told.clone();
-            move |entry| told.on(entry)
+            move |entry| {
+                told.on(entry);
+                asker.on(entry);
+            }
         }),
     };
     let outcome = engine::run(&connection.env, start).await;

@@ -294,6 +294,8 @@ fn lasts(step: &Step) -> Option<Duration> {
         Action::Wait(duration) => Some(*duration),
         Action::Check(check) => Some(check.within.0).filter(|within| !within.is_zero()),
         Action::Fault { .. } | Action::Revert(_) => step.duration,
+        // A person takes as long as a person takes.
+        Action::Manual(_) => None,
     }
 }
 

@@ -6,18 +6,32 @@
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use futures::future::join;
+use tokio::{
+    sync::MutexGuard,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{Access, ApiError, Mirror, Pdb, Pod, Snapshot, snapshot::Key};
+use crate::types::{ObjectRef, planted};
 
 /// How long to wait before a call that failed in passing is made again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long the watch may take to show what evictions did to their budget before the next is tried anyway.
 const BUDGET_SEEN: Duration = Duration::from_secs(2);
+/// What the server asks for at the most when it cannot tell the budget's room: registry/core/pod/storage/eviction.go
+/// answers 429 with retry-after 10 then.
+const NOT_OBSERVED: Duration = Duration::from_secs(10);
+/// An eviction without an answer after this is most likely one that the server sleeps over: 500 ms for each conflict
+/// with the disruption controller on the budget's status (`EvictionsRetry` there).
+const CONFLICT: Duration = Duration::from_millis(100);
+/// How long a look at a pod holds; the mirror is asked in any case.
+const LOOK_HOLDS: Duration = Duration::from_secs(1);
 
 /// What became of a pod that was to be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,43 +42,12 @@ pub enum Evicted {
     Gone,
 }
 
-/// All evictions of a run go through here, so that they take turns under each budget.
+/// All evictions of a run go through here, so that they keep step with each budget.
 #[derive(Clone)]
 pub struct Budgets {
     access: Access,
     mirror: Mirror,
     gates: Arc<Mutex<BTreeMap<Key, Arc<Gate>>>>,
-}
-
-/// Evictions under one budget take turns: concurrent ones would conflict on the budget's status, and the server
-/// sleeps half a second over each conflict.
-type Gate = tokio::sync::Mutex<Spent>;
-
-/// What our evictions have taken of a budget since the watch showed it last, so that the next need not wait for
-/// the watch as long as there is room. Where that is wrong the server says so.
-#[derive(Default)]
-struct Spent {
-    of: Option<Arc<Pdb>>,
-    evictions: i32,
-}
-
-impl Spent {
-    /// Whether the watch shows the budget as it was when this was counted.
-    fn is_of(&self, now: &Arc<Pdb>) -> bool {
-        self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, now))
-    }
-
-    /// How many more it allows.
-    fn left(&self, now: &Arc<Pdb>) -> i32 {
-        if self.is_of(now) { now.allowed - self.evictions } else { now.allowed }
-    }
-
-    fn one_more(&mut self, now: &Arc<Pdb>) {
-        if !self.is_of(now) {
-            *self = Self { of: Some(now.clone()), evictions: 0 };
-        }
-        self.evictions += 1;
-    }
 }
 
 impl Budgets {
@@ -80,35 +63,62 @@ impl Budgets {
     /// # Errors
     /// What waiting does not mend: no right, two budgets, a lost lease.
     pub async fn evict(&self, pod: &Pod, grace: Option<Duration>) -> Result<Evicted, ApiError> {
-        let snapshot = self.mirror.snapshot();
-        let Some(pdb) = snapshot.pdbs_of(pod).next().cloned() else {
+        let Some(pdb) = self.mirror.look(|snapshot| snapshot.pdbs_of(pod).next().cloned()) else {
             return self.without_budget(pod, grace).await;
         };
         let gate = self.gate(&pdb);
-        let mut spent = gate.lock().await;
         loop {
-            let Some(pdb) = self.room(pod, &pdb, &spent).await else {
-                return Ok(Evicted::Gone);
-            };
-            // Look first: a failed precondition would burn a slot of the budget.
-            match self.access.get(&pod.object).await {
-                Ok(found) if found.metadata.deletion_timestamp.is_some() => return Ok(Evicted::Gone),
-                Ok(_) => {}
-                Err(ApiError::NotFound) => return Ok(Evicted::Gone),
+            let (shown, turn) = match self.turn(pod, &pdb, &gate).await {
+                Ok(Some(turn)) => turn,
+                Ok(None) => return Ok(Evicted::Gone),
                 Err(error) => {
                     patience(error).await?;
                     continue;
                 }
-            }
-            match self.access.evict(&pod.object, grace, false).await {
-                Ok(()) => {
-                    spent.one_more(&pdb);
-                    return Ok(Evicted::Accepted);
+            };
+            gate.sent(pod, &shown);
+            let mut call = pin!(self.access.evict(&pod.object, grace, false));
+            let answer = match timeout(CONFLICT, &mut call).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    drop(turn);
+                    call.await
                 }
+            };
+            gate.answered(pod, &shown, &answer);
+            match answer {
+                Ok(()) => return Ok(Evicted::Accepted),
                 Err(ApiError::NotFound | ApiError::Conflict(_)) => return Ok(Evicted::Gone),
-                Err(ApiError::NoBudget { retry_after, .. }) => self.wait_for_budget(&pdb, retry_after).await,
+                // The gate knows, and opens when there is room again.
+                Err(ApiError::NoBudget { .. }) => {}
                 Err(error) => patience(error).await?,
             }
+        }
+    }
+
+    /// Waits for the pod's turn and for room in its budget, and looks at the pod meanwhile: the precondition of an
+    /// eviction that fails would have burnt a slot of the budget. With the budget as the watch shows it then; None
+    /// when the pod has gone.
+    async fn turn<'a>(
+        &self,
+        pod: &Pod,
+        pdb: &Pdb,
+        gate: &'a Gate,
+    ) -> Result<Option<(Arc<Pdb>, MutexGuard<'a, ()>)>, ApiError> {
+        let next = gate.next.lock().await;
+        let looked = Instant::now();
+        let (there, turn) = join(self.is_there(pod), gate.turn.lock()).await;
+        drop(next);
+        let Some(shown) = self.room(pod, pdb, gate).await else { return Ok(None) };
+        let there = if looked.elapsed() > LOOK_HOLDS { self.is_there(pod).await? } else { there? };
+        Ok(there.then_some((shown, turn)))
+    }
+
+    async fn is_there(&self, pod: &Pod) -> Result<bool, ApiError> {
+        match self.access.get(&pod.object).await {
+            Ok(found) => Ok(found.metadata.deletion_timestamp.is_none()),
+            Err(ApiError::NotFound) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -129,46 +139,26 @@ impl Budgets {
         }
     }
 
-    /// Waits until the budget has room; None when the pod has gone meanwhile.
-    async fn room(&self, pod: &Pod, pdb: &Pdb, spent: &Spent) -> Option<Arc<Pdb>> {
-        let look = |snapshot: &Snapshot, left: &dyn Fn(&Arc<Pdb>) -> i32| {
-            if snapshot.pod(&pod.object).is_none_or(|pod| pod.terminating) {
+    /// Waits until the budget has room for one more; None when the pod has gone meanwhile.
+    async fn room(&self, pod: &Pod, pdb: &Pdb, gate: &Gate) -> Option<Arc<Pdb>> {
+        let look = |snapshot: &Snapshot| {
+            let Some(now) = snapshot.pod(&pod.object).filter(|pod| !pod.terminating) else {
                 return Some(None);
-            }
+            };
             match snapshot.pdbs.get(&key(pdb)) {
-                // Pending and finished pods are deleted without asking the budget.
-                Some(now) if (left(now) > 0 && now.observed) || !counted(snapshot.pod(&pod.object)) => {
-                    Some(Some(now.clone()))
+                Some(shown) => {
+                    // Pending and finished pods are deleted without asking the budget.
+                    let free = now.phase == "Pending" || now.finished();
+                    (free || gate.room(shown, snapshot) > 0).then(|| Some(shown.clone()))
                 }
-                Some(_) => None,
                 None => Some(Some(Arc::new(pdb.clone()))),
             }
         };
-        let room = self.mirror.wait_for(|snapshot| look(snapshot, &|now| spent.left(now)));
-        match tokio::time::timeout(BUDGET_SEEN, room).await {
-            Ok(found) => found,
-            // The watch owes us an answer to what we have taken: what it shows may be all there will be.
-            Err(_) => self.mirror.wait_for(|snapshot| look(snapshot, &|now| now.allowed)).await,
-        }
-    }
-
-    /// Waits until the watch shows the budget anew, so that the next does not ask in vain.
-    async fn seen(&self, before: &Arc<Pdb>) {
-        let changed = self.mirror.wait_for(|snapshot| {
-            let now = snapshot.pdbs.get(&key(before));
-            now.is_none_or(|now| !Arc::ptr_eq(now, before)).then_some(())
-        });
-        let _ = tokio::time::timeout(BUDGET_SEEN, changed).await;
-    }
-
-    /// The server says no room: wait for a change of the budget, for as long as it asks to at the least.
-    async fn wait_for_budget(&self, before: &Arc<Pdb>, retry_after: Duration) {
-        let start = Instant::now();
-        self.seen(before).await;
-        // "Not observed yet" asks for 10 s: the controller has to catch up first.
-        let rest = retry_after.min(Duration::from_secs(10)).saturating_sub(start.elapsed());
-        if !rest.is_zero() && !self.mirror.snapshot().pdbs.get(&key(before)).is_some_and(|pdb| pdb.observed) {
-            sleep(rest).await;
+        loop {
+            // What the watch does not show in time is no longer waited for: time counts as a change, too.
+            if let Ok(found) = timeout(BUDGET_SEEN, self.mirror.wait_for(look)).await {
+                return found;
+            }
         }
     }
 
@@ -178,8 +168,87 @@ impl Budgets {
     }
 }
 
-fn counted(pod: Option<&Arc<Pod>>) -> bool {
-    pod.is_some_and(|pod| pod.phase != "Pending" && !pod.finished())
+/// Keeps evictions in step with one budget: they begin one after another, for concurrent ones would conflict on
+/// the budget's status, and never more of them than the budget has room for.
+#[derive(Default)]
+struct Gate {
+    /// Of those who wait, one at a time looks at its pod.
+    next: tokio::sync::Mutex<()>,
+    /// One at a time is with the server, until it answers or sleeps.
+    turn: tokio::sync::Mutex<()>,
+    known: Mutex<Known>,
+}
+
+/// What is known of a budget beyond what the watch shows.
+#[derive(Default)]
+struct Known {
+    /// Our evictions that the watch may not have counted yet, by pod.
+    taken: BTreeMap<ObjectRef, Taken>,
+    /// What the watch showed when the server last said that there is no room, and until when that is believed.
+    refused: Option<(Arc<Pdb>, Instant)>,
+}
+
+/// A slot of a budget.
+struct Taken {
+    /// The budget as the watch showed it when the eviction was sent.
+    of: Arc<Pdb>,
+    /// Until when the watch may take to show it; None while there is no answer.
+    until: Option<Instant>,
+}
+
+impl Taken {
+    /// Whether what the watch shows now does not have it yet. It has when the budget names the pod, or when the
+    /// budget has changed since and the pod is on its way out.
+    fn hidden(&self, pod: &ObjectRef, shown: &Arc<Pdb>, snapshot: &Snapshot) -> bool {
+        let late = self.until.is_some_and(|until| Instant::now() >= until);
+        let leaves = || snapshot.pod(pod).is_none_or(|pod| pod.terminating);
+        let counted = shown.disrupted.contains(&pod.name) || (!Arc::ptr_eq(&self.of, shown) && leaves());
+        !late && !counted
+    }
+}
+
+impl Gate {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many more evictions the budget allows: what the watch shows less what it does not show yet.
+    fn room(&self, shown: &Arc<Pdb>, snapshot: &Snapshot) -> i32 {
+        let mut known = self.known();
+        let refused = known.refused.as_ref();
+        let refused = refused.is_some_and(|(of, until)| Arc::ptr_eq(of, shown) && Instant::now() < *until);
+        if refused || !shown.observed {
+            return 0;
+        }
+        known.taken.retain(|pod, taken| taken.hidden(pod, shown, snapshot));
+        if planted("taken-slots-not-counted") {
+            known.taken.clear();
+        }
+        shown.allowed.saturating_sub(i32::try_from(known.taken.len()).unwrap_or(i32::MAX))
+    }
+
+    fn sent(&self, pod: &Pod, shown: &Arc<Pdb>) {
+        self.known().taken.insert(pod.object.clone(), Taken { of: shown.clone(), until: None });
+    }
+
+    fn answered(&self, pod: &Pod, shown: &Arc<Pdb>, answer: &Result<(), ApiError>) {
+        let mut known = self.known();
+        match answer {
+            Ok(()) => {
+                if let Some(taken) = known.taken.get_mut(&pod.object) {
+                    taken.until = Some(Instant::now() + BUDGET_SEEN);
+                }
+            }
+            Err(error) => {
+                known.taken.remove(&pod.object);
+                if let ApiError::NoBudget { retry_after, .. } = error {
+                    // "Not observed yet" asks for 10 s: the controller has to catch up first.
+                    let until = Instant::now() + (*retry_after).clamp(BUDGET_SEEN, NOT_OBSERVED);
+                    known.refused = Some((shown.clone(), until));
+                }
+            }
+        }
+    }
 }
 
 fn key(pdb: &Pdb) -> Key {

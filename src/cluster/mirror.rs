@@ -176,20 +176,26 @@ impl Mirror {
         self.state.read().unwrap_or_else(PoisonError::into_inner).snapshot.clone()
     }
 
+    /// What `look` finds in the world as known now. A snapshot that is kept makes the next change copy what it
+    /// changes; a look does not. Changes wait for it meanwhile, so it has to be short, and it must not ask
+    /// the mirror anything itself.
+    pub fn look<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> T {
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner).snapshot)
+    }
+
     /// Returns when anything has changed since the last call on this clone.
     pub async fn changed(&mut self) {
         self.seen = self.signal.after(self.seen).await;
     }
 
-    /// Waits until `seen` finds what it looks for; looks at once, and then at every change.
+    /// Waits until `seen` finds what it looks for; [looks](Self::look) at once, and then at every change.
     pub async fn wait_for<T>(&self, mut seen: impl FnMut(&Snapshot) -> Option<T>) -> T {
-        let mut mirror = self.clone();
         loop {
-            mirror.seen = mirror.signal.version();
-            if let Some(found) = seen(&mirror.snapshot()) {
+            let version = self.signal.version();
+            if let Some(found) = self.look(&mut seen) {
                 return found;
             }
-            mirror.changed().await;
+            self.signal.after(version).await;
         }
     }
 }

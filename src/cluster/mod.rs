@@ -12,6 +12,7 @@ mod mirror;
 mod patch;
 mod rights;
 mod scar;
+mod selector;
 mod snapshot;
 mod view;
 
@@ -24,5 +25,6 @@ pub use mirror::{FixedBackoff, Mirror, Scope};
 pub use patch::JsonPatch;
 pub use rights::{Identity, Missing, identity, missing_rights};
 pub use scar::{RUN_LABEL, Scar, UNDO_PREFIX};
+pub use selector::PodSelector;
 pub use snapshot::{Key, Snapshot};
 pub use view::{Autoscaler, Node, Owner, Pdb, Pod, Space, Taint, Workload};

@@ -1,9 +1,9 @@
 //! The world as decisions see it, at one instant.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::{Selector, SelectorExt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::view::{Autoscaler, Node, Owner, Pdb, Pod, Space, Workload};
 use crate::types::ObjectRef;
@@ -37,6 +37,16 @@ impl Snapshot {
         (pod.uid.is_empty() || found.object.uid == pod.uid).then_some(found)
     }
 
+    /// Whether a pod, node or workload of this name and UID is there.
+    pub fn has(&self, object: &ObjectRef) -> bool {
+        let same = |found: Option<&ObjectRef>| found.is_some_and(|found| found.uid == object.uid);
+        match object.kind.as_str() {
+            "Pod" => self.pod(object).is_some(),
+            "Node" => same(self.node(&object.name).map(|node| &node.object)),
+            kind => same(self.workload(&object.namespace, kind, &object.name).map(|found| &found.object)),
+        }
+    }
+
     /// The node called `name`.
     pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
         self.nodes.get(&(String::new(), name.to_owned()))
@@ -64,7 +74,7 @@ impl Snapshot {
 
     /// The budgets that cover `pod`.
     pub fn pdbs_of<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = &'a Arc<Pdb>> {
-        in_namespace(&self.pdbs, &pod.object.namespace).filter(|pdb| selects(&pdb.selector, pod))
+        in_namespace(&self.pdbs, &pod.object.namespace).filter(|pdb| pdb.selector.matches(&pod.labels))
     }
 
     /// The workload that a pod belongs to in the end: the Deployment of its ReplicaSet, say.
@@ -80,14 +90,36 @@ impl Snapshot {
 
     /// The pods of a workload that are on their way neither out nor to their end.
     pub fn pods_of<'a>(&'a self, workload: &'a Workload) -> impl Iterator<Item = &'a Arc<Pod>> {
+        let owners = self.owners_under(workload);
         self.pods_in(&workload.object.namespace).filter(move |pod| {
-            !pod.terminating
-                && !pod.finished()
-                && selects(&workload.selector, pod)
-                && self.top_owner(pod).is_some_and(|owner| {
-                    owner.kind == workload.object.kind && owner.name == workload.object.name
-                })
+            let owned = || {
+                let owner = pod.owner.as_ref()?;
+                owners.contains(&(owner.kind.as_str(), owner.name.as_str())).then_some(())
+            };
+            !pod.terminating && !pod.finished() && workload.selector.matches(&pod.labels) && owned().is_some()
         })
+    }
+
+    /// Kind and name of what makes pods that belong to a workload in the end: of itself and of all that it has
+    /// made, as the ReplicaSets of a Deployment. Nothing, when it belongs to something itself.
+    fn owners_under<'a>(&'a self, workload: &'a Workload) -> BTreeSet<(&'a str, &'a str)> {
+        let mut owners = BTreeSet::new();
+        if workload.owner.is_some() {
+            return owners;
+        }
+        owners.insert((workload.object.kind.as_str(), workload.object.name.as_str()));
+        loop {
+            let before = owners.len();
+            for below in in_namespace(&self.workloads, &workload.object.namespace) {
+                let above = below.owner.as_ref();
+                if above.is_some_and(|owner| owners.contains(&(owner.kind.as_str(), owner.name.as_str()))) {
+                    owners.insert((below.object.kind.as_str(), below.object.name.as_str()));
+                }
+            }
+            if owners.len() == before {
+                return owners;
+            }
+        }
     }
 
     /// The autoscaler of a workload.
@@ -106,10 +138,4 @@ fn in_namespace<'a, V>(map: &'a BTreeMap<Key, V>, namespace: &'a str) -> impl It
     map.range((namespace.to_owned(), String::new())..)
         .take_while(move |((of, _), _)| of == namespace)
         .map(|(_, value)| value)
-}
-
-/// Whether a selector of policy/v1 or apps/v1 matches: empty means all, absent (null) means none, and
-/// a selector that cannot be read matches nothing.
-fn selects(selector: &LabelSelector, pod: &Pod) -> bool {
-    Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(&pod.labels))
 }

@@ -2,14 +2,14 @@
 //!
 //! Ten thousand pods decoded whole take ten times the memory and most of the time of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::{ApiResource, GroupVersionKind, Object};
 use serde::{Deserialize, Serialize};
 
-use super::fields;
+use super::{PodSelector, fields};
 use crate::types::ObjectRef;
 
 /// The controller that made an object.
@@ -116,9 +116,11 @@ pub struct Pdb {
     /// Which one.
     pub object: ObjectRef,
     /// Whom it covers.
-    pub selector: LabelSelector,
+    pub selector: PodSelector,
     /// How many pods may go now.
     pub allowed: i32,
+    /// Pods by name whose eviction has been counted, and whose going the controller has not seen yet.
+    pub disrupted: BTreeSet<String>,
     /// How many are healthy.
     pub healthy: i32,
     /// How many have to be.
@@ -141,7 +143,7 @@ pub struct Workload {
     /// Who made it: a Deployment, for a ReplicaSet.
     pub owner: Option<Owner>,
     /// Its pods.
-    pub selector: LabelSelector,
+    pub selector: PodSelector,
     /// How many it wants.
     pub replicas: i32,
     /// How many are ready.
@@ -263,13 +265,14 @@ pub(super) struct NodeStatus {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct PdbSpec {
-    selector: LabelSelector,
+    selector: Option<LabelSelector>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct PdbStatus {
     disruptions_allowed: i32,
+    disrupted_pods: BTreeMap<String, serde::de::IgnoredAny>,
     current_healthy: i32,
     desired_healthy: i32,
     expected_pods: i32,
@@ -280,7 +283,7 @@ pub(super) struct PdbStatus {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct WorkloadSpec {
     replicas: Option<i32>,
-    selector: LabelSelector,
+    selector: Option<LabelSelector>,
     template: Template,
 }
 
@@ -423,8 +426,9 @@ impl Pdb {
         let status = raw.status.unwrap_or_default();
         Self {
             object: object(&raw.metadata, "policy/v1", "PodDisruptionBudget"),
-            selector: raw.spec.selector,
+            selector: PodSelector::read(raw.spec.selector),
             allowed: status.disruptions_allowed,
+            disrupted: status.disrupted_pods.into_keys().collect(),
             healthy: status.current_healthy,
             desired: status.desired_healthy,
             expected: status.expected_pods,
@@ -448,7 +452,7 @@ impl Workload {
         Self {
             object: object(&meta, "apps/v1", kind),
             owner: owner(&meta),
-            selector: raw.spec.selector,
+            selector: PodSelector::read(raw.spec.selector),
             replicas: if daemon { status.desired_number_scheduled } else { raw.spec.replicas.unwrap_or(1) },
             ready: if daemon { status.number_ready } else { status.ready_replicas },
             updated: status.updated_replicas,
@@ -481,5 +485,27 @@ impl Space {
             terminating: raw.metadata.deletion_timestamp.is_some(),
             labels: raw.metadata.labels.unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn budget(spec: serde_json::Value) -> Pdb {
+        let raw = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+            "metadata": {"name": "web", "namespace": "shop", "generation": 2}, "spec": spec,
+            "status": {"disruptionsAllowed": 2, "observedGeneration": 2,
+                "disruptedPods": {"web-1": "2026-01-01T00:00:00Z"}}});
+        Pdb::read(serde_json::from_value(raw).expect("a budget"))
+    }
+
+    #[test]
+    fn a_budget_names_the_pods_whose_eviction_is_counted_already() {
+        let budget = budget(json!({"selector": {}}));
+        assert_eq!((budget.allowed, budget.observed), (2, true));
+        assert_eq!(budget.disrupted.into_iter().collect::<Vec<_>>(), ["web-1"]);
     }
 }

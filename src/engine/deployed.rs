@@ -59,11 +59,14 @@ fn images(snapshot: &Snapshot, workload: &Workload) -> Vec<String> {
     if reported.is_empty() { workload.images.clone() } else { reported.into_iter().collect() }
 }
 
+/// A release: its revision, and the images of its template.
+pub type Release = (Option<String>, Vec<String>);
+
+/// What was released, by workload.
+pub type Releases = BTreeMap<ObjectRef, Release>;
+
 /// What tells one rollout of a workload from the next: its template's images, and its revision.
-pub fn releases(
-    snapshot: &Snapshot,
-    workloads: &BTreeSet<ObjectRef>,
-) -> BTreeMap<ObjectRef, (Option<String>, Vec<String>)> {
+pub fn releases(snapshot: &Snapshot, workloads: &BTreeSet<ObjectRef>) -> Releases {
     let found = workloads
         .iter()
         .filter_map(|object| snapshot.workload(&object.namespace, &object.kind, &object.name));
@@ -74,11 +77,26 @@ pub fn releases(
         .collect()
 }
 
+/// The first of these workloads whose release is another than it was.
+pub fn rolled_out<'a>(snapshot: &Snapshot, releases: &'a Releases) -> Option<&'a ObjectRef> {
+    let other = |object: &ObjectRef, (revision, images): &Release| {
+        let workload = snapshot.workload(&object.namespace, &object.kind, &object.name);
+        workload.is_some_and(|now| {
+            now.object == *object && (now.revision() != revision.as_deref() || now.images != *images)
+        })
+    };
+    releases.iter().find(|(object, release)| other(object, release)).map(|(object, _)| object)
+}
+
 /// Whether every pod that these workloads want is bound to a node. What our own scaling has taken away is
 /// still wanted.
-pub fn all_bound(snapshot: &Snapshot, workloads: &BTreeSet<ObjectRef>, in_force: &[&Injection]) -> bool {
+pub fn all_bound<'a>(
+    snapshot: &Snapshot,
+    workloads: impl IntoIterator<Item = &'a ObjectRef>,
+    in_force: &[&Injection],
+) -> bool {
     let mut found = workloads
-        .iter()
+        .into_iter()
         .filter_map(|object| snapshot.workload(&object.namespace, &object.kind, &object.name));
     found.all(|workload| {
         let scaled = in_force.iter().filter(|injection| injection.target == workload.object);

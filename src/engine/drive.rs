@@ -11,7 +11,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{
-    EngineError, Observer, deployed,
+    EngineError, Observer,
+    deployed::{self, Releases},
     keeper::Outside,
     next::{Command, Patience, next},
     sampler::{Measured, Sampler},
@@ -24,7 +25,7 @@ use crate::{
     env::{Clock, Rng},
     faults::{self, FaultError, Injected, Injection, World},
     journal::{Entry, InjectOutcome, Moment, Record, SampleState, StopReason, Writer},
-    plan::{self, Bounds, Consent, Setting, StepAsk},
+    plan::{Bounds, Consent},
     probes::{Judge, Past, Reading, cel::Expression},
     types::{InjectionId, ObjectRef, planted},
 };
@@ -81,8 +82,10 @@ pub(super) struct Driver {
     pub measured_rx: mpsc::UnboundedReceiver<Measured>,
     pub outside_rx: mpsc::UnboundedReceiver<Outside>,
     /// Workloads whose rollouts matter, with the release that was there at the start.
-    pub releases: BTreeMap<ObjectRef, (Option<String>, Vec<String>)>,
+    pub releases: Releases,
     pub slept_before: jiff::SignedDuration,
+    /// What was born into a followed target and may not be hit.
+    pub passed_over: BTreeSet<ObjectRef>,
 }
 
 /// What is under way in this process; lost with it, and begun again from the journal.
@@ -137,17 +140,23 @@ impl Driver {
                 }
                 Command::Wait(until) => until,
             };
-            tokio::select! {
-                biased;
-                Some(outside) = self.outside_rx.recv(),
-                    if tasks.injections.is_empty() || !planted("abort-waits") => self.outside(outside)?,
-                Some(outcome) = tasks.reverting.next() => self.outcome(outcome, &mut tasks)?,
-                Some(outcome) = tasks.injecting.next() => self.outcome(outcome, &mut tasks)?,
-                Some(measured) = self.measured_rx.recv() => self.measured(measured)?,
-                () = mirror.changed() => self.world_changed()?,
-                () = sleep_until(&self.clock, until) => {}
+            // Until something is written down or that time has come, the same is next; looking at every injection
+            // at every change of the world would cost more than the run itself.
+            let written = self.state.written();
+            let mut due = false;
+            while self.state.written() == written && !due {
+                tokio::select! {
+                    biased;
+                    Some(outside) = self.outside_rx.recv(),
+                        if tasks.injections.is_empty() || !planted("abort-waits") => self.outside(outside)?,
+                    Some(outcome) = tasks.reverting.next() => self.outcome(outcome, &mut tasks)?,
+                    Some(outcome) = tasks.injecting.next() => self.outcome(outcome, &mut tasks)?,
+                    Some(measured) = self.measured_rx.recv() => self.measured(measured)?,
+                    () = mirror.changed() => self.world_changed()?,
+                    () = sleep_until(&self.clock, until) => due = true,
+                }
+                self.slept()?;
             }
-            self.slept()?;
         }
     }
 
@@ -157,7 +166,7 @@ impl Driver {
     }
 
     /// Writes one record down and takes it in.
-    fn append(&mut self, record: Record) -> Result<(), EngineError> {
+    pub(super) fn append(&mut self, record: Record) -> Result<(), EngineError> {
         let entry = self.writer.append(self.clock.now(), record)?;
         self.absorb(&entry)
     }
@@ -194,55 +203,13 @@ impl Driver {
         }
     }
 
-    fn prepare(&mut self, index: usize) -> Result<(), EngineError> {
-        let step = self.state.spec.method[index].clone();
-        let Action::Fault { kind, params } = &step.action else { return Ok(()) };
-        let snapshot = self.world.mirror.snapshot();
-        let ahead = jiff::SignedDuration::from_millis(self.state.header.server_ahead_ms);
-        let longest = plan::longest(&self.bounds, self.state.spec.objectives.recover_within());
-        let until = self
-            .clock
-            .now()
-            .checked_add(ahead)
-            .and_then(|now| now.checked_add(longest))
-            .unwrap_or(Timestamp::MAX);
-        let setting = Setting {
-            namespace: &self.state.header.namespace,
-            snapshot: &snapshot,
-            rng: self.rng,
-            consent: &self.consent,
-            bounds: &self.bounds,
-            until,
-        };
-        let in_force: Vec<&Injection> = self
-            .state
-            .injections
-            .values()
-            .filter(|state| state.pending())
-            .map(|state| &state.injection)
-            .collect();
-        let target = step.target.clone().unwrap_or_default();
-        let ask = StepAsk {
-            step: &step.name,
-            kind,
-            params,
-            target: &target,
-            setting: &setting,
-            in_force: &in_force,
-        };
-        let record = match plan::prepare(&ask) {
-            Ok(injections) => Record::InjectIntended { step: step.name.clone(), injections },
-            Err(findings) => Record::StepRefused { step: step.name.clone(), findings },
-        };
-        self.append(record)
-    }
-
     fn inject(&mut self, ids: &[InjectionId], tasks: &mut Tasks) {
         for id in ids {
-            let Some(found) = self.state.injections.get(id) else { continue };
-            if !tasks.injections.insert(id.clone()) {
+            if tasks.injections.contains(id) {
                 continue;
             }
+            let Some(found) = self.state.injections.get(id) else { continue };
+            tasks.injections.insert(id.clone());
             let (world, injection) = (self.world.clone(), found.injection.clone());
             let task = if found.injected.is_none() {
                 apply(world, injection).boxed()
@@ -328,6 +295,18 @@ impl Driver {
 
     fn outside(&mut self, outside: Outside) -> Result<(), EngineError> {
         match outside {
+            Outside::Answered(step, answer, by, comment) => {
+                let waits = self.state.step_index(&step).is_some_and(|index| {
+                    let (step, progress) = (&self.state.spec.method[index], &self.state.steps[index]);
+                    let manual = matches!(step.action, Action::Manual(_));
+                    manual && progress.started.is_some() && progress.answered.is_none()
+                });
+                // Only what is asked can be answered, and once.
+                if !waits || self.state.method_ended.is_some() || self.state.stop.is_some() {
+                    return Ok(());
+                }
+                self.append(Record::ManualAnswered { step, answer, by, comment })
+            }
             Outside::Stop(..) if self.state.stop.is_some() => Ok(()),
             Outside::Stop(reason, by) => self.append(Record::StopRequested { reason, by }),
             Outside::Leave => Err(EngineError::Left(self.state.header.run.clone())),
@@ -341,10 +320,10 @@ impl Driver {
     /// Pods that have found their nodes again, a rollout that is not ours, a namespace that is going away.
     fn world_changed(&mut self) -> Result<(), EngineError> {
         if !self.state.rescheduled && self.state.first_seen().is_some() && !self.releases.is_empty() {
-            let concerned: BTreeSet<ObjectRef> = self.releases.keys().cloned().collect();
             let pending = self.state.injections.values().filter(|state| state.pending());
             let in_force: Vec<&Injection> = pending.map(|state| &state.injection).collect();
-            if deployed::all_bound(&self.world.mirror.snapshot(), &concerned, &in_force) {
+            let bound = |now: &Snapshot| deployed::all_bound(now, self.releases.keys(), &in_force);
+            if self.world.mirror.look(bound) {
                 self.append(Record::Rescheduled {})?;
             }
         }
@@ -352,11 +331,11 @@ impl Driver {
         {
             return Ok(());
         }
-        let snapshot = self.world.mirror.snapshot();
-        if let Some((reason, by)) = intruder(&snapshot, &self.state, &self.releases) {
+        let look = |now: &Snapshot| intruder(now, &self.state, &self.releases);
+        if let Some((reason, by)) = self.world.mirror.look(look) {
             return self.append(Record::StopRequested { reason, by });
         }
-        Ok(())
+        self.follow()
     }
 
     fn look_at_deployed(&mut self, moment: Moment) -> Result<(), EngineError> {
@@ -448,11 +427,7 @@ fn past(state: &State, watched: &Watched) -> Past {
 }
 
 /// What somebody else does that makes the run prove nothing, or ends it.
-fn intruder(
-    snapshot: &Snapshot,
-    state: &State,
-    releases: &BTreeMap<ObjectRef, (Option<String>, Vec<String>)>,
-) -> Option<(StopReason, String)> {
+fn intruder(snapshot: &Snapshot, state: &State, releases: &Releases) -> Option<(StopReason, String)> {
     for namespace in &state.header.namespaces {
         if snapshot.space(namespace).is_some_and(|space| space.terminating) {
             return Some((
@@ -461,9 +436,7 @@ fn intruder(
             ));
         }
     }
-    let now = deployed::releases(snapshot, &releases.keys().cloned().collect());
-    let (workload, _) =
-        releases.iter().find(|(workload, before)| now.get(workload).is_some_and(|now| now != *before))?;
+    let workload = deployed::rolled_out(snapshot, releases)?;
     Some((StopReason::RolloutNoticed, format!("a rollout of {workload} that is not ours has begun")))
 }
 

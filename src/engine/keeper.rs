@@ -10,15 +10,17 @@ use tokio::{
 use crate::{
     cluster::{Access, Lease, LeaseError, Tenure},
     env::Clock,
-    journal::StopReason,
+    journal::{Answer, StopReason},
 };
 
 /// How often a lease is renewed, and so how soon an abort from elsewhere is seen (client-go's retry period).
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 
-/// Something from outside that ends the method.
+/// Something from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outside {
+    /// A person says how a manual step went: step, answer, who, their words.
+    Answered(String, Answer, String, String),
     /// Somebody, or something, wants it to end.
     Stop(StopReason, String),
     /// Somebody wants it to end without waiting for reverts.

@@ -5,13 +5,16 @@
 //! and no probe: both come from their registries.
 
 mod assess;
+mod by_hand;
 mod clocks;
 mod deployed;
 mod drive;
 mod ending;
 mod keeper;
 mod next;
+mod prepare;
 mod rollback;
+mod rounds;
 mod sampler;
 mod start;
 mod state;

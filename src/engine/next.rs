@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
+    by_hand,
     ending::{decide, finish, recover, unwound},
-    state::{State, Violation, lasting},
+    rounds,
+    state::{State, Violation},
     steady::elapsed,
 };
 use crate::{
     api::{Action, Check, OnViolation, Role, Step},
-    journal::{CheckOutcome, InjectOutcome, ProbeStats, Record, StopReason},
+    journal::{CheckOutcome, ProbeStats, Record, StopReason},
     types::{InjectionId, Length, ObjectRef, Verdict},
 };
 
@@ -182,28 +184,44 @@ fn method(state: &State, now: Timestamp) -> Command {
         return Command::record(Record::StopRequested { reason: StopReason::DurationExceeded, by });
     }
     let mut wake = state.first_intent.and_then(|first| first.checked_add(state.duration_max).ok());
+    // What is being applied in the background holds up nothing after it.
+    let mut beside = Vec::new();
     for index in 0..state.steps.len() {
         match step(state, index, now) {
             Progress::Over => {}
             Progress::InForce(until) => wake = earlier(wake, until),
-            Progress::Waiting(until) => return Command::Wait(earlier(wake, until)),
-            Progress::Do(Command::Inject(ids, until)) => return Command::Inject(ids, earlier(wake, until)),
+            Progress::Waiting(until) => return applying(beside, earlier(wake, until)),
+            Progress::Beside(ids, until) => {
+                beside.extend(ids);
+                wake = earlier(wake, until);
+            }
+            Progress::Do(Command::Inject(ids, until)) => {
+                beside.extend(ids);
+                return applying(beside, earlier(wake, until));
+            }
             Progress::Do(Command::Revert(ids, until)) => return Command::Revert(ids, earlier(wake, until)),
             Progress::Do(command) => return command,
         }
     }
     let background = state.steps.iter().zip(&state.spec.method).any(|(progress, step)| {
-        progress.ended.is_none() && step.duration.is_some() && progress.injections.is_some()
+        let ends = step.duration.is_some() || step.repeat.is_some();
+        progress.ended.is_none() && ends && progress.started.is_some()
     });
-    if background { Command::Wait(wake) } else { Command::record(Record::MethodEnded {}) }
+    if background { applying(beside, wake) } else { Command::record(Record::MethodEnded {}) }
+}
+
+fn applying(ids: Vec<InjectionId>, until: Option<Timestamp>) -> Command {
+    if ids.is_empty() { Command::Wait(until) } else { Command::Inject(ids, until) }
 }
 
 /// How far a step is, seen from those after it.
-enum Progress {
+pub(super) enum Progress {
     /// Nothing more to do.
     Over,
     /// In the background: the next may begin.
     InForce(Option<Timestamp>),
+    /// In the background, with more being applied.
+    Beside(Vec<InjectionId>, Option<Timestamp>),
     /// The next may not begin before something happens.
     Waiting(Option<Timestamp>),
     /// Something is to be done first.
@@ -228,16 +246,17 @@ fn step(state: &State, index: usize, now: Timestamp) -> Progress {
             None => ended(step),
         },
         Action::Check(check) => check_step(state, index, check, now),
-        Action::Fault { .. } => fault(state, index, now),
+        Action::Manual(manual) => by_hand::step(state, index, manual, now),
+        Action::Fault { .. } => rounds::fault(state, index, now),
     }
 }
 
-fn ended(step: &Step) -> Progress {
+pub(super) fn ended(step: &Step) -> Progress {
     Progress::Do(Command::record(Record::StepEnded { step: step.name.clone() }))
 }
 
 /// A step's faults have to be back before it, or the `revert` step that names it, is over.
-fn reverted(state: &State, of: usize, over: &Step) -> Progress {
+pub(super) fn reverted(state: &State, of: usize, over: &Step) -> Progress {
     let pending = pending(state, |injection_step| injection_step == of);
     if !pending.is_empty() {
         return Progress::Do(Command::Revert(pending, None));
@@ -262,69 +281,6 @@ pub(super) fn pending(state: &State, of: impl Fn(usize) -> bool) -> Vec<Injectio
         })
         .map(|injection| injection.injection.id.clone())
         .collect()
-}
-
-fn fault(state: &State, index: usize, now: Timestamp) -> Progress {
-    let (step, progress) = (&state.spec.method[index], &state.steps[index]);
-    let Some(ids) = &progress.injections else {
-        if progress.refused {
-            let reason = StopReason::NoEffect;
-            return Progress::Do(Command::record(Record::StopRequested {
-                reason,
-                by: format!("step {}", step.name),
-            }));
-        }
-        return Progress::Do(Command::Prepare(index));
-    };
-    let mut waiting = None;
-    let mut open = Vec::new();
-    let mut instant = true;
-    for id in ids {
-        let Some(injection) = state.injections.get(id) else { continue };
-        instant &= !lasting(&injection.injection);
-        let deadline =
-            injection.intended.checked_add(injection.injection.effect_within.0).unwrap_or(Timestamp::MAX);
-        match (injection.injected, injection.seen) {
-            (Some(InjectOutcome::TargetGone), _) | (_, Some(_)) => {}
-            (Some(InjectOutcome::Failed), None) => return no_effect(step, id),
-            _ if injection.missed => return no_effect(step, id),
-            (injected, None) if now >= deadline => {
-                let why = match injected {
-                    None => "it was still being applied",
-                    Some(_) => "it was applied, and nothing showed it",
-                };
-                let why = format!("{why} after {}", injection.injection.effect_within);
-                return Progress::Do(Command::record(Record::EffectMissed { injection: id.clone(), why }));
-            }
-            _ => {
-                open.push(id.clone());
-                waiting = earlier(waiting, Some(deadline));
-            }
-        }
-    }
-    if !open.is_empty() {
-        return Progress::Do(Command::Inject(open, waiting));
-    }
-    let Some(in_force) = state.in_force_since(index) else {
-        let by = format!("every target of step {} was gone", step.name);
-        return Progress::Do(Command::record(Record::StopRequested { reason: StopReason::NoEffect, by }));
-    };
-    if instant {
-        return ended(step);
-    }
-    let until = step.duration.and_then(|duration| in_force.checked_add(duration).ok());
-    match until {
-        Some(until) if now >= until => reverted(state, index, step),
-        _ if step.background => Progress::InForce(until),
-        Some(until) => Progress::Waiting(Some(until)),
-        // `check` refuses a lasting foreground fault without a duration; nothing holds it here.
-        None => reverted(state, index, step),
-    }
-}
-
-fn no_effect(step: &Step, id: &InjectionId) -> Progress {
-    let by = format!("injection {id} of step {}", step.name);
-    Progress::Do(Command::record(Record::StopRequested { reason: StopReason::NoEffect, by }))
 }
 
 fn check_step(state: &State, index: usize, check: &Check, now: Timestamp) -> Progress {
@@ -390,6 +346,6 @@ fn rounded(length: Duration) -> Length {
     Length::from_millis(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn earlier(one: Option<Timestamp>, two: Option<Timestamp>) -> Option<Timestamp> {
+pub(super) fn earlier(one: Option<Timestamp>, two: Option<Timestamp>) -> Option<Timestamp> {
     one.into_iter().chain(two).min()
 }

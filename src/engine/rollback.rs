@@ -1,6 +1,9 @@
 //! Putting back what a dead or given-up run has left: from its journal, or from scars alone.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tokio::sync::mpsc;
 
@@ -133,6 +136,7 @@ async fn blind_driver(
         outside_rx,
         releases: BTreeMap::new(),
         slept_before: env.clock.slept(),
+        passed_over: BTreeSet::new(),
     })
 }
 
@@ -222,8 +226,7 @@ async fn owners(
     let mut held = match Lease::all(access, "", now).await {
         Err(ApiError::Forbidden(_)) => {
             let targets = leftovers.iter().map(|leftover| leftover.injection.target.namespace.as_str());
-            let namespaces: std::collections::BTreeSet<&str> =
-                targets.filter(|name| !name.is_empty()).collect();
+            let namespaces: BTreeSet<&str> = targets.filter(|name| !name.is_empty()).collect();
             let mut held = Vec::new();
             for namespace in namespaces {
                 held.extend(Lease::all(access, namespace, now).await?);

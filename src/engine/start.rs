@@ -1,6 +1,9 @@
 //! A run, from its leases to its last record.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tokio::sync::mpsc;
 
@@ -11,7 +14,7 @@ use super::{
     drive::{Driver, Watched, take_back_without_journal},
     keeper::{Keeper, Outside},
     next::Patience,
-    sampler::Sampler,
+    sampler::{Measured, Sampler},
     state::State,
 };
 use crate::{
@@ -21,7 +24,7 @@ use crate::{
     faults::{Signature, World},
     journal::{Header, Moment, Record, Residue, Writer},
     plan,
-    probes::{self, Judge, Measure, cel::Expression},
+    probes::{self, Expressions, Judge, Measure, cel::Expression},
     types::{Epoch, ExitCode, RunId, Verdict},
 };
 
@@ -124,6 +127,43 @@ fn header(
     }
 }
 
+/// The probes, measuring from now on.
+fn watched(
+    env: &Env,
+    request: &Request,
+    assessment: &Assessment,
+    measured_tx: &mpsc::UnboundedSender<Measured>,
+) -> BTreeMap<String, Watched> {
+    let mut watched = BTreeMap::new();
+    let spec = &request.experiment.spec;
+    let count = u32::try_from(spec.steady_state.len()).unwrap_or(1).max(1);
+    let params = spec.params();
+    for (index, spec) in spec.steady_state.iter().enumerate() {
+        let Some(judge) = judge(spec, &params) else { continue };
+        let measure = Measure {
+            access: assessment.access.clone(),
+            http: env.http.clone(),
+            metrics: assessment.sources.get(&spec.name).cloned(),
+            namespace: request.namespace.clone(),
+        };
+        // Spread over a tenth of a second, so that they do not all ask at once.
+        let offset = Duration::from_millis(100) * u32::try_from(index).unwrap_or(0) / count;
+        let sampler = Sampler::start(spec, measure, env.clock.clone(), (measured_tx.clone(), offset));
+        watched.insert(spec.name.clone(), Watched::new(spec.clone(), judge, Some(sampler)));
+    }
+    watched
+}
+
+/// What the steps that check ask for.
+fn checks(request: &Request) -> BTreeMap<String, Expression> {
+    let steps = request.experiment.spec.method.iter();
+    let expressions = steps.filter_map(|step| match &step.action {
+        Action::Check(check) => Some((step.name.clone(), check_expression(request, check)?)),
+        _ => None,
+    });
+    expressions.collect()
+}
+
 async fn driven(
     env: &Env,
     (request, assessment, header, epoch): (Request, Assessment, Header, Epoch),
@@ -136,28 +176,8 @@ async fn driven(
     let state = State::new(&first)?;
     observer(&first);
     let (measured_tx, measured_rx) = mpsc::unbounded_channel();
-    let (mut watched, mut checks) = (BTreeMap::new(), BTreeMap::new());
-    let count = u32::try_from(request.experiment.spec.steady_state.len()).unwrap_or(1).max(1);
-    for (index, spec) in request.experiment.spec.steady_state.iter().enumerate() {
-        let Some(judge) = judge(spec) else { continue };
-        let measure = Measure {
-            access: assessment.access.clone(),
-            http: env.http.clone(),
-            metrics: assessment.sources.get(&spec.name).cloned(),
-            namespace: request.namespace.clone(),
-        };
-        // Spread over a tenth of a second, so that they do not all ask at once.
-        let offset = Duration::from_millis(100) * u32::try_from(index).unwrap_or(0) / count;
-        let sampler = Sampler::start(spec, measure, env.clock.clone(), (measured_tx.clone(), offset));
-        watched.insert(spec.name.clone(), Watched::new(spec.clone(), judge, Some(sampler)));
-    }
-    for step in &request.experiment.spec.method {
-        if let Action::Check(check) = &step.action
-            && let Some(expression) = check_expression(&request, check)
-        {
-            checks.insert(step.name.clone(), expression);
-        }
-    }
+    let probes = watched(env, &request, &assessment, &measured_tx);
+    let checks = checks(&request);
     let snapshot = assessment.mirror.snapshot();
     let concerned = deployed::concerned(&snapshot, &assessment.plan.injections);
     let mut driver = Driver {
@@ -180,12 +200,13 @@ async fn driven(
         state,
         writer,
         observer,
-        probes: watched,
+        probes,
         checks,
         measured_rx,
         outside_rx,
         releases: deployed::releases(&snapshot, &concerned),
         slept_before: env.clock.slept(),
+        passed_over: BTreeSet::new(),
     };
     let plan = &assessment.plan;
     let earliest = plan.earliest_abort.as_ref().map_or(Duration::ZERO, |earliest| earliest.after.0);
@@ -222,9 +243,14 @@ pub(super) async fn conclude(mut driver: Driver) -> Result<Outcome, EngineError>
 }
 
 /// A probe's compiled expressions. `check` has compiled them before, so None never happens to a read file.
-fn judge(spec: &crate::api::ProbeSpec) -> Option<Judge> {
+fn judge(spec: &crate::api::ProbeSpec, params: &BTreeMap<String, String>) -> Option<Judge> {
     let info = probes::find(&spec.kind)?.info();
-    Judge::compile(info, spec.value.as_deref(), spec.expect.as_deref(), spec.during.as_deref()).ok()
+    let expressions = Expressions {
+        value: spec.value.as_deref(),
+        expect: spec.expect.as_deref(),
+        during: spec.during.as_deref(),
+    };
+    Judge::compile(info, expressions, params).ok()
 }
 
 fn check_expression(request: &Request, check: &crate::api::Check) -> Option<Expression> {

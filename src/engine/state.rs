@@ -9,9 +9,10 @@ use crate::{
     api::{Action, Experiment, ExperimentSpec, Role},
     faults::{self, Injection, Lifetime},
     journal::{
-        CheckOutcome, Entry, Header, InjectOutcome, ProbeStats, Record, Residue, RevertOutcome, StopReason,
+        Answer, CheckOutcome, Entry, Header, InjectOutcome, ProbeStats, Record, Residue, RevertOutcome,
+        StopReason,
     },
-    types::{InjectionId, Phase, Verdict},
+    types::{InjectionId, ObjectRef, Phase, Verdict},
 };
 
 /// A record that cannot come where it came.
@@ -90,14 +91,20 @@ pub struct Violation {
 pub struct StepState {
     /// When it began.
     pub started: Option<Timestamp>,
-    /// Its injections, once intended.
-    pub injections: Option<Vec<InjectionId>>,
+    /// Its injections, round by round: one for a plain fault, more for what is repeated, rolling or followed.
+    pub rounds: Vec<Vec<InjectionId>>,
+    /// Rounds that could not be carried out.
+    pub skipped: usize,
+    /// Whom it goes through batch by batch, once chosen.
+    pub chosen: Option<Vec<ObjectRef>>,
     /// Since when the check that it waits for has held.
     pub check_since: Option<Timestamp>,
     /// Samples that the check has seen, and whether the last had anything to judge.
     pub check_samples: (u32, bool),
     /// How the check came out.
     pub checked: Option<CheckOutcome>,
+    /// What a person has said of it.
+    pub answered: Option<Answer>,
     /// Whether it could not be carried out.
     pub refused: bool,
     /// When it was over.
@@ -189,6 +196,11 @@ impl State {
         Ok(state)
     }
 
+    /// How many records have been taken in.
+    pub fn written(&self) -> u64 {
+        self.next_seq
+    }
+
     /// Where it is, in one word.
     pub fn phase(&self) -> Phase {
         if self.finished {
@@ -267,9 +279,8 @@ impl State {
         self.spec.method.iter().position(|step| step.name == name)
     }
 
-    /// When the step's faults were all seen in force.
-    pub fn in_force_since(&self, step: usize) -> Option<Timestamp> {
-        let ids = self.steps.get(step)?.injections.as_ref()?;
+    /// When the faults of a round were all seen in force; None if one is not, or if every target was gone.
+    pub fn in_force_since(&self, ids: &[InjectionId]) -> Option<Timestamp> {
         let mut since = None;
         for id in ids {
             let state = self.injections.get(id)?;
@@ -316,7 +327,10 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         Record::StepStarted { .. }
         | Record::InjectIntended { .. }
         | Record::StepRefused { .. }
+        | Record::TargetsChosen { .. }
+        | Record::RoundSkipped { .. }
         | Record::Checked { .. }
+        | Record::ManualAnswered { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
         Record::Injected { .. }
         | Record::EffectSeen { .. }
@@ -381,7 +395,10 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     let (Record::StepStarted { step }
     | Record::InjectIntended { step, .. }
     | Record::StepRefused { step, .. }
+    | Record::TargetsChosen { step, .. }
+    | Record::RoundSkipped { step, .. }
     | Record::Checked { step, .. }
+    | Record::ManualAnswered { step, .. }
     | Record::StepEnded { step }) = &entry.record
     else {
         return Ok(());
@@ -394,11 +411,15 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     match &entry.record {
         Record::StepStarted { .. } => progress.started = Some(at),
         Record::StepRefused { .. } => progress.refused = true,
+        Record::TargetsChosen { targets, .. } => progress.chosen = Some(targets.clone()),
+        Record::RoundSkipped { .. } => progress.skipped += 1,
         Record::Checked { outcome, .. } => progress.checked = Some(*outcome),
+        Record::ManualAnswered { answer, .. } => {
+            progress.answered.get_or_insert(*answer);
+        }
         Record::StepEnded { .. } => progress.ended = Some(at),
         Record::InjectIntended { injections, .. } => {
-            let ids = progress.injections.get_or_insert_default();
-            ids.extend(injections.iter().map(|injection| injection.id.clone()));
+            progress.rounds.push(injections.iter().map(|injection| injection.id.clone()).collect());
             if state.first_intent.is_none() {
                 state.first_intent = Some(at);
                 state.probes.values_mut().for_each(Track::rearm);

@@ -5,6 +5,7 @@
 //! idempotent: whatever may have happened is treated as having happened and done again.
 //! Schema, `explain`, rights checks, crash tests and documentation come from [`FAULTS`].
 
+mod field;
 mod info;
 mod node_drain;
 mod pod_kill;

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::{
     Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, LimitKind, Prepare, Reverted, Right,
-    TargetKind, World, decode, encode, patiently,
+    TargetKind, World, decode, encode,
+    field::{self, Change, Next, TRIES},
+    patiently,
 };
 use crate::{
     cluster::{
@@ -100,8 +102,6 @@ struct Before {
 
 /// Where `spec.unschedulable` is in managed fields.
 const UNSCHEDULABLE: [&str; 2] = ["f:spec", "f:unschedulable"];
-/// Tries of a patch whose tests fail because somebody else writes at the same time.
-const TRIES: usize = 8;
 
 impl Fault for NodeDrain {
     fn info(&self) -> &'static FaultInfo {
@@ -383,40 +383,29 @@ async fn uncordon(world: &World, injection: &Injection) -> Result<Reverted, Faul
     if before.unschedulable {
         return Ok(Reverted::NothingToDo("it had been cordoned before and stays so".to_owned()));
     }
-    let target = &injection.target;
-    let failed = || FaultError::api(format!("uncordoning {target}"));
-    let manager = manager(world);
-    let mut outcome = Reverted::NothingToDo("it carries no scar of ours".to_owned());
+    let (target, manager) = (&injection.target, manager(world));
+    let what = format!("uncordoning {target}");
     if planted("uncordon-all") {
-        uncordon_all(world).await.map_err(failed())?;
+        uncordon_all(world).await.map_err(FaultError::api(&what))?;
     }
-    for _ in 0..TRIES {
-        let now = match world.access.get(target).await {
-            Ok(now) => now,
-            Err(ApiError::NotFound) => return Ok(Reverted::TargetGone),
-            Err(error) => return Err(failed()(error)),
+    field::put_back(world, target, (&what, &manager), |now, done| {
+        if !scarred(now, injection) {
+            return Next::Over(
+                done.unwrap_or_else(|| Reverted::NothingToDo("it carries no scar of ours".to_owned())),
+            );
+        }
+        let still_ours = unschedulable(now) && manages(&now.metadata, &manager, &UNSCHEDULABLE);
+        let outcome = if still_ours {
+            Reverted::Restored("uncordoned, scar removed".to_owned())
+        } else if unschedulable(now) {
+            Reverted::ChangedSince("somebody else has cordoned it since; it stays cordoned".to_owned())
+        } else {
+            Reverted::ChangedSince("somebody else had uncordoned it".to_owned())
         };
-        if !scarred(&now, injection) {
-            return Ok(outcome);
-        }
-        let still_ours = unschedulable(&now) && manages(&now.metadata, &manager, &UNSCHEDULABLE);
-        let patch = uncordon_patch(world, injection, &now, still_ours);
-        let how = Write { manager: &manager, dry_run: false };
-        match world.access.patch(target, None, &patch, how).await {
-            // The next round reads the node again: that is the verification.
-            Ok(_) if still_ours => outcome = Reverted::Restored("uncordoned, scar removed".to_owned()),
-            Ok(_) if unschedulable(&now) => {
-                outcome = Reverted::ChangedSince(
-                    "somebody else has cordoned it since; it stays cordoned".to_owned(),
-                );
-            }
-            Ok(_) => outcome = Reverted::ChangedSince("somebody else had uncordoned it".to_owned()),
-            Err(ApiError::Invalid(_) | ApiError::Conflict(_)) => {}
-            Err(ApiError::NotFound) => return Ok(Reverted::TargetGone),
-            Err(error) => return Err(failed()(error)),
-        }
-    }
-    Err(failed()(ApiError::Conflict("somebody else keeps changing it".to_owned())))
+        let patch = uncordon_patch(world, injection, now, still_ours);
+        Next::Change(Change { subresource: None, patch, outcome })
+    })
+    .await
 }
 
 /// A planted bug: by selector instead of by what was injected.

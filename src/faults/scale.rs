@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use super::{
     Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, LimitKind, Prepare, Reverted, Right,
-    TargetKind, World, decode, encode, patiently,
+    TargetKind, World, decode, encode,
+    field::{self, Change, Next},
+    patiently,
 };
 use crate::{
     cluster::{Access, ApiError, JsonPatch, Snapshot, Workload, Write, manages, owner_of},
@@ -331,48 +333,30 @@ async fn patch(world: &World, injection: &Injection, dry_run: bool) -> Result<()
 
 async fn put_back(world: &World, injection: &Injection) -> Result<Reverted, FaultError> {
     let (action, before) = data(injection)?;
-    let target = &injection.target;
-    let failed = || FaultError::api(format!("scaling {target} back to {}", before.replicas));
+    let what = format!("scaling {} back to {}", injection.target, before.replicas);
     let manager = manager(&world.signature.run, before.replicas);
-    for _ in 0..5 {
-        let now = match world.access.get(target).await {
-            Ok(now) => now,
-            Err(ApiError::NotFound) => return Ok(Reverted::TargetGone),
-            Err(error) => return Err(failed()(error)),
-        };
-        let count = replicas(&now);
-        if !ours(&now, &manager) {
-            return Ok(if count == before.replicas {
-                Reverted::NothingToDo(format!("replicas is {count}, as before"))
-            } else {
-                let by = owner_of(&now.metadata, &REPLICAS).unwrap_or_else(|| "somebody".to_owned());
-                Reverted::ChangedSince(format!("replicas is {count}, set by {by} since"))
+    field::put_back(world, &injection.target, (&what, "firedrill"), |now, done| {
+        let count = replicas(now);
+        if !ours(now, &manager) {
+            return Next::Over(match done {
+                Some(_) => Reverted::Restored(format!("replicas {} → {count}", action.replicas)),
+                None if count == before.replicas => {
+                    Reverted::NothingToDo(format!("replicas is {count}, as before"))
+                }
+                None => {
+                    let by = owner_of(&now.metadata, &REPLICAS).unwrap_or_else(|| "somebody".to_owned());
+                    Reverted::ChangedSince(format!("replicas is {count}, set by {by} since"))
+                }
             });
         }
-        let uid = now.metadata.uid.clone().unwrap_or_default();
-        let change = JsonPatch::new()
-            .test("/metadata/uid", &uid)
+        let patch = JsonPatch::new()
+            .test("/metadata/uid", now.metadata.uid.clone().unwrap_or_default())
             .test("/spec/replicas", in_scale(count))
             .add("/spec/replicas", if planted("before-image-ignored") { 2 } else { before.replicas });
-        let how = Write { manager: "firedrill", dry_run: false };
-        match world.access.patch(target, Some("scale"), &change, how).await {
-            // Read again, and judge what is there.
-            Ok(_) => {
-                let now = world.access.get(target).await.map_err(failed())?;
-                if !ours(&now, &manager) {
-                    return Ok(Reverted::Restored(format!(
-                        "replicas {} → {}",
-                        action.replicas,
-                        replicas(&now)
-                    )));
-                }
-            }
-            Err(ApiError::Conflict(_) | ApiError::Invalid(_)) => {}
-            Err(ApiError::NotFound) => return Ok(Reverted::TargetGone),
-            Err(error) => return Err(failed()(error)),
-        }
-    }
-    Err(failed()(ApiError::Conflict("somebody else keeps changing it".to_owned())))
+        let outcome = Reverted::Restored(format!("replicas {} → {}", action.replicas, before.replicas));
+        Next::Change(Change { subresource: Some("scale"), patch, outcome })
+    })
+    .await
 }
 
 async fn find_scars(access: &Access, namespaces: &[String]) -> Result<Vec<Found>, ApiError> {

@@ -10,7 +10,7 @@ mod writer;
 pub use crate::probes::Stats as ProbeStats;
 pub use frame::{Damage, decode, encode};
 pub use record::{
-    CheckOutcome, Clocks, Deployed, Entry, Environment, Header, InjectOutcome, Moment, Record, Residue,
-    RevertOutcome, SampleState, StopReason,
+    Answer, CheckOutcome, Clocks, Deployed, Entry, Environment, Header, InjectOutcome, Moment, Record,
+    Residue, RevertOutcome, SampleState, StopReason,
 };
 pub use writer::{JournalError, Writer, read};

@@ -105,6 +105,20 @@ pub enum Record {
         /// Why.
         findings: Vec<Finding>,
     },
+    /// Whom a step goes through, batch after batch.
+    TargetsChosen {
+        /// Which step.
+        step: String,
+        /// Those that are there, hit or not.
+        targets: Vec<ObjectRef>,
+    },
+    /// One round of a step that is repeated could not be carried out: nothing was changed by it.
+    RoundSkipped {
+        /// Which step.
+        step: String,
+        /// Why.
+        findings: Vec<Finding>,
+    },
     /// A fault was applied, or could not be.
     Injected {
         /// Which application.
@@ -159,6 +173,18 @@ pub enum Record {
         error: String,
         /// 1, 2, 3 …
         attempt: u32,
+    },
+    /// A person has answered a manual step, or nobody has in time.
+    ManualAnswered {
+        /// Which step.
+        step: String,
+        /// The answer.
+        answer: Answer,
+        /// Who.
+        by: String,
+        /// Their words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        comment: String,
     },
     /// The step is over.
     StepEnded {
@@ -378,6 +404,17 @@ pub enum StopReason {
     JournalLost,
     /// Something that should not happen.
     Internal,
+}
+
+/// What a person says of a manual step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is done.
+    Confirmed,
+    /// It could not be done.
+    Failed,
+    /// Nobody has said anything in time.
+    TimedOut,
 }
 
 /// Something that is not back.

@@ -14,7 +14,7 @@ pub use forecast::{displaced_owners, query_window};
 pub use outline::{Displaced, EarliestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope};
 pub use select::select;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -24,7 +24,7 @@ use crate::{
     cluster::Snapshot,
     env::Rng,
     faults::{self, Injection, Prepare},
-    types::{Finding, codes::guard as code},
+    types::{Finding, InjectionId, ObjectRef, codes::guard as code},
 };
 
 /// What preparing one step takes.
@@ -38,10 +38,21 @@ pub struct StepAsk<'a> {
     pub params: &'a Value,
     /// At what it aims.
     pub target: &'a Target,
+    /// Which part of the step.
+    pub round: Round<'a>,
     /// Everything that is the same for all steps.
     pub setting: &'a Setting<'a>,
     /// What is in force already: it counts against the limits.
     pub in_force: &'a [&'a Injection],
+}
+
+/// A part of a step that goes round after round, or batch after batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Round<'a> {
+    /// How many injections the step has had: numbers go on from here.
+    pub first: usize,
+    /// These and no others; None: chosen anew.
+    pub only: Option<&'a [ObjectRef]>,
 }
 
 /// What is the same for all steps of a run.
@@ -61,6 +72,22 @@ pub struct Setting<'a> {
     pub until: Timestamp,
 }
 
+/// Chooses all targets of a step that goes through them batch by batch.
+pub fn choose(ask: &StepAsk<'_>) -> Result<Vec<ObjectRef>, Vec<Finding>> {
+    match faults::find(ask.kind) {
+        Some(fault) => select(ask, fault.info()),
+        None => prepare(ask).map(|_| Vec::new()),
+    }
+}
+
+/// What a step that follows its target has to hit besides: as many as its count asks for by now.
+pub fn born(ask: &StepAsk<'_>, hit: &BTreeSet<ObjectRef>) -> Result<Vec<ObjectRef>, Vec<Finding>> {
+    match faults::find(ask.kind) {
+        Some(fault) => select::born(ask, fault.info(), hit),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// Chooses the step's targets and prepares its injections, or says everything that speaks against it.
 pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
     let Some(fault) = faults::find(ask.kind) else {
@@ -68,7 +95,10 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         return Err(vec![Finding::error(code::FIELDS, format!("step {}", ask.step), message)]);
     };
     let setting = ask.setting;
-    let targets = select(ask, fault.info())?;
+    let targets = match ask.round.only {
+        Some(only) => only.to_vec(),
+        None => select(ask, fault.info())?,
+    };
     let mut findings = guard::targets(setting, fault.info(), &targets);
     let request = Prepare {
         step: ask.step,
@@ -77,13 +107,16 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         snapshot: setting.snapshot,
         until: setting.until,
     };
-    let injections = match fault.prepare(&request) {
+    let mut injections = match fault.prepare(&request) {
         Ok(injections) => injections,
         Err(more) => {
             findings.extend(more);
             return Err(findings);
         }
     };
+    for (number, injection) in injections.iter_mut().enumerate() {
+        injection.id = InjectionId::new(ask.step, ask.round.first + number);
+    }
     findings.extend(guard::limits(setting, &injections, ask.in_force));
     findings.extend(guard::bystanders(setting, &injections));
     findings.extend(forecast::budgets(setting.snapshot, &injections));

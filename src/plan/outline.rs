@@ -7,9 +7,11 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Setting, StepAsk, bounds::namespaces, displaced_owners, forecast, prepare, query_window};
+use super::{
+    Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, prepare, query_window,
+};
 use crate::{
-    api::{Action, ExperimentSpec, Patience, Role, Step},
+    api::{Action, ExperimentSpec, Patience, Repeat, Role, Step},
     cluster::Scope,
     faults::{self, Injection, Lifetime, LimitKind},
     types::{
@@ -146,6 +148,11 @@ fn plan_step(
             planned.duration = Some(check.within);
             return planned;
         }
+        Action::Manual(manual) => {
+            planned.action = "manual".to_owned();
+            planned.duration = Some(manual.timeout);
+            return planned;
+        }
         Action::Revert(of) => {
             planned.action = format!("revert {of}");
             in_force.retain(|injection| !injection.id.0.starts_with(&format!("{of}.")));
@@ -155,8 +162,9 @@ fn plan_step(
     planned.action.clone_from(kind);
     let target = step.target.clone().unwrap_or_default();
     let held: Vec<&Injection> = in_force.iter().collect();
-    let ask = StepAsk { step: &step.name, kind, params, target: &target, setting, in_force: &held };
-    let injections = match prepare(&ask) {
+    let round = Round::default();
+    let ask = StepAsk { step: &step.name, kind, params, target: &target, round, setting, in_force: &held };
+    let injections = match batches(step, &ask) {
         Ok(injections) => injections,
         Err(findings) => {
             plan.findings.extend(findings);
@@ -172,13 +180,37 @@ fn plan_step(
     planned.displaced = owners.into_iter().map(|(pod, owner)| Displaced { pod, owner }).collect();
     planned.effect_within = injections.iter().map(|injection| injection.effect_within).max();
     // One write a target and pod, a look before each eviction, and two reads and a write to go back.
-    plan.calls += injections.len() as u64 * 4 + planned.displaced.len() as u64 * 2;
+    let rounds = step.repeat.map_or(1, rounds_at_most);
+    plan.calls += (injections.len() as u64 * 4 + planned.displaced.len() as u64 * 2) * rounds;
     plan.injections.extend(injections.clone());
     let lasting = faults::find(kind).is_some_and(|fault| fault.info().lifetime == Lifetime::Lasting);
     if lasting && step.background {
         in_force.extend(injections);
     }
     planned
+}
+
+/// How many rounds a repeated step has at the most.
+fn rounds_at_most(repeat: Repeat) -> u64 {
+    let within = |length: Length| length.0.as_nanos().div_ceil(repeat.every.0.as_nanos().max(1));
+    let by_time = repeat.length.map_or(1, |length| u64::try_from(within(length)).unwrap_or(u64::MAX));
+    repeat.times.map_or(by_time, u64::from).min(100_000)
+}
+
+/// The injections of a step, all batches of it: each judged by itself, as if those before it were lifted.
+fn batches(step: &Step, ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
+    let Some(rolling) = step.rolling else { return prepare(ask) };
+    let chosen = choose(ask)?;
+    let mut injections = Vec::new();
+    let mut findings = Vec::new();
+    for batch in chosen.chunks(rolling.batch.choose_from(chosen.len()).max(1)) {
+        let round = Round { first: injections.len(), only: Some(batch) };
+        match prepare(&StepAsk { round, ..*ask }) {
+            Ok(more) => injections.extend(more),
+            Err(more) => findings.extend(more),
+        }
+    }
+    if findings.is_empty() { Ok(injections) } else { Err(findings) }
 }
 
 /// Rollouts of the targets that are under way: with one, nobody can say what the fault caused.

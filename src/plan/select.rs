@@ -27,6 +27,59 @@ struct Candidate {
 /// # Errors
 /// Nothing to choose from, and a workload that is not there.
 pub fn select(ask: &StepAsk<'_>, info: &FaultInfo) -> Result<Vec<ObjectRef>, Vec<Finding>> {
+    let (mut candidates, count) = eligible(ask, info)?;
+    let found = candidates.len();
+    // What is down already is not hit again, unless everything is meant.
+    if count != Amount::All {
+        candidates.retain(|candidate| candidate.healthy);
+    }
+    let chosen = count.choose_from(candidates.len());
+    if chosen == 0 {
+        let namespace = ask.target.namespace.as_deref().unwrap_or(ask.setting.namespace);
+        let subject = format!("step {}", ask.step);
+        let what = describe(ask.target, namespace);
+        let message = if found == 0 {
+            format!("{what} selects nothing")
+        } else {
+            format!("{what} selects {found}, none of them healthy")
+        };
+        return Err(vec![
+            Finding::error(code::NO_TARGET, subject, message)
+                .remedy("kubectl get pods,nodes --show-labels shows what there is"),
+        ]);
+    }
+    Ok(drawn(ask, candidates, chosen))
+}
+
+/// Those that are there and not hit yet, as many as the count asks for of all that are there now.
+pub(super) fn born(
+    ask: &StepAsk<'_>,
+    info: &FaultInfo,
+    hit: &BTreeSet<ObjectRef>,
+) -> Result<Vec<ObjectRef>, Vec<Finding>> {
+    let (candidates, count) = eligible(ask, info)?;
+    let wanted = match count {
+        Amount::Count(_) => 0,
+        share => share.choose_from(candidates.len()),
+    };
+    let (old, new): (Vec<Candidate>, Vec<Candidate>) =
+        candidates.into_iter().partition(|candidate| hit.contains(&candidate.object));
+    let more = wanted.saturating_sub(old.len()).min(new.len());
+    Ok(if more == 0 { Vec::new() } else { drawn(ask, new, more) })
+}
+
+/// By seed, in the order of namespace and name.
+fn drawn(ask: &StepAsk<'_>, candidates: Vec<Candidate>, count: usize) -> Vec<ObjectRef> {
+    let objects = candidates.into_iter().map(|candidate| candidate.object).collect();
+    let purpose = match ask.round.first {
+        0 => format!("select {}", ask.step),
+        round => format!("select {} {round}", ask.step),
+    };
+    ask.setting.rng.stream(&purpose).choose(objects, count)
+}
+
+/// Those that may be chosen, and how many are to be.
+fn eligible(ask: &StepAsk<'_>, info: &FaultInfo) -> Result<(Vec<Candidate>, Amount), Vec<Finding>> {
     let (target, snapshot) = (ask.target, ask.setting.snapshot);
     let namespace = target.namespace.as_deref().unwrap_or(ask.setting.namespace);
     let mut candidates = candidates(ask, info, namespace)?;
@@ -45,31 +98,15 @@ pub fn select(ask: &StepAsk<'_>, info: &FaultInfo) -> Result<Vec<ObjectRef>, Vec
                 && !exclude.selector.as_ref().is_some_and(|selector| matches(selector, &candidate.labels))
         });
     }
-    let found = candidates.len();
-    // What is down already is not hit again, unless everything is meant.
     let zone_alone = target.zone.is_some() && target.nodes.is_none() && target.nodes_running.is_none();
-    let count = target.count.unwrap_or(if zone_alone { Amount::All } else { Amount::Count(1) });
-    if count != Amount::All {
-        candidates.retain(|candidate| candidate.healthy);
-    }
     let whole = info.targets.contains(&TargetKind::Workload);
-    let count = if whole { Amount::All } else { count };
-    let chosen = count.choose_from(candidates.len());
-    if chosen == 0 {
-        let subject = format!("step {}", ask.step);
-        let what = describe(target, namespace);
-        let message = if found == 0 {
-            format!("{what} selects nothing")
-        } else {
-            format!("{what} selects {found}, none of them healthy")
-        };
-        return Err(vec![
-            Finding::error(code::NO_TARGET, subject, message)
-                .remedy("kubectl get pods,nodes --show-labels shows what there is"),
-        ]);
-    }
-    let objects = candidates.into_iter().map(|candidate| candidate.object).collect();
-    Ok(ask.setting.rng.stream(&format!("select {}", ask.step)).choose(objects, chosen))
+    let count = match target.count {
+        _ if whole => Amount::All,
+        Some(count) => count,
+        None if zone_alone => Amount::All,
+        None => Amount::Count(1),
+    };
+    Ok((candidates, count))
 }
 
 fn candidates(ask: &StepAsk<'_>, info: &FaultInfo, namespace: &str) -> Result<Vec<Candidate>, Vec<Finding>> {

@@ -1,5 +1,7 @@
 //! Judging: what was measured, against what the file expects. Pure.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::types::planted;
@@ -20,6 +22,18 @@ pub struct Judge {
     during: Option<Expression>,
     /// The file leaves `value` to the probe and uses no `series` itself: then there has to be one series.
     one_series: bool,
+    params: Value,
+}
+
+/// The expressions of a probe, as in the file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expressions<'a> {
+    /// Of its number; None: the kind's own.
+    pub value: Option<&'a str>,
+    /// Of what is normal.
+    pub expect: Option<&'a str>,
+    /// Of what is borne while a fault is in force; None: `expect`.
+    pub during: Option<&'a str>,
 }
 
 /// What went before, for `baseline`, `window` and `before`.
@@ -57,6 +71,7 @@ pub fn common_variables() -> Vec<Variable> {
             "Of the probe's numbers in Baseline: min, max, mean, p50, p95, p99, first, last, count.",
         ),
         variable("window", VariableType::Any, "The same of the probe's window."),
+        variable("params", VariableType::Any, "The parameters' values, all of them text."),
     ]
 }
 
@@ -67,9 +82,8 @@ impl Judge {
     /// The field (`value`, `expect`, `during`) and its first mistake.
     pub fn compile(
         info: &ProbeInfo,
-        value: Option<&str>,
-        expect: Option<&str>,
-        during: Option<&str>,
+        Expressions { value, expect, during }: Expressions<'_>,
+        params: &BTreeMap<String, String>,
     ) -> Result<Self, (&'static str, CompileError)> {
         let mut variables = common_variables();
         variables.extend(info.variables);
@@ -81,7 +95,8 @@ impl Judge {
         let (expect, during) = (compile("expect", expect)?, compile("during", during.or(expect))?);
         let used = [&expect, &during].into_iter().flatten().any(|expression| expression.uses(SERIES));
         let one_series = !own && !used;
-        Ok(Self { value, expect, during, one_series })
+        let params = params.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        Ok(Self { value, expect, during, one_series, params: Value::Object(params) })
     }
 
     /// Compiles one more expression over the same variables: a check's.
@@ -129,7 +144,7 @@ impl Judge {
             let note = format!("the query gives {several} series where one is expected");
             return (Judgement { note, ..Judgement::default() }, None);
         }
-        let mut vars = Vars::new();
+        let mut vars = Vars::new().json("params", &self.params);
         for (name, json) in measured {
             vars = vars.json(name, json);
         }
@@ -194,7 +209,8 @@ mod tests {
 
     fn judged(kind: &str, value: Option<&str>, expect: &str, reading: Reading, past: &Past) -> Judgement {
         let info = probes::find(kind).expect("a probe").info();
-        let judge = Judge::compile(info, value, Some(expect), None).expect("compiles");
+        let expressions = Expressions { value, expect: Some(expect), during: None };
+        let judge = Judge::compile(info, expressions, &BTreeMap::new()).expect("compiles");
         judge.judge(&reading, past, None).0
     }
 

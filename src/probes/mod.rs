@@ -11,7 +11,7 @@ mod source;
 mod stats;
 
 pub use info::{ProbeInfo, Variable, VariableType};
-pub use judge::{Judge, Judgement, Past, common_variables};
+pub use judge::{Expressions, Judge, Judgement, Past, common_variables};
 pub use source::{MetricSource, ServiceRef, Source, SourceError};
 pub use stats::Stats;
 

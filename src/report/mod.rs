@@ -21,6 +21,7 @@ mod narrate;
 mod phrases;
 mod probes;
 mod sparkline;
+mod tally;
 pub mod text;
 mod words;
 

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ink::Tone, words};
+use super::{ink::Tone, tally::Tally, words};
 use crate::{
     api::{Experiment, ProbeSpec},
     faults::{self, Injection, Lifetime},
     journal::{
-        CheckOutcome, Deployed, Entry, InjectOutcome, Moment, Record, Residue, RevertOutcome, SampleState,
+        Answer, CheckOutcome, Deployed, Entry, InjectOutcome, Moment, Record, Residue, RevertOutcome,
+        SampleState,
     },
     types::{ExitCode, InjectionId, Length, ObjectRef, Verdict},
 };
@@ -49,33 +50,6 @@ struct Known {
     step: String,
     target: ObjectRef,
     lasting: bool,
-}
-
-/// How far the injections of a step are.
-#[derive(Debug, Default)]
-struct Tally {
-    total: usize,
-    answered: usize,
-    done: usize,
-    seen: usize,
-    missed: usize,
-    intended: Option<Timestamp>,
-    /// When, on what and in what an effect was seen last; taken once it was told.
-    last_seen: Option<(Timestamp, String, String)>,
-}
-
-impl Tally {
-    /// That the effect was seen, once every target has been hit and looked at.
-    fn all_seen(&mut self, step: &str) -> Option<(Tone, String)> {
-        if self.answered != self.total || self.seen + self.missed < self.done {
-            return None;
-        }
-        let (at, target, evidence) = self.last_seen.take()?;
-        let whom = if self.seen == 1 { target } else { words::count(self.seen, "target") };
-        let took = self.intended.and_then(|from| u64::try_from(words::millis(from, at)).ok());
-        let took = took.map_or(String::new(), |ms| format!(" after {}", words::length(ms)));
-        Some((Tone::Good, with(format!("{step}: seen in force on {whom}{took}"), &evidence)))
-    }
 }
 
 /// How many names a sentence lists.
@@ -142,7 +116,7 @@ impl Narrator {
                 told.push((Tone::Plain, text));
                 for finding in findings {
                     let tone = if finding.is_error() { Tone::Bad } else { Tone::Warning };
-                    told.push((tone, format!("{} {}: {}", finding.code, finding.subject, finding.message)));
+                    told.push((tone, words::finding(finding)));
                 }
             }
             Record::DeployedSeen { moment: Moment::Before, workloads } => self.before.clone_from(workloads),
@@ -190,12 +164,24 @@ impl Narrator {
             }
             Record::StepRefused { step, findings } => {
                 told.push((Tone::Bad, format!("step {step}: refused, nothing was changed by it")));
-                for finding in findings {
-                    told.push((
-                        Tone::Bad,
-                        format!("{} {}: {}", finding.code, finding.subject, finding.message),
-                    ));
-                }
+                told.extend(findings.iter().map(|finding| (Tone::Bad, words::finding(finding))));
+            }
+            Record::RoundSkipped { step, findings } => {
+                told.push((Tone::Warning, format!("step {step}: a round is skipped")));
+                told.extend(findings.iter().map(|finding| (Tone::Warning, words::finding(finding))));
+            }
+            Record::ManualAnswered { step, answer, by, comment } => {
+                let (tone, word) = match answer {
+                    Answer::Confirmed => (Tone::Good, "done"),
+                    Answer::Failed => (Tone::Bad, "not done"),
+                    Answer::TimedOut => (Tone::Bad, "not answered in time"),
+                };
+                let who = if by.is_empty() { String::new() } else { format!(", says {by}") };
+                told.push((tone, with(format!("step {step}: {word}{who}"), comment)));
+            }
+            Record::TargetsChosen { step, targets } => {
+                let names = words::names(targets.iter(), NAMES);
+                told.push((Tone::Plain, format!("{step}: batch after batch through {names}")));
             }
             Record::Checked { step, outcome, detail } => {
                 let (tone, word) = match outcome {
@@ -469,7 +455,7 @@ impl Narrator {
 }
 
 /// A sentence and what there is to add.
-fn with(text: String, detail: &str) -> String {
+pub(super) fn with(text: String, detail: &str) -> String {
     if detail.is_empty() { text } else { format!("{text}: {detail}") }
 }
 

@@ -9,7 +9,7 @@ use super::facts::{Facts, Outcome, People, Place, Source};
 use crate::{
     api::{Action, Patience, ProbeSpec, Step, Target},
     journal::StopReason,
-    types::{Length, ObjectRef},
+    types::{Finding, Length, ObjectRef},
 };
 
 /// Milliseconds from `from` to `to`, negative when `to` is earlier.
@@ -127,14 +127,34 @@ pub(super) fn step(step: &Step) -> String {
             text
         }
         Action::Revert(name) => format!("revert {name}"),
+        Action::Manual(manual) => {
+            let line = manual.instructions.lines().next().unwrap_or_default();
+            let more = if manual.instructions.lines().nth(1).is_some() { " …" } else { "" };
+            format!("by hand, within {}: {line}{more}", manual.timeout)
+        }
     };
     if let Some(duration) = step.duration {
         text.push_str(&format!(", for {}", Length(duration)));
+    }
+    if let Some(repeat) = step.repeat {
+        let end = match (repeat.times, repeat.length) {
+            (Some(times), _) => format!(", {times} times"),
+            (None, length) => length.map_or_else(String::new, |length| format!(", for {length}")),
+        };
+        text.push_str(&format!(", every {}{end}", repeat.every));
+    }
+    if let Some(rolling) = step.rolling {
+        text.push_str(&format!(", {} at a time", rolling.batch));
     }
     if step.background {
         text.push_str(", in the background");
     }
     text
+}
+
+/// A finding on one line.
+pub(super) fn finding(finding: &Finding) -> String {
+    format!("{} {}: {}", finding.code, finding.subject, finding.message)
 }
 
 /// A step's kind as the file writes it.
@@ -144,6 +164,7 @@ pub(super) fn step_kind(step: &Step) -> String {
         Action::Wait(_) => "wait".to_owned(),
         Action::Check(_) => "check".to_owned(),
         Action::Revert(_) => "revert".to_owned(),
+        Action::Manual(_) => "manual".to_owned(),
     }
 }
 
@@ -168,6 +189,7 @@ fn target(target: &Target) -> String {
         parts.push(format!("named {}", target.names.join(", ")));
     }
     let whom = parts.join(", ");
+    let whom = if target.follow == Some(true) { format!("{whom}, born later too") } else { whom };
     match target.count {
         Some(count) => format!("{count} of {whom}"),
         None => whom,

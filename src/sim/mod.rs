@@ -6,6 +6,7 @@
 //! Invariants: time is tokio's clock (paused in a rehearsal), identity comes from one seed, nothing iterates over
 //! a hashed map; so one seed and the same calls give the same objects, versions and times, bit for bit.
 
+pub mod annotations;
 pub mod apiserver;
 pub mod cluster;
 pub mod controllers;

@@ -3,14 +3,14 @@
 //! Filters and their words are kube-scheduler's (`pkg/scheduler/framework/plugins`, v1.36): NodeUnschedulable,
 //! TaintToleration, NodeAffinity, NodeResourcesFit, InterPodAffinity (required anti-affinity in the pod's own
 //! namespace), in that order; the first that refuses a node gives the reason. The score is simpler and has no
-//! chance in it: fewest pods of the same owner on the node, then in its zone, then least allocated, then by name.
-//! There is no preemption.
+//! chance in it: most of the preferred node affinity, fewest pods of the same owner on the node, then in its
+//! zone, then least allocated, then by name. There is no preemption.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::controllers::views::{Node, Pod, Taint, Toleration, selects};
+use super::controllers::views::{Node, NodeSelectorTerm, Pod, Taint, Toleration, selects};
 
 /// The taint of a cordoned node.
 pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
@@ -158,10 +158,11 @@ pub fn choose(pod: &Pod, nodes: &[Candidate<'_>]) -> Result<String, String> {
     let score = |c: &Candidate<'_>| {
         let (name, zone) = (c.node.name(), zone(c.node));
         let count = |map: &BTreeMap<&str, usize>, key| map.get(key).copied().unwrap_or(0);
-        (count(&neighbours, name), count(&zones, zone), load(pod, c), name.to_owned())
+        let preference = std::cmp::Reverse(preference(pod, c.node));
+        (preference, count(&neighbours, name), count(&zones, zone), load(pod, c), name.to_owned())
     };
     let best = fitting.into_iter().map(score).min();
-    best.map(|(_, _, _, name)| name).ok_or_else(|| message(nodes.len(), &reasons, resolvable))
+    best.map(|(.., name)| name).ok_or_else(|| message(nodes.len(), &reasons, resolvable))
 }
 
 /// `FitError.Error` with what the plugin DefaultPreemption adds.
@@ -249,13 +250,22 @@ pub fn selected(pod: &Pod, node: &Node) -> bool {
         return false;
     }
     let Some(required) = &pod.spec.affinity.node_affinity.required else { return true };
+    required.node_selector_terms.iter().any(|term| term_matches(term, node))
+}
+
+/// The sum of the weights of the preferred node affinity that a node meets.
+fn preference(pod: &Pod, node: &Node) -> i64 {
+    let preferred = pod.spec.affinity.node_affinity.preferred.iter();
+    preferred.filter(|one| term_matches(&one.preference, node)).map(|one| one.weight).sum()
+}
+
+/// Whether all of a term holds; an empty one matches nothing.
+fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
     let fields = BTreeMap::from([("metadata.name".to_owned(), node.name().to_owned())]);
-    required.node_selector_terms.iter().any(|term| {
-        let empty = term.match_expressions.is_empty() && term.match_fields.is_empty();
-        !empty
-            && term.match_expressions.iter().all(|r| r.matches(labels))
-            && term.match_fields.iter().all(|r| r.matches(&fields))
-    })
+    let empty = term.match_expressions.is_empty() && term.match_fields.is_empty();
+    !empty
+        && term.match_expressions.iter().all(|r| r.matches(&node.meta().labels))
+        && term.match_fields.iter().all(|r| r.matches(&fields))
 }
 
 /// NodeResourcesFit names every resource that is short.

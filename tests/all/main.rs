@@ -2,6 +2,7 @@
 
 mod cli;
 mod crash;
+mod experiments;
 mod kit;
 mod misfortune;
 mod promises;

@@ -31,14 +31,15 @@ pub(super) fn cel(
                 error.help
             };
             let span = within(report.text(), node, error.offset, error.length);
-            if error.message.contains("no variable `params`") {
-                report.error(codes::NOT_YET, (path, span), "parameters are not supported yet", "");
-                return None;
-            }
             report.error(codes::CEL, (path, span), &error.message, &remedy);
             return None;
         }
     };
+    for name in expression.parameters() {
+        let offset = text.find(&format!("params.{name}")).unwrap_or_default();
+        let span = within(report.text(), node, offset, "params.".len() + name.len());
+        report.parameter(name, (path, span));
+    }
     for warning in expression.warnings() {
         let span = within(report.text(), node, warning.offset, warning.length);
         report.warning(codes::CEL_SUSPICIOUS, (path, span), &warning.message, &warning.help);

@@ -104,7 +104,9 @@ impl Step<'_> {
             Some(fault) if fault.lifetime == Lifetime::Instant => Some(Kind::Instant),
             Some(_) if self.background() => Some(Kind::Background),
             Some(_) => Some(Kind::Foreground),
-            None if ["wait", "check", "revert"].contains(&action.key.as_str()) => Some(Kind::NoFault),
+            None if ["wait", "check", "revert", "manual"].contains(&action.key.as_str()) => {
+                Some(Kind::NoFault)
+            }
             None => None,
         }
     }
@@ -154,7 +156,7 @@ impl Step<'_> {
             let message = format!("`onFailure` belongs to check and manual, not to {key}");
             report.error(codes::TOGETHER, (&path("onFailure"), span), &message, "leave it out");
         }
-        if ["wait", "check", "revert"].contains(&key) {
+        if ["wait", "check", "revert", "manual"].contains(&key) {
             if let Some(span) = superfluous("duration") {
                 let remedy = if key == "wait" { "the length is that of wait" } else { "leave it out" };
                 report.error(
@@ -175,6 +177,52 @@ impl Step<'_> {
         if let Some(fault) = self.fault() {
             self.lifetime(fault, report);
             self.target(fault, report);
+        }
+        self.rounds(report);
+    }
+
+    /// Whether `repeat` and `rolling` mean something here.
+    fn rounds(&self, report: &mut Report<'_>) {
+        let lifetime = self.fault().map(|fault| fault.lifetime);
+        let key = self.action.map_or("", |action| action.key.as_str());
+        if let Some(entry) = self.node.entry("repeat") {
+            let path = format!("{}.repeat", self.path);
+            if lifetime != Some(Lifetime::Instant) {
+                let message = format!("`repeat` is for faults that are over at once, and `{key}` is not");
+                let remedy = "rolling goes from batch to batch; several steps do the same again";
+                report.error(codes::TOGETHER, (&path, entry.key_span), &message, remedy);
+            }
+            let (every, jitter) = (length(entry.value.get("every")), length(entry.value.get("jitter")));
+            if let (Some(every), Some(jitter)) = (every, jitter)
+                && jitter.0 >= every.0
+            {
+                let message = format!("a jitter of {jitter} lets a round meet the next, {every} later");
+                report.error(codes::ORDER, (&path, entry.key_span), &message, "make it shorter than every");
+            }
+        }
+        let Some(entry) = self.node.entry("rolling") else { return };
+        let path = format!("{}.rolling", self.path);
+        let at = (path.as_str(), entry.key_span);
+        if lifetime.is_none() {
+            report.error(
+                codes::TOGETHER,
+                at,
+                &format!("`rolling` is for faults, and `{key}` is none"),
+                "leave it out",
+            );
+        } else if self.node.get("repeat").is_some() {
+            report.error(
+                codes::TOGETHER,
+                at,
+                "`rolling` and `repeat` do not go together",
+                "keep one of them",
+            );
+        } else if lifetime == Some(Lifetime::Lasting) && self.node.get("duration").is_none() {
+            let message = "without `duration` no batch would ever be lifted";
+            report.error(codes::STEP_DURATION, at, message, "write for example duration: 1m");
+        } else if self.fault().is_some_and(|fault| fault.targets.contains(&TargetKind::Workload)) {
+            let message = format!("`{key}` changes a workload as a whole; there are no batches");
+            report.error(codes::TOGETHER, at, &message, "leave it out");
         }
     }
 
@@ -198,7 +246,8 @@ impl Step<'_> {
             }
             _ => {}
         }
-        if let Some(entry) = self.node.entry("background").filter(|_| fault.lifetime == Lifetime::Instant)
+        let over_at_once = fault.lifetime == Lifetime::Instant && self.node.get("repeat").is_none();
+        if let Some(entry) = self.node.entry("background").filter(|_| over_at_once)
             && self.background()
         {
             let message = format!("`{name}` is over as soon as it is seen, and has no background");
@@ -379,7 +428,8 @@ fn least(spec: &Node, steps: &[Node], report: &mut Report<'_>) {
         let waits = length(step.get("wait")).map_or(Duration::ZERO, |length| length.0);
         let lasts = length(step.get("duration")).map_or(Duration::ZERO, |length| length.0);
         let holds = length(step.at(&["check", "for"])).map_or(Duration::ZERO, |length| length.0);
-        waits.saturating_add(lasts).saturating_add(holds)
+        let repeats = length(step.at(&["repeat", "for"])).map_or(Duration::ZERO, |length| length.0);
+        waits.saturating_add(lasts).saturating_add(holds).saturating_add(repeats)
     };
     let sum = steps.iter().filter(foreground).map(takes).fold(Duration::ZERO, Duration::saturating_add);
     if sum > limit.0 {

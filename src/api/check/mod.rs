@@ -8,6 +8,7 @@ mod method;
 mod pattern;
 mod render;
 mod report;
+mod resolve;
 mod steady_state;
 mod walk;
 
@@ -89,7 +90,7 @@ impl Document {
 pub struct Accepted {
     /// Name of its source.
     pub source: String,
-    /// The whole document as JSON, as written: for hashes and frozen copies.
+    /// The whole document as JSON, parameters filled in and borrowed probes among its own: for frozen copies.
     pub json: Json,
     /// Decoded.
     pub document: Document,
@@ -102,6 +103,8 @@ pub struct Read {
     pub documents: Vec<Accepted>,
     /// Errors and warnings by text and place.
     pub findings: Vec<Finding>,
+    /// The names of all parameters that the texts declare.
+    pub parameters: BTreeSet<String>,
 }
 
 impl Read {
@@ -119,25 +122,54 @@ impl Read {
     }
 }
 
-/// Reads and checks texts.
+/// What texts are read with besides themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Values of parameters, by name.
+    pub parameters: BTreeMap<String, String>,
+    /// Texts whose experiments `steadyStateFrom` may name, besides those that are read.
+    pub beside: Vec<Source>,
+    /// Whether a parameter without a value is an error: what is to run has to be whole.
+    pub must_be_whole: bool,
+}
+
+/// Reads and checks texts by themselves.
 pub fn read(sources: &[Source]) -> Read {
+    read_with(sources, &Given::default())
+}
+
+/// Reads and checks texts.
+pub fn read_with(sources: &[Source], given: &Given) -> Read {
     let mut all = Read::default();
     let mut seen: BTreeMap<(String, String, String), String> = BTreeMap::new();
-    for source in sources {
+    let parsed: Vec<yaml::Parsed> = sources.iter().map(|source| yaml::parse(&source.bytes)).collect();
+    let mut shared = resolve::Shared::default();
+    let beside: Vec<yaml::Parsed> = given.beside.iter().map(|source| yaml::parse(&source.bytes)).collect();
+    for node in parsed.iter().chain(&beside).flat_map(|parsed| &parsed.documents) {
+        shared.add(node, given);
+    }
+    for (source, parsed) in sources.iter().zip(parsed) {
         let mut report = Report::new(source);
-        let parsed = yaml::parse(&source.bytes);
         for problem in parsed.problems {
             report.problem(problem);
         }
         let mut ours = 0;
         for node in &parsed.documents {
-            let before = report.errors();
+            let before = (report.errors(), report.open());
             let Some(schema) = identify(node, &mut report) else { continue };
             ours += 1;
-            document(node, schema, &mut report);
+            all.parameters.extend(resolve::declared(node));
+            let resolved = match schema.kind {
+                "Experiment" => &resolve::resolve(node, &shared, given, &mut report),
+                _ => {
+                    report.declare(None);
+                    node
+                }
+            };
+            document(resolved, schema, &mut report);
             same_object(node, schema, &mut report, &mut seen);
-            if report.errors() == before && report.readable() {
-                decode(node, schema, source, &mut report, &mut all.documents);
+            if (report.errors(), report.open()) == before && report.readable() {
+                decode(resolved, schema, source, &mut report, &mut all.documents);
             }
         }
         if ours == 0 && report.errors() == 0 {

@@ -20,6 +20,11 @@ pub(super) fn matches(text: &str, pattern: &str) -> bool {
     }
 }
 
+/// Whether the whole text matches a pattern that a file gives; one that cannot be read matches nothing.
+pub(super) fn matches_whole(text: &str, pattern: &str) -> bool {
+    by_engine(text, &format!("^(?:{pattern})$"))
+}
+
 fn is_label(text: &str) -> bool {
     let inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
     !text.is_empty() && text.as_bytes().iter().all(inner) && !text.starts_with('-') && !text.ends_with('-')

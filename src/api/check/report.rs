@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Source, code_of};
 use crate::api::yaml::{Problem, Span};
 use crate::types::codes::format as codes;
-use crate::types::{Code, Finding, Place};
+use crate::types::{Code, Finding, Place, nearest};
 
 /// So many findings of one text are kept: a text with more is not a firedrill file with mistakes.
 const MAX_FINDINGS: usize = 1000;
@@ -18,7 +18,10 @@ pub(super) struct Report<'a> {
     /// Byte at which each line begins.
     lines: Vec<usize>,
     findings: Vec<Finding>,
+    /// Names of the parameters that the document at hand declares; None if its kind has none.
+    parameters: Option<BTreeSet<String>>,
     errors: usize,
+    open: usize,
     left_out: usize,
     broken: bool,
 }
@@ -28,16 +31,54 @@ impl<'a> Report<'a> {
         let text = std::str::from_utf8(&source.bytes).unwrap_or_default();
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(breaks).collect();
-        Self { source, text, lines, findings: Vec::new(), errors: 0, left_out: 0, broken: false }
+        Self {
+            source,
+            text,
+            lines,
+            findings: Vec::new(),
+            parameters: None,
+            errors: 0,
+            open: 0,
+            left_out: 0,
+            broken: false,
+        }
     }
 
     pub fn text(&self) -> &'a str {
         self.text
     }
 
+    /// From here on, these parameters are declared; None: there are none to declare.
+    pub fn declare(&mut self, parameters: Option<BTreeSet<String>>) {
+        self.parameters = parameters;
+    }
+
+    /// Whether the document at hand is of a kind that has parameters.
+    pub fn has_parameters(&self) -> bool {
+        self.parameters.is_some()
+    }
+
+    /// A parameter is referred to; one that is not declared is an error.
+    pub fn parameter(&mut self, name: &str, place: (&str, Span)) {
+        let declared = || self.parameters.iter().flatten().map(String::as_str);
+        if declared().any(|declared| declared == name) {
+            return;
+        }
+        let remedy = match nearest(name, declared()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("declare it: parameters: [{{name: {name}}}]"),
+        };
+        self.error(codes::REFERENCE, place, &format!("there is no parameter `{name}`"), &remedy);
+    }
+
     /// How many errors so far.
     pub fn errors(&self) -> usize {
         self.errors
+    }
+
+    /// How many parameters without a value so far.
+    pub fn open(&self) -> usize {
+        self.open
     }
 
     /// Whether nothing was wrong with the text itself; otherwise what was read is not what was meant.
@@ -72,6 +113,7 @@ impl<'a> Report<'a> {
 
     pub fn push(&mut self, finding: Finding, span: Span) {
         self.errors += usize::from(finding.is_error());
+        self.open += usize::from(finding.code == codes::PARAMETER && !finding.is_error());
         if self.is_full() {
             self.left_out += 1;
             return;

@@ -63,16 +63,18 @@ fn what_is_right_is_accepted_without_a_word() {
     let read = read(&[data("accepted.yaml")]);
     assert_eq!(read.findings, vec![]);
     let Document::Experiment(experiment) = &read.documents[0].document else { panic!("an Experiment") };
-    assert_eq!(experiment.spec.method.len(), 7);
+    assert_eq!(experiment.spec.method.len(), 9);
     assert_eq!(experiment.spec.method[1].name, "step-2");
 }
 
 #[test]
 fn the_examples_of_the_reference_are_accepted_or_not_supported_yet() {
     let mut accepted = Vec::new();
+    let beside: Vec<Source> = files("tests/format/examples").iter().map(|path| source(path)).collect();
+    let given = Given { beside, ..Given::default() };
     for path in files("tests/format/examples") {
         let source = source(&path);
-        let read = read(std::slice::from_ref(&source));
+        let read = read_with(std::slice::from_ref(&source), &given);
         for finding in &read.findings {
             let rendered = render(&read.findings, std::slice::from_ref(&source), Style::Plain);
             assert_eq!(finding.code, codes::NOT_YET, "{rendered}");
@@ -86,6 +88,8 @@ fn the_examples_of_the_reference_are_accepted_or_not_supported_yet() {
         accepted,
         [
             "00-shared-steady-state.yaml",
+            "03-drain-each-node-of-a-pool-one-after-anot.yaml",
+            "05-random-kills-every-30-s-for-30-min-hpa-a.yaml",
             "11-weekly-game-day.yaml",
             "14-guardrail-of-a-platform-team.yaml",
             "15-a-run-by-hand.yaml",
@@ -120,16 +124,51 @@ fn examples_of_faults_and_probes_are_accepted() {
 }
 
 #[test]
+fn parameters_are_filled_in() {
+    let given = |value: &str| Given {
+        parameters: [("app".to_owned(), value.to_owned())].into(),
+        must_be_whole: true,
+        ..Given::default()
+    };
+    let read = read_with(&[data("accepted.yaml")], &given("cart"));
+    assert_eq!(read.findings, vec![]);
+    assert_eq!(read.parameters, ["app".to_owned()].into());
+    let json = &read.documents[0].json;
+    assert_eq!(json["spec"]["steadyState"][1]["kubernetes"]["name"], "cart");
+    assert_eq!(json["spec"]["parameters"][0]["default"], "cart", "the journal says what was run");
+    let Document::Experiment(experiment) = &read.documents[0].document else { panic!("an Experiment") };
+    assert_eq!(experiment.spec.params(), [("app".to_owned(), "cart".to_owned())].into());
+    // As a whole: nothing gets into a query that the pattern does not let in.
+    let read = read_with(&[data("accepted.yaml")], &given("cart\"} or up{x=\"1"));
+    assert_eq!(codes_of(&read), ["FD1045"]);
+    let open = |must_be_whole| {
+        let read = read_with(&[data("parameters.yaml")], &Given { must_be_whole, ..Given::default() });
+        read.findings.iter().find(|finding| finding.code == codes::PARAMETER).map(Finding::is_error)
+    };
+    assert_eq!((open(false), open(true)), (Some(false), Some(true)));
+}
+
+#[test]
+fn probes_of_another_experiment_come_with_their_source() {
+    let read = read(&[data("accepted.yaml")]);
+    let json = &read.documents[0].json;
+    let borrowed = json["spec"]["steadyState"].as_array().and_then(|probes| probes.last()).expect("a probe");
+    assert_eq!(borrowed["name"], "errors");
+    assert_eq!(borrowed["prometheus"]["server"], "https://shared.example.com");
+    assert_eq!(json["spec"].get("steadyStateFrom"), None, "what is journaled needs no other file");
+}
+
+#[test]
 fn the_same_object_in_two_files_is_found() {
     let first = Source { name: "a.yaml".into(), ..data("accepted.yaml") };
     let second = Source { name: "b.yaml".into(), ..data("accepted.yaml") };
     let read = read(&[first, second]);
-    assert_eq!(codes_of(&read), ["FD1012"]);
+    assert_eq!(codes_of(&read), ["FD1012", "FD1012"]);
     assert_eq!(
         read.findings[0].message,
         "Experiment `checkout-survives-pod-loss` is given twice; first in a.yaml:3:18"
     );
-    assert_eq!(read.documents.len(), 1);
+    assert_eq!(read.documents.len(), 2);
 }
 
 #[test]
@@ -235,7 +274,9 @@ fn every_accepted_field_is_decoded() {
     assert!(all.len() > 100);
     for path in all {
         let name = path.last().expect("never empty").as_str();
-        if SILENT.contains(&name) || DEFAULTS.contains(&name) {
+        // Of a parameter its value is what counts.
+        let told = path[1] == "parameters" && ["description", "pattern"].contains(&name);
+        if told || SILENT.contains(&name) || DEFAULTS.contains(&name) {
             continue;
         }
         match Experiment::from_value(&without(json, &path)) {
@@ -308,7 +349,10 @@ proptest! {
             prop_assert!(finding.place.is_some());
             prop_assert!(finding.subject != "document" || finding.message.contains("a document is") || finding.code != codes::TYPE, "{finding:?}");
         }
-        prop_assert_eq!(read.documents.is_empty(), read.has_errors());
+        let left_out = |finding: &Finding| {
+            finding.is_error() || finding.code == codes::PARAMETER || finding.code == codes::FOREIGN
+        };
+        prop_assert_eq!(read.documents.len() < 2, read.findings.iter().any(left_out));
     }
 }
 

@@ -15,9 +15,9 @@ pub(super) fn value(node: &Node, schema: &Schema, path: &str, anchor: Span, repo
     if node.value == Value::Null && !matches!(schema.shape, Shape::Any) {
         return no_value(schema, path, anchor, report);
     }
-    if node.text().is_some_and(|text| text.contains("$(params.")) && !matches!(schema.shape, Shape::Any) {
-        // What it becomes is known when parameters are: nothing else can be said of it.
-        return report.error(codes::NOT_YET, (path, node.span), "parameters are not supported yet", "");
+    if node.text().is_some_and(|text| text.contains("$(params.")) && report.has_parameters() {
+        // One without a value, or not declared: that was said, and nothing else can be.
+        return;
     }
     let before = report.errors();
     match &schema.shape {

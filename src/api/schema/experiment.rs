@@ -44,8 +44,7 @@ fn spec() -> Schema {
             "parameters",
             "Values that a Run or --param may set: $(params.NAME) in texts, params.NAME in CEL.",
             declared(),
-        )
-        .not_yet(),
+        ),
         field(
             "prometheus",
             "Where the queries of prometheus, alert and slo probes are answered. Default: --prometheus, $FIREDRILL_PROMETHEUS, or the controller's own setting.",
@@ -55,8 +54,7 @@ fn spec() -> Schema {
             "steadyStateFrom",
             "Takes the probes of other Experiments of this namespace.",
             shared::references(),
-        )
-        .not_yet(),
+        ),
         field(
             "load",
             "Requests that are sent from before Baseline until recovery is judged.",
@@ -242,14 +240,14 @@ fn step() -> Schema {
         field("wait", "Nothing happens for this long.", positive()),
         field("load", "Requests, for duration.", load(false)).not_yet(),
         field("check", "A probe has to hold.", check),
-        field("manual", "A person does something and confirms it.", manual).not_yet(),
+        field("manual", "A person does something and confirms it.", manual),
         field("revert", "Ends this background step now.", label()),
         field("duration", "How long, from \"seen in force\". Required for lasting faults and load, unless background.", positive()),
         field("background", "Whether the next step begins while this one is in force. Without duration it stays until revert or the end of the method.", boolean())
             .default("false"),
         field("onFailure", "What a failed check or manual step does.", choice(&["Abort", "Continue"])).default("Abort"),
-        field("repeat", "Again and again, with targets chosen anew.", repeat).not_yet(),
-        field("rolling", "Batch after batch: inject, hold, revert, expect holds again, pause.", rolling).not_yet(),
+        field("repeat", "Again and again, with targets chosen anew.", repeat),
+        field("rolling", "Batch after batch: inject, hold, revert, expect holds again, pause.", rolling),
     ]);
     step_rules(object(fields))
 }
@@ -268,15 +266,20 @@ fn step_rules(step: Schema) -> Schema {
         )
         .rule(
             &format!(
-                "!(has(self.duration) || (has(self.background) && self.background)) || !({instant} || has(self.wait) || has(self.check) || has(self.revert))"
+                "!(has(self.duration) || (has(self.background) && self.background && !has(self.repeat))) || !({instant} || has(self.wait) || has(self.check) || has(self.revert))"
             ),
-            "what is over at once has neither duration nor background",
+            "what is over at once has neither duration nor background, unless it is repeated in the background",
         )
         .rule(
             &format!(
                 "has(self.duration) || (has(self.background) && self.background) || !({lasting} || has(self.load))"
             ),
             "what lasts has a duration, or background: true",
+        )
+        .rule(&format!("!has(self.repeat) || {instant}"), "repeat is for faults that are over at once")
+        .rule(
+            &format!("!has(self.rolling) || (has(self.target) && !has(self.repeat) && (has(self.duration) || {instant}))"),
+            "rolling is for faults, with a duration if they last, and not together with repeat",
         )
         .rule("!has(self.onFailure) || has(self.check) || has(self.manual)", "onFailure belongs to check and manual")
 }
@@ -312,7 +315,7 @@ fn target() -> Schema {
         field("exclude", "What is left out before counting. Default: nothing.", exclude),
         field("count", "How many: 2, 50% of the healthy (rounded down, at least 1), or all. Not for faults on a whole workload.", amount())
             .default("1; all for a zone alone"),
-        field("follow", "Whether what is born later gets the fault too.", boolean()).default("false").not_yet(),
+        field("follow", "Whether what is born later gets the fault too.", boolean()).default("false"),
     ])
     .at_most_one(&["pods", "workload", "nodes", "nodesRunning"], "a target takes at most one of pods, workload, nodes, nodesRunning")
     .rule(

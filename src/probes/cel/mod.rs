@@ -38,6 +38,7 @@ pub struct Expression {
     kind: Kind,
     warnings: Vec<Mistake>,
     variables: Vec<String>,
+    parameters: Vec<String>,
     depth: usize,
 }
 
@@ -144,6 +145,11 @@ impl Expression {
         self.variables.iter().any(|name| name == variable)
     }
 
+    /// The names behind `params.` in it.
+    pub fn parameters(&self) -> &[String] {
+        &self.parameters
+    }
+
     /// Evaluates to a truth value.
     ///
     /// # Errors
@@ -230,6 +236,7 @@ fn compile_here(text: &str, variables: &[Variable]) -> Result<Expression, Compil
         kind: typed.kind,
         warnings: typed.warnings,
         variables: found.variables,
+        parameters: found.parameters,
         depth: found.depth,
     })
 }

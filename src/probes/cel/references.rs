@@ -24,6 +24,8 @@ pub struct Mistake {
 /// What an expression refers to.
 pub(super) struct Examined {
     pub variables: Vec<String>,
+    /// What stands behind `params.`
+    pub parameters: Vec<String>,
     pub mistakes: Vec<Mistake>,
     pub depth: usize,
 }
@@ -44,11 +46,17 @@ pub(super) fn examine(text: &str, program: &Program, variables: &[Variable]) -> 
         known: variables,
         scope: Vec::new(),
         used: BTreeSet::new(),
+        parameters: BTreeSet::new(),
         mistakes: Vec::new(),
         depth: 0,
     };
     walk.visit(program.expression(), 0, 0);
-    Examined { variables: walk.used.into_iter().collect(), mistakes: walk.mistakes, depth: walk.depth }
+    Examined {
+        variables: walk.used.into_iter().collect(),
+        parameters: walk.parameters.into_iter().collect(),
+        mistakes: walk.mistakes,
+        depth: walk.depth,
+    }
 }
 
 /// The byte at which a node was written.
@@ -70,6 +78,7 @@ struct Walk<'a> {
     known: &'a [Variable],
     scope: Vec<&'a str>,
     used: BTreeSet<String>,
+    parameters: BTreeSet<String>,
     mistakes: Vec<Mistake>,
     depth: usize,
 }
@@ -147,9 +156,12 @@ impl<'a> Walk<'a> {
         self.mistake(id, format!("there is no variable `{name}` here"), help);
     }
 
-    /// `baseline.avg`: there is no such statistic.
+    /// `baseline.avg`: there is no such statistic. `params.app`: taken down, the file knows which there are.
     fn statistic(&mut self, id: u64, operand: &Expr, field: &str) {
         let Expr::Ident(name) = operand else { return };
+        if name == "params" && !self.scope.contains(&"params") {
+            self.parameters.insert(field.to_owned());
+        }
         let of_statistics = matches!(name.as_str(), "baseline" | "window")
             && !self.scope.contains(&name.as_str())
             && self.known.iter().any(|variable| variable.name == name);

@@ -21,10 +21,6 @@ impl ApiServer {
         mut config: Value,
     ) -> Result<Response<ApiBody>, Status> {
         let kind = writing.kind;
-        if call.param("fieldManager").is_empty() {
-            let cause = StatusCause::required("fieldManager", "is required for apply patch");
-            return Err(Status::invalid_options("PatchOptions", cause));
-        }
         if config["metadata"].get("managedFields").is_some_and(|m| !m.is_null()) {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
         }

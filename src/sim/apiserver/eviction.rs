@@ -1,7 +1,8 @@
 //! `pods/eviction` (pkg/registry/core/pod/storage/eviction.go of kubernetes v1.36).
 
+use super::decode::decode_object;
 use super::request::{Call, Target};
-use super::write::{decode_body, delete_options_from, text};
+use super::write::{delete_options_from, text};
 use super::{ApiBody, ApiServer, json};
 use crate::sim::store::deletion::check_preconditions;
 use crate::sim::store::{DeleteOptions, Kind, LabelSelector, Object, Selector, Status, StatusCause};
@@ -48,7 +49,15 @@ struct PodStatus {
 
 impl ApiServer {
     pub(super) async fn evict(&self, call: &Call, target: &Target) -> Result<Response<ApiBody>, Status> {
-        let body = decode_body(call)?;
+        let body = decode_object(call, "Eviction")?;
+        let given = body["kind"].as_str().unwrap_or_default();
+        if !matches!(given, "" | "Eviction") {
+            let version =
+                body["apiVersion"].as_str().unwrap_or("policy/v1").rsplit('/').next().unwrap_or_default();
+            return Err(Status::bad_request(format!(
+                "{given} in version \"{version}\" cannot be handled as a Eviction: converting ({version}.{given}) to (policy.Eviction): unknown conversion"
+            )));
+        }
         if text(&body, "name") != target.name {
             return Err(Status::bad_request("name in URL does not match name in Eviction object"));
         }

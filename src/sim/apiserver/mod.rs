@@ -5,6 +5,7 @@
 //! current-thread runtime with paused time the same calls give the same answers.
 
 mod apply;
+mod decode;
 pub(in crate::sim) mod defaults;
 mod discovery;
 mod event;
@@ -189,10 +190,8 @@ impl ApiServer {
             return Ok(answer);
         }
         let Some(kind) = target.kind.clone() else {
-            let served = |(group, versions): &(String, Vec<String>)| {
-                *group == target.group && versions.contains(&target.version)
-            };
-            if discovery::group_versions(&self.store).iter().any(served) {
+            let known = |(group, _): &(String, Vec<String>)| *group == target.group;
+            if discovery::group_versions(&self.store).iter().any(known) {
                 return Err(Status::no_resource());
             }
             return Ok(raw(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"));
@@ -228,14 +227,14 @@ impl ApiServer {
         target: &request::Target,
         kind: &Kind,
     ) -> Result<Response<ApiBody>, Status> {
-        let plain = target.subresource.is_empty();
+        let (plain, named) = (target.subresource.is_empty(), !target.name.is_empty());
         match call.verb {
             "get" => self.get(call, target, kind),
             "list" if plain => self.list(call, target, kind),
             "watch" if plain => self.watch(call, target, kind),
-            "create" if plain && target.name.is_empty() => self.create(call, target, kind),
-            "update" => self.update(call, target, kind),
-            "patch" => self.patch(call, target, kind),
+            "create" if plain && !named => self.create(call, target, kind),
+            "update" if named => self.update(call, target, kind),
+            "patch" if named => self.patch(call, target, kind),
             "delete" if plain => self.delete(call, target, kind),
             "deletecollection" if plain => self.delete_collection(call, target, kind),
             _ => Err(Status::method_not_allowed()),
@@ -311,7 +310,7 @@ impl ApiServer {
         if call.verb != "create" {
             return Err(Status::method_not_allowed());
         }
-        let body = write::decode_body(call)?;
+        let body = decode::decode_body(call)?;
         let answer =
             rbac::review(&self.store, &call.user, &target.resource, &body).ok_or_else(Status::no_resource)?;
         Ok(Some(json(StatusCode::CREATED, &answer)))

@@ -1,10 +1,11 @@
 //! PATCH: JSON patch, merge patch, strategic merge patch, server-side apply
 //! (staging/src/k8s.io/apiserver/pkg/endpoints/handlers/patch.go).
 
+use super::decode::{decode_yaml, no_conversion, not_into, syntax, unsupported};
 use super::request::{Call, Target};
-use super::write::{Writing, decode_yaml, retry, text, unsupported};
+use super::write::{Writing, retry, text};
 use super::{ApiBody, ApiServer, event, schema, strategic};
-use crate::sim::store::{Kind, Status, StatusCause};
+use crate::sim::store::{Kind, KindInfo, Status, StatusCause};
 use http::{Response, StatusCode};
 use serde_json::Value;
 
@@ -22,23 +23,42 @@ impl Patch {
     /// # Errors
     /// 415 for an unknown type, 400 for a body that is no such patch.
     pub(super) fn parse(call: &Call, custom: bool) -> Result<Self, Status> {
-        let bad = |e: serde_json::Error| Status::bad_request(format!("error decoding patch: {e}"));
+        let read = || {
+            serde_json::from_slice::<Value>(&call.body)
+                .map_err(|e| Status::bad_request(format!("error decoding patch: {}", syntax(&e, &call.body))))
+        };
+        let bad = |value: &Value, go: &str| {
+            Status::bad_request(format!("error decoding patch: {}", not_into(value, go)))
+        };
         match call.content_type() {
-            "application/json-patch+json" => Ok(Self::Json(serde_json::from_slice(&call.body).map_err(bad)?)),
-            "application/merge-patch+json" => {
-                Ok(Self::Merge(serde_json::from_slice(&call.body).map_err(bad)?))
-            }
+            "application/json-patch+json" => match read()? {
+                Value::Array(operations) => match operations.iter().find(|one| !one.is_object()) {
+                    Some(other) => Err(bad(other, "handlers.jsonPatchOp")),
+                    None => Ok(Self::Json(operations)),
+                },
+                other => Err(bad(&other, "[]handlers.jsonPatchOp")),
+            },
+            "application/merge-patch+json" => match read()? {
+                patch @ Value::Object(_) => Ok(Self::Merge(patch)),
+                other => Err(bad(&other, "map[string]interface {}")),
+            },
             "application/strategic-merge-patch+json" if !custom => {
-                Ok(Self::Strategic(serde_json::from_slice(&call.body).map_err(bad)?))
+                let patch = serde_json::from_slice(&call.body);
+                Ok(Self::Strategic(patch.map_err(|e| Status::bad_request(syntax(&e, &call.body)))?))
             }
-            "application/apply-patch+yaml" => Ok(Self::Apply(decode_yaml(&call.body)?)),
+            "application/apply-patch+yaml" => {
+                if call.param("fieldManager").is_empty() {
+                    let cause = StatusCause::required("fieldManager", "is required for apply patch");
+                    return Err(Status::invalid_options("PatchOptions", cause));
+                }
+                Ok(Self::Apply(decode_yaml(&call.body)?))
+            }
             other if other != "application/strategic-merge-patch+json" => {
                 let mut status = Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type");
                 status.details = Some(Box::default());
                 Err(status)
             }
-            other => Err(unsupported(
-                other,
+            _ => Err(unsupported(
                 "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
             )),
         }
@@ -63,24 +83,26 @@ impl Patch {
     }
 }
 
-/// One operation of a JSON patch. A `test` for null passes when there is nothing, as in the library that
-/// Kubernetes uses (gopkg.in/evanphx/json-patch.v4).
+/// One operation of a JSON patch, as the library takes it that Kubernetes uses (gopkg.in/evanphx/json-patch.v4):
+/// a `test` for null passes when there is nothing, `replace` adds a member that a map does not have, and a value
+/// that is not given is null.
 fn step(document: &mut Value, operation: &Value) -> Result<(), Status> {
+    let path = operation["path"].as_str().unwrap_or_default();
+    let (parent, key) = path.rsplit_once('/').unwrap_or(("", path));
+    let key = key.replace("~1", "/").replace("~0", "~");
+    let map = document.pointer(parent).and_then(Value::as_object);
     if operation["op"] == "test" && operation.get("value").is_none_or(Value::is_null) {
-        let path = operation["path"].as_str().unwrap_or_default();
-        let (parent, key) = path.rsplit_once('/').unwrap_or(("", path));
-        let key = key.replace("~1", "/").replace("~0", "~");
-        if document
-            .pointer(parent)
-            .and_then(Value::as_object)
-            .is_some_and(|m| m.get(&key).is_none_or(Value::is_null))
-        {
-            return Ok(());
-        }
-        return Err(rejected());
+        let nothing = map.is_some_and(|map| map.get(&key).is_none_or(Value::is_null));
+        return if nothing { Ok(()) } else { Err(rejected()) };
     }
-    let one = serde_json::from_value::<json_patch::PatchOperation>(operation.clone())
-        .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+    let mut operation = operation.clone();
+    if operation["op"] == "replace" && map.is_some_and(|map| !map.contains_key(&key)) {
+        operation["op"] = "add".into();
+    }
+    if let Some(members) = operation.as_object_mut() {
+        members.entry("value").or_insert(Value::Null);
+    }
+    let one = serde_json::from_value::<json_patch::PatchOperation>(operation).map_err(|_| rejected())?;
     json_patch::patch(document, &[one]).map_err(|_| rejected())
 }
 
@@ -113,8 +135,13 @@ impl ApiServer {
                 patch.applied(kind, &old_value)?
             };
             check_patched(kind, &old_value, &new)?;
-            let new = schema::decode(kind, new, schema::Strictness::of(call))
-                .map_err(|s| as_invalid(kind, target, &s))?;
+            let given = new["kind"].as_str().unwrap_or_default();
+            if given != kind.kind {
+                let why = no_conversion(&self.store, (&kind.api_version(), given), kind);
+                return Err(as_invalid(&new, &why));
+            }
+            let new = schema::read_as(kind, new.clone(), schema::Strictness::of(call))
+                .map_err(|why| as_invalid(&new, &why))?;
             self.replace(&writing, &old, &old_value, event::to_stored(kind, new))
         })?;
         Ok(self.shown(call, kind, &written, StatusCode::OK))
@@ -142,8 +169,9 @@ pub(super) fn check_patched(kind: &Kind, old: &Value, new: &Value) -> Result<(),
     Ok(())
 }
 
-/// Unknown fields and wrong types in a patch are 422, not 400.
-pub(super) fn as_invalid(kind: &Kind, target: &Target, status: &Status) -> Status {
-    let cause = StatusCause::invalid("patch", "\"\"", &status.message);
-    Status::invalid(kind, &target.name, vec![cause])
+/// What a patch leaves that is no such object is 422, not 400, and names none (`applyJSPatch` in patch.go).
+pub(super) fn as_invalid(patched: &Value, why: &str) -> Status {
+    let quoted = Value::String(patched.to_string()).to_string();
+    let nobody = KindInfo { group: "".into(), kind: "".into(), ..(*Kind::POD).clone() };
+    Status::invalid(&nobody, "", vec![StatusCause::invalid("patch", &quoted, why)])
 }

@@ -1,8 +1,9 @@
 //! GET and LIST, in full, as metadata only, or as a table.
 
 use super::request::{Call, Target};
+use super::write::no_number;
 use super::{ApiBody, ApiServer, event, json, raw, table};
-use crate::sim::store::{Kind, Object, Selector, Status};
+use crate::sim::store::{Kind, Object, Selector, Status, StatusCause};
 use http::{Response, StatusCode, header};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -141,9 +142,10 @@ impl Continue {
     fn decode(token: &str) -> Result<Self, Status> {
         let bytes: Option<Vec<u8>> =
             (0..token.len()).step_by(2).map(|i| u8::from_str_radix(token.get(i..i + 2)?, 16).ok()).collect();
-        bytes
-            .and_then(|b| serde_json::from_slice(&b).ok())
-            .ok_or_else(|| Status::bad_request("invalid continue token: continue key is not valid"))
+        bytes.and_then(|b| serde_json::from_slice(&b).ok()).ok_or_else(|| {
+            let why = "continue key is not valid: illegal base64 data at input byte 0";
+            Status::bad_request(format!("invalid continue token: {why}"))
+        })
     }
 }
 
@@ -238,7 +240,15 @@ impl ApiServer {
     /// A list may not ask for a resourceVersion from the future
     /// (`NewTooLargeResourceVersionError`: 504 with the cause ResourceVersionTooLarge and retry after 1 s).
     fn check_version(&self, call: &Call) -> Result<(), Status> {
-        let (asked, current) = (parse_number(call, "resourceVersion")?.unwrap_or(0), self.store.version());
+        if !call.param("resourceVersionMatch").is_empty() && call.param("resourceVersion").is_empty() {
+            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            let cause = StatusCause::forbidden("resourceVersionMatch", why);
+            return Err(Status::invalid_options("ListOptions", cause));
+        }
+        let asked = parse_version(call)
+            .map_err(|why| Status::bad_request(format!("invalid resource version: {why}")))?
+            .unwrap_or(0);
+        let current = self.store.version();
         if call.param("resourceVersionMatch") == "Exact" && asked < current {
             return Err(Status::expired("The resourceVersion for the provided list is too old."));
         }
@@ -248,7 +258,7 @@ impl ApiServer {
         let message = format!("Too large resource version: {asked}, current: {current}");
         let mut status = Status::timeout(&message, 1);
         if let Some(details) = &mut status.details {
-            let cause = crate::sim::store::StatusCause {
+            let cause = StatusCause {
                 reason: "ResourceVersionTooLarge".into(),
                 message: "Too large resource version".into(),
                 field: String::new(),
@@ -292,10 +302,20 @@ fn stale_token() -> Status {
 pub(super) fn parse_number(call: &Call, name: &str) -> Result<Option<u64>, Status> {
     match call.param(name) {
         "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| no_number("ParseInt", text)),
+    }
+}
+
+/// The resourceVersion that a call asks for.
+///
+/// # Errors
+/// In words, when it is not a number.
+pub(super) fn parse_version(call: &Call) -> Result<Option<u64>, String> {
+    match call.param("resourceVersion") {
+        "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
-            Status::bad_request(format!(
-                "invalid {name}: strconv.ParseUint: parsing \"{text}\": invalid syntax"
-            ))
+            let why = no_number("ParseUint", text).message;
+            format!("resourceVersion: Invalid value: {text:?}: {why}")
         }),
     }
 }

@@ -8,6 +8,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use std::collections::BTreeMap;
 
+/// Bytes of a field manager's name (`FieldManagerMaxLength`).
+const MANAGER: usize = 128;
+
 /// A call on a resource, or on a path that is none.
 pub(super) struct Call {
     pub method: Method,
@@ -104,6 +107,30 @@ impl Call {
                 },
             )),
         }
+    }
+
+    /// Whether the parameters of a write are valid (`ValidatePatchOptions` and its like in
+    /// apimachinery/pkg/apis/meta/v1/validation).
+    ///
+    /// # Errors
+    /// 422 for a field manager that is too long, or an unknown `fieldValidation`.
+    pub(super) fn check_options(&self) -> Result<(), Status> {
+        let refused = |field: &str, reason: &str, message: String| {
+            let cause = StatusCause { reason: reason.into(), message, field: field.into() };
+            Err(Status::invalid_options(self.options(), cause))
+        };
+        if self.param("fieldManager").len() > MANAGER {
+            let why = format!("Too long: may not be more than {MANAGER} bytes");
+            return refused("fieldManager", "FieldValueTooLong", why);
+        }
+        let given = self.param("fieldValidation");
+        if !matches!(given, "" | "Ignore" | "Strict" | "Warn") {
+            let why = format!(
+                "Unsupported value: {given:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+            );
+            return refused("fieldValidation", "FieldValueNotSupported", why);
+        }
+        Ok(())
     }
 
     /// The type of this call's parameters, as errors about them name it.

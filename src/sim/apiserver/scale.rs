@@ -1,9 +1,10 @@
 //! The `scale` subresource of Deployments, ReplicaSets and StatefulSets
 //! (pkg/registry/apps/deployment/storage/storage.go, ScaleREST).
 
-use super::patch::Patch;
+use super::decode::{decode_object, not_into, unsupported};
+use super::patch::{Patch, as_invalid};
 use super::request::{Call, Target};
-use super::write::{Writing, decode_body, retry, text, unsupported};
+use super::write::{Writing, retry, text};
 use super::{ApiBody, ApiServer, json};
 use crate::sim::store::{Kind, KindInfo, LabelSelector, Object, Status, StatusCause};
 use http::{Response, StatusCode};
@@ -22,11 +23,10 @@ impl ApiServer {
                 let object = self.find(target, kind)?;
                 return Ok(json(StatusCode::OK, &scale_of(&object)));
             }
-            "update" => Wanted::Whole(decode_body(call)?),
+            "update" => Wanted::Whole(decode_object(call, "Scale")?),
             "patch" => match Patch::parse(call, false)? {
                 Patch::Apply(_) => {
-                    let accepted = "application/json-patch+json, application/merge-patch+json";
-                    return Err(unsupported("application/apply-patch+yaml", accepted));
+                    return Err(unsupported("application/json-patch+json, application/merge-patch+json"));
                 }
                 patch => Wanted::Patch(patch),
             },
@@ -85,7 +85,14 @@ impl Wanted {
             given => given.as_i64(),
         };
         let replicas = replicas.ok_or_else(|| {
-            Status::bad_request("Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal spec.replicas into an int32")
+            let why = not_into(&asked["spec"]["replicas"], "int32")
+                .replace("Go value", "Go struct field ScaleSpec.spec.replicas");
+            match self {
+                Self::Whole(_) => Status::bad_request(format!(
+                    "Scale in version \"v1\" cannot be handled as a Scale: {why}"
+                )),
+                Self::Patch(_) => as_invalid(&asked, &why),
+            }
         })?;
         if replicas < 0 {
             let cause = StatusCause::invalid(

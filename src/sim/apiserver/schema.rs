@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 /// What happens to unknown fields (`fieldValidation`).
@@ -34,29 +34,37 @@ impl Strictness {
 ///
 /// # Errors
 /// 400 for wrong types, and with [`Strictness::Strict`] for unknown fields.
-pub(super) fn decode(kind: &Kind, mut value: Value, strictness: Strictness) -> Result<Value, Status> {
-    let refuse = |why: &str| {
+pub(super) fn decode(kind: &Kind, value: Value, strictness: Strictness) -> Result<Value, Status> {
+    read_as(kind, value, strictness).map_err(|why| {
         Status::bad_request(format!(
             "{} in version \"{}\" cannot be handled as a {}: {why}",
             kind.kind, kind.version, kind.kind
         ))
-    };
-    let Some(map) = value.as_object_mut() else { return Err(refuse("it is not an object")) };
+    })
+}
+
+/// [`decode`], with only the reason as error.
+///
+/// # Errors
+/// Wrong types, and with [`Strictness::Strict`] unknown fields.
+pub(super) fn read_as(kind: &Kind, mut value: Value, strictness: Strictness) -> Result<Value, String> {
+    let Some(map) = value.as_object_mut() else { return Err("it is not an object".to_owned()) };
     map.insert("apiVersion".into(), kind.api_version().into());
     map.insert("kind".into(), kind.kind.as_ref().into());
     if !map.get("metadata").is_some_and(Value::is_object) {
         map.insert("metadata".into(), Value::Object(serde_json::Map::new()));
     }
+    nulls_to_text(&mut map["metadata"]);
     if kind.is_custom() {
         return Ok(value);
     }
     quantities_to_text(&mut value);
-    let known = through_type(kind, &value).map_err(|e| refuse(&format!("json: {e}")))?;
+    let known = through_type(kind, &value).map_err(|e| format!("json: {e}"))?;
     let mut unknown = Vec::new();
     keep_known("", &mut value, &known, &mut unknown);
     if strictness == Strictness::Strict && !unknown.is_empty() {
         let list: Vec<String> = unknown.iter().map(|f| format!("unknown field \"{f}\"")).collect();
-        return Err(refuse(&format!("strict decoding error: {}", list.join(", "))));
+        return Err(format!("strict decoding error: {}", list.join(", ")));
     }
     Ok(value)
 }
@@ -93,6 +101,15 @@ fn through_type(kind: &Kind, value: &Value) -> Result<Value, serde_json::Error> 
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => pass::<rbac::ClusterRoleBinding>(value),
         ("events.k8s.io", "Event") => pass::<events::Event>(value),
         _ => Ok(value.clone()),
+    }
+}
+
+/// Go reads null into a map of texts as an empty one.
+fn nulls_to_text(metadata: &mut Value) {
+    for name in ["labels", "annotations"] {
+        let texts =
+            metadata.get_mut(name).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
+        texts.filter(|text| text.is_null()).for_each(|text| *text = "".into());
     }
 }
 

@@ -1,7 +1,7 @@
 //! The smaller subresources: binding, log, token, finalize.
 
+use super::decode::decode_body;
 use super::request::{Call, Target};
-use super::write::decode_body;
 use super::{ApiBody, ApiServer, json, raw};
 use crate::sim::store::{Kind, Status};
 use http::{Response, StatusCode};

@@ -20,6 +20,13 @@ pub(super) fn object(kind: &Kind, object: &Value) -> Vec<StatusCause> {
         ("", "pods") => containers(&spec["containers"], "spec.containers", &mut out),
         ("", "configmaps" | "secrets") => data(object, &mut out),
         ("apps", _) => workload(kind, spec, &mut out),
+        ("coordination.k8s.io", _) => {
+            if spec["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds <= 0) {
+                let value = compact(&spec["leaseDurationSeconds"]);
+                let why = "must be greater than 0";
+                out.push(StatusCause::invalid("spec.leaseDurationSeconds", &value, why));
+            }
+        }
         ("policy", _) => {
             let set = |f: &str| spec.get(f).is_some_and(|v| !v.is_null());
             if set("minAvailable") && set("maxUnavailable") {

@@ -2,7 +2,7 @@
 //!
 //! Behaviour: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/watch.go and storage/cacher.
 
-use super::read::{Shown, View, parse_number};
+use super::read::{Shown, View, parse_number, parse_version};
 use super::request::{Call, Target};
 use super::{ApiBody, ApiServer, broken, raw};
 use crate::sim::store::{Event, EventType, Kind, Object, Selector, Status, Store, Subscription};
@@ -58,7 +58,7 @@ impl ApiServer {
     ) -> Result<Response<ApiBody>, Status> {
         let selector = Selector::parse(kind, call.param("labelSelector"), call.param("fieldSelector"))?;
         let namespace = (kind.namespaced && !target.namespace.is_empty()).then(|| target.namespace.clone());
-        let version = parse_number(call, "resourceVersion")?.unwrap_or(0);
+        let version = parse_version(call).map_err(|why| Status::failure(500, "", why))?.unwrap_or(0);
         let initial = call.flag("sendInitialEvents");
         if initial
             && (call.param("resourceVersionMatch") != "NotOlderThan" || !call.flag("allowWatchBookmarks"))

@@ -1,10 +1,11 @@
 //! POST, PUT and DELETE.
 
+use super::decode::{decode_body, decode_object, no_conversion, not_into};
 use super::request::{Call, Target};
 use super::{ApiBody, ApiServer, defaults, event, json, schema, validate};
 use crate::sim::store::managed::{self, Writer};
 use crate::sim::store::{
-    DeleteOptions, Deleted, Kind, Object, Propagation, Selector, Status, StatusDetails, Store,
+    DeleteOptions, Deleted, Kind, Object, Propagation, Selector, Status, StatusCause, StatusDetails, Store,
 };
 use http::{Response, StatusCode};
 use serde_json::{Value, json as value};
@@ -14,41 +15,6 @@ use std::sync::Arc;
 /// How often a write without precondition is tried again when somebody else wrote in between
 /// (`MaxRetryWhenPatchConflicts` in endpoints/handlers/patch.go).
 const RETRIES: usize = 5;
-
-/// The body of a call as JSON; an empty one is an empty object.
-///
-/// # Errors
-/// 415 for a type that the server does not read, 400 for a body that is not of its type.
-pub(super) fn decode_body(call: &Call) -> Result<Value, Status> {
-    if call.body.is_empty() {
-        return Ok(value!({}));
-    }
-    match call.content_type() {
-        "application/json" | "" | "*/*" => serde_json::from_slice(&call.body).map_err(|e| {
-            Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type {:?}): {e}",
-                call.path
-            ))
-        }),
-        "application/yaml" => decode_yaml(&call.body),
-        other => Err(unsupported(other, "application/json, application/yaml")),
-    }
-}
-
-pub(super) fn decode_yaml(body: &[u8]) -> Result<Value, Status> {
-    if let Ok(json) = serde_json::from_slice(body) {
-        return Ok(json);
-    }
-    let text = std::str::from_utf8(body).map_err(|e| Status::bad_request(e.to_string()))?;
-    serde_yaml::from_str(text).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))
-}
-
-pub(super) fn unsupported(given: &str, accepted: &str) -> Status {
-    let message = format!(
-        "the body of the request was in an unknown format - accepted media types include: {accepted} (got {given})"
-    );
-    Status::failure(415, "UnsupportedMediaType", message)
-}
 
 /// Everything that a write needs to know besides the object.
 pub(super) struct Writing<'c> {
@@ -62,6 +28,7 @@ pub(super) struct Writing<'c> {
 impl<'c> Writing<'c> {
     pub(super) fn of(call: &Call, target: &'c Target, kind: &'c Kind) -> Result<Self, Status> {
         let kind = kind.stored();
+        call.check_options()?;
         Ok(Self { kind, writer: call.writer(), dry_run: call.dry_run()?, subresource: &target.subresource })
     }
 }
@@ -73,8 +40,8 @@ impl ApiServer {
         target: &Target,
         kind: &Kind,
     ) -> Result<Response<ApiBody>, Status> {
-        let body = decode_body(call)?;
-        check_identity(kind, target, &body)?;
+        let body = decode_object(call, &kind.kind)?;
+        self.check_identity(kind, target, &body)?;
         let writing = Writing::of(call, target, kind)?;
         let body = event::to_stored(kind, schema::decode(kind, body, schema::Strictness::of(call))?);
         let made = self.insert(&writing, body, target.store_namespace())?;
@@ -129,24 +96,66 @@ impl ApiServer {
         Ok(made)
     }
 
+    /// Checks that a body is of the kind and at the place that the URL names.
+    fn check_identity(&self, kind: &Kind, target: &Target, body: &Value) -> Result<(), Status> {
+        let given =
+            (body["apiVersion"].as_str().unwrap_or_default(), body["kind"].as_str().unwrap_or_default());
+        let (api_version, named) = (kind.api_version(), kind.kind.as_ref());
+        if !given.1.is_empty() && given.1 != named {
+            let as_given = if given.0.is_empty() { api_version.as_str() } else { given.0 };
+            let why = no_conversion(&self.store, (api_version.as_str(), given.1), kind);
+            let version = as_given.rsplit('/').next().unwrap_or_default();
+            return Err(Status::bad_request(format!(
+                "{} in version \"{version}\" cannot be handled as a {named}: {why}",
+                given.1
+            )));
+        }
+        if !given.0.is_empty() && given.0 != api_version {
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({}) does not match the expected API version ({})",
+                given.0,
+                kind.api_version()
+            )));
+        }
+        let (name, namespace) = (text(body, "name"), text(body, "namespace"));
+        if !target.name.is_empty() && !name.is_empty() && name != target.name {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                target.name
+            )));
+        }
+        if kind.namespaced && !namespace.is_empty() && namespace != target.namespace {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        Ok(())
+    }
+
     pub(super) fn update(
         &self,
         call: &Call,
         target: &Target,
         kind: &Kind,
     ) -> Result<Response<ApiBody>, Status> {
-        let body = decode_body(call)?;
-        check_identity(kind, target, &body)?;
+        let body = decode_object(call, &kind.kind)?;
+        self.check_identity(kind, target, &body)?;
         let writing = Writing::of(call, target, kind)?;
         let body = event::to_stored(kind, schema::decode(kind, body, schema::Strictness::of(call))?);
         let version = text(&body, "resourceVersion");
         if version.is_empty() && kind.is_custom() {
-            let cause = crate::sim::store::StatusCause::invalid(
-                "metadata.resourceVersion",
-                "0",
-                "must be specified for an update",
-            );
+            let cause =
+                StatusCause::invalid("metadata.resourceVersion", "0", "must be specified for an update");
             return Err(Status::invalid(kind, &target.name, vec![cause]));
+        }
+        if target.subresource.is_empty()
+            && created_by_update(kind)
+            && self.find(target, kind).is_err_and(|status| status.is("NotFound"))
+        {
+            let mut body = body;
+            body["metadata"].as_object_mut().map(|meta| meta.remove("resourceVersion"));
+            let made = self.insert(&writing, body, target.store_namespace())?;
+            return Ok(self.shown(call, kind, &made, StatusCode::CREATED));
         }
         let written = retry(|| {
             let old = self.find(target, kind)?;
@@ -317,90 +326,90 @@ pub(super) fn text<'v>(object: &'v Value, meta_field: &str) -> &'v str {
     object["metadata"][meta_field].as_str().unwrap_or_default()
 }
 
-/// Checks that a body is of the kind and at the place that the URL names.
-fn check_identity(kind: &Kind, target: &Target, body: &Value) -> Result<(), Status> {
-    let given = (body["apiVersion"].as_str().unwrap_or_default(), body["kind"].as_str().unwrap_or_default());
-    if !given.0.is_empty() && given.0 != kind.api_version() {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({}) does not match the expected API version ({})",
-            given.0,
-            kind.api_version()
-        )));
+/// Kinds that a PUT creates where there is none (`AllowCreateOnUpdate` in pkg/registry/*/*/strategy.go).
+fn created_by_update(kind: &Kind) -> bool {
+    match kind.group.as_ref() {
+        "" => matches!(kind.plural.as_ref(), "services" | "endpoints" | "events"),
+        "coordination.k8s.io" | "rbac.authorization.k8s.io" | "events.k8s.io" => true,
+        _ => false,
     }
-    if !given.1.is_empty() && given.1 != kind.kind {
-        return Err(Status::bad_request(format!(
-            "{} in version \"{}\" cannot be handled as a {}: no kind match",
-            given.1, kind.version, kind.kind
-        )));
-    }
-    let (name, namespace) = (text(body, "name"), text(body, "namespace"));
-    if !target.name.is_empty() && !name.is_empty() && name != target.name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            target.name
-        )));
-    }
-    if kind.namespaced && !namespace.is_empty() && namespace != target.namespace {
-        return Err(Status::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
-    }
-    Ok(())
 }
 
-/// DeleteOptions from body and query.
+/// DeleteOptions from the body; from the query only where there is no body, which then counts for nothing
+/// (DeleteResource in staging/src/k8s.io/apiserver/pkg/endpoints/handlers/delete.go).
 fn delete_options(call: &Call) -> Result<DeleteOptions, Status> {
-    let body = decode_body(call)?;
-    let mut options = delete_options_from(&body)?;
-    options.dry_run |= call.dry_run()?;
-    if let Ok(grace) = call.param("gracePeriodSeconds").parse() {
-        options.grace_period_seconds = Some(grace);
+    if !call.body.is_empty() {
+        return delete_options_from(&decode_body(call)?);
+    }
+    let mut options = value!({});
+    if !call.param("dryRun").is_empty() {
+        options["dryRun"] = value!([call.param("dryRun")]);
+    }
+    let text = call.param("gracePeriodSeconds");
+    if !text.is_empty() {
+        let seconds: i64 = text.parse().map_err(|_| no_number("ParseInt", text))?;
+        options["gracePeriodSeconds"] = seconds.into();
     }
     if !call.param("propagationPolicy").is_empty() {
-        options.propagation = propagation(call.param("propagationPolicy"))?;
+        options["propagationPolicy"] = call.param("propagationPolicy").into();
     }
-    Ok(options)
+    if call.flag("orphanDependents") {
+        options["orphanDependents"] = true.into();
+    }
+    delete_options_from(&options)
 }
 
-fn propagation(policy: &str) -> Result<Propagation, Status> {
-    match policy {
-        "" | "Background" => Ok(Propagation::Background),
-        "Foreground" => Ok(Propagation::Foreground),
-        "Orphan" => Ok(Propagation::Orphan),
-        other => Err(Status::failure(
-            422,
-            "Invalid",
-            format!(
-                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"{other}\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
-            ),
-        )),
-    }
+/// 400 for a text that is no number, as Go's `strconv` words it.
+pub(super) fn no_number(parser: &str, text: &str) -> Status {
+    Status::bad_request(format!("strconv.{parser}: parsing {text:?}: invalid syntax"))
 }
 
-/// DeleteOptions as a body or the `deleteOptions` of an eviction gives them.
+/// DeleteOptions as a body or the `deleteOptions` of an eviction gives them
+/// (`ValidateDeleteOptions` in apimachinery/pkg/apis/meta/v1/validation).
 pub(super) fn delete_options_from(body: &Value) -> Result<DeleteOptions, Status> {
+    let refused = |cause| Err(Status::invalid_options("DeleteOptions", cause));
+    let unsupported = |field: &str, value: &Value, known: &str| {
+        refused(StatusCause {
+            reason: "FieldValueNotSupported".into(),
+            message: format!("Unsupported value: {value}: supported values: {known}"),
+            field: field.into(),
+        })
+    };
     let preconditions = &body["preconditions"];
     let version = preconditions["resourceVersion"].as_str().filter(|v| !v.is_empty());
-    let dry_run = match body["dryRun"].as_array().map(Vec::as_slice) {
-        None | Some([]) => false,
-        Some([one]) if one == "All" => true,
-        Some(other) => {
-            return Err(Status::bad_request(format!(
-                "dryRun: Unsupported value: {other:?}: supported values: \"All\""
-            )));
+    let dry_run = body["dryRun"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if dry_run.iter().any(|one| one != "All") {
+        return unsupported("dryRun", &body["dryRun"], "\"All\"");
+    }
+    let policy = body["propagationPolicy"].as_str();
+    let orphans = body["orphanDependents"].as_bool();
+    if let (Some(policy), Some(_)) = (policy, orphans) {
+        let why = "orphanDependents and deletionPropagation cannot be both set";
+        return refused(StatusCause::invalid("propagationPolicy", &format!("\"{policy}\""), why));
+    }
+    let propagation = match policy.unwrap_or_default() {
+        "" if orphans == Some(true) => Propagation::Orphan,
+        "" | "Background" => Propagation::Background,
+        "Foreground" => Propagation::Foreground,
+        "Orphan" => Propagation::Orphan,
+        _ => {
+            let known = r#""Foreground", "Background", "Orphan", "nil""#;
+            return unsupported("propagationPolicy", &body["propagationPolicy"], known);
         }
     };
+    let grace = &body["gracePeriodSeconds"];
+    if !grace.is_null() && !grace.is_i64() {
+        let why =
+            not_into(grace, "int64").replace("Go value", "Go struct field DeleteOptions.gracePeriodSeconds");
+        return Err(Status::bad_request(why));
+    }
     Ok(DeleteOptions {
-        grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
+        grace_period_seconds: grace.as_i64(),
         uid: preconditions["uid"].as_str().filter(|u| !u.is_empty()).map(ToString::to_string),
         // A version that is no number matches no object.
         resource_version: version.map(|v| v.parse().unwrap_or(u64::MAX)),
-        propagation: if body["orphanDependents"] == true {
-            Propagation::Orphan
-        } else {
-            propagation(body["propagationPolicy"].as_str().unwrap_or_default())?
-        },
-        dry_run,
+        propagation,
+        dry_run: !dry_run.is_empty(),
     })
 }
 

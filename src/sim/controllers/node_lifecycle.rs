@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::action::{Action, Decision, Target, event, stamp, warning};
 use super::names;
 use super::views::{Node, Pod, Taint, condition};
-use crate::sim::manifests;
+use crate::sim::annotations;
 use crate::sim::scheduler::UNSCHEDULABLE;
 use crate::sim::store::{Kind, Object, OwnerReference};
 
@@ -32,7 +32,7 @@ const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// Whether a node's kubelet runs: it does unless the annotation `sim.firedrill.dev/kubelet` says `stopped`.
 #[must_use]
 pub fn kubelet_runs(node: &Node) -> bool {
-    node.meta().annotations.get(manifests::KUBELET).map(String::as_str) != Some("stopped")
+    node.meta().annotations.get(annotations::KUBELET).map(String::as_str) != Some("stopped")
 }
 
 /// When a kubelet last renewed its Lease: every ten seconds since `since`, at an offset of its own so that nodes do
@@ -55,7 +55,7 @@ pub fn last_renewal(
 /// Since when a node's kubelet is silent, as the node itself says; `None` while it runs.
 #[must_use]
 pub fn silent_since(node: &Object) -> Option<Timestamp> {
-    node.meta.annotations.get(manifests::SILENT_SINCE)?.parse().ok()
+    node.meta.annotations.get(annotations::SILENT_SINCE)?.parse().ok()
 }
 
 /// `spec` of a node's Lease as it stands at `now`. The stored Lease is written once, when the node registers; whoever
@@ -125,7 +125,7 @@ fn note_silence(node: &Node, now: Timestamp) -> Option<Action> {
     };
     Some(Action::Merge(
         Target::of(&node.object),
-        json!({"metadata": {"annotations": {manifests::SILENT_SINCE: value}}}),
+        json!({"metadata": {"annotations": {annotations::SILENT_SINCE: value}}}),
     ))
 }
 

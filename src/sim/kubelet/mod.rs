@@ -1,7 +1,7 @@
 //! Kubelets: what happens to a pod on its node, from binding to removal.
 //!
 //! One driver for all nodes; a pod is a [`Worker`] that is stepped when something has happened to the pod or when its
-//! next instant has come. All containers of a pod behave alike, as the pod's annotations say (`sim::manifests`).
+//! next instant has come. All containers of a pod behave alike, as the pod's annotations say (`sim::annotations`).
 //! Source: `pkg/kubelet/pod_workers.go`, `kuberuntime_manager.go`, `prober`, v1.36.
 
 pub mod network;

@@ -1,19 +1,22 @@
 //! Prometheus' HTTP API over the embedded cluster's series: what dashboards, probes and people ask.
 //! Answers have the shape of the real one (docs: Prometheus, "HTTP API").
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value as Json, json};
 
-use super::promql::{self, Error, Range, Value};
+use super::promql::{self, Error, Query, Range, Value};
 use super::series::{Labels, Sample, Series, Source};
 
 /// Most points per series that a range query may ask for (Prometheus: web/api/v1, `queryRange`).
 const MAX_POINTS: i64 = 11_000;
+
+/// How many queries are kept ready: probes ask the same few all the time.
+const KNOWN: usize = 100;
 
 /// The version that `/api/v1/status/buildinfo` reports: that of the semantics implemented here.
 const VERSION: &str = "3.0.0+firedrill";
@@ -23,6 +26,7 @@ const VERSION: &str = "3.0.0+firedrill";
 pub struct PrometheusApi {
     source: Arc<dyn Source>,
     now: Arc<dyn Fn() -> i64 + Send + Sync>,
+    known: Arc<Mutex<BTreeMap<String, Arc<Query>>>>,
 }
 
 /// A refusal: status and Prometheus' error type.
@@ -53,7 +57,7 @@ impl PrometheusApi {
     /// An API over `source`; `now` is the time in milliseconds since the Unix epoch that a query
     /// without `time` means.
     pub fn new(source: Arc<dyn Source>, now: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
-        Self { source, now: Arc::new(now) }
+        Self { source, now: Arc::new(now), known: Arc::default() }
     }
 
     /// Answers one request. Paths are those of Prometheus without a prefix.
@@ -83,8 +87,7 @@ impl PrometheusApi {
             None | Some("") => (self.now)(),
             Some(text) => timestamp("time", text)?,
         };
-        let expr = parsed(params)?;
-        let answer = promql::instant(&*self.source, &expr, at)?;
+        let answer = self.ready(params)?.instant(&*self.source, at)?;
         Ok(match answer {
             Value::Scalar(v) => json!({"resultType": "scalar", "result": [seconds(at), number(v)]}),
             Value::Text(s) => json!({"resultType": "string", "result": [seconds(at), s]}),
@@ -110,8 +113,22 @@ impl PrometheusApi {
                  resolution (?step=XX)",
             ));
         }
-        let expr = parsed(params)?;
-        Ok(matrix(&promql::range(&*self.source, &expr, Range { start, end, step })?))
+        Ok(matrix(&self.ready(params)?.range(&*self.source, Range { start, end, step })?))
+    }
+
+    /// The query that is asked; who asks for the same again does not wait for the parser.
+    fn ready(&self, params: &Params) -> Result<Arc<Query>, Failure> {
+        let text = params.get("query").unwrap_or_default();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(query) = known.get(text) {
+            return Ok(query.clone());
+        }
+        let query = Arc::new(Query::new(&parsed(text)?).map_err(Error::from)?);
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        known.insert(text.to_owned(), query.clone());
+        Ok(query)
     }
 
     fn recent(&self) -> Vec<Series> {
@@ -137,8 +154,7 @@ fn label_of(path: &str) -> Option<&str> {
     path.strip_prefix("/api/v1/label/")?.strip_suffix("/values")
 }
 
-fn parsed(params: &Params) -> Result<promql::Expr, Failure> {
-    let query = params.get("query").unwrap_or_default();
+fn parsed(query: &str) -> Result<promql::Expr, Failure> {
     promql::parse(query).map_err(|e| {
         let position = e.offset.map_or_else(String::new, |at| line_and_column(query, at));
         bad_data(format!("invalid parameter \"query\": {position}parse error: {}", e.message))

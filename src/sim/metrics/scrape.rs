@@ -13,9 +13,9 @@
 //! apply. Labels of the series win over those of the target (`honor_labels: true`, as is usual for
 //! kube-state-metrics).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use promql_parser::label::Matcher;
+use promql_parser::label::{MatchOp, Matcher};
 
 use super::series::{Labels, METRIC_NAME, Sample, Series, Source, is_stale, matches, stale_marker};
 
@@ -53,6 +53,8 @@ pub struct Scrapes {
     config: ScrapeConfig,
     now: i64,
     targets: Vec<Option<Target>>,
+    /// Target and column of the series of each metric name.
+    names: BTreeMap<String, Vec<(usize, usize)>>,
 }
 
 #[derive(Debug)]
@@ -65,8 +67,6 @@ struct Target {
     up: Timeline,
     up_labels: Labels,
     columns: Vec<(Labels, Timeline)>,
-    /// The labels that all columns share: what a matcher says of one of them it says of all.
-    common: Labels,
 }
 
 /// Values by the scrape instant that first sees them.
@@ -101,7 +101,7 @@ impl Scrapes {
     /// No targets yet, at the instant `now`. An interval below one millisecond counts as one.
     pub fn new(config: ScrapeConfig, now: i64) -> Self {
         let config = ScrapeConfig { interval_ms: config.interval_ms.max(1), ..config };
-        Self { config, now, targets: Vec::new() }
+        Self { config, now, targets: Vec::new(), names: BTreeMap::new() }
     }
 
     /// Interval and retention in force.
@@ -121,7 +121,6 @@ impl Scrapes {
             up: Timeline::default(),
             up_labels,
             columns: Vec::new(),
-            common: Labels::default(),
         }));
         let id = TargetId(self.targets.len() - 1);
         self.set_up(id, at, true);
@@ -137,11 +136,14 @@ impl Scrapes {
     pub fn remove_target(&mut self, target: TargetId, at: i64) {
         self.change_up(target, at, stale_marker());
         let horizon = at.saturating_sub(self.config.retention_ms);
+        let gone = |t: &Target| t.up.points.back().is_some_and(|p| is_stale(p.1) && p.0 < horizon);
+        let mut forgotten = false;
         for slot in &mut self.targets {
-            let gone = |t: &Target| t.up.points.back().is_some_and(|p| is_stale(p.1) && p.0 < horizon);
-            if slot.as_ref().is_some_and(gone) {
-                *slot = None;
-            }
+            forgotten |= slot.take_if(|target| gone(target)).is_some_and(|target| !target.columns.is_empty());
+        }
+        if forgotten {
+            self.names.values_mut().for_each(|all| all.retain(|(target, _)| self.targets[*target].is_some()));
+            self.names.retain(|_, all| !all.is_empty());
         }
     }
 
@@ -157,11 +159,8 @@ impl Scrapes {
         if let Some(Some(t)) = self.targets.get_mut(target.0) {
             let own = labels.iter().fold(t.labels.with(METRIC_NAME, name), |all, (k, v)| all.with(k, v));
             column = t.columns.len();
-            t.common = match column {
-                0 => own.clone(),
-                _ => t.common.iter().filter(|(label, value)| own.get(label) == *value).collect(),
-            };
             t.columns.push((own, Timeline::default()));
+            self.names.entry(name.to_owned()).or_default().push((target.0, column));
         }
         let id = SeriesId { target: target.0, column };
         self.set(id, value.0, value.1);
@@ -176,6 +175,14 @@ impl Scrapes {
     /// The series, a counter, grows by `by` at `at`.
     pub fn add(&mut self, series: SeriesId, at: i64, by: f64) {
         self.change(series, at, |last| last + by);
+    }
+
+    /// The scrape, in milliseconds, that first sees what happens to a series at `at`; `at` itself for a series
+    /// that is forgotten.
+    pub fn seen_by(&mut self, series: SeriesId, at: i64) -> i64 {
+        let interval = self.config.interval_ms;
+        let target = self.targets.get_mut(series.target).and_then(Option::as_mut);
+        target.map_or(at, |target| target.seen_by(interval, at))
     }
 
     /// The target stops exposing this series.
@@ -215,19 +222,32 @@ impl Scrapes {
 
     /// The series that pass the matchers, with what `read` makes of their timelines.
     fn collect(&self, matchers: &[Matcher], read: impl Fn(&View) -> Vec<Sample>) -> Vec<Series> {
+        let interval = self.config.interval_ms;
         let mut found = Vec::new();
-        for target in self.targets.iter().flatten() {
-            let up = std::iter::once((&target.up_labels, &target.up, true));
-            let columns: &[_] = if target.may_match(matchers) { &target.columns } else { &[] };
-            let columns = columns.iter().map(|(labels, timeline)| (labels, timeline, false));
-            for (labels, timeline, is_up) in up.chain(columns) {
-                if !matches(labels, matchers) {
-                    continue;
-                }
-                let samples = read(&View { target, timeline, is_up, interval: self.config.interval_ms });
+        let mut take = |target: &Target, (labels, timeline, is_up): (&Labels, &Timeline, bool)| {
+            if matches(labels, matchers) {
+                let samples = read(&View { target, timeline, is_up, interval });
                 if !samples.is_empty() {
                     found.push(Series { labels: labels.clone(), samples });
                 }
+            }
+        };
+        let name = matchers.iter().find(|m| m.name == METRIC_NAME && matches!(m.op, MatchOp::Equal));
+        let name = name.map(|matcher| matcher.value.as_str());
+        for target in self.targets.iter().flatten() {
+            if name.is_none_or(|name| name == "up") {
+                take(target, (&target.up_labels, &target.up, true));
+            }
+            if name.is_none() {
+                target.columns.iter().for_each(|(labels, timeline)| take(target, (labels, timeline, false)));
+            }
+        }
+        for (target, column) in name.and_then(|name| self.names.get(name)).into_iter().flatten() {
+            let target = self.targets.get(*target).and_then(Option::as_ref);
+            if let Some((target, (labels, timeline))) =
+                target.and_then(|t| Some((t, t.columns.get(*column)?)))
+            {
+                take(target, (labels, timeline, false));
             }
         }
         merge(found)
@@ -235,12 +255,6 @@ impl Scrapes {
 }
 
 impl Target {
-    /// Whether any column may pass the matchers, by what all of them have in common.
-    fn may_match(&self, matchers: &[Matcher]) -> bool {
-        let decided = |m: &Matcher| Some(self.common.get(&m.name)).filter(|value| !value.is_empty());
-        matchers.iter().all(|m| decided(m).is_none_or(|value| m.is_match(value)))
-    }
-
     /// The first scrape at or after `at`.
     fn seen_by(&mut self, interval: i64, at: i64) -> i64 {
         if at > self.latest || at <= self.latest.saturating_sub(interval) {
@@ -361,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn what_columns_have_in_common_hides_none_of_them() {
+    fn a_name_finds_all_of_its_series_and_no_others() {
         let mut scrapes = Scrapes::new(ScrapeConfig::default(), 0);
         for (pod_name, app) in [("a", "x"), ("b", "y")] {
             let target = scrapes.add_target(pod(pod_name), 0);
@@ -444,9 +458,11 @@ mod tests {
         let mut scrapes = Scrapes::new(ScrapeConfig { interval_ms: 1000, retention_ms: 5000 }, 0);
         for n in 0..100 {
             let id = scrapes.add_target(pod(&format!("p{n}")), n * 1000);
+            scrapes.register(id, "hits", &[], (n * 1000, 0.0));
             scrapes.remove_target(id, n * 1000 + 500);
         }
         assert!(scrapes.targets.iter().flatten().count() < 10);
+        assert!(scrapes.names["hits"].len() < 10);
     }
 
     #[test]

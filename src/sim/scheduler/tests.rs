@@ -119,3 +119,18 @@ fn required_affinities_hold() {
     let message = place(&pod("p", "web", apart), &nodes, &placed).unwrap_err();
     assert!(message.contains("2 node(s) didn't match pod anti-affinity rules"), "{message}");
 }
+
+#[test]
+fn a_preferred_node_wins_where_it_fits_and_is_no_must() {
+    let nodes = [node("a1", "a", json!({})), node("b1", "b", json!({}))];
+    let prefers = |value: &str| {
+        json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100,
+            "preference": {"matchExpressions": [{"key": ZONE, "operator": "In", "values": [value]}]}}]}}})
+    };
+    let pick = |spec| place(&pod("p", "web", spec), &nodes, &[]);
+    assert_eq!(pick(json!({})), Ok("a1".into()));
+    assert_eq!(pick(prefers("b")), Ok("b1".into()));
+    assert_eq!(pick(prefers("z")), Ok("a1".into()));
+    let cordoned = [node("a1", "a", json!({})), node("b1", "b", json!({"unschedulable": true}))];
+    assert_eq!(place(&pod("p", "web", prefers("b")), &cordoned, &[]), Ok("a1".into()));
+}

@@ -36,7 +36,7 @@ impl Store {
             }
             return Err(status);
         }
-        if object.meta.resource_version != 0 {
+        if object.meta.resource_version != 0 && !dry_run {
             return Err(Status::internal("resourceVersion should not be set on objects to be created"));
         }
         let uid = inner.uid();

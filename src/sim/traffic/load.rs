@@ -2,23 +2,10 @@
 
 use std::collections::BTreeMap;
 
-/// Prefix of the annotations that the embedded cluster reads.
-pub const PREFIX: &str = "sim.firedrill.dev/";
-
-/// On a Service: requests per second that are offered to it, such as `"200"` or `"12.5/s"`. Absent: none.
-pub const OFFERED_LOAD: &str = "sim.firedrill.dev/offered-load";
-/// On a Service: `poisson` (default: independent clients) or `constant` (evenly spaced).
-pub const ARRIVALS: &str = "sim.firedrill.dev/arrivals";
-/// On a Service: how long a client waits for its answer, such as `5s` (default).
-pub const TIMEOUT: &str = "sim.firedrill.dev/timeout";
-/// On a pod: requests that it works on at once (default 32).
-pub const CAPACITY: &str = "sim.firedrill.dev/capacity";
-/// On a pod: requests that may wait beyond those (default 128).
-pub const QUEUE: &str = "sim.firedrill.dev/queue";
-/// On a pod: mean time that one request takes, such as `20ms` (default).
-pub const SERVICE_TIME: &str = "sim.firedrill.dev/service-time";
-/// On a pod: `exponential` (default) or `constant`.
-pub const SERVICE_TIMES: &str = "sim.firedrill.dev/service-time-distribution";
+use crate::sim::annotations::{
+    ARRIVALS, CAPACITY, InvalidAnnotation, OFFERED_LOAD, QUEUE, SERVICE_TIME, SERVICE_TIMES, TIMEOUT,
+    duration, read,
+};
 
 /// How a random quantity spreads about its mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,18 +53,6 @@ impl Default for Serving {
     }
 }
 
-/// An annotation whose value says nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("annotation {name}: {value:?} is not {expected}")]
-pub struct InvalidAnnotation {
-    /// Name of the annotation.
-    pub name: &'static str,
-    /// Its value.
-    pub value: String,
-    /// What it has to be.
-    pub expected: &'static str,
-}
-
 impl ServiceLoad {
     /// Default time that a client waits, in microseconds.
     pub const DEFAULT_TIMEOUT_US: u64 = 5_000_000;
@@ -123,19 +98,6 @@ impl Serving {
 
 const DURATION: &str = "a duration above zero and up to one hour, such as 20ms or 1.5s";
 
-fn read<T>(
-    annotations: &BTreeMap<String, String>,
-    name: &'static str,
-    expected: &'static str,
-    parse: impl Fn(&str) -> Option<T>,
-) -> Result<Option<T>, InvalidAnnotation> {
-    let Some(value) = annotations.get(name) else { return Ok(None) };
-    match parse(value.trim()) {
-        Some(parsed) => Ok(Some(parsed)),
-        None => Err(InvalidAnnotation { name, value: value.clone(), expected }),
-    }
-}
-
 fn spread(
     annotations: &BTreeMap<String, String>,
     name: &'static str,
@@ -150,26 +112,10 @@ fn spread(
     Ok(read(annotations, name, expected, parse)?.unwrap_or_default())
 }
 
-/// A duration as Go writes it (`20ms`, `1m30s`), in microseconds.
+/// A duration in microseconds.
 fn duration_us(text: &str) -> Option<u64> {
-    let (mut micros, mut rest) = (0.0, text);
-    while !rest.is_empty() {
-        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(unit_at);
-        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, after) = tail.split_at(unit_end);
-        let scale = match unit {
-            "us" | "µs" => 1.0,
-            "ms" => 1e3,
-            "s" => 1e6,
-            "m" => 60e6,
-            "h" => 3_600e6,
-            _ => return None,
-        };
-        micros += number.parse::<f64>().ok()? * scale;
-        rest = after;
-    }
-    (1.0..=3_600e6).contains(&micros).then_some(micros.round() as u64)
+    let micros = u64::try_from(duration(text)?.as_micros()).ok()?;
+    (1..=3_600_000_000).contains(&micros).then_some(micros)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@
 //! that instant does, in order. Same seed and same calls: same counters, bit for bit. Times are
 //! microseconds since the Unix epoch; a time before the last one counts as the last one.
 
+mod counts;
 mod load;
 mod random;
 mod server;
@@ -29,14 +30,12 @@ pub mod wiring;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-pub use load::{
-    ARRIVALS, CAPACITY, InvalidAnnotation, OFFERED_LOAD, PREFIX, QUEUE, SERVICE_TIME, SERVICE_TIMES,
-    ServiceLoad, Serving, Spread, TIMEOUT,
-};
+pub use load::{ServiceLoad, Serving, Spread};
 
+use self::counts::{Counts, ServiceSeries};
 use self::random::Stream;
 use self::server::{Held, Server};
-use super::metrics::scrape::{ScrapeConfig, Scrapes, SeriesId, TargetId};
+use super::metrics::scrape::{ScrapeConfig, Scrapes, TargetId};
 use super::metrics::series::Labels;
 
 /// Time from a change of endpoints until clients follow it: kube-proxy's `iptables.minSyncPeriod`,
@@ -135,17 +134,7 @@ struct Service {
     endpoints: Vec<usize>,
     /// Changes on their way to the clients, by the time they take effect.
     coming: VecDeque<(u64, Vec<usize>)>,
-    totals: Totals,
-    series: ServiceSeries,
-}
-
-struct ServiceSeries {
-    codes: [SeriesId; 4],
-    buckets: [SeriesId; 11],
-    infinite: SeriesId,
-    sum: SeriesId,
-    count: SeriesId,
-    in_flight: SeriesId,
+    counts: Counts,
 }
 
 #[derive(Default)]
@@ -205,7 +194,7 @@ impl Traffic {
     /// Counts of a Service since the start.
     pub fn totals(&self, namespace: &str, name: &str) -> Option<Totals> {
         let key = (namespace.to_string(), name.to_string());
-        self.service_index.get(&key).and_then(|i| self.services.get(*i)).map(|s| s.totals)
+        self.service_index.get(&key).and_then(|i| self.services.get(*i)).map(|s| s.counts.totals)
     }
 
     /// Requests that a pod has in work or waiting.
@@ -222,7 +211,7 @@ impl Traffic {
             Some(index) => *index,
             None => {
                 let stream = Stream::new(self.seed, &format!("{}/{}", load.namespace, load.name));
-                let series = self.service_series(&load);
+                let counts = Counts::new(self.service_series(&load));
                 self.services.push(Service {
                     load: ServiceLoad { per_second: 0.0, ..load.clone() },
                     stream,
@@ -231,8 +220,7 @@ impl Traffic {
                     arrivals: 0,
                     endpoints: Vec::new(),
                     coming: VecDeque::new(),
-                    totals: Totals::default(),
-                    series,
+                    counts,
                 });
                 let index = self.services.len() - 1;
                 self.service_index.insert(key, index);
@@ -313,7 +301,8 @@ impl Traffic {
         let now = self.now;
         let service = &mut self.services[index];
         // Clients that come into being with the Service know its endpoints from the start.
-        let first = service.totals.offered == 0 && service.endpoints.is_empty() && service.coming.is_empty();
+        let first =
+            service.counts.totals.offered == 0 && service.endpoints.is_empty() && service.coming.is_empty();
         let effective = if first { now } else { now + PROPAGATION_US };
         service.coming.push_back((effective, endpoints));
     }
@@ -338,6 +327,9 @@ impl Traffic {
             }
         }
         self.now = self.now.max(to);
+        for service in &mut self.services {
+            service.counts.show(&mut self.scrapes);
+        }
         // A scrape at a millisecond sees what happened up to it: the last whole one that is past.
         self.scrapes.advance(i64::try_from(self.now / 1000).unwrap_or(i64::MAX));
     }
@@ -377,9 +369,7 @@ impl Traffic {
         while service.coming.front().is_some_and(|c| c.0 <= now) {
             service.endpoints = service.coming.pop_front().map(|c| c.1).unwrap_or_default();
         }
-        service.totals.offered += 1;
-        service.totals.in_flight += 1;
-        self.scrapes.set(service.series.in_flight, millis(now), service.totals.in_flight as f64);
+        service.counts.sent(&mut self.scrapes, millis(now));
         if service.endpoints.is_empty() {
             return self.answer(index, now, now, Code::Unavailable);
         }
@@ -405,22 +395,8 @@ impl Traffic {
 
     /// A client has its answer.
     fn answer(&mut self, index: usize, arrival: u64, now: u64, code: Code) {
-        let (service, at) = (&mut self.services[index], millis(now));
-        service.totals.in_flight -= 1;
-        service.totals.by_code[code as usize] += 1;
         let seconds = (now - arrival) as f64 / 1e6;
-        let (scrapes, series) = (&mut self.scrapes, &service.series);
-        scrapes.set(series.in_flight, at, service.totals.in_flight as f64);
-        scrapes.set(series.codes[code as usize], at, service.totals.by_code[code as usize] as f64);
-        for ((bound, _), bucket) in BOUNDS.iter().zip(&series.buckets).rev() {
-            if seconds > *bound {
-                break;
-            }
-            scrapes.add(*bucket, at, 1.0);
-        }
-        scrapes.add(series.infinite, at, 1.0);
-        scrapes.add(series.count, at, 1.0);
-        scrapes.add(series.sum, at, seconds);
+        self.services[index].counts.answered(&mut self.scrapes, millis(now), (code, seconds));
     }
 
     /// The process of a pod ends: its clients see the connection break.
@@ -453,8 +429,10 @@ impl Traffic {
         let bucket = "http_request_duration_seconds_bucket";
         ServiceSeries {
             codes: Code::ALL.map(|c| register("http_requests_total", &[("code", c.label())])),
-            buckets: BOUNDS.map(|(_, le)| register(bucket, &[("le", le)])),
-            infinite: register(bucket, &[("le", "+Inf")]),
+            buckets: std::array::from_fn(|i| {
+                let le = BOUNDS.get(i).map_or("+Inf", |(_, le)| le);
+                register(bucket, &[("le", le)])
+            }),
             sum: register("http_request_duration_seconds_sum", &[]),
             count: register("http_request_duration_seconds_count", &[]),
             in_flight: register("http_requests_in_flight", &[]),

@@ -1,7 +1,7 @@
 //! From the object store to traffic and metrics: Services offer load, EndpointSlices say who takes it,
 //! Pods say who is there.
 //!
-//! - A Service's load is its annotations ([`super::OFFERED_LOAD`] and others). Clients begin when the
+//! - A Service's load is its annotations ([`crate::sim::annotations`]). Clients begin when the
 //!   Service has its first ready endpoint, and from then on whether it has any or not.
 //! - Endpoints are those of all its EndpointSlices that are ready; where none is, those that still serve
 //!   while they terminate, as kube-proxy does (pkg/proxy/topology.go, KEP-1669).
@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use promql_parser::label::Matcher;
 use serde::Deserialize;
 
-use super::{InvalidAnnotation, PodState, ServiceLoad, Serving, Totals, Traffic};
+use super::{PodState, ServiceLoad, Serving, Totals, Traffic};
+use crate::sim::annotations::InvalidAnnotation;
 use crate::sim::apiserver::Backend;
 use crate::sim::metrics::http::PrometheusApi;
 use crate::sim::metrics::scrape::{ScrapeConfig, Scrapes};

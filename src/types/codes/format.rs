@@ -138,6 +138,10 @@ codes! {
         "check names a probe; revert names a background step before it.",
         "Names are looked up in the same file.",
         "Take the name that is offered, or declare it.";
+    PARAMETER = "FD1045", "a parameter without a value, or with one that does not fit",
+        "Values from outside go into queries and names: each has a pattern that it has to match as a whole.",
+        "The declared parameters are compared with what is given.",
+        "Give it with --param NAME=VALUE, or declare a default; widen pattern if the value is meant.";
     CEL = "FD1050", "an expression that does not compile",
         "CEL (cel.dev) with Kubernetes' strings, lists and quantities; value is a double, times are seconds.",
         "Expressions are compiled against the variables of their probe.",

@@ -24,6 +24,8 @@ pub const NOT_CONFIRMED: Code = Code::new("FD2009");
 pub const OVERLAP: Code = Code::new("FD2010");
 /// There is no place that answers PromQL.
 pub const NO_SOURCE: Code = Code::new("FD2011");
+/// Nobody is there to answer a manual step.
+pub const UNATTENDED: Code = Code::new("FD2012");
 /// The target selects nothing.
 pub const NO_TARGET: Code = Code::new("FD3001");
 /// A fault's fields do not fit together.
@@ -135,6 +137,13 @@ pub static CODES: &[CodeInfo] = &[
         standard: "A hypothesis that cannot be measured proves nothing; where metrics come from is a property of the place.",
         discovery: "The file has prometheus probes, and neither spec.prometheus nor --prometheus nor FIREDRILL_PROMETHEUS says where to ask.",
         resolution: "Pass --prometheus URL or --prometheus service/NAMESPACE/NAME:PORT.",
+    },
+    CodeInfo {
+        code: UNATTENDED,
+        title: "nobody can answer a manual step",
+        standard: "A step that a person takes needs a person: a run that waits for nobody proves nothing.",
+        discovery: "The file has a manual step, and there is no terminal.",
+        resolution: "Run it at a terminal, rehearse it (assume stands in for the person), or leave the step out.",
     },
     CodeInfo {
         code: NO_TARGET,

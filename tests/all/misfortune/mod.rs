@@ -1,5 +1,7 @@
 //! Bad luck: other people, other runs, a sick API server, rights withdrawn, a laptop that slept.
 
+mod budgets;
+mod by_hand;
 mod chance;
 mod effects;
 mod errors;

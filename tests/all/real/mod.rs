@@ -1,6 +1,7 @@
 //! The same on real servers; see tests/real. Without them these tests say so and pass.
 
 mod answers;
+mod calls;
 mod schema;
 
 use futures::{StreamExt as _, stream};

@@ -255,6 +255,11 @@ fn scaling_workloads() {
 }
 
 #[test]
+fn going_round_after_round() {
+    embedded(rows::rounds());
+}
+
+#[test]
 fn running_a_method() {
     embedded(rows::method());
 }

@@ -53,6 +53,28 @@ pub fn taints_a0(actor: Actor) -> Done {
     })
 }
 
+/// A further node of zone a comes up.
+pub fn adds_a_node(actor: Actor) -> Done {
+    Box::pin(async move {
+        let text = super::objects::nodes(&[("a9", "a")]).replace("$NS", &actor.namespace);
+        super::bench::create(&actor.client, &crate::kit::manifests(&text)).await?;
+        Ok(String::new())
+    })
+}
+
+/// No node takes pods any more.
+pub fn closes_every_node(actor: Actor) -> Done {
+    Box::pin(async move {
+        let selector = ListParams::default().labels(&format!("row={}", actor.namespace));
+        let nodes = api(&actor.client, NODE, "").list(&selector).await.map_err(|error| error.to_string())?;
+        for node in nodes.items {
+            let name = node.metadata.name.unwrap_or_default();
+            patch(&actor, NODE, &name, json!({"spec": {"unschedulable": true}})).await?;
+        }
+        Ok(String::new())
+    })
+}
+
 /// Scales `web` to 5, as `kubectl scale` does.
 pub fn scales_web_to_5(actor: Actor) -> Done {
     Box::pin(async move {

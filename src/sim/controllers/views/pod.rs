@@ -44,6 +44,17 @@ pub struct Affinity {
 pub struct NodeAffinity {
     #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
     pub required: Option<NodeSelector>,
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution")]
+    pub preferred: Vec<PreferredSchedulingTerm>,
+}
+
+/// `v1.PreferredSchedulingTerm`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PreferredSchedulingTerm {
+    /// 1 to 100.
+    pub weight: i64,
+    pub preference: NodeSelectorTerm,
 }
 
 /// `v1.NodeSelector`: terms are alternatives.

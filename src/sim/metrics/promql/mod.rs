@@ -85,41 +85,74 @@ pub fn supported(expr: &Expr) -> Result<(), Unsupported> {
     lower::lower(expr).map(|_| ())
 }
 
-/// Evaluates a query at one instant (milliseconds since the Unix epoch).
-pub fn instant(source: &dyn Source, expr: &Expr, at: i64) -> Result<Value, Error> {
-    let program = lower::lower(expr)?;
-    let range = Range { start: at, end: at, step: 1 };
-    eval::Evaluation::new(source, &program, range).root(at)
+/// A query made ready: what stays the same whenever it is asked.
+pub struct Query(lower::Program);
+
+impl Query {
+    /// Makes a query ready.
+    ///
+    /// # Errors
+    /// The construct that is not evaluated here.
+    pub fn new(expr: &Expr) -> Result<Self, Unsupported> {
+        lower::lower(expr).map(Self)
+    }
+
+    /// Evaluates it at one instant (milliseconds since the Unix epoch).
+    ///
+    /// # Errors
+    /// When the data do not allow it.
+    pub fn instant(&self, source: &dyn Source, at: i64) -> Result<Value, Error> {
+        let range = Range { start: at, end: at, step: 1 };
+        eval::Evaluation::new(source, &self.0, range).root(at)
+    }
+
+    /// Evaluates it at each step of a range; the answer has one series per label set. A scalar
+    /// gives one series without labels.
+    ///
+    /// # Errors
+    /// When the data do not allow it, or it does not fit a range.
+    pub fn range(&self, source: &dyn Source, range: Range) -> Result<Vec<Series>, Error> {
+        if range.step <= 0 {
+            let message = "zero or negative query resolution step widths are not accepted";
+            return Err(Error::BadData(message.into()));
+        }
+        if range.end < range.start {
+            return Err(Error::BadData("end timestamp must not be before start time".into()));
+        }
+        let evaluation = eval::Evaluation::new(source, &self.0, range);
+        let mut all: std::collections::BTreeMap<Labels, Vec<Sample>> = std::collections::BTreeMap::new();
+        let mut t = range.start;
+        while t <= range.end {
+            match evaluation.root(t)? {
+                Value::Scalar(v) => all.entry(Labels::default()).or_default().push(Sample { t, v }),
+                Value::Vector(elements) => {
+                    for e in elements {
+                        all.entry(e.labels).or_default().push(Sample { t, v: e.value });
+                    }
+                }
+                Value::Text(_) => return Err(wrong_type("string")),
+                Value::Matrix(_) => return Err(wrong_type("range vector")),
+            }
+            t = t.saturating_add(range.step);
+        }
+        Ok(all.into_iter().map(|(labels, samples)| Series { labels, samples }).collect())
+    }
 }
 
-/// Evaluates a query at each step of a range; the answer has one series per label set. A scalar
-/// gives one series without labels.
+/// [`Query::instant`] of a query that is asked once.
+///
+/// # Errors
+/// As [`Query::new`] and [`Query::instant`].
+pub fn instant(source: &dyn Source, expr: &Expr, at: i64) -> Result<Value, Error> {
+    Query::new(expr)?.instant(source, at)
+}
+
+/// [`Query::range`] of a query that is asked once.
+///
+/// # Errors
+/// As [`Query::new`] and [`Query::range`].
 pub fn range(source: &dyn Source, expr: &Expr, range: Range) -> Result<Vec<Series>, Error> {
-    if range.step <= 0 {
-        let message = "zero or negative query resolution step widths are not accepted";
-        return Err(Error::BadData(message.into()));
-    }
-    if range.end < range.start {
-        return Err(Error::BadData("end timestamp must not be before start time".into()));
-    }
-    let program = lower::lower(expr)?;
-    let evaluation = eval::Evaluation::new(source, &program, range);
-    let mut all: std::collections::BTreeMap<Labels, Vec<Sample>> = std::collections::BTreeMap::new();
-    let mut t = range.start;
-    while t <= range.end {
-        match evaluation.root(t)? {
-            Value::Scalar(v) => all.entry(Labels::default()).or_default().push(Sample { t, v }),
-            Value::Vector(elements) => {
-                for e in elements {
-                    all.entry(e.labels).or_default().push(Sample { t, v: e.value });
-                }
-            }
-            Value::Text(_) => return Err(wrong_type("string")),
-            Value::Matrix(_) => return Err(wrong_type("range vector")),
-        }
-        t = t.saturating_add(range.step);
-    }
-    Ok(all.into_iter().map(|(labels, samples)| Series { labels, samples }).collect())
+    Query::new(expr)?.range(source, range)
 }
 
 fn wrong_type(found: &str) -> Error {

@@ -5,6 +5,7 @@ mod guard;
 mod kill;
 mod method;
 mod metrics;
+mod rounds;
 mod scale;
 
 pub use self::{
@@ -13,6 +14,7 @@ pub use self::{
     kill::kill,
     method::{method, namespace_deleted},
     metrics::metrics,
+    rounds::rounds,
     scale::scale,
 };
 
@@ -23,7 +25,7 @@ use super::{
 
 /// The whole table.
 pub fn all() -> Vec<Row> {
-    [kill(), drain(), scale(), method(), guard(), metrics()].into_iter().flatten().collect()
+    [kill(), drain(), scale(), method(), rounds(), guard(), metrics()].into_iter().flatten().collect()
 }
 
 /// What the API server is asked about: pods under no budget, under one that is spent, and under two.

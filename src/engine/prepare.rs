@@ -1,0 +1,152 @@
+//! Choosing whom a step hits, when its turn has come.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{EngineError, drive::Driver, rounds};
+use crate::{
+    api::{Action, Step, Target},
+    cluster::Snapshot,
+    faults::Injection,
+    journal::Record,
+    plan::{self, Round, Setting, StepAsk},
+    types::{Finding, ObjectRef},
+};
+
+/// A part of a step: its number among the steps, and whom it is about; None: chosen anew.
+struct Part<'a> {
+    index: usize,
+    only: Option<&'a [ObjectRef]>,
+}
+
+impl Driver {
+    /// Chooses the step's targets, or the next round's or batch's, and writes down the intent.
+    pub(super) fn prepare(&mut self, index: usize) -> Result<(), EngineError> {
+        let step = self.state.spec.method[index].clone();
+        let snapshot = self.world.mirror.snapshot();
+        let name = step.name.clone();
+        if step.rolling.is_some() {
+            return self.next_batch(index, &step, &snapshot);
+        }
+        let record = match self.planned(&step, &snapshot, &Part { index, only: None }) {
+            Ok(injections) => Record::InjectIntended { step: name, injections },
+            Err(findings) if step.repeat.is_some() => Record::RoundSkipped { step: name, findings },
+            Err(findings) => Record::StepRefused { step: name, findings },
+        };
+        self.append(record)
+    }
+
+    fn next_batch(&mut self, index: usize, step: &Step, snapshot: &Snapshot) -> Result<(), EngineError> {
+        let name = step.name.clone();
+        let Some(chosen) = self.state.steps[index].chosen.clone() else {
+            let chosen = self.asked(step, snapshot, &Part { index, only: None }, plan::choose);
+            return self.append(match chosen {
+                Ok(targets) => Record::TargetsChosen { step: name, targets },
+                Err(findings) => Record::StepRefused { step: name, findings },
+            });
+        };
+        let left = rounds::untouched(&self.state, index, &chosen);
+        let there: Vec<ObjectRef> = left.iter().filter(|target| snapshot.has(target)).cloned().collect();
+        if there.len() < left.len() {
+            // Replaced or taken away since: whoever came instead was not chosen.
+            let hit = rounds::hit(&self.state, index);
+            let targets = chosen.iter().filter(|target| hit.contains(target) || there.contains(target));
+            let targets = targets.cloned().collect();
+            return self.append(Record::TargetsChosen { step: name, targets });
+        }
+        let size = step.rolling.unwrap_or_default().batch.choose_from(chosen.len());
+        let batch = &there[..size.min(there.len())];
+        let record = match self.planned(step, snapshot, &Part { index, only: Some(batch) }) {
+            Ok(injections) => Record::InjectIntended { step: name, injections },
+            Err(findings) => Record::StepRefused { step: name, findings },
+        };
+        self.append(record)
+    }
+
+    fn planned(
+        &self,
+        step: &Step,
+        snapshot: &Snapshot,
+        part: &Part<'_>,
+    ) -> Result<Vec<Injection>, Vec<Finding>> {
+        self.asked(step, snapshot, part, plan::prepare)
+    }
+
+    /// Puts the question to the plan, with everything that is in force.
+    fn asked<T>(
+        &self,
+        step: &Step,
+        snapshot: &Snapshot,
+        part: &Part<'_>,
+        question: impl Fn(&StepAsk<'_>) -> Result<T, Vec<Finding>>,
+    ) -> Result<T, Vec<Finding>> {
+        let Action::Fault { kind, params } = &step.action else { return Err(Vec::new()) };
+        let pending = self.state.injections.values().filter(|state| state.pending());
+        let in_force: Vec<&Injection> = pending.map(|state| &state.injection).collect();
+        let target: Target = step.target.clone().unwrap_or_default();
+        question(&StepAsk {
+            step: &step.name,
+            kind,
+            params,
+            target: &target,
+            round: Round {
+                first: self.state.steps[part.index].rounds.iter().map(Vec::len).sum(),
+                only: part.only,
+            },
+            setting: &Setting {
+                namespace: &self.state.header.namespace,
+                snapshot,
+                rng: self.rng,
+                consent: &self.consent,
+                bounds: &self.bounds,
+                until: self.until(),
+            },
+            in_force: &in_force,
+        })
+    }
+
+    /// When everything should be undone at the latest, by the API server's clock.
+    fn until(&self) -> Timestamp {
+        let ahead = jiff::SignedDuration::from_millis(self.state.header.server_ahead_ms);
+        let longest = plan::longest(&self.bounds, self.state.spec.objectives.recover_within());
+        let until = self.clock.now().checked_add(ahead).and_then(|now| now.checked_add(longest));
+        until.unwrap_or(Timestamp::MAX)
+    }
+
+    /// What was born since into what a step follows gets the fault too.
+    pub(super) fn follow(&mut self) -> Result<(), EngineError> {
+        for index in 0..self.state.steps.len() {
+            let step = &self.state.spec.method[index];
+            let follows = step.target.as_ref().is_some_and(|target| target.follow == Some(true));
+            let progress = &self.state.steps[index];
+            let in_force = progress.ended.is_none()
+                && progress.rounds.first().is_some_and(|ids| self.state.in_force_since(ids).is_some());
+            if !follows || !in_force {
+                continue;
+            }
+            let step = step.clone();
+            let snapshot = self.world.mirror.snapshot();
+            let hit: BTreeSet<ObjectRef> = rounds::hit(&self.state, index).into_iter().cloned().collect();
+            let born = self.asked(&step, &snapshot, &Part { index, only: None }, |ask| plan::born(ask, &hit));
+            let born: Vec<ObjectRef> = born
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|target| !self.passed_over.contains(target))
+                .collect();
+            if born.is_empty() {
+                continue;
+            }
+            match self.planned(&step, &snapshot, &Part { index, only: Some(&born) }) {
+                Ok(injections) => self.append(Record::InjectIntended { step: step.name, injections })?,
+                Err(findings) => {
+                    self.passed_over.extend(born);
+                    let why = findings.first().map(ToString::to_string).unwrap_or_default();
+                    let text = format!("step {}: what was born since is left alone: {why}", step.name);
+                    self.append(Record::Noted { text })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

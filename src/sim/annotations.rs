@@ -1,0 +1,129 @@
+//! The annotations by which ordinary manifests tell the embedded cluster how a workload behaves.
+//!
+//! | annotation | on | default | meaning |
+//! |---|---|---|---|
+//! | `sim.firedrill.dev/startup` | pod template | `2s` | from the container's start until its application answers |
+//! | `sim.firedrill.dev/startup-jitter` | pod template | `0s` | added to `startup`, drawn by seed between zero and this |
+//! | `sim.firedrill.dev/shutdown` | pod template | `1s` | from SIGTERM until the application has exited |
+//! | `sim.firedrill.dev/service-time` | pod template | `20ms` | mean time that one request takes |
+//! | `sim.firedrill.dev/service-time-distribution` | pod template | `exponential` | or `constant` |
+//! | `sim.firedrill.dev/capacity` | pod template | `32` | requests that one pod serves at the same time |
+//! | `sim.firedrill.dev/queue` | pod template | `128` | requests that may wait beyond those |
+//! | `sim.firedrill.dev/crash-after` | pod template | never | the application exits with 1 so long after each start |
+//! | `sim.firedrill.dev/image-pull` | pod template | `ok` | `fail`: the image can never be pulled |
+//! | `sim.firedrill.dev/offered-load` | Service | none | requests a second that clients offer to the Service |
+//! | `sim.firedrill.dev/arrivals` | Service | `poisson` | or `constant`: evenly spaced |
+//! | `sim.firedrill.dev/timeout` | Service | `5s` | how long a client waits for its answer |
+//! | `sim.firedrill.dev/kubelet` | Node | `running` | `stopped`: the node's kubelet does nothing more |
+//!
+//! Durations are written as Go writes them (`1m30s`, `250ms`). A value that cannot be read is an error that names
+//! annotation and value; the kubelet then says so in an Event and takes the default.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// From the container's start until the application answers.
+pub const STARTUP: &str = "sim.firedrill.dev/startup";
+/// Upper bound of what is added to [`STARTUP`] by seed.
+pub const STARTUP_JITTER: &str = "sim.firedrill.dev/startup-jitter";
+/// From SIGTERM until the application has exited.
+pub const SHUTDOWN: &str = "sim.firedrill.dev/shutdown";
+/// Mean time that one request takes.
+pub const SERVICE_TIME: &str = "sim.firedrill.dev/service-time";
+/// `exponential` or `constant`.
+pub const SERVICE_TIMES: &str = "sim.firedrill.dev/service-time-distribution";
+/// Requests that one pod serves at the same time.
+pub const CAPACITY: &str = "sim.firedrill.dev/capacity";
+/// Requests that may wait beyond those.
+pub const QUEUE: &str = "sim.firedrill.dev/queue";
+/// The application exits with 1 so long after each start.
+pub const CRASH_AFTER: &str = "sim.firedrill.dev/crash-after";
+/// `fail`: the image can never be pulled.
+pub const IMAGE_PULL: &str = "sim.firedrill.dev/image-pull";
+/// Requests a second that clients offer to a Service, such as `"200"` or `"12.5/s"`.
+pub const OFFERED_LOAD: &str = "sim.firedrill.dev/offered-load";
+/// On a Service: `poisson` (independent clients) or `constant` (evenly spaced).
+pub const ARRIVALS: &str = "sim.firedrill.dev/arrivals";
+/// On a Service: how long a client waits for its answer.
+pub const TIMEOUT: &str = "sim.firedrill.dev/timeout";
+/// On a Node, `stopped`: its kubelet does nothing more.
+pub const KUBELET: &str = "sim.firedrill.dev/kubelet";
+/// On a Node, written by the embedded cluster: since when its kubelet is silent (RFC 3339).
+pub const SILENT_SINCE: &str = "sim.firedrill.dev/silent-since";
+
+/// An annotation whose value says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("annotation {name}: {value:?} is not {expected}")]
+pub struct InvalidAnnotation {
+    /// Name of the annotation.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What it has to be, in words.
+    pub expected: &'static str,
+}
+
+/// What an annotation says; `None` without it.
+///
+/// # Errors
+/// The value is none of those that `parse` accepts.
+pub fn read<T>(
+    annotations: &BTreeMap<String, String>,
+    name: &'static str,
+    expected: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, InvalidAnnotation> {
+    let Some(value) = annotations.get(name) else { return Ok(None) };
+    match parse(value.trim()) {
+        Some(parsed) => Ok(Some(parsed)),
+        None => Err(InvalidAnnotation { name, value: value.clone(), expected }),
+    }
+}
+
+/// A duration as Go's `time.ParseDuration` reads it, without a sign; at most a year.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    const YEAR: f64 = 366.0 * 86_400.0;
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut rest = text;
+    let mut seconds = 0.0_f64;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        seconds += number
+            * match &rest[..end] {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                "us" | "µs" => 1e-6,
+                "ns" => 1e-9,
+                _ => return None,
+            };
+        rest = &rest[end..];
+    }
+    (seconds <= YEAR).then(|| Duration::from_nanos((seconds * 1e9).round() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        assert_eq!(duration("1m30s"), Some(Duration::from_secs(90)));
+        assert_eq!(duration("1.5s"), Some(Duration::from_millis(1500)));
+        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(duration("0"), Some(Duration::ZERO));
+        for wrong in ["", "5", "-5s", "5 s", "1d", "s", "5sm", "..s", "99999999h"] {
+            assert_eq!(duration(wrong), None, "{wrong:?}");
+        }
+    }
+}

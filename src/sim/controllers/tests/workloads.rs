@@ -1,0 +1,289 @@
+//! Deployments and StatefulSets, their pods and their rollouts.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_becomes_ready_and_says_so_as_kubernetes_does() {
+    let world = start(3, &[deployment(3, json!({})), service()]);
+    let took = world.until_ready(3).await;
+    // 600 ms to create, then the probe of the second second.
+    assert!(took > Duration::from_millis(2600) && took < Duration::from_millis(2800), "{took:?}");
+    sleep(seconds(1)).await;
+    let web = world.value(&Kind::DEPLOYMENT, "web");
+    let status = &web["status"];
+    for name in ["replicas", "updatedReplicas", "readyReplicas", "availableReplicas"] {
+        assert_eq!(status[name], 3, "{name} in {status}");
+    }
+    assert_eq!(status["observedGeneration"], web["metadata"]["generation"]);
+    assert!(status.get("unavailableReplicas").is_none(), "zero is left out");
+    assert_eq!(web["metadata"]["annotations"]["deployment.kubernetes.io/revision"], "1");
+    let conditions: BTreeMap<&str, &str> = status["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| (c["type"].as_str().unwrap(), c["reason"].as_str().unwrap()))
+        .collect();
+    let expected = BTreeMap::from([
+        ("Available", "MinimumReplicasAvailable"),
+        ("Progressing", "NewReplicaSetAvailable"),
+    ]);
+    assert_eq!(conditions, expected);
+    let sets = world.store().list(&Kind::REPLICA_SET, None, &Selector::everything());
+    assert_eq!(sets.len(), 1);
+    assert_eq!(
+        sets[0].meta.annotations.get("team").map(String::as_str),
+        Some("shop"),
+        "annotations are copied"
+    );
+    assert_eq!(world.addresses(), 3);
+    let nodes: std::collections::BTreeSet<String> =
+        world.pods().iter().map(|p| p.spec.node_name.clone()).collect();
+    assert_eq!(nodes.len(), 3, "one a node");
+    let slices = world.store().list(&Kind::ENDPOINT_SLICE, None, &Selector::everything());
+    let endpoints: Value = slices[0].field("endpoints").unwrap();
+    assert_eq!(endpoints.as_array().unwrap().len(), 3);
+    assert!(endpoints[0]["zone"].is_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_pod_leaves_the_endpoints_at_once_and_is_replaced() {
+    let world = start(3, &[deployment(3, json!({})), service()]);
+    world.until_ready(3).await;
+    sleep(seconds(5)).await;
+    let victim = world.pods()[0].name().to_owned();
+    world.kill(&victim, 0);
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(
+        (world.addresses(), world.pods().len()),
+        (2, 3),
+        "the replacement is there, not yet an endpoint"
+    );
+    let took = world.until_ready(3).await;
+    assert!(took > Duration::from_millis(2500) && took < seconds(3), "{took:?}");
+    let second = world.pods()[0].name().to_owned();
+    world.kill(&second, 30);
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(
+        (world.addresses(), world.pods().len()),
+        (2, 4),
+        "terminating and its replacement side by side"
+    );
+    sleep(seconds(1)).await;
+    assert_eq!(world.pods().len(), 3, "gone after the second that it takes to shut down");
+}
+
+/// Follows pods and Deployment and holds the promises of a rolling update at every event.
+async fn roll_and_watch(replicas: i64, surge: Value, unavailable: Value, minimum: i64) {
+    let strategy =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}});
+    let mut object = deployment(replicas, strategy);
+    object["spec"]["minReadySeconds"] = json!(minimum);
+    let world = start(5, &[object]);
+    sleep(seconds(30)).await;
+    assert_eq!(world.ready() as i64, replicas);
+    let amount = |v: &Value| {
+        serde_json::from_value::<crate::sim::controllers::views::IntOrPercent>(v.clone()).unwrap()
+    };
+    let (surge, unavailable) =
+        crate::sim::controllers::deployment::fenceposts(&amount(&surge), &amount(&unavailable), replicas);
+    let mut events = world.store().subscribe(&Kind::POD);
+    world.change(&Kind::DEPLOYMENT, "web", |d| {
+        d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("web:2")
+    });
+    sleep(seconds(120 + 20 * u64::try_from(replicas).unwrap() * u64::try_from(minimum + 1).unwrap())).await;
+    let mut pods: BTreeMap<String, Pod> = BTreeMap::new();
+    let mut changes = 0;
+    // Pods as of the start of the roll are reconstructed from `previous` of the first event about each.
+    let mut untouched = replicas;
+    while let Some(event) = events.try_next() {
+        let name = event.object.meta.name.clone();
+        if !pods.contains_key(&name) && event.previous.is_some() {
+            untouched -= 1;
+        }
+        match event.kind {
+            EventType::Deleted => {
+                pods.insert(name, View::new(gone(&event.object)).unwrap());
+            }
+            _ => drop(pods.insert(name, View::new(event.object).unwrap())),
+        }
+        changes += 1;
+        let active = pods.values().filter(|p| p.active()).count() as i64 + untouched;
+        let ready = pods.values().filter(|p| p.active() && p.ready()).count() as i64 + untouched;
+        assert!(active <= replicas + surge, "{active} pods, {replicas} + {surge} allowed");
+        assert!(ready >= replicas - unavailable, "{ready} ready, {replicas} - {unavailable} needed");
+    }
+    assert!(changes > 3 * replicas, "the update happened");
+    assert!(world.pods().iter().all(|p| p.spec.containers[0].image == "web:2"));
+    assert_eq!(world.ready() as i64, replicas);
+    assert_eq!(world.value(&Kind::DEPLOYMENT, "web")["status"]["updatedReplicas"], replicas);
+}
+
+/// A removed pod counts neither as active nor as ready.
+fn gone(object: &Object) -> std::sync::Arc<Object> {
+    let mut object = object.clone();
+    object.set_value("status", &json!({"phase": "Succeeded"}));
+    std::sync::Arc::new(object)
+}
+
+#[test]
+fn a_rolling_update_keeps_its_promises_at_every_event() {
+    use proptest::prelude::*;
+    let amount =
+        prop_oneof![(0_i64..4).prop_map(|n| json!(n)), (0_i64..=100).prop_map(|n| json!(format!("{n}%")))];
+    let parameters = (1_i64..12, amount.clone(), amount, 0_i64..4);
+    proptest!(ProptestConfig::with_cases(24), |((replicas, surge, unavailable, minimum) in parameters)| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        // Both zero is refused by the API server's validation.
+        let both_zero = [&surge, &unavailable].iter().all(|v| **v == json!(0) || **v == json!("0%"));
+        if !both_zero {
+            runtime.block_on(roll_and_watch(replicas, surge, unavailable, minimum));
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn recreate_has_no_two_revisions_at_once_and_undo_brings_the_old_set_back() {
+    let world = start(3, &[deployment(3, json!({"type": "Recreate"}))]);
+    world.until_ready(3).await;
+    let mut events = world.store().subscribe(&Kind::POD);
+    let image =
+        |d: &mut Value, image: &str| d["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+    world.change(&Kind::DEPLOYMENT, "web", |d| image(d, "web:2"));
+    sleep(seconds(20)).await;
+    let mut old = 3;
+    while let Some(event) = events.try_next() {
+        let new = View::new(event.object.clone()).is_ok_and(|p: Pod| p.spec.containers[0].image == "web:2");
+        match (event.kind, new) {
+            (EventType::Deleted, false) => old -= 1,
+            (EventType::Added, true) => assert_eq!(old, 0, "an old pod is still there"),
+            _ => {}
+        }
+    }
+    assert_eq!(world.ready(), 3);
+    world.change(&Kind::DEPLOYMENT, "web", |d| image(d, "web:1"));
+    sleep(seconds(20)).await;
+    let web = world.value(&Kind::DEPLOYMENT, "web");
+    assert_eq!(web["metadata"]["annotations"]["deployment.kubernetes.io/revision"], "3");
+    let sets = world.store().list(&Kind::REPLICA_SET, None, &Selector::everything());
+    assert_eq!(sets.len(), 2, "the first set is used again");
+    assert!(world.pods().iter().all(|p| p.spec.containers[0].image == "web:1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_image_never_becomes_ready_and_the_rollout_times_out() {
+    let mut object = deployment(4, json!({}));
+    object["spec"]["progressDeadlineSeconds"] = json!(60);
+    let world = start(3, &[object]);
+    world.until_ready(4).await;
+    sleep(seconds(5)).await;
+    world.change(&Kind::DEPLOYMENT, "web", |d| {
+        d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("registry.invalid/web:9");
+    });
+    sleep(seconds(5)).await;
+    let waiting = |world: &World| -> Vec<String> {
+        let pods = world.store().list(&Kind::POD, Some("default"), &Selector::everything());
+        let reason =
+            |o: &Object| o.to_value()["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].clone();
+        pods.iter().filter_map(|o| reason(o).as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(waiting(&world), ["ImagePullBackOff", "ImagePullBackOff"]);
+    sleep(seconds(90)).await;
+    assert_eq!(world.ready(), 3, "one may be missing, no more");
+    let web = world.value(&Kind::DEPLOYMENT, "web");
+    let conditions = web["status"]["conditions"].as_array().unwrap().clone();
+    assert!(
+        conditions.iter().any(|c| c["reason"] == "ProgressDeadlineExceeded" && c["status"] == "False"),
+        "{conditions:?}"
+    );
+    assert_eq!(web["status"]["unavailableReplicas"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashing_container_is_restarted_with_a_back_off_that_doubles() {
+    let mut object = deployment(1, json!({}));
+    object["spec"]["template"]["metadata"]["annotations"][CRASH_AFTER] = json!("5s");
+    let world = start(1, &[object]);
+    let mut starts: Vec<(i64, Timestamp)> = Vec::new();
+    for _ in 0..4000 {
+        sleep(Duration::from_millis(100)).await;
+        let Some(pod) = world.pods().into_iter().next() else { continue };
+        let status = &pod.object.to_value()["status"]["containerStatuses"][0];
+        let Some(at) = status["state"]["running"]["startedAt"].as_str() else { continue };
+        let restarts = status["restartCount"].as_i64().unwrap();
+        if starts.last().is_none_or(|(n, _)| *n != restarts) {
+            starts.push((restarts, at.parse().unwrap()));
+        }
+    }
+    let gaps: Vec<i64> = starts.windows(2).map(|w| w[1].1.as_second() - w[0].1.as_second()).collect();
+    let expected = [6, 16, 26, 46, 86, 166];
+    assert!(gaps.len() >= 5, "{gaps:?}");
+    for (gap, expected) in gaps.iter().zip(expected) {
+        assert!((gap - expected).abs() <= 1, "{gaps:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn scaling_down_takes_the_cheapest_then_the_doubled_up() {
+    let world = start(3, &[deployment(4, json!({}))]);
+    world.until_ready(4).await;
+    sleep(seconds(60)).await;
+    let doubled: Vec<String> = {
+        let mut by_node: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for pod in world.pods() {
+            by_node.entry(pod.spec.node_name.clone()).or_default().push(pod.name().to_owned());
+        }
+        by_node.into_values().find(|names| names.len() == 2).unwrap()
+    };
+    let cheap = world.pods().iter().map(|p| p.name().to_owned()).find(|n| !doubled.contains(n)).unwrap();
+    world.change(&Kind::POD, &cheap, |p| {
+        p["metadata"]["annotations"]["controller.kubernetes.io/pod-deletion-cost"] = json!("-5");
+    });
+    let names = |world: &World| -> Vec<String> {
+        world.pods().iter().filter(|p| p.active()).map(|p| p.name().to_owned()).collect()
+    };
+    world.change(&Kind::DEPLOYMENT, "web", |d| d["spec"]["replicas"] = json!(3));
+    sleep(seconds(3)).await;
+    assert!(!names(&world).contains(&cheap), "the cheapest goes first");
+    world.change(&Kind::DEPLOYMENT, "web", |d| d["spec"]["replicas"] = json!(2));
+    sleep(seconds(3)).await;
+    assert_eq!(names(&world).iter().filter(|n| doubled.contains(n)).count(), 1, "then one of two neighbours");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_taken_out_of_service_by_its_label_lives_on_and_is_replaced() {
+    let world = start(3, &[deployment(3, json!({})), service()]);
+    world.until_ready(3).await;
+    let name = world.pods()[0].name().to_owned();
+    world.change(&Kind::POD, &name, |p| p["metadata"]["labels"]["app"] = json!("quarantine"));
+    sleep(seconds(5)).await;
+    assert_eq!((world.ready(), world.addresses()), (4, 3));
+    let released = world.pods().into_iter().find(|p| p.name() == name).unwrap();
+    assert!(released.controller().is_none() && released.ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stateful_set_is_made_in_order_and_keeps_its_names() {
+    let mut object = deployment(3, json!({}));
+    object["kind"] = json!("StatefulSet");
+    object["spec"].as_object_mut().unwrap().remove("strategy");
+    object["spec"]["serviceName"] = json!("web");
+    let world = start(3, &[object]);
+    sleep(seconds(4)).await;
+    assert_eq!(world.pods().iter().map(|p| p.name().to_owned()).collect::<Vec<_>>(), ["web-0", "web-1"]);
+    world.until_ready(3).await;
+    let uid = world.pods()[1].uid().to_owned();
+    world.kill("web-1", 0);
+    sleep(seconds(5)).await;
+    assert_eq!((world.pods()[1].name(), world.ready()), ("web-1", 3));
+    assert_ne!(world.pods()[1].uid(), uid, "same name, another pod");
+    world.change(&Kind::STATEFUL_SET, "web", |s| {
+        s["spec"]["template"]["spec"]["containers"][0]["image"] = json!("web:2")
+    });
+    sleep(seconds(30)).await;
+    assert!(world.pods().iter().all(|p| p.ready() && p.spec.containers[0].image == "web:2"));
+    let status = world.value(&Kind::STATEFUL_SET, "web")["status"].clone();
+    assert_eq!(
+        (&status["readyReplicas"], &status["currentRevision"]),
+        (&json!(3), &status["updateRevision"])
+    );
+}
