@@ -9,15 +9,15 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-const POD_LOSS: &str = "experiments/checkout-survives-pod-loss.yaml";
+pub(crate) const POD_LOSS: &str = "experiments/checkout-survives-pod-loss.yaml";
 
 /// A place of its own: no kubeconfig, no journals, no settings.
-struct Place {
-    home: TempDir,
+pub(crate) struct Place {
+    pub(crate) home: TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { home: tempfile::tempdir().expect("a temporary folder") }
     }
 
@@ -28,7 +28,7 @@ impl Place {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         Ended::of(self.command(arguments).output().expect("the binary starts"))
     }
 
@@ -41,9 +41,9 @@ impl Place {
 }
 
 /// How a process ended.
-struct Ended {
+pub(crate) struct Ended {
     code: i32,
-    out: String,
+    pub(crate) out: String,
     err: String,
 }
 
@@ -60,19 +60,19 @@ impl Ended {
     }
 
     #[track_caller]
-    fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self
     }
 
     #[track_caller]
-    fn says(self, words: &str) -> Self {
+    pub(crate) fn says(self, words: &str) -> Self {
         assert!(self.err.contains(words), "`{words}` is not in stderr:\n{}", self.err);
         self
     }
 
     #[track_caller]
-    fn prints(self, words: &str) -> Self {
+    pub(crate) fn prints(self, words: &str) -> Self {
         assert!(self.out.contains(words), "`{words}` is not in stdout:\n{}", self.out);
         self
     }
@@ -261,16 +261,6 @@ fn a_report_for_machines_is_alone_on_standard_output() {
 }
 
 #[test]
-fn a_report_that_cannot_be_written_does_not_hide_the_verdict() {
-    let place = Place::new();
-    let full = place.home.path().join("report.md");
-    std::os::unix::fs::symlink("/dev/full", &full).expect("a link");
-    let full = full.display().to_string();
-    let ended = place.run(&["rehearse", "experiments/metric-source-gone.yaml", "--report", &full]);
-    ended.exits(4).says("the report is not written").prints("INCONCLUSIVE");
-}
-
-#[test]
 fn colours_are_for_terminals() {
     for variables in [&[][..], &[("NO_COLOR", "1")], &[("TERM", "dumb")], &[("TERM", "xterm-256color")]] {
         let mut command = Place::new().command(&["rehearse", POD_LOSS, "--seed", "7"]);
@@ -306,7 +296,7 @@ fn losing_normal_aborts_and_puts_everything_back() {
 }
 
 /// The demo's manifests in a folder, with a vault whose budget allows nothing if the demo has none.
-fn with_a_vault(place: &Place) -> String {
+pub(crate) fn with_a_vault(place: &Place) -> String {
     const VAULT: &str = r#"
 apiVersion: apps/v1
 kind: Deployment
@@ -411,47 +401,6 @@ fn several_files_end_with_the_worst() {
     firedrill(&["rehearse", "experiments", "-l", "tier=smoke", "--seed", "7"])
         .exits(0)
         .says("decided: Passed");
-}
-
-#[test]
-fn files_hold_every_experiment_also_those_that_did_not_run() {
-    let place = Place::new();
-    let manifests = with_a_vault(&place);
-    let path = |name: &str| place.home.path().join(name).display().to_string();
-    let (junit, page, json) = (path("out.xml"), path("out.html"), path("out.json"));
-    let files =
-        [POD_LOSS, "experiments/drain-that-can-never-finish.yaml", "experiments/drain-under-a-budget.yaml"];
-    let with = |more: &[&str]| {
-        let options = ["--manifests", &manifests, "--seed", "7"];
-        let arguments: Vec<&str> =
-            ["rehearse"].iter().chain(&files).chain(&options).chain(more).copied().collect();
-        place.run(&arguments)
-    };
-    let read = |path: &str| std::fs::read_to_string(path).expect("a report");
-    let ended = with(&["--junit", &junit, "--report", &page, "--report", &json]).exits(3).prints("PASSED");
-    assert!(!ended.out.contains("REFUSED"), "standard error has said it: {}", ended.out);
-    let xml = read(&junit);
-    assert_eq!(xml.matches("<testsuite name=").count(), 3, "{xml}");
-    assert!(xml.contains("<error type=\"Refused\"") && xml.contains("FD3009"), "{xml}");
-    assert!(xml.contains("<skipped message=\"an experiment before it did not pass\"/>"), "{xml}");
-    let html = read(&page);
-    assert_eq!(html.matches("<article ").count(), 3);
-    assert!(html.contains("FD3009") && html.contains("Skipped"));
-    assert!(read(&json).contains("\"verdict\": \"Refused\""));
-    // On standard output it is one document, whatever came before.
-    let ended = with(&["-o", "junit"]).exits(3);
-    assert!(ended.out.starts_with("<?xml ") && ended.out.ends_with("</testsuites>\n"), "{}", ended.out);
-    let ended = with(&["-o", "html"]).exits(3);
-    assert!(ended.out.starts_with("<!doctype html>") && ended.out.ends_with("</html>\n"));
-}
-
-#[test]
-fn a_run_that_cannot_begin_is_an_error_in_the_results() {
-    let place = Place::new();
-    let junit = place.home.path().join("out.xml").display().to_string();
-    place.run(&["run", POD_LOSS, "--junit", &junit]).exits(3).says("kubeconfig");
-    let xml = std::fs::read_to_string(&junit).expect("results");
-    assert!(xml.contains("<error type=\"NotBegun\"") && xml.contains("kubeconfig"), "{xml}");
 }
 
 #[test]
