@@ -147,11 +147,15 @@ struct SettingArgs {
 struct TellArgs {
     /// What standard output ends with.
     #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    output: told::Format,
 
-    /// Also write the report here; .md, .json or .txt says which kind. Repeatable.
+    /// Also write the report here; .html, .md, .json or .txt says which kind. Repeatable.
     #[arg(long, value_name = "FILE", value_parser = told::file)]
     report: Vec<PathBuf>,
+
+    /// Also write the results here for a CI system, as JUnit's XML: one suite an experiment.
+    #[arg(long, value_name = "FILE", value_parser = told::writable)]
+    junit: Option<PathBuf>,
 
     /// How long reverting is tried before what is left is listed.
     #[arg(long, value_name = "LENGTH", default_value = "10m")]
@@ -162,7 +166,7 @@ struct TellArgs {
     keep_going: bool,
 }
 
-/// How to write a result.
+/// How to write an answer; reports know more kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// For people.
@@ -170,8 +174,6 @@ enum Output {
     Text,
     /// For machines.
     Json,
-    /// For a document or a ticket.
-    Markdown,
 }
 
 /// Reads the command line and does what it says.

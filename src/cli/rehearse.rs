@@ -8,7 +8,7 @@ use clap::Args;
 use super::{
     Global, SettingArgs, TellArgs, Usage, connect, input,
     stage::{self, Stage},
-    told::{self, Told},
+    told::{self, Reports, Told},
 };
 use crate::{
     api::{Experiment, check::Accepted},
@@ -36,23 +36,30 @@ pub(super) fn run(global: &Global, args: &RehearseArgs) -> anyhow::Result<ExitCo
         return Ok(code);
     }
     let experiments = read.experiments()?;
+    let mut reports = Reports::new(&args.tell);
     let mut codes = Vec::new();
-    for (accepted, experiment) in experiments {
-        let code = rehearse(global, args, accepted, experiment)?;
-        codes.push(code);
-        if code == ExitCode::Residue || (code != ExitCode::Ok && !args.tell.keep_going) {
+    let mut lost = None;
+    let mut rest = experiments.into_iter();
+    for (accepted, experiment) in rest.by_ref() {
+        match rehearse(global, args, (accepted, experiment), &mut reports) {
+            Ok(code) => codes.push(code),
+            Err(error) => lost = Some((experiment.metadata.name.as_str(), error)),
+        }
+        if lost.is_some() || told::stops(codes.last(), &args.tell) {
             break;
         }
     }
-    Ok(ExitCode::worst(codes))
+    let last = lost.as_ref().map(|(name, error)| (*name, error));
+    reports.close(last, rest.map(|(_, experiment)| experiment.metadata.name.clone()));
+    lost.map_or_else(|| Ok(ExitCode::worst(codes)), |(_, error)| Err(error))
 }
 
 /// One experiment, in a runtime of its own whose time stands still but for what is waited for.
 fn rehearse(
     global: &Global,
     args: &RehearseArgs,
-    accepted: &Accepted,
-    experiment: &Experiment,
+    (accepted, experiment): (&Accepted, &Experiment),
+    reports: &mut Reports<'_>,
 ) -> anyhow::Result<ExitCode> {
     let folder = match &args.manifests {
         Some(folder) => folder.clone(),
@@ -91,11 +98,14 @@ fn rehearse(
             Ok(assessment) => assessment,
             Err(findings) => {
                 super::say(super::in_words(&findings, &super::stderr_style()).trim_end());
+                reports.refused(&request, "", &findings, stage.env.clock.now());
                 return Ok(ExitCode::Refused);
             }
         };
         if assessment.refused() {
-            super::say(super::in_words(&assessment.plan.findings, &super::stderr_style()).trim_end());
+            let findings = &assessment.plan.findings;
+            super::say(super::in_words(findings, &super::stderr_style()).trim_end());
+            reports.refused(&request, &assessment.by.name, findings, stage.env.clock.now());
             return Ok(ExitCode::Refused);
         }
         let (outside_tx, outside_rx) = tokio::sync::mpsc::unbounded_channel();
@@ -110,6 +120,7 @@ fn rehearse(
                 move |entry| told.on(entry)
             }),
         };
-        told::end(engine::run(&stage.env, start).await, &stage.env, &args.tell, &told)
+        let outcome = engine::run(&stage.env, start).await;
+        told::end(outcome, (&stage.env, &experiment.metadata.name), reports, &told)
     })
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::{Global, Output, connect, told};
+use super::{Global, connect, told};
 use crate::{
     env::Storage as _,
     types::{ExitCode, RunId},
@@ -14,15 +14,16 @@ pub(super) struct ReportArgs {
     /// The run; `firedrill runs` lists them.
     run: String,
 
-    /// text, json or markdown.
+    /// As what.
     #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    output: told::Format,
 }
 
 pub(super) fn run(global: &Global, args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let storage = connect::storage(global)?;
     let run = named(&storage, &args.run)?;
-    super::print(&told::rendered(&storage, &run, args.output, &super::stdout_style())?)
+    let chapters = [told::chapter(&storage, &run)?];
+    super::print(&args.output.render(&chapters, &super::stdout_style()))
 }
 
 /// A run by its name, or by the beginning of it if that is enough.

@@ -13,7 +13,7 @@ use super::{
     by_hand::{self, Asker},
     connect::{self, Connection},
     input,
-    told::{self, Told},
+    told::{self, Reports, Told},
 };
 use crate::{
     api::{Experiment, check::Accepted},
@@ -45,42 +45,54 @@ pub(super) fn run(global: &Global, args: RunArgs) -> anyhow::Result<ExitCode> {
     let experiments = read.experiments()?;
     let runtime = connect::runtime()?;
     runtime.block_on(async {
+        let mut reports = Reports::new(&args.tell);
         let mut codes = Vec::new();
-        for (accepted, experiment) in experiments {
-            let code = one(global, &args, accepted, experiment).await?;
-            codes.push(code);
-            if code == ExitCode::Residue || (code != ExitCode::Ok && !args.tell.keep_going) {
+        let mut lost = None;
+        let mut rest = experiments.into_iter();
+        for (accepted, experiment) in rest.by_ref() {
+            match one(global, &args, (accepted, experiment), &mut reports).await {
+                Ok(code) => codes.push(code),
+                Err(error) => lost = Some((experiment.metadata.name.as_str(), error)),
+            }
+            if lost.is_some() || told::stops(codes.last(), &args.tell) {
                 break;
             }
         }
-        Ok(ExitCode::worst(codes))
+        let last = lost.as_ref().map(|(name, error)| (*name, error));
+        reports.close(last, rest.map(|(_, experiment)| experiment.metadata.name.clone()));
+        lost.map_or_else(|| Ok(ExitCode::worst(codes)), |(_, error)| Err(error))
     })
 }
 
 async fn one(
     global: &Global,
     args: &RunArgs,
-    accepted: &Accepted,
-    experiment: &Experiment,
+    (accepted, experiment): (&Accepted, &Experiment),
+    reports: &mut Reports<'_>,
 ) -> anyhow::Result<ExitCode> {
     let seed = args.setting.seed.unwrap_or_else(connect::fresh_seed);
     let connection = connect::connect(global, seed).await?;
     let request = request(&args.setting, &connection, (accepted, experiment), seed)?;
     let style = super::stderr_style();
+    let now = || connection.env.clock.now();
     let mut assessment = match engine::assess(&connection.env, &request).await {
         Ok(assessment) => assessment,
         Err(findings) => {
             super::say(super::in_words(&findings, &style).trim_end());
+            reports.refused(&request, "", &findings, now());
             return Ok(ExitCode::Refused);
         }
     };
     assessment.plan.findings.extend(by_hand::unattended(experiment));
     super::say(super::plan::summary(&assessment, &request, &style).trim_end());
     if assessment.refused() {
+        reports.refused(&request, &assessment.by.name, &assessment.plan.findings, now());
         return Ok(ExitCode::Refused);
     }
     if let Err(finding) = confirmed(global, args, &assessment, &request) {
-        super::say(super::in_words(&[*finding], &style).trim_end());
+        let findings = [*finding];
+        super::say(super::in_words(&findings, &style).trim_end());
+        reports.refused(&request, &assessment.by.name, &findings, now());
         return Ok(ExitCode::Refused);
     }
     let told = Told::new(&args.tell, &style);
@@ -103,7 +115,7 @@ async fn one(
     };
     let outcome = engine::run(&connection.env, start).await;
     signals.abort();
-    told::end(outcome, &connection.env, &args.tell, &told)
+    told::end(outcome, (&connection.env, &experiment.metadata.name), reports, &told)
 }
 
 /// What is asked for, from arguments and surroundings.

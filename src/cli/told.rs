@@ -1,23 +1,26 @@
 //! How a run is told: live on standard error, then as a report on standard output and in files.
 
 use std::{
+    collections::BTreeMap,
     io::{IsTerminal as _, Stderr},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use anyhow::Context as _;
+use clap::ValueEnum;
+use jiff::Timestamp;
 
 use super::{
-    Output, TellArgs,
+    TellArgs,
     timeline::{Mode, Timeline},
 };
 use crate::{
-    engine::{EngineError, Outcome},
-    env::Env,
-    journal::{self, Entry},
-    report::{self, Facts, Style},
-    types::{ExitCode, RunId},
+    engine::{EngineError, Outcome, Request},
+    env::{Env, Storage},
+    journal::{self, Entry, Header},
+    report::{self, Chapter, Facts, Style},
+    types::{ExitCode, Finding, RunId, Verdict},
 };
 
 /// The live timeline, shared with the engine.
@@ -39,23 +42,146 @@ impl Told {
     }
 }
 
+/// Kinds of report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+    /// For a document or a ticket.
+    Markdown,
+    /// For a CI system: JUnit's XML.
+    Junit,
+    /// For a room of people, and for printing: a page that needs nothing else.
+    Html,
+}
+
+impl Format {
+    /// The report of what became of each experiment.
+    pub(super) fn render(self, chapters: &[Chapter], style: &Style) -> String {
+        let one_by_one = |render: &dyn Fn(&Facts) -> String| {
+            chapters.iter().filter_map(Chapter::run).map(render).collect::<Vec<_>>().join("\n")
+        };
+        match self {
+            Self::Text => one_by_one(&|facts| report::text::render(facts, style)),
+            Self::Json => one_by_one(&report::json::render),
+            Self::Markdown => one_by_one(&report::markdown::render),
+            Self::Junit => report::junit::render(chapters),
+            Self::Html => report::html::render(chapters),
+        }
+    }
+
+    /// Whether several experiments make one document, so that it is complete only with the last of them.
+    fn is_whole(self) -> bool {
+        matches!(self, Self::Junit | Self::Html)
+    }
+}
+
+/// The reports of a command: on standard output, and in files that hold what is known so far.
+pub(super) struct Reports<'a> {
+    args: &'a TellArgs,
+    chapters: Vec<Chapter>,
+}
+
+impl<'a> Reports<'a> {
+    pub(super) fn new(args: &'a TellArgs) -> Self {
+        Self { args, chapters: Vec::new() }
+    }
+
+    /// One more experiment is over. A report that cannot be written is no reason to stop: the verdict holds,
+    /// written down here or not.
+    fn add(&mut self, chapter: Chapter) {
+        let output = self.args.output;
+        // For people, standard error has said already why it is refused.
+        let said = output == Format::Text
+            && chapter.run().is_some_and(|facts| facts.outcome.verdict == Some(Verdict::Refused));
+        if !output.is_whole() && !said {
+            self.print(&output.render(std::slice::from_ref(&chapter), &super::stdout_style()));
+        }
+        self.chapters.push(chapter);
+        self.write();
+    }
+
+    /// An experiment was refused before there was a journal of it.
+    pub(super) fn refused(&mut self, request: &Request, by: &str, findings: &[Finding], at: Timestamp) {
+        let header = Header {
+            run: RunId::new(&request.experiment.metadata.name, request.seed),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            experiment: request.value.clone(),
+            file: request.file.clone(),
+            seed: request.seed,
+            by: by.to_owned(),
+            holder: request.holder.clone(),
+            environment: request.environment.clone(),
+            namespace: request.namespace.clone(),
+            namespaces: Vec::new(),
+            limits: BTreeMap::new(),
+            metrics: request.source.as_ref().map(ToString::to_string).unwrap_or_default(),
+            server_ahead_ms: 0,
+        };
+        self.add(Chapter::Run(Box::new(Facts::refused(header, findings.to_vec(), at))));
+    }
+
+    /// Every experiment is over but `rest`, which do not run any more; `lost` is the one that could not be
+    /// begun, and why.
+    pub(super) fn close(mut self, lost: Option<(&str, &anyhow::Error)>, rest: impl Iterator<Item = String>) {
+        if let Some((experiment, error)) = lost {
+            let (experiment, error) = (experiment.to_owned(), format!("{error:#}"));
+            self.chapters.push(Chapter::Lost { experiment, error });
+        }
+        self.chapters.extend(rest.map(|experiment| Chapter::Skipped { experiment }));
+        self.write();
+        if self.args.output.is_whole() {
+            self.print(&self.args.output.render(&self.chapters, &super::stdout_style()));
+        }
+    }
+
+    fn print(&self, text: &str) {
+        if let Err(error) = super::print(text) {
+            super::say(&format!("error: the report is not printed: {error:#}"));
+        }
+    }
+
+    /// Writes every file anew.
+    fn write(&self) {
+        let named = self.args.report.iter().filter_map(|path| Some((path, kind(path).ok()?)));
+        let junit = self.args.junit.iter().map(|path| (path, Format::Junit));
+        for (path, format) in named.chain(junit) {
+            let text = format.render(&self.chapters, &Style::default());
+            if let Err(error) = std::fs::write(path, text).with_context(|| path.display().to_string()) {
+                super::say(&format!("error: the report is not written: {error:#}"));
+            }
+        }
+    }
+}
+
+/// Whether an experiment that ended so is the last one.
+pub(super) fn stops(code: Option<&ExitCode>, args: &TellArgs) -> bool {
+    match code {
+        Some(ExitCode::Residue) => true,
+        Some(ExitCode::Ok) | None => false,
+        Some(_) => !args.keep_going,
+    }
+}
+
 /// Writes the report of what a run came to, and says with what to exit.
 pub(super) fn end(
     outcome: Result<Outcome, EngineError>,
-    env: &Env,
-    args: &TellArgs,
+    (env, experiment): (&Env, &str),
+    reports: &mut Reports<'_>,
     told: &Told,
 ) -> anyhow::Result<ExitCode> {
     told.close();
+    let on_record = |run: &RunId| {
+        let experiment = experiment.to_owned();
+        chapter(&*env.storage, run)
+            .unwrap_or_else(|error| Chapter::Lost { experiment, error: format!("{error:#}") })
+    };
     match outcome {
         Ok(outcome) => {
-            show(env, &outcome.run, args.output)?;
-            for path in &args.report {
-                // The run is over: its verdict holds, written down here or not.
-                if let Err(error) = write(env, &outcome.run, path) {
-                    super::say(&format!("error: the report is not written: {error:#}"));
-                }
-            }
+            reports.add(on_record(&outcome.run));
             Ok(outcome.exit_code())
         }
         Err(EngineError::JournalLost { error, taken_back }) => {
@@ -64,55 +190,51 @@ pub(super) fn end(
                 super::say(&format!("  {injection}: {words}"));
             }
             let left = taken_back.iter().any(|(_, words)| words.starts_with("not taken back"));
+            let error = format!("the journal cannot be written: {error}");
+            reports.add(Chapter::Lost { experiment: experiment.to_owned(), error });
             Ok(if left { ExitCode::Residue } else { ExitCode::Inconclusive })
         }
         Err(error @ (EngineError::Left(_) | EngineError::Lost(..))) => {
             super::say(&format!("error: {error}"));
+            if let EngineError::Left(run) | EngineError::Lost(run, _) = &error {
+                reports.add(on_record(run));
+            }
             Ok(ExitCode::Residue)
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// A run's report as text.
-pub(super) fn rendered(
-    env_storage: &dyn crate::env::Storage,
-    run: &RunId,
-    output: Output,
-    style: &Style,
-) -> anyhow::Result<String> {
-    let entries = journal::read(env_storage, run)?;
-    let facts = Facts::from_entries(&entries)?;
-    Ok(match output {
-        Output::Text => report::text::render(&facts, style),
-        Output::Json => report::json::render(&facts),
-        Output::Markdown => report::markdown::render(&facts),
-    })
-}
-
-fn show(env: &Env, run: &RunId, output: Output) -> anyhow::Result<()> {
-    let text = rendered(&*env.storage, run, output, &super::stdout_style())?;
-    super::print(&text).map(|_| ())
+/// A run, read from its journal.
+pub(super) fn chapter(storage: &dyn Storage, run: &RunId) -> anyhow::Result<Chapter> {
+    let entries = journal::read(storage, run)?;
+    Ok(Chapter::Run(Box::new(Facts::from_entries(&entries)?)))
 }
 
 /// What kind of report a file's name asks for.
-fn kind(path: &Path) -> anyhow::Result<Output> {
+fn kind(path: &Path) -> anyhow::Result<Format> {
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("md") => Ok(Output::Markdown),
-        Some("json") => Ok(Output::Json),
-        Some("txt") => Ok(Output::Text),
-        _ => anyhow::bail!("the name has to end in .md, .json or .txt"),
+        Some("html") => Ok(Format::Html),
+        Some("md") => Ok(Format::Markdown),
+        Some("json") => Ok(Format::Json),
+        Some("txt") => Ok(Format::Text),
+        _ => anyhow::bail!("the name has to end in .html, .md, .json or .txt"),
     }
 }
 
 /// A file for a report, refused before anything is run.
 pub(super) fn file(text: &str) -> anyhow::Result<PathBuf> {
-    let path = PathBuf::from(text);
-    kind(&path).map(|_| path)
+    kind(Path::new(text))?;
+    writable(text)
 }
 
-fn write(env: &Env, run: &RunId, path: &Path) -> anyhow::Result<()> {
-    let output = kind(path)?;
-    let text = rendered(&*env.storage, run, output, &Style::default())?;
-    std::fs::write(path, text).with_context(|| path.display().to_string())
+/// A file in a folder that is there.
+pub(super) fn writable(text: &str) -> anyhow::Result<PathBuf> {
+    let path = PathBuf::from(text);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => anyhow::bail!("there is no folder {}", folder.display()),
+        _ if path.is_dir() => anyhow::bail!("it is a folder"),
+        _ => Ok(path),
+    }
 }

@@ -1,17 +1,22 @@
-//! Journal into facts, facts into text, Markdown and JSON.
+//! Journal into facts, facts into text, Markdown, JSON, JUnit's XML and a page.
 //!
 //! [`Facts::from_entries`] is pure and needs nothing but the journal: what is not in it is reported as
 //! not measured, never guessed. The renderers are pure as well; everything that comes from outside
-//! (names, messages, answers of servers) is made harmless where it is written, in `ink` and `markdown`.
+//! (names, messages, answers of servers) is made harmless where it is written, in `ink`, `markdown` and
+//! `markup`.
 
+mod chapter;
 mod clocks;
 mod facts;
 mod gather;
+pub mod html;
 mod ink;
 #[cfg(test)]
 pub(crate) mod journals;
 pub mod json;
+pub mod junit;
 pub mod markdown;
+mod markup;
 mod narrate;
 mod phrases;
 mod probes;
@@ -20,6 +25,7 @@ mod tally;
 pub mod text;
 mod words;
 
+pub use chapter::Chapter;
 pub use clocks::{Milestone, Objective};
 pub use facts::{
     CheckFacts, DeployedFacts, Facts, FaultWindow, InForce, InjectionFacts, Lane, Note, Outcome, Owner,

@@ -8,6 +8,7 @@ mod misfortune;
 mod promises;
 mod real;
 mod registry;
+mod reports;
 mod scenarios;
 mod sources;
 mod tidy;

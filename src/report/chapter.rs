@@ -1,0 +1,64 @@
+//! What became of each experiment that a command was given.
+
+use jiff::Timestamp;
+
+use super::{Facts, PlanFacts, words};
+use crate::{
+    journal::{Clocks, Entry, Header, Record},
+    types::{Epoch, Finding, Verdict},
+};
+
+/// What became of an experiment: reports that hold several have one of these for each.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Chapter {
+    /// It ran, or was refused.
+    Run(Box<Facts>),
+    /// It could not be begun, or nothing of it is on record: in words.
+    Lost {
+        /// Name of the experiment.
+        experiment: String,
+        /// Why.
+        error: String,
+    },
+    /// It was not run, as one before it ended badly.
+    Skipped {
+        /// Name of the experiment.
+        experiment: String,
+    },
+}
+
+impl Chapter {
+    /// The run, if it came to one.
+    pub fn run(&self) -> Option<&Facts> {
+        match self {
+            Self::Run(facts) => Some(facts),
+            Self::Lost { .. } | Self::Skipped { .. } => None,
+        }
+    }
+}
+
+impl Facts {
+    /// An experiment that was refused at `at`, before there was a journal: nothing was changed.
+    pub fn refused(header: Header, findings: Vec<Finding>, at: Timestamp) -> Self {
+        let refusing = findings.iter().filter(|finding| finding.is_error()).count();
+        let message = format!(
+            "{}; nothing was changed",
+            words::count(refusing, "finding")
+                + match refusing {
+                    1 => " refuses it",
+                    _ => " refuse it",
+                }
+        );
+        let verdict = Verdict::Refused;
+        let records = [
+            Record::RunStarted(Box::new(header)),
+            Record::Decided { verdict, reason: verdict.to_string(), message },
+            Record::Finished { verdict, clocks: Clocks::default(), residue: Vec::new() },
+        ];
+        let entry = |(seq, record)| Entry { seq, at, epoch: Epoch(0), record };
+        let entries: Vec<Entry> = (0..).zip(records).map(entry).collect();
+        let facts = Self::from_entries(&entries).expect("it begins with RunStarted");
+        // There is no more of a plan than what speaks against it.
+        Self { plan: Some(PlanFacts { findings, earliest_abort_ms: 0, calls: 0 }), ..facts }
+    }
+}
