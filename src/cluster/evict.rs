@@ -29,7 +29,7 @@ const BUDGET_SEEN: Duration = Duration::from_secs(2);
 const NOT_OBSERVED: Duration = Duration::from_secs(10);
 /// An eviction without an answer after this is most likely one that the server sleeps over: 500 ms for each conflict
 /// with the disruption controller on the budget's status (`EvictionsRetry` there).
-const CONFLICT: Duration = Duration::from_millis(100);
+const CONFLICT: Duration = Duration::from_millis(60);
 /// How long a look at a pod holds; the mirror is asked in any case.
 const LOOK_HOLDS: Duration = Duration::from_secs(1);
 
