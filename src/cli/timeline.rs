@@ -290,10 +290,14 @@ fn millis(duration: Duration) -> u64 {
 
 /// How long a step takes by its own account.
 fn lasts(step: &Step) -> Option<Duration> {
+    if step.rolling.is_some() {
+        return None;
+    }
     match &step.action {
         Action::Wait(duration) => Some(*duration),
         Action::Check(check) => Some(check.within.0).filter(|within| !within.is_zero()),
-        Action::Fault { .. } | Action::Revert(_) => step.duration,
+        Action::Fault { .. } => step.duration.or(step.repeat.and_then(|repeat| repeat.length).map(|l| l.0)),
+        Action::Revert(_) => None,
         // A person takes as long as a person takes.
         Action::Manual(_) => None,
     }

@@ -3,12 +3,14 @@
 use std::process::Command;
 
 /// Which exit code each of `experiments/` ends with; `.ci/run` has the same list.
-const ENDS: [(&str, i32); 5] = [
+const ENDS: [(&str, i32); 7] = [
     ("checkout-survives-pod-loss", 0),
     ("drain-under-a-budget", 0),
     ("drain-that-can-never-finish", 3),
     ("scale-below-need", 1),
     ("metric-source-gone", 4),
+    ("random-kills", 0),
+    ("every-node-of-the-pool", 0),
 ];
 
 fn ends(name: &str, seed: u64, code: i32) {
