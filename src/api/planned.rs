@@ -276,5 +276,4 @@ pub static PROBES: &[Planned] = &[
             with_default(field("falseAlarm", "percent", "How often the test may be wrong."), "1%"),
         ],
     ),
-    lasting("tcp", "A TCP connection.", &[required(field("address", "text", "HOST:PORT."))]),
 ];

@@ -12,6 +12,7 @@ mod prometheus;
 mod service;
 mod source;
 mod stats;
+mod tcp;
 
 pub use info::{ProbeInfo, Variable, VariableType};
 pub use judge::{Expressions, Judge, Judgement, Past, common_variables};
@@ -96,7 +97,8 @@ pub trait Probe: Send + Sync {
 }
 
 /// Every probe, by name.
-pub static PROBES: &[&dyn Probe] = &[&kubernetes::Kubernetes, &prometheus::Prometheus, &http::Http];
+pub static PROBES: &[&dyn Probe] =
+    &[&kubernetes::Kubernetes, &prometheus::Prometheus, &http::Http, &tcp::Tcp];
 
 /// The probe called `name` in files.
 pub fn find(name: &str) -> Option<&'static dyn Probe> {

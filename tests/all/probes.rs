@@ -177,6 +177,21 @@ async fn a_server_that_is_not_there_or_hangs_up_gives_no_answer() {
 }
 
 #[tokio::test]
+async fn a_port_is_open_or_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let open = listener.local_addr().expect("an address");
+    let measure = measure();
+    let connected = read(&measure, "tcp", json!({"address": open.to_string()})).await;
+    assert_eq!(variable(&connected, "connected"), true);
+    assert!(variable(&connected, "latency").as_f64().is_some_and(|latency| latency > 0.0 && latency < 5.0));
+    drop(listener);
+    let refused = read(&measure, "tcp", json!({"address": open.to_string()})).await;
+    assert!(no_answer(&refused).contains("refused"), "{refused:?}");
+    let nowhere = read(&measure, "tcp", json!({"address": "none.invalid:80"})).await;
+    assert!(!no_answer(&nowhere).is_empty());
+}
+
+#[tokio::test]
 async fn what_could_not_be_asked_is_missing() {
     let measure = measure();
     let missing = |reading: Reading| match reading {
@@ -211,6 +226,11 @@ fn a_service_is_reached_by_its_name_in_a_rehearsal() {
         assert!(totals().offered - before < 200, "the gateway counts its own");
         let none = read(&measure, "http", json!({"url": "http://none.shop.svc.cluster.local"})).await;
         assert!(no_answer(&none).contains("not found"), "{none:?}");
+        let listens = read(&measure, "tcp", json!({"address": "checkout.shop.svc:80"})).await;
+        assert_eq!(variable(&listens, "connected"), true);
+        let none = read(&measure, "tcp", json!({"address": "none.shop.svc:80"})).await;
+        assert!(no_answer(&none).contains("not found"), "{none:?}");
+        no_answer(&read(&measure, "tcp", json!({"address": "db.example.com:5432"})).await);
         let outside = read(&measure, "http", json!({"url": "http://shop.example.com"})).await;
         no_answer(&outside);
     });
@@ -264,4 +284,15 @@ fn pods_that_are_gone_give_no_answer_and_new_ones_do() {
     assert_eq!(all_gone(probe, "status == 200 && latency < 1.0", ""), (Verdict::Failed, true));
     let borne = "during: status == 200 || status == 0";
     assert_eq!(all_gone(probe, "status == 200 && latency < 1.0", borne), (Verdict::Passed, true));
+}
+
+#[test]
+fn pods_that_are_gone_take_no_connection() {
+    let probe = "tcp: {address: \"checkout.shop.svc:80\"}";
+    assert_eq!(all_gone(probe, "connected && latency < 1.0", ""), (Verdict::Failed, true));
+    assert_eq!(
+        all_gone(probe, "connected", "during: '!connected || latency < 1.0'"),
+        (Verdict::Passed, true)
+    );
+    assert_eq!(all_gone(probe, "connected", "during: \"true\""), (Verdict::Passed, true));
 }

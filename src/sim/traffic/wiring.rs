@@ -204,7 +204,9 @@ impl ClusterMetrics {
         };
         match visit {
             Visit::NoEndpoint => Err(format!("no endpoints available for service \"{}\"", key.1)),
-            Visit::Refused => Err("error trying to reach service: connect: connection refused".to_owned()),
+            Visit::Refused => {
+                Err("error trying to reach service: dial tcp: connect: connection refused".to_owned())
+            }
             Visit::Full => Ok(answer(StatusCode::SERVICE_UNAVAILABLE, r#"{"ok":false}"#)),
             Visit::Taken { finish, process } => {
                 tokio::time::sleep(Duration::from_micros(finish.saturating_sub(now))).await;
