@@ -9,7 +9,7 @@ use firedrill::{
     journal::{Record, SampleState},
     probes::{self, Measure, Reading},
     sim::{Sim, SimConfig},
-    types::Verdict,
+    types::{Length, Verdict},
 };
 use http::{Request, Response};
 use http_body_util::Full;
@@ -295,4 +295,25 @@ fn pods_that_are_gone_take_no_connection() {
         (Verdict::Passed, true)
     );
     assert_eq!(all_gone(probe, "connected", "during: \"true\""), (Verdict::Passed, true));
+}
+
+/// A server that takes connections and says nothing is outside as soon as the probe's patience is over.
+#[tokio::test]
+async fn a_server_that_hangs_is_outside_not_missing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let (measure, params) = (measure(), json!({"url": format!("http://127.0.0.1:{port}/")}));
+    let patience = std::time::Duration::from_millis(200);
+    let hanging = tokio::time::timeout(patience, read(&measure, "http", params)).await;
+    assert!(hanging.is_err(), "it waits for as long as it is let");
+    for (kind, late) in [("http", "no answer within 2s"), ("tcp", "no connection within 2s")] {
+        let probe = probes::find(kind).expect("a probe");
+        assert_eq!(no_answer(&probe.overdue(Length::from_secs(2))), late);
+    }
+    let prometheus = probes::find("prometheus").expect("a probe");
+    assert!(
+        matches!(prometheus.overdue(Length::from_secs(2)), Reading::Missing(_)),
+        "no data is no measurement"
+    );
+    drop(listener);
 }

@@ -292,7 +292,7 @@ impl<'a> Asking<'a> {
             }
             // RFC 9110, section 15.4: 303 asks for GET; 301 and 302 do in practice, unless it was HEAD.
             match answer.status().as_u16() {
-                303 | 301 | 302 if method != Method::GET && method != Method::HEAD => {
+                301..=303 if method != Method::GET && method != Method::HEAD => {
                     (method, body) = (Method::GET, Bytes::new());
                 }
                 _ => {}
