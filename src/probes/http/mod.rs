@@ -146,7 +146,15 @@ impl Probe for Http {
             header.name.parse::<HeaderName>().is_ok_and(|name| name == header::AUTHORIZATION)
         };
         let given = params.auth.is_some() || params.tls.is_some() || params.headers.iter().any(credential);
-        if given && ClusterService::of_url(&url).is_some() {
+        let in_cluster = ClusterService::of_url(&url).is_some();
+        // Its words are in the body, and HEAD has none.
+        if in_cluster && params.method.as_deref() == Some("HEAD") {
+            wrong(
+                "with HEAD, what the API server's proxy says for itself cannot be told from a service's answer",
+                "use GET",
+            );
+        }
+        if given && in_cluster {
             wrong(
                 "the API server's proxy passes neither credentials nor TLS settings on to a service",
                 "take auth, tls and the header Authorization out, or name a host outside of the cluster",

@@ -21,6 +21,7 @@ fn what_cannot_work_is_said_before_a_run() {
             json!({"url": "http://a.b.svc", "headers": [{"name": "authorization", "valueFrom": secret}]}),
             "passes neither",
         ),
+        (json!({"url": "http://a.b.svc", "method": "HEAD"}), "HEAD"),
         (json!({"url": "https://a.b.svc", "tls": {"insecureSkipVerify": true}}), "passes neither"),
     ] {
         let said = lint(params.clone());
