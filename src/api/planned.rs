@@ -50,7 +50,6 @@ const fn instant(name: &'static str, summary: &'static str, fields: &'static [Fi
 
 const COUNT: &str = r#"{"type":"integer","minimum":1,"maximum":100000}"#;
 const PORT: &str = r#"{"type":"integer","minimum":1,"maximum":65535}"#;
-const FLAG: &str = r#"{"type":"boolean"}"#;
 const QUANTITY: &str =
     r#"{"type":"string","minLength":1,"maxLength":32,"pattern":"^[0-9]+(\\.[0-9]+)?([KMGTPE]i?|[mkunE])?$"}"#;
 const PATH: &str = r#"{"type":"string","minLength":1,"maxLength":1024,"pattern":"^/"}"#;
@@ -232,8 +231,6 @@ pub static FAULTS: &[Planned] = &[
     ),
 ];
 
-const HEADERS: &str = r#"{"type":"array","maxItems":32,"items":{"type":"object","required":["name"],"properties":{"name":{"type":"string","minLength":1,"maxLength":256,"description":"Name of the header."},"value":{"type":"string","maxLength":1024,"description":"Its value."}}}}"#;
-
 /// The probes.
 pub static PROBES: &[Planned] = &[
     lasting(
@@ -265,26 +262,6 @@ pub static PROBES: &[Planned] = &[
         ],
     ),
     lasting(
-        "http",
-        "An HTTP request.",
-        &[
-            required(field("url", "url", "What is requested.")),
-            with_default(
-                field(
-                    "method",
-                    r#"{"type":"string","enum":["GET","HEAD","POST","PUT","PATCH","DELETE","OPTIONS"]}"#,
-                    "Method.",
-                ),
-                "GET",
-            ),
-            field("headers", HEADERS, "Headers."),
-            field("body", "text", "Body."),
-            field("auth", "auth", "How to authenticate."),
-            field("tls", "tls", "TLS settings."),
-            with_default(field("followRedirects", FLAG, "Whether redirects are followed."), "false"),
-        ],
-    ),
-    lasting(
         "load",
         "What a load of spec.load or of a load step saw.",
         &[required(field("name", "label", "Name of the load."))],
@@ -299,5 +276,4 @@ pub static PROBES: &[Planned] = &[
             with_default(field("falseAlarm", "percent", "How often the test may be wrong."), "1%"),
         ],
     ),
-    lasting("tcp", "A TCP connection.", &[required(field("address", "text", "HOST:PORT."))]),
 ];

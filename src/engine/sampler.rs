@@ -14,6 +14,7 @@ use crate::{
     api::ProbeSpec,
     env::Clock,
     probes::{self, Measure, Reading},
+    types::Length,
 };
 
 /// Changes that come faster than this are measured together.
@@ -91,7 +92,7 @@ async fn sample(
         let at = clock.now();
         let reading = match tokio::time::timeout(spec.timeout, probe.measure(&measure, &spec.params)).await {
             Ok(reading) => reading,
-            Err(_) => Reading::Missing(format!("no answer within {}", crate::types::Length(spec.timeout))),
+            Err(_) => probe.overdue(Length(spec.timeout)),
         };
         if measured_tx.send(Measured { probe: spec.name.clone(), at, reading }).is_err() {
             return;

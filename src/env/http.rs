@@ -2,9 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::{
+    Method, Request, Response, Uri,
+    uri::{Authority, Scheme},
+};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rustls::{
@@ -14,6 +17,11 @@ use rustls::{
 
 /// Answers longer than this are refused: a metric answer of one number has no business being longer.
 const BODY_MAX: usize = 8 << 20;
+
+/// Put into a request's extensions: so many bytes of the answer's body are read and the rest is left alone.
+/// Without it, a body that is too long is an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstBytes(pub usize);
 
 /// Why there was no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +49,8 @@ type Send = dyn Fn(Request<Bytes>) -> BoxFuture<'static, Result<Response<Bytes>,
     + std::marker::Send
     + Sync;
 
-/// Sends requests; no redirects are followed.
+/// Sends requests; no redirects are followed. CONNECT opens a TCP connection to its authority and closes it
+/// again: the answer to it is that it could be opened.
 #[derive(Clone)]
 pub struct HttpClient(Arc<Send>);
 
@@ -74,8 +83,12 @@ impl HttpClient {
 }
 
 async fn over_network(mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    if request.method() == Method::CONNECT {
+        return connect(request.uri()).await;
+    }
     let tls = request.extensions_mut().remove::<Tls>().unwrap_or_default();
-    let config = client_config(&tls)?;
+    let first = request.extensions_mut().remove::<FirstBytes>();
+    let config = client_config(&tls, request.uri().scheme() != Some(&Scheme::HTTP))?;
     let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
     let connector = match tls.server_name {
         Some(name) => {
@@ -92,8 +105,44 @@ async fn over_network(mut request: Request<Bytes>) -> Result<Response<Bytes>, Ht
     let unreachable = |error: &dyn std::error::Error| HttpError::Unreachable(chain(error));
     let response = client.request(request.map(Full::new)).await.map_err(|error| unreachable(&error))?;
     let (parts, body) = response.into_parts();
-    let body = Limited::new(body, BODY_MAX).collect().await.map_err(|error| unreachable(&*error))?.to_bytes();
+    let body = match first {
+        Some(FirstBytes(limit)) => first_bytes(body, limit).await.map_err(|error| unreachable(&error))?,
+        None => {
+            let whole = Limited::new(body, BODY_MAX).collect().await;
+            whole.map_err(|error| unreachable(&*error))?.to_bytes()
+        }
+    };
     Ok(Response::from_parts(parts, body))
+}
+
+/// Opens a connection and lets go of it.
+async fn connect(to: &Uri) -> Result<Response<Bytes>, HttpError> {
+    let address = to.authority().map_or("", Authority::as_str);
+    match tokio::net::TcpStream::connect(address).await {
+        Ok(_) => Ok(Response::new(Bytes::new())),
+        Err(error) => Err(HttpError::Unreachable(error.to_string())),
+    }
+}
+
+/// The first `limit` bytes of a body; what follows is not waited for.
+///
+/// # Errors
+/// The body broke off before that.
+pub async fn first_bytes<B>(body: B, limit: usize) -> Result<Bytes, B::Error>
+where
+    B: http_body::Body<Data = Bytes>,
+{
+    let mut body = std::pin::pin!(body);
+    let mut read = BytesMut::new();
+    while read.len() < limit
+        && let Some(frame) = body.frame().await
+    {
+        if let Ok(data) = frame?.into_data() {
+            read.extend_from_slice(&data);
+        }
+    }
+    read.truncate(limit);
+    Ok(read.freeze())
 }
 
 /// An error and everything behind it, in one line.
@@ -110,7 +159,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn client_config(tls: &Tls) -> Result<ClientConfig, HttpError> {
+/// Without `with_roots` nobody is trusted: plain HTTP has no use for the system's authorities, and they take time to read.
+fn client_config(tls: &Tls, with_roots: bool) -> Result<ClientConfig, HttpError> {
     let settings = |error: String| HttpError::Settings(format!("tls: {error}"));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -131,6 +181,7 @@ fn client_config(tls: &Tls) -> Result<ClientConfig, HttpError> {
                 return Err(settings("the CA holds no certificate".to_owned()));
             }
         }
+        None if !with_roots => {}
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }

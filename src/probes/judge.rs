@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::types::planted;
 
 use super::{
-    ProbeInfo, Reading, Stats, Variable, VariableType,
+    NoAnswer, ProbeInfo, Reading, Stats, Variable, VariableType,
     cel::{CompileError, EvalError, Expression, Vars},
 };
 
@@ -137,8 +137,43 @@ impl Judge {
                 };
                 return (outside, check.map(|_| false));
             }
+            Reading::NoAnswer(no_answer) => return self.unanswered(no_answer, past, check),
             Reading::Measured(measured) => measured,
         };
+        self.evaluate((measured, true), past, check)
+    }
+
+    /// No answer: each expression that it has is outside, unless it asks for no answer (see [`NoAnswer`]) or
+    /// speaks of numbers alone, of which there is one.
+    fn unanswered(
+        &self,
+        no_answer: &NoAnswer,
+        past: &Past,
+        check: Option<&Expression>,
+    ) -> (Judgement, Option<bool>) {
+        let (told, told_check) = self.evaluate((&no_answer.told, false), past, check);
+        let (untold, untold_check) = self.evaluate((&no_answer.untold, false), past, check);
+        let judged = |expression: Option<&Expression>, told: Option<bool>, untold: Option<bool>| {
+            let own = |expression: &Expression| no_answer.told.keys().any(|name| expression.uses(name));
+            expression.map(|e| told == Some(true) && (untold != Some(true) || !own(e)))
+        };
+        let judgement = Judgement {
+            value: told.value,
+            expect: judged(self.expect.as_ref(), told.expect, untold.expect),
+            during: judged(self.during.as_ref(), told.during, untold.during),
+            note: no_answer.why.clone(),
+        };
+        (judgement, judged(check, told_check, untold_check))
+    }
+
+    /// Judges variables. When not `whole`, there may be no number; what asks for it or for the window, which then
+    /// would tell of better times only, has no such key.
+    fn evaluate(
+        &self,
+        (measured, whole): (&BTreeMap<&'static str, Value>, bool),
+        past: &Past,
+        check: Option<&Expression>,
+    ) -> (Judgement, Option<bool>) {
         let several = measured.get(SERIES).and_then(Value::as_array).map_or(0, Vec::len);
         if self.one_series && several > 1 && !check.is_some_and(|check| check.uses(SERIES)) {
             let note = format!("the query gives {several} series where one is expected");
@@ -155,6 +190,7 @@ impl Judge {
         let value = self.value.as_ref().map(|expression| expression.number(&vars)).transpose();
         let value = match value {
             Ok(value) => value,
+            Err(EvalError::NoSuchKey(_)) if !whole => None,
             Err(error) => return self.no_number(error, check),
         };
         if let Some(value) = value {
@@ -165,7 +201,9 @@ impl Judge {
             stats.map(|stats| serde_json::to_value(stats).expect("numbers are JSON")).unwrap_or(Value::Null)
         };
         vars = vars.json("baseline", &stats(past.baseline.or_else(|| Stats::of(value))));
-        vars = vars.json("window", &stats(Stats::of(past.window.iter().copied().chain(value))));
+        if whole || value.is_some() {
+            vars = vars.json("window", &stats(Stats::of(past.window.iter().copied().chain(value))));
+        }
         let mut test =
             |expression: Option<&Expression>| match expression.map(|expression| expression.test(&vars)) {
                 None => None,

@@ -4,12 +4,15 @@
 
 pub mod cel;
 mod freshness;
+mod http;
 mod info;
 mod judge;
 mod kubernetes;
 mod prometheus;
+mod service;
 mod source;
 mod stats;
+mod tcp;
 
 pub use info::{ProbeInfo, Variable, VariableType};
 pub use judge::{Expressions, Judge, Judgement, Past, common_variables};
@@ -24,7 +27,7 @@ use serde_json::Value;
 use crate::{
     cluster::Access,
     env::HttpClient,
-    types::{Finding, codes::guard},
+    types::{Finding, Length, codes::guard},
 };
 
 /// What a measurement may touch.
@@ -47,8 +50,22 @@ pub enum Reading {
     Measured(BTreeMap<&'static str, Value>),
     /// What was to be measured is not there: that is outside, not missing.
     Absent(String),
+    /// What was asked gave no answer.
+    NoAnswer(NoAnswer),
     /// There is nothing to judge, and why.
     Missing(String),
+}
+
+/// No answer: outside, unless an expression asks for just that. It does if it holds with `told` and no longer
+/// with `untold`: `status == 0` does; `status < 500` holds with either and so has not thought of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoAnswer {
+    /// What is known of the reason.
+    pub why: String,
+    /// The variables that say that there is no answer.
+    pub told: BTreeMap<&'static str, Value>,
+    /// The same variables with values that no answer and no lack of one has.
+    pub untold: BTreeMap<&'static str, Value>,
 }
 
 /// A way of measuring.
@@ -68,6 +85,11 @@ pub trait Probe: Send + Sync {
     /// Measures once. The caller bounds it in time.
     fn measure<'a>(&'a self, measure: &'a Measure, params: &'a Value) -> BoxFuture<'a, Reading>;
 
+    /// What it means that measuring took longer than the file allows.
+    fn overdue(&self, within: Length) -> Reading {
+        Reading::Missing(format!("no answer within {within}"))
+    }
+
     /// Yields whenever what is measured may have changed, for probes that need not wait for their interval.
     fn changes(&self, _measure: &Measure, _params: &Value) -> Option<BoxStream<'static, ()>> {
         None
@@ -75,7 +97,8 @@ pub trait Probe: Send + Sync {
 }
 
 /// Every probe, by name.
-pub static PROBES: &[&dyn Probe] = &[&kubernetes::Kubernetes, &prometheus::Prometheus];
+pub static PROBES: &[&dyn Probe] =
+    &[&kubernetes::Kubernetes, &prometheus::Prometheus, &http::Http, &tcp::Tcp];
 
 /// The probe called `name` in files.
 pub fn find(name: &str) -> Option<&'static dyn Probe> {

@@ -174,8 +174,47 @@ impl fmt::Display for Source {
 #[derive(Clone)]
 pub struct MetricSource {
     source: Source,
-    authorization: Option<String>,
-    tls: Tls,
+    credentials: Credentials,
+}
+
+/// What `auth` and `tls` name, read. Never printed.
+#[derive(Clone)]
+pub(super) struct Credentials {
+    /// The header `Authorization`.
+    pub authorization: Option<String>,
+    /// How to speak TLS.
+    pub tls: Tls,
+}
+
+impl Credentials {
+    /// Reads what `auth` and `tls` name in `namespace`, with the caller's own rights.
+    pub async fn read(
+        access: &Access,
+        namespace: &str,
+        (auth, tls): (Option<&Auth>, Option<&TlsSettings>),
+    ) -> Result<Self, SourceError> {
+        let auth = auth.cloned().unwrap_or_default();
+        let secret = |reference: FromSecret| async move { secret(access, namespace, &reference).await };
+        let authorization = match (auth.bearer_token, auth.basic) {
+            (Some(token), _) => Some(format!("Bearer {}", secret(token).await?.trim())),
+            (None, Some(basic)) => {
+                let password = secret(basic.password).await?;
+                let pair = format!("{}:{}", basic.username, password.trim_end());
+                Some(format!("Basic {}", base64(pair.as_bytes())))
+            }
+            (None, None) => None,
+        };
+        let settings = tls.cloned().unwrap_or_default();
+        let ca = match &settings.ca {
+            Some(ca) => {
+                Some(value_of(access, "ConfigMap", namespace, &ca.config_map_key_ref).await?.into_bytes())
+            }
+            None => None,
+        };
+        let server_name = Some(settings.server_name).filter(|name| !name.is_empty());
+        let tls = Tls { ca, server_name, insecure_skip_verify: settings.insecure_skip_verify };
+        Ok(Self { authorization, tls })
+    }
 }
 
 impl fmt::Debug for MetricSource {
@@ -188,35 +227,13 @@ impl fmt::Debug for MetricSource {
 impl MetricSource {
     /// Reads what `source` names in `namespace`, with the caller's own rights.
     pub async fn resolve(access: &Access, namespace: &str, source: &Source) -> Result<Self, SourceError> {
-        let auth = source.auth.clone().unwrap_or_default();
-        let secret = |reference: FromSecret| async move {
-            value_of(access, "Secret", namespace, &reference.secret_key_ref).await
-        };
-        let authorization = match (auth.bearer_token, auth.basic) {
-            (Some(token), _) => Some(format!("Bearer {}", secret(token).await?.trim())),
-            (None, Some(basic)) => {
-                let password = secret(basic.password).await?;
-                Some(format!(
-                    "Basic {}",
-                    base64(format!("{}:{}", basic.username, password.trim_end()).as_bytes())
-                ))
-            }
-            (None, None) => None,
-        };
-        let settings = source.tls.clone().unwrap_or_default();
-        let ca = match &settings.ca {
-            Some(ca) => {
-                Some(value_of(access, "ConfigMap", namespace, &ca.config_map_key_ref).await?.into_bytes())
-            }
-            None => None,
-        };
-        let server_name = Some(settings.server_name).filter(|name| !name.is_empty());
-        let tls = Tls { ca, server_name, insecure_skip_verify: settings.insecure_skip_verify };
+        let named = (source.auth.as_ref(), source.tls.as_ref());
+        let credentials = Credentials::read(access, namespace, named).await?;
         let mut source = source.clone();
         if let Some(service) = source.service.as_mut().filter(|service| service.namespace.is_empty()) {
             namespace.clone_into(&mut service.namespace);
         }
-        Ok(Self { source, authorization, tls })
+        Ok(Self { source, credentials })
     }
 
     /// Answers an instant query: status and body.
@@ -238,12 +255,12 @@ impl MetricSource {
 
     async fn over_http(&self, http: &HttpClient, url: &str) -> Result<Response<Bytes>, SourceError> {
         let mut request = Request::get(url).header(header::ACCEPT, "application/json");
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = &self.credentials.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         let mut request =
             request.body(Bytes::new()).map_err(|error| SourceError::Unreachable(error.to_string()))?;
-        request.extensions_mut().insert(self.tls.clone());
+        request.extensions_mut().insert(self.credentials.tls.clone());
         http.send(request)
             .await
             .map_err(|error| SourceError::Unreachable(format!("{}: {error}", self.source)))
@@ -267,6 +284,15 @@ async fn through_proxy(
         Ok(body) => Ok(Response::new(Bytes::from(body))),
         Err(error) => Err(failed(error.to_string())),
     }
+}
+
+/// The value that a reference to a Secret of `namespace` means.
+pub(super) async fn secret(
+    access: &Access,
+    namespace: &str,
+    reference: &FromSecret,
+) -> Result<String, SourceError> {
+    value_of(access, "Secret", namespace, &reference.secret_key_ref).await
 }
 
 async fn value_of(

@@ -54,6 +54,7 @@ impl Cluster {
         let (metrics, feed) = ClusterMetrics::follow(sim.store(), config.seed, ScrapeConfig::default());
         let feed = tokio::spawn(feed.run());
         sim.register_backend(namespace, service, metrics.backend());
+        sim.server().register_services(metrics.services());
         sim.apply_manifests(objects)?;
         Ok(Self { sim, metrics, _controllers: controllers, _feed: feed })
     }

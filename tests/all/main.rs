@@ -5,6 +5,7 @@ mod crash;
 mod experiments;
 mod kit;
 mod misfortune;
+mod probes;
 mod promises;
 mod real;
 mod registry;

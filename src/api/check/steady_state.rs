@@ -79,6 +79,13 @@ fn probe<'a>(node: &'a Node, path: &str, report: &mut Report<'_>) -> Option<Decl
         judge(expression, &variables, has_value, &format!("{path}.{key}"), report);
     }
     let below = format!("{path}.{kind}");
+    // What is wrong by the schema is said there.
+    if let (Some(params), Some(probe), 0) = (node.get(kind), probes::find(kind), report.errors()) {
+        for finding in probe.lint(&params.to_json()) {
+            let remedy = finding.remedy.clone();
+            report.error(finding.code, (&below, params.span), &finding.message, &remedy);
+        }
+    }
     if let Some(params) = node.get(kind) {
         for field in info.fields.iter().filter(|field| field.schema == "promql") {
             if let Some(query) = params.get(field.name) {

@@ -90,6 +90,7 @@ fn the_examples_of_the_reference_are_accepted_or_not_supported_yet() {
             "00-shared-steady-state.yaml",
             "03-drain-each-node-of-a-pool-one-after-anot.yaml",
             "05-random-kills-every-30-s-for-30-min-hpa-a.yaml",
+            "06-a-dependency-at-zero.yaml",
             "11-weekly-game-day.yaml",
             "14-guardrail-of-a-platform-team.yaml",
             "15-a-run-by-hand.yaml",

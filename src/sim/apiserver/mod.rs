@@ -26,7 +26,7 @@ mod validate;
 mod watch;
 mod write;
 
-pub use proxy::Backend;
+pub use proxy::{Backend, Services};
 pub use rbac::User;
 
 use super::store::{Kind, Status, Store};
@@ -132,6 +132,11 @@ impl ApiServer {
     /// Serves a Service's proxy path (`…/services/NAME/proxy/…`) from within the process.
     pub fn register_backend(&self, namespace: &str, service: &str, backend: Backend) {
         self.backends.register(namespace, service, backend);
+    }
+
+    /// What the pods of Services without a back end of their own answer.
+    pub fn register_services(&self, services: Services) {
+        self.backends.register_others(services);
     }
 
     /// Answers one request.

@@ -13,19 +13,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What answers the requests to one Service.
 pub type Backend = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
 
-/// The back ends by namespace and Service.
+/// What the pods behind a Service answer, given its namespace and name. Err: the connection to them failed, in the
+/// words of whoever tried.
+pub type Services =
+    Arc<dyn Fn(String, String) -> BoxFuture<'static, Result<Response<Bytes>, String>> + Send + Sync>;
+
+/// The back ends by namespace and Service, and what answers for all others.
 #[derive(Clone, Default)]
-pub(super) struct Backends(Arc<Mutex<BTreeMap<(String, String), Backend>>>);
+pub(super) struct Backends(Arc<Mutex<Behind>>);
+
+#[derive(Default)]
+struct Behind {
+    named: BTreeMap<(String, String), Backend>,
+    others: Option<Services>,
+}
 
 impl Backends {
     pub(super) fn register(&self, namespace: &str, service: &str, backend: Backend) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert((namespace.into(), service.into()), backend);
+        all.named.insert((namespace.into(), service.into()), backend);
+    }
+
+    pub(super) fn register_others(&self, services: Services) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).others = Some(services);
+    }
+
+    fn others(&self) -> Option<Services> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).others.clone()
     }
 
     fn find(&self, namespace: &str, service: &str) -> Option<Backend> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&(namespace.to_string(), service.to_string())).cloned()
+        all.named.get(&(namespace.to_string(), service.to_string())).cloned()
     }
 }
 
@@ -52,7 +71,14 @@ impl ApiServer {
             if slices.is_empty() && endpoints.is_none() {
                 return Err(Status::not_found(&Kind::SERVICE, name));
             }
-            let why = format!("no endpoints available for service \"{}\"", target.name);
+            let why = match self.backends.others() {
+                None => format!("no endpoints available for service \"{}\"", target.name),
+                // What pods answer does not depend on what they are asked.
+                Some(others) => match others(target.namespace.clone(), name.to_owned()).await {
+                    Ok(answer) => return Ok(answer.map(whole)),
+                    Err(why) => why,
+                },
+            };
             return Ok(failure(&Status::failure(503, "ServiceUnavailable", why)));
         };
         let query: String = call.query.iter().fold(String::new(), |q, (k, v)| {

@@ -25,6 +25,7 @@ mod counts;
 mod load;
 mod random;
 mod server;
+mod visits;
 pub mod wiring;
 
 use std::cmp::Reverse;
@@ -156,6 +157,8 @@ pub struct Traffic {
     pods: Vec<Pod>,
     pod_index: BTreeMap<String, usize>,
     gateways: BTreeMap<String, TargetId>,
+    /// Who comes without a gateway.
+    visits: Stream,
     scrapes: Scrapes,
 }
 
@@ -177,6 +180,7 @@ impl Traffic {
             pods: Vec::new(),
             pod_index: BTreeMap::new(),
             gateways: BTreeMap::new(),
+            visits: Stream::new(seed, "visits"),
             scrapes: Scrapes::new(scrape, millis(start)),
         }
     }

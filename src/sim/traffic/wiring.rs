@@ -11,13 +11,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use promql_parser::label::Matcher;
 use serde::Deserialize;
 
-use super::{PodState, ServiceLoad, Serving, Totals, Traffic};
+use super::{PodState, ServiceLoad, Serving, Totals, Traffic, visits::Visit};
 use crate::sim::annotations::InvalidAnnotation;
-use crate::sim::apiserver::Backend;
+use crate::sim::apiserver::{Backend, Services};
 use crate::sim::metrics::http::PrometheusApi;
 use crate::sim::metrics::scrape::{ScrapeConfig, Scrapes};
 use crate::sim::metrics::series::{Series, Source};
@@ -180,6 +183,41 @@ impl ClusterMetrics {
         })
     }
 
+    /// What pods answer to the API server's proxy: 200, or 503 when their queue is full.
+    pub fn services(self: &Arc<Self>) -> Services {
+        let metrics = self.clone();
+        Arc::new(move |namespace, name| {
+            let metrics = metrics.clone();
+            Box::pin(async move { metrics.visit((namespace, name)).await })
+        })
+    }
+
+    /// One request to a Service. The words of a failure are those of a real API server.
+    async fn visit(&self, key: (String, String)) -> Result<Response<Bytes>, String> {
+        let now = micros(&self.store);
+        let visit = self.lock().visit(&key, now);
+        let answer = |status: StatusCode, body: &'static str| {
+            let mut answer = Response::new(Bytes::from_static(body.as_bytes()));
+            *answer.status_mut() = status;
+            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            answer
+        };
+        match visit {
+            Visit::NoEndpoint => Err(format!("no endpoints available for service \"{}\"", key.1)),
+            Visit::Refused => {
+                Err("error trying to reach service: dial tcp: connect: connection refused".to_owned())
+            }
+            Visit::Full => Ok(answer(StatusCode::SERVICE_UNAVAILABLE, r#"{"ok":false}"#)),
+            Visit::Taken { finish, process } => {
+                tokio::time::sleep(Duration::from_micros(finish.saturating_sub(now))).await;
+                if self.lock().traffic.lives(process, micros(&self.store)) {
+                    return Ok(answer(StatusCode::OK, r#"{"ok":true}"#));
+                }
+                Err("error trying to reach service: EOF".to_owned())
+            }
+        }
+    }
+
     /// Counts of a Service's requests up to now.
     pub fn totals(&self, namespace: &str, name: &str) -> Option<Totals> {
         let mut state = self.lock();
@@ -264,7 +302,27 @@ fn or_default<T: Default>(object: &Object, read: Result<T, InvalidAnnotation>) -
     })
 }
 
+impl ServiceView {
+    /// UIDs of the pods whose conditions fit.
+    fn chosen(&self, want: &dyn Fn(&EndpointConditions) -> bool) -> Vec<String> {
+        let all = self.slices.values().flatten();
+        let fitting = all.filter(|e| want(&e.conditions) && !e.target_ref.uid.is_empty());
+        fitting.map(|e| e.target_ref.uid.clone()).collect()
+    }
+
+    /// An absent condition means true (discovery/v1, EndpointConditions).
+    fn ready(&self) -> Vec<String> {
+        self.chosen(&|c| c.ready.unwrap_or(true))
+    }
+}
+
 impl State {
+    /// The API server goes to ready endpoints only, and knows of them at once.
+    fn visit(&mut self, key: &(String, String), now: u64) -> Visit {
+        let uids = self.services.get(key).map(ServiceView::ready).unwrap_or_default();
+        self.traffic.visit(&uids, now)
+    }
+
     fn service(&mut self, object: &Object, gone: bool, now: u64) {
         let key = (object.meta.namespace.clone(), object.meta.name.clone());
         let names = (key.0.as_str(), key.1.as_str(), app_of(object));
@@ -300,15 +358,9 @@ impl State {
     fn serve(&mut self, key: &(String, String), now: u64) {
         let Some(view) = self.services.get_mut(key) else { return };
         let Some(load) = view.load.clone() else { return };
-        let all: Vec<&Endpoint> = view.slices.values().flatten().collect();
-        let chosen = |want: &dyn Fn(&EndpointConditions) -> bool| -> Vec<String> {
-            let fitting = all.iter().filter(|e| want(&e.conditions) && !e.target_ref.uid.is_empty());
-            fitting.map(|e| e.target_ref.uid.clone()).collect()
-        };
-        // An absent condition means true (discovery/v1, EndpointConditions).
-        let mut uids = chosen(&|c| c.ready.unwrap_or(true));
+        let mut uids = view.ready();
         if uids.is_empty() {
-            uids = chosen(&|c| c.serving.unwrap_or(false) && c.terminating.unwrap_or(false));
+            uids = view.chosen(&|c| c.serving.unwrap_or(false) && c.terminating.unwrap_or(false));
         }
         if !view.begun && (uids.is_empty() || load.per_second <= 0.0) {
             return;
@@ -392,7 +444,6 @@ mod tests {
     use crate::sim::store::{DeleteOptions, StoreConfig};
     use crate::sim::{Sim, SimConfig};
     use serde_json::{Value as Json, json};
-    use std::time::Duration;
 
     fn object(kind: Kind, value: Json) -> Object {
         Object::from_value(kind, value).expect("a literal of this test")
