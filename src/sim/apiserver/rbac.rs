@@ -274,7 +274,6 @@ pub(super) fn bootstrap() -> Vec<Value> {
         {"apiGroups": ["discovery.k8s.io"], "verbs": read, "resources": ["endpointslices"]},
         {"apiGroups": ["policy"], "verbs": read, "resources": ["poddisruptionbudgets", "poddisruptionbudgets/status"]},
         {"apiGroups": ["networking.k8s.io"], "verbs": read, "resources": ["networkpolicies"]},
-        // system:aggregated-metrics-reader of metrics-server's manifests.
         {"apiGroups": ["metrics.k8s.io"], "verbs": read, "resources": ["pods", "nodes"]},
     ]);
     let mut edited = viewed.as_array().cloned().unwrap_or_default();

@@ -99,19 +99,7 @@ fn cells(kind: &Kind, o: &Object, now: Timestamp) -> Value {
                 age
             ])
         }
-        "horizontalpodautoscalers" => {
-            let target = &spec["scaleTargetRef"];
-            let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-            json!([
-                name,
-                format!("{}/{}", text(&target["kind"]), text(&target["name"])),
-                metrics(&spec, &status),
-                spec["minReplicas"].as_i64().map_or("<unset>".to_owned(), |n| n.to_string()),
-                count(&spec, "maxReplicas"),
-                count(&status, "currentReplicas"),
-                age
-            ])
-        }
+        "horizontalpodautoscalers" => autoscaler(&name, &spec, &status, age),
         "services" => service(&name, &spec, age),
         "namespaces" => json!([name, status["phase"].as_str().unwrap_or("Active"), age]),
         "events" => event(o, now),
@@ -122,6 +110,20 @@ fn cells(kind: &Kind, o: &Object, now: Timestamp) -> Value {
         }
         _ => json!([name, age]),
     }
+}
+
+fn autoscaler(name: &str, spec: &Value, status: &Value, age: String) -> Value {
+    let target = &spec["scaleTargetRef"];
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    json!([
+        name,
+        format!("{}/{}", text(&target["kind"]), text(&target["name"])),
+        metrics(spec, status),
+        spec["minReplicas"].as_i64().map_or("<unset>".to_owned(), |n| n.to_string()),
+        spec["maxReplicas"].as_i64().unwrap_or(0),
+        status["currentReplicas"].as_i64().unwrap_or(0),
+        age
+    ])
 }
 
 /// Present and wanted values of an autoscaler's resource metrics (`formatHPAMetrics`).
