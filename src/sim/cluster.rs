@@ -49,9 +49,13 @@ impl Cluster {
             json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": service, "namespace": namespace},
                    "spec": {"ports": [{"name": "web", "port": 9090}]}}),
         ])?;
-        let controllers =
-            controllers::spawn(sim.store(), controllers::Config { seed: config.seed, ..Default::default() });
         let (metrics, feed) = ClusterMetrics::follow(sim.store(), config.seed, ScrapeConfig::default());
+        let controllers = controllers::spawn_with(
+            sim.store(),
+            controllers::Config { seed: config.seed, ..Default::default() },
+            Some(metrics.clone()),
+        );
+        sim.register_usage(metrics.clone());
         let feed = tokio::spawn(feed.run());
         sim.register_backend(namespace, service, metrics.backend());
         sim.server().register_services(metrics.services());

@@ -17,6 +17,7 @@ pub mod scheduler;
 pub mod serve;
 pub mod store;
 pub mod traffic;
+pub mod usage;
 
 use apiserver::mischief::Mischief;
 use apiserver::{ApiConfig, ApiServer, Backend, User};
@@ -97,6 +98,11 @@ impl Sim {
     /// Serves a Service's proxy path from within the process.
     pub fn register_backend(&self, namespace: &str, service: &str, backend: Backend) {
         self.server.register_backend(namespace, service, backend);
+    }
+
+    /// Serves `metrics.k8s.io`, whose figures follow from these shares.
+    pub fn register_usage(&self, shares: std::sync::Arc<dyn usage::BusyShares>) {
+        self.server.register_usage(shares);
     }
 
     /// Creates objects from manifests, namespaces and definitions first; one that is there already stays.

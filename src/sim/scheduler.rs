@@ -86,7 +86,8 @@ pub fn quantity(text: &str) -> Option<i128> {
     (number.is_finite() && number.abs() < 1e15).then(|| (number * 1000.0) as i128 * factor)
 }
 
-fn resource(list: &BTreeMap<String, Value>, name: &str) -> Option<i128> {
+/// A resource of a list in thousandths (millicores, thousandths of a byte); `None` when it is not in it.
+pub fn resource(list: &BTreeMap<String, Value>, name: &str) -> Option<i128> {
     match list.get(name)? {
         Value::String(text) => quantity(text),
         Value::Number(number) => quantity(&number.to_string()),

@@ -170,6 +170,7 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
         ("autoscaling", _) => {
             if let Some(spec) = spec(object) {
                 default(spec, "minReplicas", 1);
+                autoscaler(spec);
             }
         }
         ("networking.k8s.io", _) => {
@@ -184,6 +185,31 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
         }
         ("apiextensions.k8s.io", _) => definition(object),
         _ => {}
+    }
+}
+
+/// CPU at 80 % without a metric; a `behavior` that is there is complete (pkg/apis/autoscaling/v2/defaults.go).
+fn autoscaler(spec: &mut Map<String, Value>) {
+    if spec.get("metrics").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        let target = json!({"type": "Utilization", "averageUtilization": 80});
+        let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
+        spec.insert("metrics".to_owned(), json!([metric]));
+    }
+    let Some(behavior) = spec.get_mut("behavior").and_then(Value::as_object_mut) else { return };
+    let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+    let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+    for (name, policies) in [("scaleUp", json!([pods, percent])), ("scaleDown", json!([percent]))] {
+        let rules = behavior.entry(name).or_insert(Value::Null);
+        if rules.is_null() {
+            *rules = json!({});
+        }
+        if let Some(rules) = rules.as_object_mut() {
+            default(rules, "selectPolicy", "Max");
+            default(rules, "policies", policies);
+            if name == "scaleUp" {
+                default(rules, "stabilizationWindowSeconds", 0);
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the server says about itself: version, health, groups, resources.
 
 use super::request::Call;
-use super::{ApiBody, json, openapi, raw};
+use super::{ApiBody, json, metrics, openapi, raw};
 use crate::sim::store::{Kind, Status, Store};
 use http::{Response, StatusCode, header};
 use serde_json::{Value, json as value};
@@ -63,7 +63,8 @@ pub(super) fn group_versions(store: &Store) -> Vec<(String, Vec<String>)> {
     let mut out: Vec<(String, Vec<String>)> = Vec::new();
     let all = kinds(store).into_iter().map(|k| (k.group.to_string(), k.version.to_string()));
     let reviews = REVIEWS.iter().map(|(g, _, _)| ((*g).to_string(), "v1".to_string()));
-    for (group, version) in all.chain(reviews) {
+    let measured = (metrics::GROUP.to_string(), metrics::VERSION.to_string());
+    for (group, version) in all.chain(reviews).chain([measured]) {
         match out.iter_mut().find(|(g, _)| *g == group) {
             Some((_, versions)) if versions.contains(&version) => {}
             Some((_, versions)) => versions.push(version),
@@ -146,6 +147,11 @@ fn served(store: &Store, group: &str, version: &str) -> Vec<Kind> {
     kinds(store).into_iter().filter(|k| k.group == group && k.version == version).collect()
 }
 
+/// The resources of `metrics.k8s.io`; none of any other group.
+fn measured(group: &str, version: &str) -> &'static [(&'static str, &'static str, bool)] {
+    if (group, version) == (metrics::GROUP, metrics::VERSION) { &metrics::RESOURCES } else { &[] }
+}
+
 fn resources(store: &Store, group: &str, version: &str) -> Option<Value> {
     let mut list = Vec::new();
     for kind in served(store, group, version) {
@@ -164,6 +170,10 @@ fn resources(store: &Store, group: &str, version: &str) -> Option<Value> {
     for (_, kind, plural) in REVIEWS.iter().filter(|(g, _, _)| *g == group && version == "v1") {
         list.push(value!({"name": plural, "singularName": kind.to_lowercase(), "namespaced": *plural == "localsubjectaccessreviews",
             "kind": kind, "verbs": ["create"]}));
+    }
+    for (kind, plural, namespaced) in measured(group, version) {
+        list.push(value!({"name": plural, "singularName": "", "namespaced": namespaced, "kind": kind,
+            "verbs": metrics::VERBS}));
     }
     if list.is_empty() {
         return None;
@@ -185,6 +195,12 @@ fn aggregated(store: &Store, group: &str, versions: &[String]) -> Value {
                     value!({"resource": plural, "scope": "Cluster", "singularResource": kind.to_lowercase(),
                     "verbs": ["create"], "responseKind": {"group": g, "version": "v1", "kind": kind}}),
                 );
+            }
+            for (kind, plural, namespaced) in measured(group, version) {
+                let scope = if *namespaced { "Namespaced" } else { "Cluster" };
+                resources.push(value!({"resource": plural, "scope": scope, "singularResource": "",
+                    "verbs": metrics::VERBS,
+                    "responseKind": {"group": group, "version": version, "kind": kind}}));
             }
             value!({"version": version, "freshness": "Current", "resources": resources})
         })

@@ -10,6 +10,7 @@ pub(in crate::sim) mod defaults;
 mod discovery;
 mod event;
 mod eviction;
+mod metrics;
 pub mod mischief;
 mod openapi;
 mod patch;
@@ -74,6 +75,7 @@ pub struct ApiServer {
     store: Store,
     mischief: Mischief,
     backends: Backends,
+    usage: metrics::UsageSource,
     config: ApiConfig,
 }
 
@@ -88,7 +90,8 @@ impl ApiServer {
     /// A server over a store; the store gets the namespaces and roles that every cluster has.
     #[must_use]
     pub fn new(store: Store, config: ApiConfig) -> Self {
-        let server = Self { store, mischief: Mischief::default(), backends: Backends::default(), config };
+        let (mischief, backends) = (Mischief::default(), Backends::default());
+        let server = Self { store, mischief, backends, usage: metrics::UsageSource::default(), config };
         server.bootstrap();
         server
     }
@@ -137,6 +140,11 @@ impl ApiServer {
     /// What the pods of Services without a back end of their own answer.
     pub fn register_services(&self, services: Services) {
         self.backends.register_others(services);
+    }
+
+    /// Serves `metrics.k8s.io`, whose figures follow from these shares; the first registered stay.
+    pub fn register_usage(&self, shares: std::sync::Arc<dyn super::usage::BusyShares>) {
+        self.usage.register(shares);
     }
 
     /// Answers one request.
@@ -303,12 +311,15 @@ impl ApiServer {
         }
     }
 
-    /// Resources that are answered, not stored: reviews.
+    /// Resources that are answered, not stored: reviews and metrics.
     fn virtual_resource(
         &self,
         call: &Call,
         target: &request::Target,
     ) -> Result<Option<Response<ApiBody>>, Status> {
+        if target.group == metrics::GROUP {
+            return self.metrics(call, target).map(Some);
+        }
         if !matches!(target.group.as_str(), "authorization.k8s.io" | "authentication.k8s.io") {
             return Ok(None);
         }

@@ -274,6 +274,7 @@ pub(super) fn bootstrap() -> Vec<Value> {
         {"apiGroups": ["discovery.k8s.io"], "verbs": read, "resources": ["endpointslices"]},
         {"apiGroups": ["policy"], "verbs": read, "resources": ["poddisruptionbudgets", "poddisruptionbudgets/status"]},
         {"apiGroups": ["networking.k8s.io"], "verbs": read, "resources": ["networkpolicies"]},
+        {"apiGroups": ["metrics.k8s.io"], "verbs": read, "resources": ["pods", "nodes"]},
     ]);
     let mut edited = viewed.as_array().cloned().unwrap_or_default();
     edited.extend([

@@ -32,6 +32,7 @@ fn columns(kind: &Kind) -> &'static str {
             "Name,Status,Roles,Age,Version,Internal-IP*,External-IP*,OS-Image*,Kernel-Version*,Container-Runtime*"
         }
         "poddisruptionbudgets" => "Name,Min Available,Max Unavailable,Allowed Disruptions#,Age",
+        "horizontalpodautoscalers" => "Name,Reference,Targets,MinPods,MaxPods#,Replicas#,Age",
         "services" => "Name,Type,Cluster-IP,External-IP,Port(s),Age,Selector*",
         "namespaces" => "Name,Status,Age",
         "events" => "Last Seen,Type,Reason,Object,Message,Name*",
@@ -98,6 +99,7 @@ fn cells(kind: &Kind, o: &Object, now: Timestamp) -> Value {
                 age
             ])
         }
+        "horizontalpodautoscalers" => autoscaler(&name, &spec, &status, age),
         "services" => service(&name, &spec, age),
         "namespaces" => json!([name, status["phase"].as_str().unwrap_or("Active"), age]),
         "events" => event(o, now),
@@ -108,6 +110,43 @@ fn cells(kind: &Kind, o: &Object, now: Timestamp) -> Value {
         }
         _ => json!([name, age]),
     }
+}
+
+fn autoscaler(name: &str, spec: &Value, status: &Value, age: String) -> Value {
+    let target = &spec["scaleTargetRef"];
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    json!([
+        name,
+        format!("{}/{}", text(&target["kind"]), text(&target["name"])),
+        metrics(spec, status),
+        spec["minReplicas"].as_i64().map_or("<unset>".to_owned(), |n| n.to_string()),
+        spec["maxReplicas"].as_i64().unwrap_or(0),
+        status["currentReplicas"].as_i64().unwrap_or(0),
+        age
+    ])
+}
+
+/// Present and wanted values of an autoscaler's resource metrics (`formatHPAMetrics`).
+fn metrics(spec: &Value, status: &Value) -> String {
+    let list = |v: &Value| v.as_array().cloned().unwrap_or_default();
+    let current = list(&status["currentMetrics"]);
+    let each = list(&spec["metrics"]).into_iter().map(|metric| {
+        let name = &metric["resource"]["name"];
+        let now = current.iter().find(|c| c["resource"]["name"] == *name).map(|c| &c["resource"]["current"]);
+        let target = &metric["resource"]["target"];
+        let shown = |field: &str, unit: &str| {
+            let one = |v: &Value| v.as_str().map_or_else(|| format!("{v}{unit}"), str::to_owned);
+            let is = now.map(|n| &n[field]).filter(|v| !v.is_null()).map_or("<unknown>".to_owned(), one);
+            format!("{}: {is}/{}", name.as_str().unwrap_or("<unknown>"), one(&target[field]))
+        };
+        if target["averageValue"].is_null() {
+            shown("averageUtilization", "%")
+        } else {
+            shown("averageValue", "")
+        }
+    });
+    let all: Vec<String> = each.collect();
+    if all.is_empty() { "<none>".to_owned() } else { all.join(", ") }
 }
 
 /// A value as printed; `N/A` when absent.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::views::{Key, Taint};
+use crate::sim::store::managed::{self, Writer};
 use crate::sim::store::{DeleteOptions, Kind, Meta, Object, Status, Store};
 
 /// One write, or one Event about an object.
@@ -21,6 +22,8 @@ pub enum Action {
     Status(Target, Value),
     /// RFC 7386 merge into `metadata` and other top-level fields.
     Merge(Target, Value),
+    /// Set `spec.replicas` through the scale subresource.
+    Scale(Target, i64),
     /// Add and remove taints of a node, by key and effect.
     Taints {
         /// The node.
@@ -137,6 +140,7 @@ pub fn apply(store: &Store, action: &Action) -> Result<(), Status> {
             Ok(())
         }),
         Action::Merge(target, patch) => change(store, target, |object| merge(object, patch)),
+        Action::Scale(target, replicas) => scale(store, target, *replicas),
         Action::Taints { node, add, remove } => store
             .modify(&Kind::NODE, "", node, |object| {
                 change_taints(object, add, remove);
@@ -167,6 +171,18 @@ where
             change(object)
         })
         .map(drop)
+}
+
+/// Whoever reads `managedFields` sees who scales, as in a real cluster.
+fn scale(store: &Store, target: &Target, replicas: i64) -> Result<(), Status> {
+    let (now, writer) = (store.now(), Writer::update("kube-controller-manager").through("scale"));
+    change(store, target, |object| {
+        let old = object.clone();
+        merge(object, &json!({"spec": {"replicas": replicas}}))?;
+        let value = object.to_value();
+        managed::record(Some((&old, &old.to_value())), object, &value, &writer, now);
+        Ok(())
+    })
 }
 
 fn apply_object(store: &Store, wanted: &Object) -> Result<(), Status> {

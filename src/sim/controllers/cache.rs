@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::views::{
-    DaemonSet, Deployment, Key, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, Service, StatefulSet,
-    View,
+    Autoscaler, DaemonSet, Deployment, Key, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, Service,
+    StatefulSet, View,
 };
 use crate::sim::store::{Event, EventType, Kind, Object};
 
@@ -26,6 +26,7 @@ pub struct Cache {
     pub daemon_sets: Views<DaemonSet>,
     pub services: Views<Service>,
     pub budgets: Views<PodDisruptionBudget>,
+    pub autoscalers: Views<Autoscaler>,
     pub namespaces: Views<Namespace>,
     /// Pods and ReplicaSets by the UID of their controller.
     controlled: BTreeMap<String, BTreeSet<Key>>,
@@ -69,6 +70,9 @@ impl Cache {
             k if *k == Kind::DAEMON_SET => drop(put(&mut self.daemon_sets, &key, object, gone)),
             k if *k == Kind::SERVICE => drop(put(&mut self.services, &key, object, gone)),
             k if *k == Kind::POD_DISRUPTION_BUDGET => drop(put(&mut self.budgets, &key, object, gone)),
+            k if *k == Kind::HORIZONTAL_POD_AUTOSCALER => {
+                drop(put(&mut self.autoscalers, &key, object, gone));
+            }
             k if *k == Kind::NAMESPACE => drop(put(&mut self.namespaces, &key, object, gone)),
             _ => {}
         }

@@ -7,6 +7,7 @@
 //! order and timing are those of separate processes; nothing polls, and nothing is left to chance.
 
 pub mod action;
+pub mod autoscaler;
 pub mod cache;
 pub mod daemonset;
 pub mod deployment;
@@ -36,6 +37,7 @@ use self::views::Key;
 use super::kubelet::Worker;
 use super::kubelet::network::Addresses;
 use super::store::{Event, EventType, Object, Store, Subscription};
+use super::usage::BusyShares;
 
 /// How long each part takes from an event to its reaction: watch, work queue and one write. The values are what an idle
 /// control plane takes.
@@ -91,6 +93,12 @@ impl Drop for Controllers {
 /// every change after it.
 #[must_use]
 pub fn spawn(store: &Store, config: Config) -> Controllers {
+    spawn_with(store, config, None)
+}
+
+/// The same with resource metrics, on which HorizontalPodAutoscalers depend.
+#[must_use]
+pub fn spawn_with(store: &Store, config: Config, usage: Option<Arc<dyn BusyShares>>) -> Controllers {
     let (objects, events) = store.list_and_subscribe_everything();
     let control = ControlLoop {
         store: store.clone(),
@@ -102,6 +110,8 @@ pub fn spawn(store: &Store, config: Config) -> Controllers {
         ordinals: BTreeMap::new(),
         node_numbers: BTreeMap::new(),
         unschedulable: BTreeMap::new(),
+        usage,
+        autoscaled: BTreeMap::new(),
         event_number: 0,
     };
     Controllers { task: tokio::spawn(control.run(objects, events)) }
@@ -122,6 +132,10 @@ struct ControlLoop {
     node_numbers: BTreeMap<String, usize>,
     /// Pods for which no node was found, with the message.
     unschedulable: BTreeMap<Key, String>,
+    /// Where resource metrics come from.
+    usage: Option<Arc<dyn BusyShares>>,
+    /// What the autoscalers (by UID) remember.
+    autoscaled: BTreeMap<String, autoscaler::Memory>,
     event_number: u64,
 }
 

@@ -10,13 +10,14 @@ use super::garbage::Termination;
 use super::queue::Work;
 use super::views::{Key, Pod};
 use super::{
-    ControlLoop, daemonset, deployment, disruption, endpoints, garbage, node_lifecycle, replicaset,
-    statefulset,
+    ControlLoop, autoscaler, daemonset, deployment, disruption, endpoints, garbage, node_lifecycle,
+    replicaset, statefulset,
 };
 use crate::sim::kubelet::{self, Present, Worker};
 use crate::sim::manifests;
 use crate::sim::scheduler::{self, Candidate};
 use crate::sim::store::{Kind, Object};
+use crate::sim::usage::{PodUsage, measure};
 
 /// After a write was refused (first step of client-go's exponential back-off that is worth telling apart).
 const RETRY: Duration = Duration::from_secs(1);
@@ -31,6 +32,7 @@ impl ControlLoop {
             Work::DaemonSet(key) => self.daemon_set(key),
             Work::Endpoints(key) => self.endpoints(key),
             Work::Budget(key) => self.budget(key),
+            Work::Autoscaler(key) => self.autoscaler(key),
             Work::Schedule(key) => self.schedule(key),
             Work::Pod(key) => return self.step_pod(&key.clone()),
             Work::Kubelet(node) => self.register_node(node),
@@ -147,6 +149,51 @@ impl ControlLoop {
         let scale_of = |pod: &Pod| self.cache.scale_of(pod);
         let now = self.store.now();
         Some(disruption::decide(&disruption::Inputs { budget, pods: &pods, scale_of: &scale_of, now }))
+    }
+
+    fn autoscaler(&mut self, key: &Key) -> Option<Decision> {
+        let autoscaler = self.cache.autoscalers.get(key).filter(|a| !a.terminating())?;
+        let (target, now) = (&autoscaler.spec.scale_target_ref, self.store.now());
+        let name = Key::new(&key.namespace, &target.name);
+        let found = match target.kind.as_str() {
+            "Deployment" => {
+                self.cache.deployments.get(&name).map(|v| (&v.object, v.replicas(), &v.spec.selector))
+            }
+            "ReplicaSet" => {
+                self.cache.replica_sets.get(&name).map(|v| (&v.object, v.replicas(), &v.spec.selector))
+            }
+            "StatefulSet" => {
+                let set = self.cache.stateful_sets.get(&name);
+                set.map(|v| (&v.object, v.spec.replicas.unwrap_or(1), &v.spec.selector))
+            }
+            _ => None,
+        };
+        let scaled = found.map(|(object, replicas, selector)| {
+            let mut pods = self.cache.pods_with(&key.namespace, &selector.pairs);
+            pods.retain(|p| selector.matches(&p.meta().labels));
+            let pods = self.measured(pods, now);
+            autoscaler::Scaled { object: object.clone(), replicas, pods }
+        });
+        let scaled = scaled.ok_or_else(|| {
+            let plural = format!("{}s.apps", target.kind.to_lowercase());
+            format!("{plural} \"{}\" not found", target.name)
+        });
+        let served = self.usage.is_some();
+        let uid = autoscaler.uid().to_owned();
+        let mut memory = self.autoscaled.get(&uid).cloned().unwrap_or_default();
+        let inputs = autoscaler::Inputs { autoscaler, scaled, served, now };
+        let decision = autoscaler::decide(&inputs, &mut memory);
+        self.autoscaled.insert(uid, memory);
+        Some(decision)
+    }
+
+    /// Pods with what they use; whose kubelet is silent has not been measured.
+    fn measured<'a>(&self, pods: Vec<&'a Pod>, now: jiff::Timestamp) -> Vec<(&'a Pod, Option<PodUsage>)> {
+        let Some(source) = &self.usage else { return pods.into_iter().map(|pod| (pod, None)).collect() };
+        let usage = measure(&pods, source.as_ref(), now);
+        let answers =
+            |pod: &Pod| self.cache.node(&pod.spec.node_name).is_some_and(node_lifecycle::kubelet_runs);
+        pods.into_iter().zip(usage).map(|(pod, usage)| (pod, usage.filter(|_| answers(pod)))).collect()
     }
 
     fn schedule(&mut self, key: &Key) -> Option<Decision> {

@@ -22,6 +22,8 @@ pub enum Work {
     Endpoints(Key),
     /// Sync a PodDisruptionBudget.
     Budget(Key),
+    /// Sync a HorizontalPodAutoscaler.
+    Autoscaler(Key),
     /// Find a node for a pod.
     Schedule(Key),
     /// Step a pod on its node.

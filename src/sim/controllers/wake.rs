@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::cache::{Cache, Change};
 use super::queue::Work;
 use super::views::{Key, Pod};
-use super::{ControlLoop, garbage, node_lifecycle};
+use super::{ControlLoop, autoscaler, garbage, node_lifecycle};
 use crate::sim::kubelet;
 use crate::sim::store::{Event, EventType, Kind, Object};
 
@@ -41,6 +41,14 @@ impl ControlLoop {
             k if *k == Kind::DAEMON_SET => self.after(Work::DaemonSet(key.clone()), delay),
             k if *k == Kind::SERVICE => self.service_changed(&key, event),
             k if *k == Kind::POD_DISRUPTION_BUDGET => self.after(Work::Budget(key.clone()), delay),
+            k if *k == Kind::HORIZONTAL_POD_AUTOSCALER => {
+                if event.kind == EventType::Deleted {
+                    self.autoscaled.remove(&object.meta.uid);
+                } else {
+                    // Its queue knows one delay (`NewDefaultHPARateLimiter`, rate_limiters.go).
+                    self.after(Work::Autoscaler(key.clone()), autoscaler::SYNC);
+                }
+            }
             k if *k == Kind::NAMESPACE => {
                 self.after(Work::Namespace(key.name.clone()), self.config.delays.namespace);
             }

@@ -21,6 +21,7 @@
 //! that instant does, in order. Same seed and same calls: same counters, bit for bit. Times are
 //! microseconds since the Unix epoch; a time before the last one counts as the last one.
 
+mod busy;
 mod counts;
 mod load;
 mod random;
@@ -31,6 +32,7 @@ pub mod wiring;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
+pub use busy::WINDOW_US;
 pub use load::{ServiceLoad, Serving, Spread};
 
 use self::counts::{Counts, ServiceSeries};
@@ -205,6 +207,13 @@ impl Traffic {
     pub fn in_flight(&self, uid: &str) -> usize {
         let pod = self.pod_index.get(uid).and_then(|i| self.pods.get(*i));
         pod.and_then(|p| p.server.as_ref()).map_or(0, |s| s.in_flight(self.now))
+    }
+
+    /// The share of its capacity that a pod worked during the last complete window ([`WINDOW_US`]), from 0 to 1.
+    pub fn busy_share(&self, uid: &str) -> f64 {
+        let window = (self.now / WINDOW_US).saturating_sub(1);
+        let pod = self.pod_index.get(uid).and_then(|i| self.pods.get(*i));
+        pod.and_then(|p| p.server.as_ref()).map_or(0.0, |s| s.busy_share(window))
     }
 
     /// Sets the load of a Service from `at` on; a Service that was deleted has a load of zero.

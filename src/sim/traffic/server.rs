@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use super::busy::Busy;
 use super::load::Serving;
 
 /// A request that a pod holds.
@@ -30,11 +31,19 @@ pub struct Server {
     /// When each waiting request will start, in order.
     starts: VecDeque<u64>,
     held: Vec<Held>,
+    busy: Busy,
 }
 
 impl Server {
     pub fn new(serving: Serving, since: u64) -> Self {
-        Self { serving, since, places: BinaryHeap::new(), starts: VecDeque::new(), held: Vec::new() }
+        Self {
+            serving,
+            since,
+            places: BinaryHeap::new(),
+            starts: VecDeque::new(),
+            held: Vec::new(),
+            busy: Busy::default(),
+        }
     }
 
     /// When a request that arrives at `now` and takes `service_time` is done; `None` when the queue is
@@ -48,6 +57,7 @@ impl Server {
         }
         if self.places.len() < self.serving.capacity as usize {
             self.places.push(Reverse(now + service_time));
+            self.busy.add(now, now, now + service_time);
             return Some(now + service_time);
         }
         if self.starts.len() >= self.serving.queue as usize {
@@ -56,6 +66,7 @@ impl Server {
         let start = self.places.pop()?.0;
         self.starts.push_back(start);
         self.places.push(Reverse(start + service_time));
+        self.busy.add(now, start, start + service_time);
         Some(start + service_time)
     }
 
@@ -72,6 +83,12 @@ impl Server {
     /// What the clients of a pod that dies now are still waiting for.
     pub fn lost(self, now: u64) -> impl Iterator<Item = Held> {
         self.held.into_iter().filter(move |h| h.answered > now)
+    }
+
+    /// The share of its places that worked during a window ([`super::WINDOW_US`]), from 0 to 1.
+    pub fn busy_share(&self, window: u64) -> f64 {
+        let all = super::WINDOW_US as f64 * f64::from(self.serving.capacity.max(1));
+        (self.busy.of(window) as f64 / all).min(1.0)
     }
 
     /// Requests in work or waiting at `now`.

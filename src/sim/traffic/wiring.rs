@@ -26,6 +26,7 @@ use crate::sim::metrics::scrape::{ScrapeConfig, Scrapes};
 use crate::sim::metrics::series::{Series, Source};
 use crate::sim::metrics::state::{DeploymentReplicas, KubeState};
 use crate::sim::store::{Event, EventType, Kind, Object, Store, Subscription};
+use crate::sim::usage::BusyShares;
 
 /// The label by which an EndpointSlice names its Service (discovery/v1, `LabelServiceName`).
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -256,6 +257,14 @@ impl ClusterMetrics {
         } else if object.kind == Kind::NODE {
             state.node(object, gone, now);
         }
+    }
+}
+
+impl BusyShares for ClusterMetrics {
+    fn shares(&self, uids: &[&str]) -> Vec<f64> {
+        let mut state = self.lock();
+        state.traffic.advance(micros(&self.store));
+        uids.iter().map(|uid| state.traffic.busy_share(uid)).collect()
     }
 }
 

@@ -4,10 +4,12 @@
 //! Every field here is the Kubernetes field of the same name; its meaning and unit are Kubernetes' own.
 #![allow(missing_docs, reason = "each field is the Kubernetes field of the same name")]
 
+mod autoscaler;
 mod node;
 mod pod;
 mod workload;
 
+pub use autoscaler::*;
 pub use node::*;
 pub use pod::*;
 pub use workload::*;

@@ -231,12 +231,27 @@ pub struct PodStatus {
     pub container_statuses: Vec<ContainerStatus>,
 }
 
-/// `v1.ContainerStatus`: what deletion ranking reads.
+/// `v1.ContainerStatus`: what deletion ranking and resource metrics read.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStatus {
     pub name: String,
     pub restart_count: i64,
+    pub state: ContainerState,
+}
+
+/// `v1.ContainerState`: whether it runs.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    pub running: Option<ContainerStateRunning>,
+}
+
+/// `v1.ContainerStateRunning`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStateRunning {
+    pub started_at: Option<Timestamp>,
 }
 
 impl Pod {
