@@ -214,7 +214,6 @@ pub static FAULTS: &[Planned] = &[
         ))],
     ),
     instant("nodeTerminate", "Terminate nodes.", &[]),
-    instant("podEvict", "Evict pods, within their PodDisruptionBudgets.", &[]),
     instant(
         "processKill",
         "Kill processes by name.",

@@ -8,7 +8,9 @@
 mod field;
 mod info;
 mod node_drain;
+mod pod_evict;
 mod pod_kill;
+mod pods;
 mod scale;
 
 pub use info::{FaultInfo, Lifetime, LimitKind, Right, TargetKind};
@@ -225,7 +227,8 @@ where
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Every fault, by name.
-pub static FAULTS: &[&dyn Fault] = &[&node_drain::NodeDrain, &pod_kill::PodKill, &scale::Scale];
+pub static FAULTS: &[&dyn Fault] =
+    &[&node_drain::NodeDrain, &pod_evict::PodEvict, &pod_kill::PodKill, &scale::Scale];
 
 /// The fault called `name` in files.
 pub fn find(name: &str) -> Option<&'static dyn Fault> {

@@ -12,11 +12,12 @@ use serde_json::Value;
 use crate::kit::{Stage, manifests};
 
 /// How each fault of the registry is tried out: its name, and the step.
-pub const METHODS: [(&str, &str); 3] = [
+pub const METHODS: [(&str, &str); 4] = [
     (
         "nodeDrain",
         "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeDrain: {}, duration: 5s}",
     ),
+    ("podEvict", "{name: hit, target: {workload: deployment/web, count: 2}, podEvict: {}}"),
     ("podKill", "{name: hit, target: {workload: deployment/web, count: 2}, podKill: {gracePeriod: 0s}}"),
     ("scale", "{name: hit, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 5s}"),
 ];

@@ -245,6 +245,11 @@ fn killing_pods() {
 }
 
 #[test]
+fn evicting_pods() {
+    embedded(rows::evict());
+}
+
+#[test]
 fn draining_nodes() {
     embedded(rows::drain());
 }

@@ -1,6 +1,7 @@
 //! The table.
 
 mod drain;
+mod evict;
 mod guard;
 mod kill;
 mod method;
@@ -10,6 +11,7 @@ mod scale;
 
 pub use self::{
     drain::drain,
+    evict::evict,
     guard::guard,
     kill::kill,
     method::{method, namespace_deleted},
@@ -25,7 +27,10 @@ use super::{
 
 /// The whole table.
 pub fn all() -> Vec<Row> {
-    [kill(), drain(), scale(), method(), rounds(), guard(), metrics()].into_iter().flatten().collect()
+    [kill(), evict(), drain(), scale(), method(), rounds(), guard(), metrics()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// What the API server is asked about: pods under no budget, under one that is spent, and under two.
