@@ -203,7 +203,6 @@ pub static FAULTS: &[Planned] = &[
             with_default(field("delay", "duration", "How long a packet is held."), "10ms"),
         ],
     ),
-    lasting("nodeCordon", "Cordon nodes; uncordon afterwards.", &[]),
     lasting(
         "nodeTaint",
         "Taint nodes; take the taint away afterwards.",

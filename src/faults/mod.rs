@@ -5,9 +5,12 @@
 //! idempotent: whatever may have happened is treated as having happened and done again.
 //! Schema, `explain`, rights checks, crash tests and documentation come from [`FAULTS`].
 
+mod cordon;
 mod field;
 mod info;
+mod node_cordon;
 mod node_drain;
+mod node_scar;
 mod pod_evict;
 mod pod_kill;
 mod pods;
@@ -227,8 +230,13 @@ where
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Every fault, by name.
-pub static FAULTS: &[&dyn Fault] =
-    &[&node_drain::NodeDrain, &pod_evict::PodEvict, &pod_kill::PodKill, &scale::Scale];
+pub static FAULTS: &[&dyn Fault] = &[
+    &node_cordon::NodeCordon,
+    &node_drain::NodeDrain,
+    &pod_evict::PodEvict,
+    &pod_kill::PodKill,
+    &scale::Scale,
+];
 
 /// The fault called `name` in files.
 pub fn find(name: &str) -> Option<&'static dyn Fault> {

@@ -52,7 +52,10 @@ pub(super) fn targets(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]
         }
     }
     for target in targets {
-        findings.extend(held_by_another(setting, target));
+        // What holds it already within this run is judged field by field.
+        if !ask.in_force.iter().any(|injection| injection.target == *target) {
+            findings.extend(held_by_another(setting, target));
+        }
     }
     if info.limits.contains(&LimitKind::Nodes) {
         findings.extend(forbidden_nodes(setting, targets));

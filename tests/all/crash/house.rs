@@ -12,7 +12,11 @@ use serde_json::Value;
 use crate::kit::{Stage, manifests};
 
 /// How each fault of the registry is tried out: its name, and the step.
-pub const METHODS: [(&str, &str); 4] = [
+pub const METHODS: [(&str, &str); 5] = [
+    (
+        "nodeCordon",
+        "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeCordon: {}, duration: 5s}",
+    ),
     (
         "nodeDrain",
         "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeDrain: {}, duration: 5s}",

@@ -255,6 +255,11 @@ fn draining_nodes() {
 }
 
 #[test]
+fn cordoning_nodes() {
+    embedded(rows::cordon());
+}
+
+#[test]
 fn scaling_workloads() {
     embedded(rows::scale());
 }

@@ -1,5 +1,6 @@
 //! The table.
 
+mod cordon;
 mod drain;
 mod evict;
 mod guard;
@@ -10,6 +11,7 @@ mod rounds;
 mod scale;
 
 pub use self::{
+    cordon::cordon,
     drain::drain,
     evict::evict,
     guard::guard,
@@ -27,7 +29,7 @@ use super::{
 
 /// The whole table.
 pub fn all() -> Vec<Row> {
-    [kill(), evict(), drain(), scale(), method(), rounds(), guard(), metrics()]
+    [kill(), evict(), drain(), cordon(), scale(), method(), rounds(), guard(), metrics()]
         .into_iter()
         .flatten()
         .collect()
