@@ -11,6 +11,7 @@ mod info;
 mod node_cordon;
 mod node_drain;
 mod node_scar;
+mod node_taint;
 mod pod_evict;
 mod pod_kill;
 mod pods;
@@ -233,6 +234,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub static FAULTS: &[&dyn Fault] = &[
     &node_cordon::NodeCordon,
     &node_drain::NodeDrain,
+    &node_taint::NodeTaint,
     &pod_evict::PodEvict,
     &pod_kill::PodKill,
     &scale::Scale,

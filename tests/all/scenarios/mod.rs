@@ -260,6 +260,11 @@ fn cordoning_nodes() {
 }
 
 #[test]
+fn tainting_nodes() {
+    embedded(rows::taint());
+}
+
+#[test]
 fn scaling_workloads() {
     embedded(rows::scale());
 }

@@ -9,6 +9,7 @@ mod method;
 mod metrics;
 mod rounds;
 mod scale;
+mod taint;
 
 pub use self::{
     cordon::cordon,
@@ -20,6 +21,7 @@ pub use self::{
     metrics::metrics,
     rounds::rounds,
     scale::scale,
+    taint::taint,
 };
 
 use super::{
@@ -29,7 +31,7 @@ use super::{
 
 /// The whole table.
 pub fn all() -> Vec<Row> {
-    [kill(), evict(), drain(), cordon(), scale(), method(), rounds(), guard(), metrics()]
+    [kill(), evict(), drain(), cordon(), taint(), scale(), method(), rounds(), guard(), metrics()]
         .into_iter()
         .flatten()
         .collect()
