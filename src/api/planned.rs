@@ -202,18 +202,7 @@ pub static FAULTS: &[Planned] = &[
             with_default(field("delay", "duration", "How long a packet is held."), "10ms"),
         ],
     ),
-    lasting("nodeCordon", "Cordon nodes; uncordon afterwards.", &[]),
-    lasting(
-        "nodeTaint",
-        "Taint nodes; take the taint away afterwards.",
-        &[required(field(
-            "taint",
-            r#"{"type":"object","required":["key","effect"],"properties":{"key":{"type":"string","minLength":1,"maxLength":317,"description":"Key."},"value":{"type":"string","maxLength":63,"description":"Value."},"effect":{"type":"string","enum":["NoSchedule","PreferNoSchedule","NoExecute"],"description":"Effect."}}}"#,
-            "The taint.",
-        ))],
-    ),
     instant("nodeTerminate", "Terminate nodes.", &[]),
-    instant("podEvict", "Evict pods, within their PodDisruptionBudgets.", &[]),
     instant(
         "processKill",
         "Kill processes by name.",

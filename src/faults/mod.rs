@@ -5,10 +5,16 @@
 //! idempotent: whatever may have happened is treated as having happened and done again.
 //! Schema, `explain`, rights checks, crash tests and documentation come from [`FAULTS`].
 
+mod cordon;
 mod field;
 mod info;
+mod node_cordon;
 mod node_drain;
+mod node_scar;
+mod node_taint;
+mod pod_evict;
 mod pod_kill;
+mod pods;
 mod scale;
 
 pub use info::{FaultInfo, Lifetime, LimitKind, Right, TargetKind};
@@ -225,7 +231,14 @@ where
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Every fault, by name.
-pub static FAULTS: &[&dyn Fault] = &[&node_drain::NodeDrain, &pod_kill::PodKill, &scale::Scale];
+pub static FAULTS: &[&dyn Fault] = &[
+    &node_cordon::NodeCordon,
+    &node_drain::NodeDrain,
+    &node_taint::NodeTaint,
+    &pod_evict::PodEvict,
+    &pod_kill::PodKill,
+    &scale::Scale,
+];
 
 /// The fault called `name` in files.
 pub fn find(name: &str) -> Option<&'static dyn Fault> {

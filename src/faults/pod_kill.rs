@@ -11,14 +11,11 @@ use serde_json::Value;
 
 use super::{
     Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, LimitKind, Prepare, Reverted, Right,
-    TargetKind, World, decode, patiently,
+    TargetKind, World, decode, patiently, pods,
 };
 use crate::{
     cluster::{Access, ApiError},
-    types::{
-        FieldSchema, Finding, InjectionId, Length,
-        codes::{guard, hazard},
-    },
+    types::{FieldSchema, Finding, InjectionId, Length, codes::hazard},
 };
 
 /// See [`INFO`].
@@ -74,28 +71,9 @@ impl Fault for PodKill {
 
     fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         let params: Params = super::params(ask)?;
-        let mut findings = Vec::new();
+        let findings = pods::refusals(ask);
         let mut injections = Vec::new();
         for (number, target) in ask.targets.iter().enumerate() {
-            match ask.snapshot.pod(target) {
-                Some(pod) if pod.mirror => findings.push(
-                    Finding::error(
-                        guard::STATIC_POD,
-                        target,
-                        "a kubelet runs it from a file; deleting it here changes nothing",
-                    )
-                    .remedy("leave it out with target.exclude"),
-                ),
-                Some(pod) if pod.owner.is_none() => findings.push(
-                    Finding::error(
-                        guard::BARE_POD,
-                        target,
-                        "no controller owns it, so nothing would bring it back",
-                    )
-                    .remedy("run it from a Deployment or leave it out with target.exclude"),
-                ),
-                _ => {}
-            }
             injections.push(Injection {
                 id: InjectionId::new(ask.step, number),
                 fault: INFO.name.to_owned(),
@@ -159,17 +137,7 @@ impl Fault for PodKill {
     }
 
     fn observe<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, String> {
-        Box::pin(async move {
-            let target = &injection.target;
-            world
-                .mirror
-                .wait_for(|snapshot| {
-                    let gone =
-                        snapshot.pod(target).is_none() && !snapshot.serves(&target.namespace, &target.uid);
-                    gone.then(|| "its UID is gone, and gone from all endpoints".to_owned())
-                })
-                .await
-        })
+        Box::pin(pods::gone(world, &injection.target))
     }
 
     fn revert<'a>(

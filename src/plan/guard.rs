@@ -7,8 +7,11 @@ use kube::core::{Selector, SelectorExt};
 use super::{Setting, StepAsk};
 use crate::{
     cluster::{Pod, RUN_LABEL},
-    faults::{FaultInfo, Injection, LimitKind},
-    types::{Finding, ObjectRef, codes::guard as code},
+    faults::{self, FaultInfo, Injection, LimitKind},
+    types::{
+        Finding, ObjectRef,
+        codes::{guard as code, hazard},
+    },
 };
 
 /// Namespaces that nothing opens.
@@ -49,7 +52,10 @@ pub(super) fn targets(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]
         }
     }
     for target in targets {
-        findings.extend(held_by_another(setting, target));
+        // What holds it already within this run is judged field by field.
+        if !ask.in_force.iter().any(|injection| injection.target == *target) {
+            findings.extend(held_by_another(setting, target));
+        }
     }
     if info.limits.contains(&LimitKind::Nodes) {
         findings.extend(forbidden_nodes(setting, targets));
@@ -190,7 +196,7 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
             {
                 let key = (target_namespace(pod), owner.kind, owner.name);
                 let loss = losses.entry(key).or_default();
-                let of = if pod.object == *target { &mut loss.killed } else { &mut loss.evicted };
+                let of = if bypasses_budgets(injection) { &mut loss.killed } else { &mut loss.evicted };
                 of.insert(pod.object.clone());
             }
         }
@@ -223,6 +229,11 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
         }
     }
     findings
+}
+
+/// Whether the pods that go with it go without asking their budgets.
+pub(super) fn bypasses_budgets(injection: &Injection) -> bool {
+    faults::find(&injection.fault).is_some_and(|fault| fault.info().hazards.contains(&hazard::PDB_BYPASSED))
 }
 
 fn target_namespace(pod: &Pod) -> String {

@@ -242,9 +242,11 @@ fn rollouts(setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
 fn hazards(kind: &str, setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
     let Some(fault) = faults::find(kind) else { return Vec::new() };
     let mut findings = Vec::new();
+    // What takes no pods away displaces none.
+    let displaces = fault.info().limits.contains(&LimitKind::Pods);
     for injection in injections
         .iter()
-        .filter(|injection| injection.target.kind == "Node" && injection.displaced.is_empty())
+        .filter(|injection| displaces && injection.target.kind == "Node" && injection.displaced.is_empty())
     {
         let message = format!("{kind}: it runs nothing that would be displaced");
         findings.push(Finding::warning(hazard::EMPTY_NODE, &injection.target, message));

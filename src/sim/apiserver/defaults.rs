@@ -155,6 +155,14 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
                 }
             }
         }
+        // `omitempty`: a list whose last taint is taken away is not written.
+        ("", "nodes") => {
+            if let Some(spec) = spec(object)
+                && spec.get("taints").is_some_and(|taints| *taints == json!([]))
+            {
+                spec.remove("taints");
+            }
+        }
         ("", "services") => service(object),
         ("", "configmaps" | "secrets") if kind.plural == "secrets" => {
             if let Some(map) = object.as_object_mut() {

@@ -20,7 +20,7 @@ pub static CODES: &[CodeInfo] = &[
         title: "the fault does not ask PodDisruptionBudgets",
         standard: "A PodDisruptionBudget limits evictions, not deletions or crashes (Kubernetes docs, Disruptions: involuntary disruptions).",
         discovery: "The fault kills pods directly and a PodDisruptionBudget selects at least one of them.",
-        resolution: "Wanted, when the question is what a crash does; limits.pods is what holds the damage. To stay within the budget use nodeDrain, which evicts.",
+        resolution: "Wanted, when the question is what a crash does; limits.pods is what holds the damage. To stay within the budget use podEvict or nodeDrain, which evict.",
     },
     CodeInfo {
         code: PDB_WAIT,

@@ -245,8 +245,23 @@ fn killing_pods() {
 }
 
 #[test]
+fn evicting_pods() {
+    embedded(rows::evict());
+}
+
+#[test]
 fn draining_nodes() {
     embedded(rows::drain());
+}
+
+#[test]
+fn cordoning_nodes() {
+    embedded(rows::cordon());
+}
+
+#[test]
+fn tainting_nodes() {
+    embedded(rows::taint());
 }
 
 #[test]

@@ -40,17 +40,44 @@ pub fn uncordons_a0(actor: Actor) -> Done {
     })
 }
 
-/// Puts a taint on a0 that is none of ours.
-pub fn taints_a0(actor: Actor) -> Done {
+/// Changes a0's taints by these operations.
+fn changes_taints(actor: Actor, operations: Value) -> Done {
     Box::pin(async move {
         let node = format!("{}-a0", actor.namespace);
-        let taints = json!([{"op": "add", "path": "/spec/taints/-",
-            "value": {"key": "example.com/mine", "effect": "PreferNoSchedule"}}]);
-        let taints: json_patch::Patch = serde_json::from_value(taints).map_err(|error| error.to_string())?;
+        let taints: json_patch::Patch =
+            serde_json::from_value(operations).map_err(|error| error.to_string())?;
         let nodes = api(&actor.client, NODE, "");
         let done = nodes.patch(&node, &PatchParams::default(), &Patch::Json::<DynamicObject>(taints)).await;
         done.map(|_| String::new()).map_err(|error| error.to_string())
     })
+}
+
+/// Puts a taint on a0 that is none of ours.
+pub fn taints_a0(actor: Actor) -> Done {
+    let mine = json!({"key": "example.com/mine", "effect": "PreferNoSchedule"});
+    changes_taints(actor, json!([{"op": "add", "path": "/spec/taints/-", "value": mine}]))
+}
+
+/// Puts a taint on a0 before any other, of the key that the drill uses.
+pub fn taints_a0_like_the_drill(actor: Actor) -> Done {
+    let mine = json!({"key": "example.com/drill", "value": "mine", "effect": "PreferNoSchedule"});
+    changes_taints(actor, json!([{"op": "add", "path": "/spec/taints/0", "value": mine}]))
+}
+
+/// Taints a0 as the drill would, before it.
+pub fn has_the_drills_taint_on_a0(actor: Actor) -> Done {
+    let taint = json!({"key": "example.com/drill", "value": "mine", "effect": "NoSchedule"});
+    changes_taints(actor, json!([{"op": "add", "path": "/spec/taints", "value": [taint]}]))
+}
+
+/// Takes all taints off a0.
+pub fn clears_the_taints_of_a0(actor: Actor) -> Done {
+    changes_taints(actor, json!([{"op": "remove", "path": "/spec/taints"}]))
+}
+
+/// Gives the first taint of a0 another value.
+pub fn values_the_taint_of_a0(actor: Actor) -> Done {
+    changes_taints(actor, json!([{"op": "replace", "path": "/spec/taints/0/value", "value": "mine"}]))
 }
 
 /// A further node of zone a comes up.

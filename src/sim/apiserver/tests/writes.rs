@@ -19,6 +19,10 @@ async fn taints_by_json_patch_behave_as_tried_on_a_real_server() {
     let refused = api_error(api.patch("n2", &params, &fresh).await.expect_err("there is a list now"));
     assert_eq!((refused.code, refused.reason.as_str()), (422, "Invalid"));
     assert_eq!(refused.message, "the server rejected our request due to an error in our request");
+    // Taken away, the last one takes the list along.
+    let last = json_patch(json!([{"op": "remove", "path": "/spec/taints/0"}]));
+    let bare = api.patch("n2", &params, &last).await.expect("ours");
+    assert_eq!(bare.spec.expect("a spec").taints, None);
     // List present.
     let append = json_patch(json!([{"op": "add", "path": "/spec/taints/-", "value": taint("fd")}]));
     assert_eq!(keys(&api.patch("n1", &params, &append).await.expect("appended")), ["base", "fd"]);

@@ -1,21 +1,27 @@
 //! The table.
 
+mod cordon;
 mod drain;
+mod evict;
 mod guard;
 mod kill;
 mod method;
 mod metrics;
 mod rounds;
 mod scale;
+mod taint;
 
 pub use self::{
+    cordon::cordon,
     drain::drain,
+    evict::evict,
     guard::guard,
     kill::kill,
     method::{method, namespace_deleted},
     metrics::metrics,
     rounds::rounds,
     scale::scale,
+    taint::taint,
 };
 
 use super::{
@@ -25,7 +31,10 @@ use super::{
 
 /// The whole table.
 pub fn all() -> Vec<Row> {
-    [kill(), drain(), scale(), method(), rounds(), guard(), metrics()].into_iter().flatten().collect()
+    [kill(), evict(), drain(), cordon(), taint(), scale(), method(), rounds(), guard(), metrics()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// What the API server is asked about: pods under no budget, under one that is spent, and under two.

@@ -1,0 +1,88 @@
+//! `nodeTaint`.
+
+use crate::scenarios::{
+    objects::{any, deployment, place},
+    people,
+    row::{Act, Moment, Row, row},
+};
+
+const A0: &str = "{nodes: {matchLabels: {row: $NS, node: a0}}}";
+const TAINT: &str = "{key: example.com/drill, value: \"yes\", effect: NoSchedule}";
+
+fn tainted(name: &'static str, target: &str, taint: &str) -> Row {
+    let method =
+        format!("  - name: taint\n    target: {target}\n    nodeTaint: {{taint: {taint}}}\n    duration: 2s");
+    let limits = "  limits: {pods: 100%, nodes: 60%}";
+    row(name).objects(&[&place(), &deployment("web", 4)]).spec(&any(), &method, limits)
+}
+
+fn meanwhile(name: &'static str, act: Act) -> Row {
+    tainted(name, A0, TAINT).act(Moment::At("EffectSeen"), act)
+}
+
+/// Nodes that are tainted, and nodes that may not be.
+pub fn taint() -> Vec<Row> {
+    let mut rows = vec![
+        tainted("taint-a-node", A0, TAINT).journal(&[
+            "Injected example.com/drill=yes:NoSchedule",
+            "EffectSeen taint.0",
+            "Reverted Restored",
+        ]),
+        tainted("taint-without-a-value", A0, "{key: example.com/drill, effect: PreferNoSchedule}")
+            .journal(&["Injected example.com/drill:PreferNoSchedule", "Reverted Restored"]),
+        tainted(
+            "taint-two-nodes",
+            "{nodes: {matchLabels: {row: $NS}}, names: [$NS-a0, $NS-b0], count: all}",
+            TAINT,
+        )
+        .journal(&["EffectSeen taint.0", "EffectSeen taint.1"]),
+        tainted("taint-no-execute-not-yet", A0, "{key: example.com/drill, effect: NoExecute}")
+            .refused(&["FD3002"]),
+        tainted("taint-of-kubernetes", A0, "{key: node.kubernetes.io/not-ready, effect: NoSchedule}")
+            .refused(&["FD3002"]),
+        tainted("taint-that-somebody-has-with-another-value", A0, TAINT)
+            .act(Moment::Before, people::has_the_drills_taint_on_a0)
+            .refused(&["FD3005"]),
+        tainted("taint-that-is-there", A0, "{key: example.com/drill, value: mine, effect: NoSchedule}")
+            .act(Moment::Before, people::has_the_drills_taint_on_a0)
+            .refused(&["FD3006"]),
+        tainted("taint-beside-one-of-that-key", A0, "{key: example.com/drill, effect: PreferNoSchedule}")
+            .act(Moment::Before, people::has_the_drills_taint_on_a0)
+            .journal(&["Reverted Restored"])
+            .left("Node /$NS-a0", "/data/spec/taints/0/value", "\"mine\""),
+    ];
+    rows.extend(with_people());
+    rows
+}
+
+fn with_people() -> Vec<Row> {
+    let scar = "/metadata/labels/firedrill.dev~1run";
+    vec![
+        meanwhile("taint-one-of-that-key-survives", people::taints_a0_like_the_drill)
+            .journal(&["Reverted Restored"])
+            .differs(&["Node"])
+            .left("Node /$NS-a0", "/data/spec/taints/0/value", "\"mine\"")
+            .left("Node /$NS-a0", "/data/spec/taints/1", "null")
+            .left("Node /$NS-a0", scar, "null"),
+        meanwhile("taint-cordoned-by-a-person", people::cordons_a0)
+            .journal(&["Reverted Restored"])
+            .differs(&["Node"])
+            .left("Node /$NS-a0", "/data/spec/unschedulable", "true")
+            .left("Node /$NS-a0", scar, "null"),
+        meanwhile("taint-cleared-by-a-person", people::clears_the_taints_of_a0)
+            .journal(&["Reverted ChangedSince"]),
+        meanwhile("taint-changed-by-a-person", people::values_the_taint_of_a0)
+            .journal(&["Reverted ChangedSince"])
+            .differs(&["Node"])
+            .left("Node /$NS-a0", "/data/spec/taints/0/value", "\"mine\"")
+            .left("Node /$NS-a0", scar, "null"),
+        row("taint-and-cordon-the-same")
+            .objects(&[&place(), &deployment("web", 4)])
+            .spec(
+                &any(),
+                &format!("  - name: cordon\n    target: {A0}\n    nodeCordon: {{}}\n    background: true\n  - name: taint\n    target: {A0}\n    nodeTaint: {{taint: {TAINT}}}\n    duration: 1s"),
+                "  limits: {pods: 100%, nodes: 60%}",
+            )
+            .journal(&["EffectSeen taint.0", "Reverted cordon.0 Restored", "Reverted taint.0 Restored"]),
+    ]
+}
