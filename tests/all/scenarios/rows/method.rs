@@ -178,9 +178,15 @@ fn clocks() -> Vec<Row> {
         )
         .ends(Verdict::Aborted)
         .journal(&["StopRequested DurationExceeded", "Reverted Restored"]),
-        web("rto-missed", &any(), TO_ONE, "  objectives: {rto: 1s}\n  limits: {pods: 100%}")
-            .ends(Verdict::Failed)
-            .journal(&["Decided RtoMissed"]),
+        // Normal is four, whatever is asked for: what heals in a blink is not what is measured here.
+        web(
+            "rto-missed",
+            &any().replace("object.status.readyReplicas == object.spec.replicas", "value >= 4.0"),
+            TO_ONE,
+            "  objectives: {rto: 1s}\n  limits: {pods: 100%}",
+        )
+        .ends(Verdict::Failed)
+        .journal(&["Decided RtoMissed"]),
         web("rto-met", &any(), KILL, "  objectives: {rto: 1m}"),
         web(
             "not-recovered-in-time",

@@ -67,7 +67,7 @@ pub fn rounds() -> Vec<Row> {
             .spec(
                 &WORD_HOLDS.replace("during: \"true\"", "during: object.data.well == \"yes\""),
                 &format!("{POOL}    rolling: {{}}"),
-                NODES,
+                &format!("{NODES}\n  objectives: {{recoverWithin: 3s}}"),
             )
             .act(Moment::At("EffectSeen"), people::takes_back_the_word)
             .differs(&["ConfigMap"])
