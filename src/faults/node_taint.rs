@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use super::{
     Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, LimitKind, Prepare, Reverted, Right,
     TargetKind, World, decode, encode,
-    field::{self, Change, Next},
+    field::{self, Next},
     node_scar::{self, Attempt},
+    nodes::{self, Change},
 };
 use crate::{
     cluster::{Access, ApiError, JsonPatch, Node, Taint},
-    types::{FieldSchema, Finding, InjectionId, Length, codes::guard},
+    types::{FieldSchema, Finding, Length, codes::guard},
 };
 
 /// See [`INFO`].
@@ -101,29 +102,22 @@ impl Fault for NodeTaint {
 
     fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         let params: Params = super::params(ask)?;
-        let mut findings = self.lint(ask.params);
-        let mut injections = Vec::new();
-        for (number, target) in ask.targets.iter().enumerate() {
-            let Some(node) = ask.snapshot.node(&target.name) else {
-                findings.push(Finding::error(guard::NO_TARGET, target, "it is not there"));
-                continue;
-            };
-            findings.extend(node_scar::refusals(node));
-            findings.extend(tainted(node, &params.taint));
+        let unfit = self.lint(ask.params);
+        if !unfit.is_empty() {
+            return Err(unfit);
+        }
+        nodes::each(ask, INFO.name, |node| {
+            if let Some(finding) = tainted(node, &params.taint) {
+                return Err(vec![finding]);
+            }
             let ours = encode(&Ours { taint: params.taint.clone() });
-            injections.push(Injection {
-                id: InjectionId::new(ask.step, number),
-                fault: INFO.name.to_owned(),
-                target: target.clone(),
+            Ok(Change {
                 action: ours.clone(),
                 before: ours,
                 displaced: Vec::new(),
-                replicas_lost: 0,
                 effect_within: Length(SEEN_WITHIN),
-                until: ask.until,
-            });
-        }
-        if findings.is_empty() { Ok(injections) } else { Err(findings) }
+            })
+        })
     }
 
     fn rehearse<'a>(
@@ -269,7 +263,7 @@ async fn take_back(world: &World, injection: &Injection) -> Result<Reverted, Fau
             None => (patch, Reverted::ChangedSince("somebody else had taken the taint away".to_owned())),
         };
         let patch = node_scar::remove(patch, world, injection, now);
-        Next::Change(Change { subresource: None, patch, outcome })
+        Next::Change(field::Change { subresource: None, patch, outcome })
     })
     .await
 }

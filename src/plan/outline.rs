@@ -253,8 +253,11 @@ fn hazards(kind: &str, setting: &Setting<'_>, injections: &[Injection]) -> Vec<F
     }
     for code in fault.info().hazards {
         let covered = injections.iter().find_map(|injection| {
-            let pod = setting.snapshot.pod(&injection.target)?;
-            setting.snapshot.pdbs_of(pod).next().map(|budget| budget.object.clone())
+            let mut hit = injection.displaced.iter().chain([&injection.target]);
+            hit.find_map(|pod| {
+                let pod = setting.snapshot.pod(pod).filter(|pod| !fault.evicts(injection, &pod.object))?;
+                setting.snapshot.pdbs_of(pod).next().map(|budget| budget.object.clone())
+            })
         });
         if let (Some(budget), Some(info)) = (covered, code.info()) {
             findings.push(Finding::warning(code.clone(), budget, format!("{kind}: {}", info.title)));
