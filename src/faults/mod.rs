@@ -183,6 +183,11 @@ pub trait Fault: Send + Sync {
     /// Targets into injections with all undo data, or the reasons why not. Pure.
     fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>>;
 
+    /// Whether it takes pods away, with these fields: a target without any is worth a warning then. Pure.
+    fn empties(&self, _params: &Value) -> bool {
+        self.info().limits.contains(&LimitKind::Pods)
+    }
+
     /// Whether `pod`, which `injection` hits or takes along, is evicted and so asks its budgets. Pure.
     fn evicts(&self, _injection: &Injection, _pod: &ObjectRef) -> bool {
         !self.info().hazards.contains(&hazard::PDB_BYPASSED)

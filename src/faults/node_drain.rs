@@ -177,8 +177,8 @@ impl Fault for NodeDrain {
 
 /// What speaks against draining this node, budgets and limits aside.
 fn refusals(snapshot: &Snapshot, node: &Node, empty_dir: EmptyDirData) -> Vec<Finding> {
-    let mut findings = vacate::bare(snapshot, &node.object);
     let leaving = vacate::leaving(snapshot, &node.object.name);
+    let mut findings = vacate::bare(&node.object, &leaving);
     for pod in leaving.iter().filter(|pod| pod.empty_dir && empty_dir == EmptyDirData::Refuse) {
         let why = format!("it runs on {} and keeps data in an emptyDir volume", node.object);
         findings.push(

@@ -30,10 +30,9 @@ pub(super) fn leaving(snapshot: &Snapshot, node: &str) -> Vec<Arc<Pod>> {
     snapshot.pods_on(node).filter(|pod| !stays(pod) && !pod.terminating).cloned().collect()
 }
 
-/// Those of a node's pods that nothing would bring back.
-pub(super) fn bare(snapshot: &Snapshot, node: &ObjectRef) -> Vec<Finding> {
-    let pods = leaving(snapshot, &node.name);
-    let bare = pods.iter().filter(|pod| pod.owner.is_none());
+/// Those of the pods that leave `node` which nothing would bring back.
+pub(super) fn bare(node: &ObjectRef, leaving: &[Arc<Pod>]) -> Vec<Finding> {
+    let bare = leaving.iter().filter(|pod| pod.owner.is_none());
     bare.map(|pod| {
         let why = format!("it runs on {node} and no controller owns it, so nothing would bring it back");
         Finding::error(guard::BARE_POD, &pod.object, why)

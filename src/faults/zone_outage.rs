@@ -102,11 +102,11 @@ impl Fault for ZoneOutage {
         let open = ask.targets.iter().filter_map(|target| ask.snapshot.node(&target.name));
         let closing = open.filter(|node| !node.unschedulable).count();
         nodes::each(ask, INFO.name, |node| {
-            let bare = vacate::bare(ask.snapshot, &node.object);
+            let leaving = vacate::leaving(ask.snapshot, &node.object.name);
+            let bare = vacate::bare(&node.object, &leaving);
             if !bare.is_empty() {
                 return Err(bare);
             }
-            let leaving = vacate::leaving(ask.snapshot, &node.object.name);
             let namespaces = leaving.iter().map(|pod| pod.object.namespace.clone());
             let kill = match params.mode {
                 Mode::Kill => namespaces.filter(|namespace| !ask.bystanders.contains(namespace)).collect(),

@@ -23,7 +23,7 @@ pub const METHODS: [(&str, &str); 7] = [
     ),
     (
         "nodeTaint",
-        "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeTaint: {taint: {key: example.com/drill, value: \"yes\", effect: NoSchedule}}, duration: 5s}",
+        "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeTaint: {taint: {key: example.com/drill, value: \"yes\", effect: NoExecute}}, duration: 5s}",
     ),
     ("podEvict", "{name: hit, target: {workload: deployment/web, count: 2}, podEvict: {}}"),
     ("podKill", "{name: hit, target: {workload: deployment/web, count: 2}, podKill: {gracePeriod: 0s}}"),
