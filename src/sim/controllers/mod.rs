@@ -15,6 +15,7 @@ pub mod disruption;
 pub mod endpoints;
 pub mod garbage;
 pub mod names;
+mod node_groups;
 pub mod node_lifecycle;
 mod perform;
 pub mod queue;
@@ -112,6 +113,7 @@ pub fn spawn_with(store: &Store, config: Config, usage: Option<Arc<dyn BusyShare
         unschedulable: BTreeMap::new(),
         usage,
         autoscaled: BTreeMap::new(),
+        node_groups: node_groups::Memory::default(),
         event_number: 0,
     };
     Controllers { task: tokio::spawn(control.run(objects, events)) }
@@ -136,6 +138,8 @@ struct ControlLoop {
     usage: Option<Arc<dyn BusyShares>>,
     /// What the autoscalers (by UID) remember.
     autoscaled: BTreeMap<String, autoscaler::Memory>,
+    /// What the cluster autoscaler remembers.
+    node_groups: node_groups::Memory,
     event_number: u64,
 }
 

@@ -38,6 +38,8 @@ impl ControlLoop {
             Work::Kubelet(node) => self.register_node(node),
             Work::Node(node) => self.node(node),
             Work::Evict(key) => self.evict(key),
+            Work::NodeGroups => return self.node_groups(),
+            Work::Provision(name) => return self.provision(name),
             Work::Dependent(kind, key) => self.dependent(kind, key),
             Work::Owner(kind, key) => self.owner(kind, key),
             Work::Namespace(name) => self.namespace(name),
