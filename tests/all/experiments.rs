@@ -40,3 +40,15 @@ fn no_drain_meets_the_vault() {
         ends("drain-under-a-budget", seed, 0);
     }
 }
+
+/// With this seed the autoscaler orders nodes in the zone that is lost: they are closed as they come.
+#[test]
+fn a_zone_stays_lost_when_the_autoscaler_grows_it() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firedrill"));
+    command.args(["rehearse", "experiments/zones/zone-lost.yaml", "--seed", "4"]);
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("lose-zone: hits node/general-a-"), "{said}");
+    assert!(said.contains("node/general-a-") && said.contains("is back, verified: uncordoned"), "{said}");
+}

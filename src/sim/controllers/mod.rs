@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -111,6 +112,7 @@ pub fn spawn_with(store: &Store, config: Config, usage: Option<Arc<dyn BusyShare
         ordinals: BTreeMap::new(),
         node_numbers: BTreeMap::new(),
         unschedulable: BTreeMap::new(),
+        tainted: BTreeMap::new(),
         usage,
         autoscaled: BTreeMap::new(),
         node_groups: node_groups::Memory::default(),
@@ -134,6 +136,8 @@ struct ControlLoop {
     node_numbers: BTreeMap<String, usize>,
     /// Pods for which no node was found, with the message.
     unschedulable: BTreeMap<Key, String>,
+    /// Pods (with their UID) on nodes with NoExecute taints, and since when.
+    tainted: BTreeMap<Key, (String, Timestamp)>,
     /// Where resource metrics come from.
     usage: Option<Arc<dyn BusyShares>>,
     /// What the autoscalers (by UID) remember.

@@ -15,13 +15,9 @@ use crate::sim::traffic::random::ln;
 pub(super) const SKEWED: &str = "node(s) didn't match pod topology spread constraints";
 const NO_LABEL: &str = "node(s) didn't match pod topology spread constraints (missing required label)";
 
-/// Which pods a constraint counts.
-enum Counted<'a> {
-    /// Those of the pod's owner.
-    Siblings,
-    /// Those of its namespace that its selector matches, and that share these labels with it.
-    Matching(Option<&'a Matcher>, &'a [String]),
-}
+/// Which pods a constraint counts: those of the pod's namespace that its selector matches, and that share the labels
+/// of these keys with it.
+struct Counted<'a>(Option<&'a Matcher>, &'a [String]);
 
 /// One constraint, with what it counts on each node.
 struct Rule<'a> {
@@ -56,9 +52,9 @@ impl<'a> Spread<'a> {
         let hard: Vec<Rule<'a>> = of(true);
         let defaulted = constraints.is_empty();
         let soft = if defaulted {
-            [(HOSTNAME, 3), (ZONE, 5)]
-                .map(|(key, max_skew)| Rule::default_of(key, max_skew, pod, nodes))
-                .into()
+            let siblings: BTreeMap<&str, i64> =
+                nodes.iter().map(|c| (c.node.name(), siblings(pod, c) as i64)).collect();
+            [(HOSTNAME, 3), (ZONE, 5)].map(|own| Rule::default_of(own, siblings.clone())).into()
         } else {
             of(false)
         };
@@ -130,7 +126,7 @@ impl Costs {
 
 impl<'a> Rule<'a> {
     fn of(constraint: &'a TopologySpreadConstraint, pod: &'a Pod, nodes: &'a [Candidate<'a>]) -> Self {
-        let counted = Counted::Matching(constraint.label_selector.as_ref(), &constraint.match_label_keys);
+        let counted = Counted(constraint.label_selector.as_ref(), &constraint.match_label_keys);
         Self {
             key: &constraint.topology_key,
             max_skew: constraint.max_skew,
@@ -142,14 +138,15 @@ impl<'a> Rule<'a> {
         }
     }
 
-    fn default_of(key: &'a str, max_skew: i64, pod: &'a Pod, nodes: &'a [Candidate<'a>]) -> Self {
+    /// One of the scheduler's own, with the pods of the owner on each node.
+    fn default_of((key, max_skew): (&'a str, i64), on_node: BTreeMap<&'a str, i64>) -> Self {
         Self {
             key,
             max_skew,
             min_domains: 1,
             honor_affinity: true,
             honor_taints: false,
-            on_node: nodes.iter().map(|c| (c.node.name(), Counted::Siblings.on(pod, c))).collect(),
+            on_node,
             itself: true,
         }
     }
@@ -179,19 +176,14 @@ impl<'a> Rule<'a> {
 
 impl Counted<'_> {
     fn on(&self, pod: &Pod, candidate: &Candidate<'_>) -> i64 {
-        match self {
-            Self::Siblings => siblings(pod, candidate) as i64,
-            Self::Matching(..) => {
-                let there = candidate.pods.iter().filter(|other| {
-                    !other.terminating() && other.namespace() == pod.namespace() && self.matches(pod, other)
-                });
-                there.count() as i64
-            }
-        }
+        let there = candidate.pods.iter().filter(|other| {
+            !other.terminating() && other.namespace() == pod.namespace() && self.matches(pod, other)
+        });
+        there.count() as i64
     }
 
     fn matches(&self, pod: &Pod, other: &Pod) -> bool {
-        let Self::Matching(selector, keys) = self else { return true };
+        let Self(selector, keys) = self;
         let (own, labels) = (&pod.meta().labels, &other.meta().labels);
         selector.is_some_and(|selector| selector.matches(labels))
             && keys.iter().all(|key| own.get(key).is_none() || own.get(key) == labels.get(key))

@@ -129,14 +129,8 @@ fn from_template(template: &Object, name: &str) -> Option<Node> {
         let key = taint["key"].as_str().unwrap_or_default();
         !key.starts_with("node.kubernetes.io/") && key != DELETING
     };
-    let taints: Vec<Value> = value
-        .pointer("/spec/taints")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .cloned()
-        .filter(kept)
-        .collect();
+    let taints = value.pointer("/spec/taints").and_then(Value::as_array);
+    let taints: Vec<Value> = taints.into_iter().flatten().filter(|taint| kept(taint)).cloned().collect();
     let (mut labels, mut annotations) =
         (value["metadata"]["labels"].take(), value["metadata"]["annotations"].take());
     if let Some(labels) = labels.as_object_mut() {

@@ -45,10 +45,18 @@ impl World {
         values.map(|event| event["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
+    fn change(&self, kind: &Kind, (namespace, name): (&str, &str), change: impl FnOnce(&mut Value)) {
+        let changed = self.store().modify(kind, namespace, name, |object| {
+            let mut value = object.to_value();
+            change(&mut value);
+            *object = Object::from_value(kind.clone(), value)?;
+            Ok(())
+        });
+        changed.unwrap();
+    }
+
     fn scale(&self, replicas: u32) {
-        let mut web = self.store().get(&Kind::DEPLOYMENT, "default", "web").unwrap().to_value();
-        web["spec"]["replicas"] = json!(replicas);
-        self.sim.apply_manifests(&[web]).unwrap();
+        self.change(&Kind::DEPLOYMENT, ("default", "web"), |web| web["spec"]["replicas"] = json!(replicas));
     }
 }
 
@@ -153,11 +161,11 @@ async fn a_group_over_two_zones_is_kept_even() {
     let mut nodes = world.nodes();
     nodes.retain(|name| name.contains('-'));
     assert!(nodes.is_empty());
-    let mut change = node("a1", "all", "a");
-    change["metadata"]["annotations"][annotations::NODE_GROUP_MAX] = json!("4");
-    let mut other = node("b1", "all", "b");
-    other["metadata"]["annotations"][annotations::NODE_GROUP_MAX] = json!("4");
-    world.sim.apply_manifests(&[change, other]).unwrap();
+    for name in ["a1", "b1"] {
+        world.change(&Kind::NODE, ("", name), |node| {
+            node["metadata"]["annotations"][annotations::NODE_GROUP_MAX] = json!("4");
+        });
+    }
     world.scale(8);
     sleep(seconds(120)).await;
     let mut zones: BTreeMap<String, usize> = BTreeMap::new();

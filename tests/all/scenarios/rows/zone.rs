@@ -41,6 +41,10 @@ pub fn zone() -> Vec<Row> {
             "EffectSeen out.1",
             "Reverted out.1 Restored",
         ]),
+        lost("zone-drained-while-a-budget-appears", &plain, ZONE, "{mode: Drain}")
+            .act(Moment::At("InjectIntended"), people::makes_a_budget)
+            .differs(&["PodDisruptionBudget"])
+            .journal(&["EffectSeen out.0", "EffectSeen out.1", "Reverted out.1 Restored"]),
         lost("zone-drained-into-a-dead-end", &[&place, &web, &four], ZONE, "{mode: Drain}")
             .refused(&["FD3009"]),
         lost("zone-killed-whatever-the-budget-says", &[&place, &web, &four], ZONE, "{mode: Kill}")
