@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     Action, OnMissing, OnViolation, Patience, ProbeSpec, Repeat, Role, Rolling, Signal, Step, Target,
 };
-use crate::types::Length;
+use crate::{faults, types::Length};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -127,17 +127,25 @@ impl<'de> Deserialize<'de> for Step {
         let map = Map::deserialize(deserializer)?;
         let (kind, params) = only_other(&map, &STEP_FIELDS, "step").map_err(D::Error::custom)?;
         let raw: RawStep = serde_json::from_value(Value::Object(map)).map_err(D::Error::custom)?;
+        let mut target = raw.target;
         let action = match kind.as_str() {
             "wait" => serde_json::from_value::<Length>(params).map(|length| Action::Wait(length.0)),
             "check" => serde_json::from_value(params).map(Action::Check),
             "revert" => serde_json::from_value(params).map(Action::Revert),
             "manual" => serde_json::from_value(params).map(Action::Manual),
-            _ => Ok(Action::Fault { kind, params }),
+            _ => {
+                let whole_zone = faults::find(&kind).is_some_and(|fault| fault.info().whole_zone());
+                if let Some(target) = target.as_mut().filter(|_| whole_zone) {
+                    // A node that joins a lost zone is lost too.
+                    target.follow.get_or_insert(true);
+                }
+                Ok(Action::Fault { kind, params })
+            }
         };
         Ok(Self {
             name: raw.name,
             description: raw.description,
-            target: raw.target,
+            target,
             action: action.map_err(D::Error::custom)?,
             duration: raw.duration.map(|length| length.0),
             background: raw.background,

@@ -213,11 +213,6 @@ pub static FAULTS: &[Planned] = &[
         ],
     ),
     instant("rolloutRestart", "Restart a workload as kubectl rollout restart does.", &[]),
-    lasting(
-        "zoneOutage",
-        "Take the nodes of a zone.",
-        &[with_default(field("mode", r#"{"type":"string","enum":["Kill","Drain"]}"#, "How."), "Kill")],
-    ),
 ];
 
 /// The probes.

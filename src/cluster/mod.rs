@@ -14,6 +14,7 @@ mod rights;
 mod scar;
 mod selector;
 mod snapshot;
+mod toleration;
 mod view;
 
 pub use access::{Access, Fence, Write};
@@ -27,4 +28,5 @@ pub use rights::{Identity, Missing, identity, missing_rights};
 pub use scar::{RUN_LABEL, Scar, UNDO_PREFIX};
 pub use selector::PodSelector;
 pub use snapshot::{Key, Snapshot};
+pub use toleration::{Toleration, stays_for};
 pub use view::{Autoscaler, Node, Owner, Pdb, Pod, Space, Taint, Workload};

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::{ApiResource, GroupVersionKind, Object};
 use serde::{Deserialize, Serialize};
 
-use super::{PodSelector, fields};
+use super::{PodSelector, Toleration, fields};
 use crate::types::ObjectRef;
 
 /// The controller that made an object.
@@ -48,6 +48,8 @@ pub struct Pod {
     pub empty_dir: bool,
     /// Whether it uses the node's network.
     pub host_network: bool,
+    /// What it tolerates of effect NoExecute, but for what every pod does.
+    pub tolerations: Vec<Toleration>,
     /// Container images with their digests, as the kubelet reports them.
     pub images: Vec<String>,
 }
@@ -215,6 +217,7 @@ pub(super) struct PodSpec {
     node_name: String,
     host_network: bool,
     volumes: Vec<Volume>,
+    tolerations: Vec<Toleration>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -383,6 +386,7 @@ impl Pod {
             mirror: meta.annotations.iter().flatten().any(|(key, _)| key == "kubernetes.io/config.mirror"),
             empty_dir: raw.spec.volumes.iter().any(|volume| volume.empty_dir.is_some()),
             host_network: raw.spec.host_network,
+            tolerations: raw.spec.tolerations.into_iter().filter(Toleration::matters).collect(),
             images,
             labels: meta.labels.unwrap_or_default(),
         }

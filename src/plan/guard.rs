@@ -8,10 +8,7 @@ use super::{Setting, StepAsk};
 use crate::{
     cluster::{Pod, RUN_LABEL},
     faults::{self, FaultInfo, Injection, LimitKind},
-    types::{
-        Finding, ObjectRef,
-        codes::{guard as code, hazard},
-    },
+    types::{Finding, ObjectRef, codes::guard as code},
 };
 
 /// Namespaces that nothing opens.
@@ -59,7 +56,11 @@ pub(super) fn targets(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]
     }
     if info.limits.contains(&LimitKind::Nodes) {
         findings.extend(forbidden_nodes(setting, targets));
-        findings.extend(last_in_zone(ask, targets));
+        findings.extend(if info.whole_zone() {
+            last_zone(ask, targets).into_iter().collect()
+        } else {
+            last_in_zone(ask, targets)
+        });
     }
     findings
 }
@@ -145,6 +146,23 @@ fn last_in_zone(ask: &StepAsk<'_>, targets: &[ObjectRef]) -> Vec<Finding> {
     findings
 }
 
+/// Losing a zone is survived in the others: somewhere a node has to be left.
+fn last_zone(ask: &StepAsk<'_>, targets: &[ObjectRef]) -> Option<Finding> {
+    let hit = out_by_then(targets.iter(), ask.in_force);
+    let snapshot = ask.setting.snapshot;
+    let open = snapshot.nodes.values().any(|node| {
+        // A control plane keeps ordinary pods away by a taint.
+        let kept = node.control_plane() && node.taints.iter().any(|taint| taint.effect == "NoSchedule");
+        node.ready && !node.unschedulable && !kept && !hit.contains(node.object.name.as_str())
+    });
+    let zone = || snapshot.node(&targets.first()?.name)?.zone().map(str::to_owned);
+    (!open).then(|| {
+        let subject = format!("zone {}", zone().unwrap_or_default());
+        Finding::error(code::LAST_ZONE, subject, "no node outside it is ready and schedulable")
+            .remedy("add nodes in another zone, or uncordon those that are there")
+    })
+}
+
 /// What the limits say, per workload and over all nodes, with what is in force already.
 pub(super) fn limits(
     setting: &Setting<'_>,
@@ -196,7 +214,7 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
             {
                 let key = (target_namespace(pod), owner.kind, owner.name);
                 let loss = losses.entry(key).or_default();
-                let of = if bypasses_budgets(injection) { &mut loss.killed } else { &mut loss.evicted };
+                let of = if evicts(injection, &pod.object) { &mut loss.evicted } else { &mut loss.killed };
                 of.insert(pod.object.clone());
             }
         }
@@ -231,9 +249,9 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
     findings
 }
 
-/// Whether the pods that go with it go without asking their budgets.
-pub(super) fn bypasses_budgets(injection: &Injection) -> bool {
-    faults::find(&injection.fault).is_some_and(|fault| fault.info().hazards.contains(&hazard::PDB_BYPASSED))
+/// Whether a pod that goes with the injection asks its budgets.
+pub(super) fn evicts(injection: &Injection, pod: &ObjectRef) -> bool {
+    faults::find(&injection.fault).is_none_or(|fault| fault.evicts(injection, pod))
 }
 
 fn target_namespace(pod: &Pod) -> String {

@@ -113,6 +113,7 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         params: ask.params,
         targets: &targets,
         snapshot: setting.snapshot,
+        bystanders: &setting.consent.bystanders,
         until: setting.until,
     };
     let mut injections = match fault.prepare(&request) {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, lifelines,
@@ -171,7 +172,7 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
     plan.findings
         .extend(forecast::budgets(setting.snapshot, &injections).into_iter().filter(|f| !f.is_error()));
     plan.findings.extend(lifelines::findings(setting, &injections));
-    plan.findings.extend(hazards(kind, setting, &injections));
+    plan.findings.extend(hazards((kind, params), setting, &injections));
     plan.findings.extend(rollouts(setting, &injections));
     planned.targets = injections.iter().map(|injection| injection.target.clone()).collect();
     let owners = displaced_owners(setting.snapshot, &injections);
@@ -239,11 +240,11 @@ fn rollouts(setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
 }
 
 /// The hazards that a fault names whenever it is used, where they apply.
-fn hazards(kind: &str, setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
+fn hazards((kind, params): (&str, &Value), setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
     let Some(fault) = faults::find(kind) else { return Vec::new() };
     let mut findings = Vec::new();
     // What takes no pods away displaces none.
-    let displaces = fault.info().limits.contains(&LimitKind::Pods);
+    let displaces = fault.empties(params);
     for injection in injections
         .iter()
         .filter(|injection| displaces && injection.target.kind == "Node" && injection.displaced.is_empty())
@@ -253,8 +254,11 @@ fn hazards(kind: &str, setting: &Setting<'_>, injections: &[Injection]) -> Vec<F
     }
     for code in fault.info().hazards {
         let covered = injections.iter().find_map(|injection| {
-            let pod = setting.snapshot.pod(&injection.target)?;
-            setting.snapshot.pdbs_of(pod).next().map(|budget| budget.object.clone())
+            let mut hit = injection.displaced.iter().chain([&injection.target]);
+            hit.find_map(|pod| {
+                let pod = setting.snapshot.pod(pod).filter(|pod| !fault.evicts(injection, &pod.object))?;
+                setting.snapshot.pdbs_of(pod).next().map(|budget| budget.object.clone())
+            })
         });
         if let (Some(budget), Some(info)) = (covered, code.info()) {
             findings.push(Finding::warning(code.clone(), budget, format!("{kind}: {}", info.title)));

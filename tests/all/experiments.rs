@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Which exit code each of `experiments/` ends with; `.ci/run` has the same list.
-const ENDS: [(&str, i32); 8] = [
+const ENDS: [(&str, i32); 9] = [
     ("autoscaling/checkout-catches-up", 0),
     ("checkout-survives-pod-loss", 0),
     ("drain-under-a-budget", 0),
@@ -12,6 +12,7 @@ const ENDS: [(&str, i32); 8] = [
     ("metric-source-gone", 4),
     ("random-kills", 0),
     ("every-node-of-the-pool", 0),
+    ("zones/zone-lost", 0),
 ];
 
 fn ends(name: &str, seed: u64, code: i32) {
@@ -38,4 +39,16 @@ fn no_drain_meets_the_vault() {
     for seed in [2, 4, 9] {
         ends("drain-under-a-budget", seed, 0);
     }
+}
+
+/// With this seed the autoscaler orders nodes in the zone that is lost: they are closed as they come.
+#[test]
+fn a_zone_stays_lost_when_the_autoscaler_grows_it() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firedrill"));
+    command.args(["rehearse", "experiments/zones/zone-lost.yaml", "--seed", "4"]);
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("lose-zone: hits node/general-a-"), "{said}");
+    assert!(said.contains("node/general-a-") && said.contains("is back, verified: uncordoned"), "{said}");
 }

@@ -61,6 +61,15 @@ pub(super) fn check(spec: &Node, probes: &Probes<'_>, report: &mut Report<'_>) {
     least(spec, steps, report);
 }
 
+/// What the fault changes as a whole, if it does.
+fn whole(fault: &FaultInfo) -> Option<&'static str> {
+    if fault.whole_zone() {
+        Some("a zone")
+    } else {
+        fault.targets.contains(&TargetKind::Workload).then_some("a workload")
+    }
+}
+
 /// Every name of the method, as written or made.
 fn names(steps: &[Node]) -> Vec<String> {
     let named = |(index, step): (usize, &Node)| {
@@ -224,8 +233,8 @@ impl Step<'_> {
         } else if lifetime == Some(Lifetime::Lasting) && self.node.get("duration").is_none() {
             let message = "without `duration` no batch would ever be lifted";
             report.error(codes::STEP_DURATION, at, message, "write for example duration: 1m");
-        } else if self.fault().is_some_and(|fault| fault.targets.contains(&TargetKind::Workload)) {
-            let message = format!("`{key}` changes a workload as a whole; there are no batches");
+        } else if let Some(whole) = self.fault().and_then(whole) {
+            let message = format!("`{key}` changes {whole} as a whole; there are no batches");
             report.error(codes::TOGETHER, at, &message, "leave it out");
         }
     }
@@ -321,10 +330,8 @@ impl Step<'_> {
 
     /// `count`, `namespace` and workload types that mean nothing to this fault.
     fn narrowing(&self, fault: &FaultInfo, target: &Node, path: &str, report: &mut Report<'_>) {
-        let whole = fault.targets.contains(&TargetKind::Workload);
-        if let Some(count) = target.entry("count").filter(|_| whole) {
-            let message =
-                format!("`{}` changes a workload as a whole; there is nothing to count", fault.name);
+        if let Some((count, whole)) = target.entry("count").zip(whole(fault)) {
+            let message = format!("`{}` changes {whole} as a whole; there is nothing to count", fault.name);
             report.error(codes::TARGET, (&format!("{path}.count"), count.key_span), &message, "leave it out");
         }
         let namespaced = ["pods", "workload", "nodesRunning"].iter().any(|field| target.get(field).is_some());
@@ -338,7 +345,9 @@ impl Step<'_> {
             );
         }
         let kind = target.get("workload").and_then(Node::text).and_then(workload_type);
-        if let Some(workload) = target.get("workload").filter(|_| whole && kind == Some("daemonset")) {
+        if let Some(workload) =
+            target.get("workload").filter(|_| whole(fault).is_some() && kind == Some("daemonset"))
+        {
             let message = format!("a DaemonSet has no replicas that `{}` could change", fault.name);
             report.error(codes::TARGET, (&format!("{path}.workload"), workload.span), &message, "");
         }

@@ -24,7 +24,7 @@
 mod busy;
 mod counts;
 mod load;
-mod random;
+pub(in crate::sim) mod random;
 mod server;
 mod visits;
 pub mod wiring;

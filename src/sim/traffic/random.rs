@@ -34,7 +34,7 @@ impl Stream {
 
 /// Natural logarithm of a positive, normal number by basic arithmetic only, so that every platform
 /// gives the same bits (the system's `ln` differs between C libraries). Relative error below 1e-14.
-fn ln(x: f64) -> f64 {
+pub(in crate::sim) fn ln(x: f64) -> f64 {
     let bits = x.to_bits();
     let mut exponent = ((bits >> 52) & 0x7ff) as i32 - 1023;
     // Mantissa in [1, 2), then in [1/√2, √2) around 1, where the series is short.

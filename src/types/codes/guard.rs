@@ -62,6 +62,8 @@ pub const ROLLOUT: Code = Code::new("FD3016");
 pub const SAME_FIELD: Code = Code::new("FD3017");
 /// What answers the hypothesis' queries would be hit.
 pub const METRIC_SOURCE: Code = Code::new("FD3018");
+/// The zone without which there is no node left.
+pub const LAST_ZONE: Code = Code::new("FD3019");
 
 /// The family, in order.
 pub static CODES: &[CodeInfo] = &[
@@ -274,5 +276,12 @@ pub static CODES: &[CodeInfo] = &[
         standard: "What is broken must not be what measures it: a hypothesis without data proves nothing, and an abort could not be decided (Principles of Chaos: minimise the blast radius).",
         discovery: "The ready pods behind the Service that a prometheus probe names, by its EndpointSlices, against the pods that the step kills, displaces or scales away.",
         resolution: "Leave those pods out with target.exclude, choose nodes without them, or ask a source elsewhere with --prometheus.",
+    },
+    CodeInfo {
+        code: LAST_ZONE,
+        title: "no other zone is left to take over",
+        standard: "Losing a zone asks what the others do; with none left there is nothing to find out, and nowhere to go.",
+        discovery: "No node outside the zone, the control plane's aside, is ready and schedulable, earlier steps of the file counted.",
+        resolution: "Add nodes in another zone, uncordon those that are there, or put back an earlier step before this one.",
     },
 ];

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::kit::{Stage, manifests};
 
 /// How each fault of the registry is tried out: its name, and the step.
-pub const METHODS: [(&str, &str); 6] = [
+pub const METHODS: [(&str, &str); 7] = [
     (
         "nodeCordon",
         "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeCordon: {}, duration: 5s}",
@@ -23,11 +23,12 @@ pub const METHODS: [(&str, &str); 6] = [
     ),
     (
         "nodeTaint",
-        "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeTaint: {taint: {key: example.com/drill, value: \"yes\", effect: NoSchedule}}, duration: 5s}",
+        "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeTaint: {taint: {key: example.com/drill, value: \"yes\", effect: NoExecute}}, duration: 5s}",
     ),
     ("podEvict", "{name: hit, target: {workload: deployment/web, count: 2}, podEvict: {}}"),
     ("podKill", "{name: hit, target: {workload: deployment/web, count: 2}, podKill: {gracePeriod: 0s}}"),
     ("scale", "{name: hit, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 5s}"),
+    ("zoneOutage", "{name: hit, target: {zone: a}, zoneOutage: {}, duration: 5s}"),
 ];
 
 /// The step by which `fault` is tried out.

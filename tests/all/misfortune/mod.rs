@@ -11,6 +11,7 @@ mod owners;
 mod people;
 mod slow;
 mod source;
+mod zones;
 
 use std::{
     sync::{

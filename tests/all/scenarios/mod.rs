@@ -265,6 +265,11 @@ fn tainting_nodes() {
 }
 
 #[test]
+fn losing_zones() {
+    embedded(rows::zone());
+}
+
+#[test]
 fn scaling_workloads() {
     embedded(rows::scale());
 }

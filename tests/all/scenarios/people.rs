@@ -184,6 +184,15 @@ pub fn tightens_the_budget(actor: Actor) -> Done {
     Box::pin(async move { patch(&actor, BUDGET, "web", json!({"spec": {"minAvailable": "100%"}})).await })
 }
 
+/// Puts `web` under a budget that lets one of its four pods go at a time.
+pub fn makes_a_budget(actor: Actor) -> Done {
+    Box::pin(async move {
+        let text = super::objects::budget("web", "web", "minAvailable: 3").replace("$NS", &actor.namespace);
+        super::bench::create(&actor.client, &crate::kit::manifests(&text)).await?;
+        Ok(String::new())
+    })
+}
+
 /// Says in the ConfigMap `word` that all is not well.
 pub fn takes_back_the_word(actor: Actor) -> Done {
     Box::pin(async move { patch(&actor, CONFIG_MAP, "word", json!({"data": {"well": "no"}})).await })

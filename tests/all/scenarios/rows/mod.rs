@@ -10,6 +10,7 @@ mod metrics;
 mod rounds;
 mod scale;
 mod taint;
+mod zone;
 
 pub use self::{
     cordon::cordon,
@@ -22,6 +23,7 @@ pub use self::{
     rounds::rounds,
     scale::scale,
     taint::taint,
+    zone::zone,
 };
 
 use super::{
@@ -31,7 +33,7 @@ use super::{
 
 /// The whole table.
 pub fn all() -> Vec<Row> {
-    [kill(), evict(), drain(), cordon(), taint(), scale(), method(), rounds(), guard(), metrics()]
+    [kill(), evict(), drain(), cordon(), taint(), zone(), scale(), method(), rounds(), guard(), metrics()]
         .into_iter()
         .flatten()
         .collect()
