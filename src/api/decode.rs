@@ -132,6 +132,7 @@ impl<'de> Deserialize<'de> for Step {
             "check" => serde_json::from_value(params).map(Action::Check),
             "revert" => serde_json::from_value(params).map(Action::Revert),
             "manual" => serde_json::from_value(params).map(Action::Manual),
+            "load" => serde_json::from_value(params).map(Action::Load),
             _ => Ok(Action::Fault { kind, params }),
         };
         Ok(Self {

@@ -11,6 +11,7 @@ mod deployed;
 mod drive;
 mod ending;
 mod keeper;
+mod loads;
 mod next;
 mod prepare;
 mod rollback;
@@ -27,7 +28,7 @@ pub use keeper::Outside;
 pub use next::{Command, Patience, next};
 pub use rollback::{Leftover, Rollback, clear_lapsed, from_journal, from_scars, leftovers, revert_found};
 pub use start::{Outcome, Start, run};
-pub use state::{Illegal, InjectionState, State, StepState, Violation, transition};
+pub use state::{Illegal, InjectionState, LoadState, State, StepState, Violation, transition};
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::{
     EngineError, Observer, Outcome,
     assess::blind,
-    drive::Driver,
+    drive::{Driver, Loading},
     keeper::{Keeper, Outside},
     next::Patience,
     start::conclude,
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::Limits,
     cluster::{Access, ApiError, Budgets, Identity, Lease, LeaseError, Tenure},
-    env::{Env, Rng},
+    env::{Env, Loads, Rng},
     faults::{FAULTS, Found, Injection, Signature, World},
     journal::{Entry, Record, Residue, RevertOutcome, Writer},
     plan::{Bounds, Consent},
@@ -134,6 +134,11 @@ async fn blind_driver(
         checks: BTreeMap::new(),
         measured_rx: mpsc::unbounded_channel().1,
         outside_rx,
+        loading: Loading {
+            orders: BTreeMap::new(),
+            wire: env.load.clone(),
+            under_way: Loads::default(),
+        },
         releases: BTreeMap::new(),
         slept_before: env.clock.slept(),
         passed_over: BTreeSet::new(),

@@ -40,6 +40,8 @@ pub struct State {
     pub steps: Vec<StepState>,
     /// Every injection that was ever intended.
     pub injections: BTreeMap<InjectionId, InjectionState>,
+    /// Every load that was ever begun.
+    pub loads: BTreeMap<String, LoadState>,
     /// When Baseline began.
     pub baseline_started: Option<Timestamp>,
     /// When it held, and what was measured.
@@ -111,6 +113,17 @@ pub struct StepState {
     pub ended: Option<Timestamp>,
 }
 
+/// Where a load is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadState {
+    /// When its first requests were sent.
+    pub started: Timestamp,
+    /// Whether it is a step's.
+    pub of_step: bool,
+    /// When its last request was sent, how many there were, and how many of them were answered.
+    pub ended: Option<(Timestamp, u64, u64)>,
+}
+
 /// Where an injection is.
 #[derive(Clone, Debug)]
 pub struct InjectionState {
@@ -165,6 +178,7 @@ impl State {
             header: (**header).clone(),
             spec,
             injections: BTreeMap::new(),
+            loads: BTreeMap::new(),
             baseline_started: None,
             baseline: None,
             first_intent: None,
@@ -233,9 +247,14 @@ impl State {
         }
     }
 
-    /// The first fault seen in force.
+    /// The first fault seen in force; without any fault, the first load of a step.
     pub fn first_seen(&self) -> Option<Timestamp> {
-        self.injections.values().filter_map(|state| state.seen).min()
+        let loaded = || self.step_loads().map(|load| load.started).min();
+        self.injections.values().filter_map(|state| state.seen).min().or_else(loaded)
+    }
+
+    fn step_loads(&self) -> impl Iterator<Item = &LoadState> {
+        self.loads.values().filter(|load| load.of_step)
     }
 
     /// From when recovery counts: the last fault lifted, or the last effect of an instant one.
@@ -249,7 +268,8 @@ impl State {
             .values()
             .filter(|state| !lasting(&state.injection))
             .filter_map(|state| state.seen);
-        reverted.chain(instant).max().or_else(|| self.all_reverted.as_ref().map(|(at, _)| *at))
+        let unloaded = self.step_loads().filter_map(|load| load.ended.map(|(at, ..)| at));
+        reverted.chain(instant).chain(unloaded).max().or_else(|| self.all_reverted.as_ref().map(|(at, _)| *at))
     }
 
     /// Since when every `expect` of the hypothesis has held without a break; None while one does not.
@@ -332,6 +352,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         | Record::Checked { .. }
         | Record::ManualAnswered { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
+        Record::LoadStarted { .. } | Record::LoadEnded { .. } => loaded(state, entry)?,
         Record::Injected { .. }
         | Record::EffectSeen { .. }
         | Record::EffectMissed { .. }
@@ -439,6 +460,26 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
                 state.injections.insert(injection.id.clone(), new);
             }
         }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn loaded(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
+    let at = entry.at;
+    match &entry.record {
+        Record::LoadStarted { load, of_step, .. } => {
+            let new = LoadState { started: at, of_step: *of_step, ended: None };
+            state.loads.insert(load.clone(), new);
+            if *of_step && state.first_intent.is_none() {
+                state.first_intent = Some(at);
+                state.probes.values_mut().for_each(Track::rearm);
+            }
+        }
+        Record::LoadEnded { load, tally } => match state.loads.get_mut(load) {
+            Some(found) => found.ended = Some((at, tally.sent, tally.answered)),
+            None => return Err(Illegal { seq: entry.seq, why: format!("load {load} was never begun") }),
+        },
         _ => {}
     }
     Ok(())

@@ -8,8 +8,8 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, lifelines,
-    overlap::InForce, prepare, query_window,
+    PlannedLoad, Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, lifelines,
+    loads, overlap::InForce, prepare, query_window,
 };
 use crate::{
     api::{Action, ExperimentSpec, Patience, Repeat, Role, Step},
@@ -33,6 +33,8 @@ pub struct Plan {
     pub seed: u64,
     /// The steps, in order.
     pub steps: Vec<PlannedStep>,
+    /// What would be sent where.
+    pub loads: Vec<PlannedLoad>,
     /// What refuses (errors) and what is worth knowing (warnings).
     pub findings: Vec<Finding>,
     /// How early a loss of normal can end the run.
@@ -106,7 +108,8 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         namespace: setting.namespace.to_owned(),
         seed: setting.rng.seed(),
         steps: Vec::new(),
-        findings: Vec::new(),
+        loads: loads::planned(spec),
+        findings: loads::findings(spec, setting),
         earliest_abort: earliest_abort(spec),
         calls: 0,
         limits: setting.bounds.in_words(),
@@ -148,6 +151,10 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
         Action::Manual(manual) => {
             planned.action = "manual".to_owned();
             planned.duration = Some(manual.timeout);
+            return planned;
+        }
+        Action::Load(_) => {
+            planned.action = "load".to_owned();
             return planned;
         }
         Action::Revert(of) => {
