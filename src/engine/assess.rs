@@ -361,9 +361,10 @@ async fn loads(
     let mut orders = BTreeMap::new();
     for (name, load, _) in spec.loads() {
         let subject = format!("load {name}");
-        let asking = spec.steady_state.iter().filter(|probe| {
-            probe.params.get("name").and_then(Value::as_str) == Some(name)
-        });
+        let asking = spec
+            .steady_state
+            .iter()
+            .filter(|probe| probe.params.get("name").and_then(Value::as_str) == Some(name));
         let keep = asking.map(|probe| probe.every).max().unwrap_or_default().max(Duration::from_secs(10));
         let order = match load.order(access, &request.namespace, (request.seed, keep)).await {
             Ok(order) => order,

@@ -7,9 +7,24 @@ use jiff::Timestamp;
 use super::{
     ending::decide,
     next::{Command, Progress, ended, reverted},
-    state::State,
+    state::{Illegal, State},
+    steady::Track,
 };
-use crate::types::Verdict;
+use crate::{
+    journal::{Entry, Record},
+    types::Verdict,
+};
+
+/// Where a load is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadState {
+    /// When its first requests were sent.
+    pub started: Timestamp,
+    /// Whether it is a step's.
+    pub of_step: bool,
+    /// When its last request was sent, how many there were, and how many of them were answered.
+    pub ended: Option<(Timestamp, u64, u64)>,
+}
 
 /// The loads that are to be sent now. Those of the experiment are part of what normal is: they go on until
 /// recovery is judged, also when the method was stopped. Those of steps end with their step, or with the method.
@@ -62,6 +77,27 @@ pub(super) fn in_vain(state: &State) -> Option<Command> {
     let (name, sent) = of?;
     let message = format!("not one of the {sent} requests of load {name} was answered");
     Some(decide(Verdict::Inconclusive, "NoEffect", message))
+}
+
+/// Takes in a record about a load.
+pub(super) fn taken_in(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
+    let at = entry.at;
+    match &entry.record {
+        Record::LoadStarted { load, of_step, .. } => {
+            let new = LoadState { started: at, of_step: *of_step, ended: None };
+            state.loads.insert(load.clone(), new);
+            if *of_step && state.first_intent.is_none() {
+                state.first_intent = Some(at);
+                state.probes.values_mut().for_each(Track::rearm);
+            }
+        }
+        Record::LoadEnded { load, tally } => match state.loads.get_mut(load) {
+            Some(found) => found.ended = Some((at, tally.sent, tally.answered)),
+            None => return Err(Illegal { seq: entry.seq, why: format!("load {load} was never begun") }),
+        },
+        _ => {}
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod deployed;
 mod drive;
 mod ending;
 mod keeper;
+mod loading;
 mod loads;
 mod next;
 mod prepare;
@@ -25,10 +26,11 @@ mod unwind;
 
 pub use assess::{Assessment, Request, assess};
 pub use keeper::Outside;
+pub use loads::LoadState;
 pub use next::{Command, Patience, next};
 pub use rollback::{Leftover, Rollback, clear_lapsed, from_journal, from_scars, leftovers, revert_found};
 pub use start::{Outcome, Start, run};
-pub use state::{Illegal, InjectionState, LoadState, State, StepState, Violation, transition};
+pub use state::{Illegal, InjectionState, State, StepState, Violation, transition};
 
 use std::sync::Arc;
 

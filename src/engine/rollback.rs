@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 use super::{
     EngineError, Observer, Outcome,
     assess::blind,
-    drive::{Driver, Loading},
+    drive::Driver,
     keeper::{Keeper, Outside},
+    loading::Loading,
     next::Patience,
     start::conclude,
     state::{State, transition},
@@ -134,11 +135,7 @@ async fn blind_driver(
         checks: BTreeMap::new(),
         measured_rx: mpsc::unbounded_channel().1,
         outside_rx,
-        loading: Loading {
-            orders: BTreeMap::new(),
-            wire: env.load.clone(),
-            under_way: Loads::default(),
-        },
+        loading: Loading { orders: BTreeMap::new(), wire: env.load.clone(), under_way: Loads::default() },
         releases: BTreeMap::new(),
         slept_before: env.clock.slept(),
         passed_over: BTreeSet::new(),

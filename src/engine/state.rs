@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::steady::{Guard, Judged, Track};
+use super::{
+    loads::{self, LoadState},
+    steady::{Guard, Judged, Track},
+};
 use crate::{
     api::{Action, Experiment, ExperimentSpec, Role},
     faults::{self, Injection, Lifetime},
@@ -111,17 +114,6 @@ pub struct StepState {
     pub refused: bool,
     /// When it was over.
     pub ended: Option<Timestamp>,
-}
-
-/// Where a load is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoadState {
-    /// When its first requests were sent.
-    pub started: Timestamp,
-    /// Whether it is a step's.
-    pub of_step: bool,
-    /// When its last request was sent, how many there were, and how many of them were answered.
-    pub ended: Option<(Timestamp, u64, u64)>,
 }
 
 /// Where an injection is.
@@ -269,7 +261,11 @@ impl State {
             .filter(|state| !lasting(&state.injection))
             .filter_map(|state| state.seen);
         let unloaded = self.step_loads().filter_map(|load| load.ended.map(|(at, ..)| at));
-        reverted.chain(instant).chain(unloaded).max().or_else(|| self.all_reverted.as_ref().map(|(at, _)| *at))
+        reverted
+            .chain(instant)
+            .chain(unloaded)
+            .max()
+            .or_else(|| self.all_reverted.as_ref().map(|(at, _)| *at))
     }
 
     /// Since when every `expect` of the hypothesis has held without a break; None while one does not.
@@ -352,7 +348,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         | Record::Checked { .. }
         | Record::ManualAnswered { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
-        Record::LoadStarted { .. } | Record::LoadEnded { .. } => loaded(state, entry)?,
+        Record::LoadStarted { .. } | Record::LoadEnded { .. } => loads::taken_in(state, entry)?,
         Record::Injected { .. }
         | Record::EffectSeen { .. }
         | Record::EffectMissed { .. }
@@ -460,26 +456,6 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
                 state.injections.insert(injection.id.clone(), new);
             }
         }
-        _ => {}
-    }
-    Ok(())
-}
-
-fn loaded(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
-    let at = entry.at;
-    match &entry.record {
-        Record::LoadStarted { load, of_step, .. } => {
-            let new = LoadState { started: at, of_step: *of_step, ended: None };
-            state.loads.insert(load.clone(), new);
-            if *of_step && state.first_intent.is_none() {
-                state.first_intent = Some(at);
-                state.probes.values_mut().for_each(Track::rearm);
-            }
-        }
-        Record::LoadEnded { load, tally } => match state.loads.get_mut(load) {
-            Some(found) => found.ended = Some((at, tally.sent, tally.answered)),
-            None => return Err(Illegal { seq: entry.seq, why: format!("load {load} was never begun") }),
-        },
         _ => {}
     }
     Ok(())

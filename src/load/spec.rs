@@ -289,9 +289,6 @@ mod tests {
         assert_eq!(load("http://shop.example.com").service(), None);
         assert_eq!((in_cluster.timeout, in_cluster.max_in_flight), (Length::from_secs(5), 1000));
         assert_eq!(in_cluster.arrivals, Arrivals::Constant);
-        assert_eq!(
-            in_cluster.in_words(),
-            "GET http://checkout.shop.svc.cluster.local:8080/, 10 requests/s"
-        );
+        assert_eq!(in_cluster.in_words(), "GET http://checkout.shop.svc.cluster.local:8080/, 10 requests/s");
     }
 }

@@ -61,7 +61,6 @@ pub(super) fn unwilling(setting: &Setting<'_>, namespace: &str) -> Option<Findin
     Some(Finding::error(code::NO_CONSENT, subject, "it has not consented to experiments").remedy(remedy))
 }
 
-
 /// A scar that is there already names the run that holds the object.
 fn held_by_another(setting: &Setting<'_>, target: &ObjectRef) -> Option<Finding> {
     let snapshot = setting.snapshot;

@@ -71,17 +71,20 @@ pub(super) fn findings(spec: &ExperimentSpec, setting: &Setting<'_>) -> Vec<Find
                 }
             }
             Some((namespace, _)) if protected(&namespace) => {
-                let message = format!("it goes to namespace {namespace}, which is protected; nothing opens it");
+                let message =
+                    format!("it goes to namespace {namespace}, which is protected; nothing opens it");
                 findings.push(Finding::error(guard::PROTECTED, subject, message));
             }
             Some((namespace, service)) => {
-                let message = format!("it goes to Service {service} of namespace {namespace}, which is not asked");
+                let message =
+                    format!("it goes to Service {service} of namespace {namespace}, which is not asked");
                 findings.push(Finding::warning(hazard::LOAD_ELSEWHERE, subject, message));
             }
             None => {
                 let url = load.uri();
                 let host = url.as_ref().and_then(|url| url.host()).unwrap_or(&load.url);
-                let message = format!("it goes to {host}, which is no Service of namespace {}", setting.namespace);
+                let message =
+                    format!("it goes to {host}, which is no Service of namespace {}", setting.namespace);
                 findings.push(Finding::warning(hazard::LOAD_ELSEWHERE, subject, message));
             }
         }

@@ -116,7 +116,8 @@ fn common(window: &LoadWindow) -> BTreeMap<&'static str, Value> {
 
 /// Requests ended, and none with an answer or out of time: there is no latency.
 fn unanswered(window: &LoadWindow) -> Reading {
-    let untold = BTreeMap::from([("errorRatio", json!(-1.0)), ("rps", json!(-1.0)), ("saturation", json!(-1.0))]);
+    let untold =
+        BTreeMap::from([("errorRatio", json!(-1.0)), ("rps", json!(-1.0)), ("saturation", json!(-1.0))]);
     Reading::NoAnswer(NoAnswer {
         why: format!("none of {} requests was answered", window.ended),
         told: common(window),

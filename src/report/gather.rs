@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{
     clocks,
     facts::{
-        CheckFacts, DeployedFacts, Facts, FaultWindow, InForce, InjectionFacts, LoadFacts, Note, Outcome, Owner, People,
-        Place, PlanFacts, ReportError, Source, StepFacts, StepState, Stop, Told, Violation,
+        CheckFacts, DeployedFacts, Facts, FaultWindow, InForce, InjectionFacts, LoadFacts, Note, Outcome,
+        Owner, People, Place, PlanFacts, ReportError, Source, StepFacts, StepState, Stop, Told, Violation,
     },
     narrate::{Narrator, differs, is_lasting, same_workload},
     probes::{self, ProbeFacts},

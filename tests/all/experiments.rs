@@ -3,8 +3,9 @@
 use std::process::Command;
 
 /// Which exit code each of `experiments/` ends with; `.ci/run` has the same list.
-const ENDS: [(&str, i32); 8] = [
+const ENDS: [(&str, i32); 9] = [
     ("autoscaling/checkout-catches-up", 0),
+    ("autoscaling/search-follows-load", 0),
     ("checkout-survives-pod-loss", 0),
     ("drain-under-a-budget", 0),
     ("drain-that-can-never-finish", 3),

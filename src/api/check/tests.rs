@@ -63,7 +63,7 @@ fn what_is_right_is_accepted_without_a_word() {
     let read = read(&[data("accepted.yaml")]);
     assert_eq!(read.findings, vec![]);
     let Document::Experiment(experiment) = &read.documents[0].document else { panic!("an Experiment") };
-    assert_eq!(experiment.spec.method.len(), 12);
+    assert_eq!(experiment.spec.method.len(), 13);
     assert_eq!(experiment.spec.method[1].name, "step-2");
 }
 
@@ -109,10 +109,11 @@ fn examples_of_faults_and_probes_are_accepted() {
         let lines = text.lines().enumerate();
         lines.map(|(at, line)| format!("  {} {line}\n", if at == 0 { "-" } else { " " })).collect::<String>()
     };
+    let load = "  load:\n  - {name: shoppers, url: \"http://checkout.shop.svc/\", requestsPerSecond: 10}\n";
     let probe = "name: ok\nprometheus: {query: up}\nexpect: value == 1.0\n";
     let mut texts: Vec<String> = crate::probes::PROBES
         .iter()
-        .map(|probe| format!("{head}  steadyState:\n{}", indent(probe.info().example)))
+        .map(|probe| format!("{head}{load}  steadyState:\n{}", indent(probe.info().example)))
         .collect();
     texts.extend(crate::faults::FAULTS.iter().map(|fault| {
         format!("{head}  steadyState:\n{}  method:\n{}", indent(probe), indent(fault.info().example))

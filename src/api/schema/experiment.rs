@@ -153,8 +153,12 @@ fn load(is_named: bool) -> Schema {
         .default("HTTP1"),
         field("rampUp", "How long the rate takes to grow from nothing.", duration()).default("0s"),
         field("timeout", "How long one request may take from when it is due.", positive()).default("5s"),
-        field("maxInFlight", "Requests waiting at once; one more is not sent and counts as an error.", integer(1, 100_000))
-            .default("1000"),
+        field(
+            "maxInFlight",
+            "Requests waiting at once; one more is not sent and counts as an error.",
+            integer(1, 100_000),
+        )
+        .default("1000"),
     ]);
     object(fields)
 }

@@ -61,7 +61,8 @@ impl Run {
     /// What the driver does with loads, and then what comes next.
     fn next(&mut self, answered: u64) -> Command {
         let wanted = wanted(&self.state);
-        let open: Vec<String> = self.state.loads.iter().filter(|(_, l)| l.ended.is_none()).map(|(n, _)| n.clone()).collect();
+        let open: Vec<String> =
+            self.state.loads.iter().filter(|(_, l)| l.ended.is_none()).map(|(n, _)| n.clone()).collect();
         for load in open.into_iter().filter(|name| !wanted.contains(name)) {
             let tally = Box::new(LoadTally { sent: 100, answered, ..LoadTally::default() });
             self.write(Record::LoadEnded { load, tally });
@@ -92,7 +93,8 @@ impl Run {
     }
 
     fn sample(&mut self, holds: bool) {
-        let state = if holds { crate::journal::SampleState::Within } else { crate::journal::SampleState::Outside };
+        let state =
+            if holds { crate::journal::SampleState::Within } else { crate::journal::SampleState::Outside };
         self.write(Record::Sampled {
             probe: "p99".to_owned(),
             state,

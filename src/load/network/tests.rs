@@ -85,7 +85,10 @@ async fn what_is_answered_is_counted_and_timed() {
     let tally = load.end();
     assert!((250..=300).contains(&tally.sent), "200 a second for a second and a half: {tally:?}");
     assert_eq!(tally.failed(), 0, "{tally:?}");
-    assert!(tally.sent - tally.answered <= 40 && tally.unfinished == tally.sent - tally.answered, "{tally:?}");
+    assert!(
+        tally.sent - tally.answered <= 40 && tally.unfinished == tally.sent - tally.answered,
+        "{tally:?}"
+    );
     assert!(tally.p50_us.is_some_and(|p50| (20_000..200_000).contains(&p50)), "{tally:?}");
     assert!(window.ended > 50 && window.failed == 0, "{window:?}");
     assert_eq!(http2.load(Ordering::Relaxed), 0);

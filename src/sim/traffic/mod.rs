@@ -124,10 +124,22 @@ pub struct Totals {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    Arrival { service: usize, epoch: u64 },
+    Arrival {
+        service: usize,
+        epoch: u64,
+    },
     /// A client that was opened sends its next request.
-    Call { client: usize },
-    Answer { service: usize, pod: usize, epoch: u64, client: Option<usize>, arrival: u64, code: Code },
+    Call {
+        client: usize,
+    },
+    Answer {
+        service: usize,
+        pod: usize,
+        epoch: u64,
+        client: Option<usize>,
+        arrival: u64,
+        code: Code,
+    },
 }
 
 struct Service {
