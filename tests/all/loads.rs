@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use firedrill::{
     api::Experiment,
-    journal::{Entry, Record},
+    engine::{self, EngineError, Outside},
+    journal::{Entry, Record, StopReason},
     types::{Finding, Verdict, load::LoadTally},
 };
 
@@ -166,7 +167,7 @@ fn who_has_not_agreed_is_not_sent_to() {
             if let Some(namespace) = namespace {
                 request.namespace = namespace.to_owned();
             }
-            let found = firedrill::engine::assess(&stage.env, &request).await;
+            let found = engine::assess(&stage.env, &request).await;
             found.map_or_else(|findings| findings, |assessment| assessment.plan.findings)
         };
         let fine = assessed(&to("http://checkout.shop.svc/"), None).await;
@@ -194,7 +195,7 @@ fn the_plan_says_what_would_be_sent() {
     in_virtual_time(async {
         let stage = Stage::new(&shop(), 7).await;
         let request = stage.request(&file(SHOPPERS, CLIENT, &surge("duration: 20s")), 7);
-        let Ok(assessment) = firedrill::engine::assess(&stage.env, &request).await else { panic!("refused") };
+        let Ok(assessment) = engine::assess(&stage.env, &request).await else { panic!("refused") };
         let [whole, step] = &assessment.plan.loads[..] else { panic!("two loads") };
         assert!(whole.whole_run && whole.requests.is_none(), "{whole:?}");
         assert_eq!(whole.what, "GET http://checkout.shop.svc/cart, 50 requests/s, growing over 5s");
@@ -232,4 +233,58 @@ fn the_examples_of_the_docs_are_accepted() {
         assert_eq!(again, experiment);
         assert!(experiment.spec.baseline_duration() > Duration::ZERO);
     }
+}
+
+/// An hour of surge, which somebody puts an end to.
+fn endless() -> String {
+    file(SHOPPERS, CLIENT, &surge("duration: 30m"))
+}
+
+#[test]
+fn ctrl_c_ends_a_steps_load_at_once() {
+    in_virtual_time(async {
+        let stage = Stage::new(&shop(), 7).await;
+        let ran = stage.run_with(stage.request(&endless(), 7), |entry, tx| {
+            if matches!(&entry.record, Record::LoadStarted { of_step: true, .. }) {
+                let stop = Outside::Stop(StopReason::Signal, "Ctrl-C".to_owned());
+                tx.send(stop).expect("it listens");
+            }
+        });
+        let ran = ran.await.expect("not refused");
+        assert_eq!(ran.verdict(), Verdict::Aborted);
+        let at = |of: &dyn Fn(&Record) -> bool| ran.entries[place(&ran.entries, of)].at;
+        let stopped = at(&|record| matches!(record, Record::StopRequested { .. }));
+        let ended = at(&|record| matches!(record, Record::LoadEnded { load, .. } if load == "surge"));
+        assert_eq!(stopped, ended, "an abort pre-empts loads");
+        assert!(ran.entries.iter().any(|entry| matches!(entry.record, Record::Recovered { .. })));
+    });
+}
+
+#[test]
+fn a_load_ends_with_its_runner_and_a_rollback_sends_nothing() {
+    in_virtual_time(async {
+        let stage = Stage::new(&shop(), 7).await;
+        let before = stage.state();
+        let ran = stage.run_with(stage.request(&endless(), 7), |entry, tx| {
+            if matches!(&entry.record, Record::LoadStarted { of_step: true, .. }) {
+                tx.send(Outside::Leave).expect("it listens");
+            }
+        });
+        let ran = ran.await.expect("not refused");
+        let Err(EngineError::Left(run)) = &ran.outcome else { panic!("{:?}", ran.outcome) };
+        let offered = || stage.cluster.metrics().totals("shop", "checkout").expect("it has traffic").offered;
+        let left = offered();
+        let outcome = engine::from_journal(&stage.env, run, crate::crash::rollback(true)).await;
+        let outcome = outcome.expect("an ordinary end");
+        assert_eq!((outcome.verdict, outcome.residue.len()), (Verdict::Aborted, 0));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        // Its own 200 a second for whatever that took, and nothing of the 150 more.
+        let entries = stage.journal(run);
+        let took = stage.env.clock.now().duration_since(ran.entries[ran.entries.len() - 1].at).as_secs_f64();
+        let extra = (offered() - left) as f64 - took * 200.0;
+        assert!(extra.abs() < 5.0 * (took * 200.0).sqrt(), "{extra} more in {took} s");
+        let ended = entries.iter().filter(|entry| matches!(entry.record, Record::LoadEnded { .. })).count();
+        assert_eq!(ended, 2, "the journal says of each that it is over");
+        assert_eq!(stage.state(), before);
+    });
 }
