@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_types, reason = "real time is measured, also while tokio's stands still")]
 
 mod figures;
+mod loads;
 
 use std::{
     collections::BTreeSet,
@@ -38,15 +39,23 @@ fn main() -> Outcome {
     if !std::env::args().any(|argument| argument == "--bench") {
         return Ok(());
     }
+    // `cargo bench --bench local -- loads` measures those only.
+    let only_loads = std::env::args().any(|argument| argument == "loads");
     let before = load();
     let folder = tempfile::tempdir()?;
     let mut table = Table::default();
+    if only_loads {
+        loads::all(&mut table)?;
+        println!("\nload {before} before, {} after\n\n{table}", load());
+        return Ok(());
+    }
     program(&mut table)?;
     check(&mut table, folder.path())?;
     plans(&mut table)?;
     journals(&mut table, folder.path())?;
     rehearsal(&mut table, folder.path())?;
     thousand(&mut table, folder.path())?;
+    loads::all(&mut table)?;
     println!("\nload {before} before, {} after\n\n{table}", load());
     Ok(())
 }

@@ -133,6 +133,7 @@ impl<'de> Deserialize<'de> for Step {
             "check" => serde_json::from_value(params).map(Action::Check),
             "revert" => serde_json::from_value(params).map(Action::Revert),
             "manual" => serde_json::from_value(params).map(Action::Manual),
+            "load" => serde_json::from_value(params).map(Action::Load),
             _ => {
                 let whole_zone = faults::find(&kind).is_some_and(|fault| fault.info().whole_zone());
                 if let Some(target) = target.as_mut().filter(|_| whole_zone) {

@@ -246,11 +246,6 @@ pub static PROBES: &[Planned] = &[
         ],
     ),
     lasting(
-        "load",
-        "What a load of spec.load or of a load step saw.",
-        &[required(field("name", "label", "Name of the load."))],
-    ),
-    lasting(
         "slo",
         "A service level objective, by a sequential test.",
         &[

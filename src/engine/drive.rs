@@ -14,6 +14,7 @@ use super::{
     EngineError, Observer,
     deployed::{self, Releases},
     keeper::Outside,
+    loading::Loading,
     next::{Command, Patience, next},
     sampler::{Measured, Sampler},
     state::{State, transition},
@@ -81,6 +82,7 @@ pub(super) struct Driver {
     pub checks: BTreeMap<String, Expression>,
     pub measured_rx: mpsc::UnboundedReceiver<Measured>,
     pub outside_rx: mpsc::UnboundedReceiver<Outside>,
+    pub loading: Loading,
     /// Workloads whose rollouts matter, with the release that was there at the start.
     pub releases: Releases,
     pub slept_before: jiff::SignedDuration,
@@ -115,6 +117,7 @@ impl Driver {
                 tasks.injecting = FuturesUnordered::new();
                 tasks.injections.clear();
             }
+            self.load()?;
             let until = match next(&self.state, self.clock.now(), self.patience) {
                 Command::Done => return Ok(()),
                 Command::Record(record) => {

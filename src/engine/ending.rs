@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    clocks,
+    clocks, loads,
     next::{Command, Patience, pending},
     state::State,
     steady::elapsed,
@@ -126,6 +126,9 @@ pub(super) fn finish(state: &State) -> Command {
             let message =
                 format!("it took {} to heal, and {promised} was promised", Length::from_millis(rto));
             return decide(Verdict::Failed, "RtoMissed", message);
+        }
+        if let Some(command) = loads::in_vain(state) {
+            return command;
         }
         return decide(Verdict::Passed, "HypothesisHeld", "the hypothesis held".to_owned());
     };

@@ -11,6 +11,8 @@ mod deployed;
 mod drive;
 mod ending;
 mod keeper;
+mod loading;
+mod loads;
 mod next;
 mod prepare;
 mod rollback;
@@ -24,6 +26,7 @@ mod unwind;
 
 pub use assess::{Assessment, Request, assess};
 pub use keeper::Outside;
+pub use loads::LoadState;
 pub use next::{Command, Patience, next};
 pub use rollback::{Leftover, Rollback, clear_lapsed, from_journal, from_scars, leftovers, revert_found};
 pub use start::{Outcome, Start, run};

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::steady::{Guard, Judged, Track};
+use super::{
+    loads::{self, LoadState},
+    steady::{Guard, Judged, Track},
+};
 use crate::{
     api::{Action, Experiment, ExperimentSpec, Role},
     faults::{self, Injection, Lifetime},
@@ -40,6 +43,8 @@ pub struct State {
     pub steps: Vec<StepState>,
     /// Every injection that was ever intended.
     pub injections: BTreeMap<InjectionId, InjectionState>,
+    /// Every load that was ever begun.
+    pub loads: BTreeMap<String, LoadState>,
     /// When Baseline began.
     pub baseline_started: Option<Timestamp>,
     /// When it held, and what was measured.
@@ -165,6 +170,7 @@ impl State {
             header: (**header).clone(),
             spec,
             injections: BTreeMap::new(),
+            loads: BTreeMap::new(),
             baseline_started: None,
             baseline: None,
             first_intent: None,
@@ -233,9 +239,14 @@ impl State {
         }
     }
 
-    /// The first fault seen in force.
+    /// The first fault seen in force; without any fault, the first load of a step.
     pub fn first_seen(&self) -> Option<Timestamp> {
-        self.injections.values().filter_map(|state| state.seen).min()
+        let loaded = || self.step_loads().map(|load| load.started).min();
+        self.injections.values().filter_map(|state| state.seen).min().or_else(loaded)
+    }
+
+    fn step_loads(&self) -> impl Iterator<Item = &LoadState> {
+        self.loads.values().filter(|load| load.of_step)
     }
 
     /// From when recovery counts: the last fault lifted, or the last effect of an instant one.
@@ -249,7 +260,12 @@ impl State {
             .values()
             .filter(|state| !lasting(&state.injection))
             .filter_map(|state| state.seen);
-        reverted.chain(instant).max().or_else(|| self.all_reverted.as_ref().map(|(at, _)| *at))
+        let unloaded = self.step_loads().filter_map(|load| load.ended.map(|(at, ..)| at));
+        reverted
+            .chain(instant)
+            .chain(unloaded)
+            .max()
+            .or_else(|| self.all_reverted.as_ref().map(|(at, _)| *at))
     }
 
     /// Since when every `expect` of the hypothesis has held without a break; None while one does not.
@@ -332,6 +348,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         | Record::Checked { .. }
         | Record::ManualAnswered { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
+        Record::LoadStarted { .. } | Record::LoadEnded { .. } => loads::taken_in(state, entry)?,
         Record::Injected { .. }
         | Record::EffectSeen { .. }
         | Record::EffectMissed { .. }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     faults::Injection,
     probes::Stats,
-    types::{Epoch, Finding, InjectionId, ObjectRef, RunId, Verdict},
+    types::{Epoch, Finding, InjectionId, ObjectRef, RunId, Verdict, load::LoadTally},
 };
 
 /// One line of the journal.
@@ -185,6 +185,22 @@ pub enum Record {
         /// Their words.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         comment: String,
+    },
+    /// A load has begun to be sent.
+    LoadStarted {
+        /// Its name, or its step's.
+        load: String,
+        /// Whether it is a step's: those disturb, and those of the experiment are part of what normal is.
+        of_step: bool,
+        /// What is sent where and how often.
+        what: String,
+    },
+    /// Nothing more of a load is sent. There is nothing to undo.
+    LoadEnded {
+        /// Its name, or its step's.
+        load: String,
+        /// What became of its requests.
+        tally: Box<LoadTally>,
     },
     /// The step is over.
     StepEnded {

@@ -15,7 +15,7 @@ use crate::{
 const PROTECTED: [&str; 2] = ["kube-system", "kube-node-lease"];
 
 /// Whether a namespace keeps the cluster, or us, alive.
-fn protected(namespace: &str) -> bool {
+pub(super) fn protected(namespace: &str) -> bool {
     PROTECTED.contains(&namespace) || namespace == "firedrill" || namespace.starts_with("firedrill-")
 }
 
@@ -25,29 +25,7 @@ pub(super) fn targets(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]
     let mut findings = Vec::new();
     let spaces: BTreeSet<&str> =
         targets.iter().map(|target| target.namespace.as_str()).filter(|n| !n.is_empty()).collect();
-    for namespace in spaces {
-        if protected(namespace) {
-            findings.push(Finding::error(
-                code::PROTECTED,
-                format!("namespace/{namespace}"),
-                "it is protected; nothing opens it",
-            ));
-            continue;
-        }
-        let space = setting.snapshot.space(namespace).map(|space| &**space);
-        if space.is_some_and(|space| space.terminating) {
-            findings.push(Finding::error(
-                code::NO_TARGET,
-                format!("namespace/{namespace}"),
-                "it is being deleted",
-            ));
-        } else if !setting.consent.given(namespace, space) {
-            findings.push(
-                Finding::error(code::NO_CONSENT, format!("namespace/{namespace}"), "it has not consented to experiments")
-                    .remedy(format!("kubectl label namespace {namespace} firedrill.dev/allowed=true, or --allow-namespace {namespace}")),
-            );
-        }
-    }
+    findings.extend(spaces.into_iter().filter_map(|namespace| unwilling(setting, namespace)));
     for target in targets {
         // What holds it already within this run is judged field by field.
         if !ask.in_force.iter().any(|injection| injection.target == *target) {
@@ -63,6 +41,25 @@ pub(super) fn targets(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]
         });
     }
     findings
+}
+
+/// Why nothing may be done to what is in a namespace.
+pub(super) fn unwilling(setting: &Setting<'_>, namespace: &str) -> Option<Finding> {
+    let subject = format!("namespace/{namespace}");
+    if protected(namespace) {
+        return Some(Finding::error(code::PROTECTED, subject, "it is protected; nothing opens it"));
+    }
+    let space = setting.snapshot.space(namespace).map(|space| &**space);
+    if space.is_some_and(|space| space.terminating) {
+        return Some(Finding::error(code::NO_TARGET, subject, "it is being deleted"));
+    }
+    if setting.consent.given(namespace, space) {
+        return None;
+    }
+    let remedy = format!(
+        "kubectl label namespace {namespace} firedrill.dev/allowed=true, or --allow-namespace {namespace}"
+    );
+    Some(Finding::error(code::NO_CONSENT, subject, "it has not consented to experiments").remedy(remedy))
 }
 
 /// A scar that is there already names the run that holds the object.

@@ -7,6 +7,7 @@ mod bounds;
 mod forecast;
 mod guard;
 mod lifelines;
+mod loads;
 mod outline;
 mod overlap;
 mod select;
@@ -14,6 +15,7 @@ mod select;
 pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
 pub use forecast::{displaced_owners, query_window};
 pub use lifelines::Lifeline;
+pub use loads::PlannedLoad;
 pub use outline::{Displaced, EarliestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope};
 pub use select::select;
 

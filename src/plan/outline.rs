@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, lifelines,
-    overlap::InForce, prepare, query_window,
+    PlannedLoad, Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, lifelines,
+    loads, overlap::InForce, prepare, query_window,
 };
 use crate::{
     api::{Action, ExperimentSpec, Patience, Repeat, Role, Step},
@@ -34,6 +34,8 @@ pub struct Plan {
     pub seed: u64,
     /// The steps, in order.
     pub steps: Vec<PlannedStep>,
+    /// What would be sent where.
+    pub loads: Vec<PlannedLoad>,
     /// What refuses (errors) and what is worth knowing (warnings).
     pub findings: Vec<Finding>,
     /// How early a loss of normal can end the run.
@@ -107,7 +109,8 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         namespace: setting.namespace.to_owned(),
         seed: setting.rng.seed(),
         steps: Vec::new(),
-        findings: Vec::new(),
+        loads: loads::planned(spec),
+        findings: loads::findings(spec, setting),
         earliest_abort: earliest_abort(spec),
         calls: 0,
         limits: setting.bounds.in_words(),
@@ -149,6 +152,10 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
         Action::Manual(manual) => {
             planned.action = "manual".to_owned();
             planned.duration = Some(manual.timeout);
+            return planned;
+        }
+        Action::Load(_) => {
+            planned.action = "load".to_owned();
             return planned;
         }
         Action::Revert(of) => {

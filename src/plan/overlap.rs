@@ -54,8 +54,8 @@ fn at_least(step: &Step) -> Duration {
     match &step.action {
         Action::Wait(length) => *length,
         Action::Check(check) => check.hold.0,
-        Action::Fault { .. } if !step.background => step.duration.unwrap_or_default(),
-        Action::Fault { .. } | Action::Revert(_) | Action::Manual(_) => Duration::ZERO,
+        Action::Fault { .. } | Action::Load(_) if !step.background => step.duration.unwrap_or_default(),
+        Action::Fault { .. } | Action::Load(_) | Action::Revert(_) | Action::Manual(_) => Duration::ZERO,
     }
 }
 

@@ -8,6 +8,7 @@ mod http;
 mod info;
 mod judge;
 mod kubernetes;
+mod load;
 mod prometheus;
 mod service;
 mod source;
@@ -19,14 +20,14 @@ pub use judge::{Expressions, Judge, Judgement, Past, common_variables};
 pub use source::{MetricSource, ServiceRef, Source, SourceError};
 pub use stats::Stats;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::{future::BoxFuture, stream::BoxStream};
 use serde_json::Value;
 
 use crate::{
     cluster::Access,
-    env::HttpClient,
+    env::{HttpClient, Loads},
     types::{Finding, Length, codes::guard},
 };
 
@@ -41,6 +42,10 @@ pub struct Measure {
     pub metrics: Option<MetricSource>,
     /// The file's namespace.
     pub namespace: String,
+    /// The loads that are under way.
+    pub loads: Loads,
+    /// How often the probe is measured: what a sample is about that looks back.
+    pub every: Duration,
 }
 
 /// What was measured, raw.
@@ -98,7 +103,7 @@ pub trait Probe: Send + Sync {
 
 /// Every probe, by name.
 pub static PROBES: &[&dyn Probe] =
-    &[&kubernetes::Kubernetes, &prometheus::Prometheus, &http::Http, &tcp::Tcp];
+    &[&kubernetes::Kubernetes, &prometheus::Prometheus, &http::Http, &tcp::Tcp, &load::Load];
 
 /// The probe called `name` in files.
 pub fn find(name: &str) -> Option<&'static dyn Probe> {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::Signal,
     journal::{CheckOutcome, Clocks, Deployed, Residue},
-    types::{Finding, InjectionId, ObjectRef, Phase, RunId, Verdict},
+    types::{Finding, InjectionId, ObjectRef, Phase, RunId, Verdict, load::LoadTally},
 };
 
 /// Why a journal cannot be reported on.
@@ -68,6 +68,8 @@ pub struct Facts {
     pub breakdown: Vec<Milestone>,
     /// The steps of the method, in order, also those that were not reached.
     pub steps: Vec<StepFacts>,
+    /// What was sent on purpose, in the order in which it began.
+    pub loads: Vec<LoadFacts>,
     /// Every violation, the first one first.
     pub violations: Vec<Violation>,
     /// Probes that did not come back in time; empty when all did.
@@ -205,6 +207,24 @@ pub struct FaultWindow {
     pub in_force: Option<Timestamp>,
     /// None: no end is on record.
     pub end: Option<Timestamp>,
+}
+
+/// A load that was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadFacts {
+    /// Its name, or its step's.
+    pub name: String,
+    /// Whether it is a step's.
+    pub of_step: bool,
+    /// What was sent where and how often.
+    pub what: String,
+    /// When its first requests were sent.
+    pub started: Timestamp,
+    /// When its last one was; None: the record is missing, it ended with its runner.
+    pub ended: Option<Timestamp>,
+    /// What became of them.
+    pub tally: Option<LoadTally>,
 }
 
 /// A step of the method.

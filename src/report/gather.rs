@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{
     clocks,
     facts::{
-        CheckFacts, DeployedFacts, Facts, FaultWindow, InForce, InjectionFacts, Note, Outcome, Owner, People,
-        Place, PlanFacts, ReportError, Source, StepFacts, StepState, Stop, Told, Violation,
+        CheckFacts, DeployedFacts, Facts, FaultWindow, InForce, InjectionFacts, LoadFacts, Note, Outcome,
+        Owner, People, Place, PlanFacts, ReportError, Source, StepFacts, StepState, Stop, Told, Violation,
     },
     narrate::{Narrator, differs, is_lasting, same_workload},
     probes::{self, ProbeFacts},
@@ -39,7 +39,7 @@ impl Facts {
         let experiment = decoded.as_ref().ok();
         let mut gather = Gather::new(experiment);
         for entry in entries {
-            let _ = gather.of_the_run(entry) || gather.of_faults(entry);
+            let _ = gather.of_the_run(entry) || gather.of_loads(entry) || gather.of_faults(entry);
         }
         if let Err(error) = &decoded {
             let text = format!(
@@ -84,6 +84,7 @@ impl Facts {
             residue: gather.residue.clone(),
             plan: gather.plan,
             steps: gather.steps,
+            loads: gather.loads,
             not_recovered: gather.not_recovered,
             notes: gather.notes,
             timeline: entries.iter().flat_map(|entry| narrator.tell(entry)).collect(),
@@ -114,6 +115,7 @@ struct Gather {
     owners: Vec<Owner>,
     plan: Option<PlanFacts>,
     steps: Vec<StepFacts>,
+    loads: Vec<LoadFacts>,
     /// Where an injection is: step and place in it.
     places: BTreeMap<InjectionId, (usize, usize)>,
     seen: Vec<(Moment, Vec<Deployed>)>,
@@ -139,6 +141,7 @@ impl Gather {
             owners: Vec::new(),
             plan: None,
             steps: method.iter().map(declared).collect(),
+            loads: Vec::new(),
             places: BTreeMap::new(),
             seen: Vec::new(),
             violated: Vec::new(),
@@ -203,6 +206,37 @@ impl Gather {
                 let (reason, message) =
                     self.decided.take().map(|(_, reason, message)| (reason, message)).unwrap_or_default();
                 self.decided = Some((*verdict, reason, message));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Takes what concerns loads; whether it was that.
+    fn of_loads(&mut self, entry: &Entry) -> bool {
+        let at = entry.at;
+        match &entry.record {
+            Record::LoadStarted { load, of_step, what } => {
+                if *of_step {
+                    self.first_intent.get_or_insert(at);
+                }
+                self.loads.push(LoadFacts {
+                    name: load.clone(),
+                    of_step: *of_step,
+                    what: what.clone(),
+                    started: at,
+                    ended: None,
+                    tally: None,
+                });
+            }
+            Record::LoadEnded { load, tally } => {
+                if let Some(facts) = self.loads.iter_mut().find(|facts| facts.name == *load) {
+                    facts.ended = Some(at);
+                    facts.tally = Some((**tally).clone());
+                    if facts.of_step {
+                        self.lifted = self.lifted.max(Some(at));
+                    }
+                }
             }
             _ => return false,
         }
@@ -321,7 +355,10 @@ impl Gather {
         let over = self.finished || self.all_reverted || (self.method_ended.is_some() && !lasting);
         let method = self.method_ended.or(self.stop.as_ref().map(|stop| stop.at));
         let end = self.lifted.max(method).unwrap_or(begin).max(begin);
-        Some(FaultWindow { begin, in_force: self.in_force, end: over.then_some(end) })
+        // Without a fault, what disturbs is the load.
+        let loaded = || self.loads.iter().find(|load| load.of_step).map(|load| load.started);
+        let in_force = self.in_force.or_else(loaded);
+        Some(FaultWindow { begin, in_force, end: over.then_some(end) })
     }
 
     fn outcome(&self) -> Outcome {

@@ -129,6 +129,9 @@ fn head(facts: &Facts, out: &mut String) {
             row(&[label.to_owned(), text], out);
         }
     }
+    for load in &facts.loads {
+        row(&["Load".to_owned(), escape(&words::load(load))], out);
+    }
 }
 
 fn open_ends(facts: &Facts, out: &mut String) {

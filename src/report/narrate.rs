@@ -162,6 +162,13 @@ impl Narrator {
                 let text = what.map_or_else(|| format!("step {step}"), |what| format!("step {step}: {what}"));
                 told.push((Tone::Strong, text));
             }
+            Record::LoadStarted { load, what, .. } => {
+                told.push((Tone::Strong, format!("load {load} begins: {what}")));
+            }
+            Record::LoadEnded { load, tally } => {
+                let tone = if tally.failed() > 0 { Tone::Warning } else { Tone::Plain };
+                told.push((tone, format!("load {load} is over: {}", words::tally(tally))));
+            }
             Record::StepRefused { step, findings } => {
                 told.push((Tone::Bad, format!("step {step}: refused, nothing was changed by it")));
                 told.extend(findings.iter().map(|finding| (Tone::Bad, words::finding(finding))));

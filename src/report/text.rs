@@ -169,6 +169,9 @@ impl Page<'_> {
         if !facts.limits.is_empty() {
             self.labelled("Limits", &words::limits(&facts.limits));
         }
+        for load in &facts.loads {
+            self.labelled("Load", &words::load(load));
+        }
     }
 
     fn clocks(&mut self) {

@@ -109,10 +109,11 @@ fn examples_of_faults_and_probes_are_accepted() {
         let lines = text.lines().enumerate();
         lines.map(|(at, line)| format!("  {} {line}\n", if at == 0 { "-" } else { " " })).collect::<String>()
     };
+    let load = "  load:\n  - {name: shoppers, url: \"http://checkout.shop.svc/\", requestsPerSecond: 10}\n";
     let probe = "name: ok\nprometheus: {query: up}\nexpect: value == 1.0\n";
     let mut texts: Vec<String> = crate::probes::PROBES
         .iter()
-        .map(|probe| format!("{head}  steadyState:\n{}", indent(probe.info().example)))
+        .map(|probe| format!("{head}{load}  steadyState:\n{}", indent(probe.info().example)))
         .collect();
     texts.extend(crate::faults::FAULTS.iter().map(|fault| {
         format!("{head}  steadyState:\n{}  method:\n{}", indent(probe), indent(fault.info().example))

@@ -139,6 +139,7 @@ pub async fn settled_with(objects: &[Value], seed: u64) -> Stage {
         http: HttpClient::from_fn(|_| {
             Box::pin(async { Err(HttpError::Unreachable("nothing is outside".to_owned())) })
         }),
+        load: firedrill::load::embedded(cluster.metrics()),
         storage: Arc::new(storage.clone()),
     };
     Stage { cluster, env, storage }

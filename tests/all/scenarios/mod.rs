@@ -285,6 +285,11 @@ fn running_a_method() {
 }
 
 #[test]
+fn loads_that_are_refused() {
+    embedded(rows::load());
+}
+
+#[test]
 fn refusing_early() {
     embedded(rows::guard());
 }

@@ -5,6 +5,7 @@ mod drain;
 mod evict;
 mod guard;
 mod kill;
+mod load;
 mod method;
 mod metrics;
 mod rounds;
@@ -18,6 +19,7 @@ pub use self::{
     evict::evict,
     guard::guard,
     kill::kill,
+    load::load,
     method::{method, namespace_deleted},
     metrics::metrics,
     rounds::rounds,
@@ -33,7 +35,7 @@ use super::{
 
 /// The whole table.
 pub fn all() -> Vec<Row> {
-    [kill(), evict(), drain(), cordon(), taint(), zone(), scale(), method(), rounds(), guard(), metrics()]
+    [kill(), evict(), drain(), cordon(), taint(), zone(), scale(), method(), rounds(), load(), guard(), metrics()]
         .into_iter()
         .flatten()
         .collect()
