@@ -212,7 +212,6 @@ pub static FAULTS: &[Planned] = &[
             CONTAINER,
         ],
     ),
-    instant("rolloutRestart", "Restart a workload as kubectl rollout restart does.", &[]),
     lasting(
         "zoneOutage",
         "Take the nodes of a zone.",

@@ -237,6 +237,11 @@ impl Driver {
                 tasks.injections.remove(&injection);
                 let (outcome, detail) = match result {
                     Ok(Injected::Done(detail)) => (InjectOutcome::Done, detail),
+                    Ok(Injected::RolledOut { said, template }) => {
+                        let injection = injection.clone();
+                        self.append(Record::TemplateWritten { injection, template })?;
+                        (InjectOutcome::Done, said)
+                    }
                     Ok(Injected::TargetGone) => (InjectOutcome::TargetGone, "the target was gone".to_owned()),
                     Err(error) => (InjectOutcome::Failed, error.to_string()),
                 };
@@ -344,7 +349,7 @@ impl Driver {
         if self.state.decided.is_some() || self.state.stop.is_some() {
             return Ok(());
         }
-        let found = unseen::rollout(&self.world.access, &self.releases).await;
+        let found = unseen::rollout(&self.world.access, &self.releases, &self.state).await;
         let Some(message) = found else { return Ok(()) };
         let (verdict, reason) = (Verdict::Inconclusive, "RolloutNoticed".to_owned());
         self.append(Record::Decided { verdict, reason, message })
@@ -448,7 +453,7 @@ fn intruder(snapshot: &Snapshot, state: &State, releases: &Releases) -> Option<(
             ));
         }
     }
-    let workload = deployed::rolled_out(snapshot, releases)?;
+    let workload = deployed::rolled_out(snapshot, releases, state)?;
     Some((StopReason::RolloutNoticed, format!("a rollout of {workload} that is not ours has begun")))
 }
 

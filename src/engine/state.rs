@@ -124,6 +124,8 @@ pub struct InjectionState {
     pub intended: Timestamp,
     /// How applying it went.
     pub injected: Option<InjectOutcome>,
+    /// What tells the pod template that it wrote from others.
+    pub wrote: Option<String>,
     /// When its effect was seen.
     pub seen: Option<Timestamp>,
     /// Whether it was not seen in time.
@@ -332,7 +334,8 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         | Record::Checked { .. }
         | Record::ManualAnswered { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
-        Record::Injected { .. }
+        Record::TemplateWritten { .. }
+        | Record::Injected { .. }
         | Record::EffectSeen { .. }
         | Record::EffectMissed { .. }
         | Record::Reverted { .. }
@@ -431,6 +434,7 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
                     order: order + number,
                     intended: at,
                     injected: None,
+                    wrote: None,
                     seen: None,
                     missed: false,
                     reverted: None,
@@ -445,7 +449,8 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
 }
 
 fn affected(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
-    let (Record::Injected { injection, .. }
+    let (Record::TemplateWritten { injection, .. }
+    | Record::Injected { injection, .. }
     | Record::EffectSeen { injection, .. }
     | Record::EffectMissed { injection, .. }
     | Record::Reverted { injection, .. }
@@ -457,6 +462,7 @@ fn affected(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         return Err(Illegal { seq: entry.seq, why: format!("injection {injection} was never intended") });
     };
     match &entry.record {
+        Record::TemplateWritten { template, .. } => found.wrote = Some(template.clone()),
         Record::Injected { outcome, .. } => found.injected = Some(*outcome),
         Record::EffectSeen { .. } => found.seen = Some(entry.at),
         Record::EffectMissed { .. } => found.missed = true,

@@ -15,7 +15,9 @@ mod node_taint;
 mod pod_evict;
 mod pod_kill;
 mod pods;
+mod rollout_restart;
 mod scale;
+mod template;
 
 pub use info::{FaultInfo, Lifetime, LimitKind, Right, TargetKind};
 
@@ -72,6 +74,8 @@ pub struct Prepare<'a> {
     pub targets: &'a [ObjectRef],
     /// The world.
     pub snapshot: &'a Snapshot,
+    /// Now, by the API server's clock.
+    pub now: Timestamp,
     /// When everything should be undone at the latest.
     pub until: Timestamp,
 }
@@ -107,6 +111,13 @@ pub struct Signature {
 pub enum Injected {
     /// Applied; in words.
     Done(String),
+    /// Applied, and with it a rollout was begun, which is ours.
+    RolledOut {
+        /// In words.
+        said: String,
+        /// [`fingerprint`](crate::cluster::fingerprint) of the pod template as it is stored now.
+        template: String,
+    },
     /// The target is gone: nothing was applied, and nothing is to be undone.
     TargetGone,
 }
@@ -237,6 +248,7 @@ pub static FAULTS: &[&dyn Fault] = &[
     &node_taint::NodeTaint,
     &pod_evict::PodEvict,
     &pod_kill::PodKill,
+    &rollout_restart::RolloutRestart,
     &scale::Scale,
 ];
 

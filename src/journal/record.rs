@@ -119,6 +119,13 @@ pub enum Record {
         /// Why.
         findings: Vec<Finding>,
     },
+    /// Applying a fault begins a rollout, which is ours. Comes right before [`Record::Injected`].
+    TemplateWritten {
+        /// Which application.
+        injection: InjectionId,
+        /// [`fingerprint`](crate::cluster::fingerprint) of the pod template as it is stored now.
+        template: String,
+    },
     /// A fault was applied, or could not be.
     Injected {
         /// Which application.

@@ -114,6 +114,7 @@ fn must_survive(record: &Record) -> bool {
             | Record::Noted { .. }
             | Record::StepEnded { .. }
             | Record::RevertStarted { .. }
+            | Record::TemplateWritten { .. }
             | Record::Injected { .. }
             | Record::EffectSeen { .. }
             | Record::Reverted { .. }

@@ -71,6 +71,8 @@ pub struct Setting<'a> {
     pub consent: &'a Consent,
     /// How far the damage may go.
     pub bounds: &'a Bounds,
+    /// Now, by the API server's clock.
+    pub now: Timestamp,
     /// When everything should be undone at the latest.
     pub until: Timestamp,
 }
@@ -113,6 +115,7 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         params: ask.params,
         targets: &targets,
         snapshot: setting.snapshot,
+        now: setting.now,
         until: setting.until,
     };
     let mut injections = match fault.prepare(&request) {

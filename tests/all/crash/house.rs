@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::kit::{Stage, manifests};
 
 /// How each fault of the registry is tried out: its name, and the step.
-pub const METHODS: [(&str, &str); 6] = [
+pub const METHODS: [(&str, &str); 7] = [
     (
         "nodeCordon",
         "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeCordon: {}, duration: 5s}",
@@ -27,6 +27,7 @@ pub const METHODS: [(&str, &str); 6] = [
     ),
     ("podEvict", "{name: hit, target: {workload: deployment/web, count: 2}, podEvict: {}}"),
     ("podKill", "{name: hit, target: {workload: deployment/web, count: 2}, podKill: {gracePeriod: 0s}}"),
+    ("rolloutRestart", "{name: hit, target: {workload: deployment/api}, rolloutRestart: {}}"),
     ("scale", "{name: hit, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 5s}"),
 ];
 
@@ -145,13 +146,33 @@ pub async fn settled_with(objects: &[Value], seed: u64) -> Stage {
 
 /// Waits until the state is `before` again, for some minutes; what differs then.
 pub async fn settles(stage: &Stage, before: &BTreeMap<String, Value>) -> Vec<String> {
+    let before = apart_from_rollouts(before.clone());
     for _ in 0..100 {
-        if stage.state() == *before {
+        if apart_from_rollouts(stage.state()) == before {
             return Vec::new();
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
-    difference(before, &stage.state())
+    difference(&before, &apart_from_rollouts(stage.state()))
+}
+
+/// Without what every rollout leaves for good, whoever began it and whoever took it back: the number of the
+/// revision, the ReplicaSets of former ones, and that it was a restart.
+pub fn apart_from_rollouts(mut state: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    const TEMPLATE: &str = "/spec/template/metadata/annotations";
+    let owned = |object: &Value| object.pointer("/metadata/ownerReferences").is_some();
+    state.retain(|key, object| !(key.starts_with("ReplicaSet ") && owned(object)));
+    for object in state.values_mut() {
+        for (place, mark) in [
+            ("/metadata/annotations", "deployment.kubernetes.io/revision"),
+            (TEMPLATE, "kubectl.kubernetes.io/restartedAt"),
+        ] {
+            if let Some(annotations) = object.pointer_mut(place).and_then(Value::as_object_mut) {
+                annotations.remove(mark);
+            }
+        }
+    }
+    state
 }
 
 /// What differs between two states, in words.

@@ -270,6 +270,11 @@ fn scaling_workloads() {
 }
 
 #[test]
+fn restarting_workloads() {
+    embedded(rows::restart());
+}
+
+#[test]
 fn going_round_after_round() {
     embedded(rows::rounds());
 }

@@ -143,6 +143,19 @@ pub fn releases_web(actor: Actor) -> Done {
     })
 }
 
+/// Releases `web` anew, a little later: while the rollout of somebody else goes on.
+pub fn releases_web_meanwhile(actor: Actor) -> Done {
+    Box::pin(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        releases_web(actor).await
+    })
+}
+
+/// Pauses the rollouts of `web`.
+pub fn pauses_web(actor: Actor) -> Done {
+    Box::pin(async move { patch(&actor, DEPLOYMENT, "web", json!({"spec": {"paused": true}})).await })
+}
+
 /// Argo CD applies `web` with its replicas.
 pub fn argo_applies_web(actor: Actor) -> Done {
     Box::pin(async move {

@@ -7,6 +7,7 @@ mod guard;
 mod kill;
 mod method;
 mod metrics;
+mod restart;
 mod rounds;
 mod scale;
 mod taint;
@@ -19,6 +20,7 @@ pub use self::{
     kill::kill,
     method::{method, namespace_deleted},
     metrics::metrics,
+    restart::restart,
     rounds::rounds,
     scale::scale,
     taint::taint,
@@ -31,10 +33,9 @@ use super::{
 
 /// The whole table.
 pub fn all() -> Vec<Row> {
-    [kill(), evict(), drain(), cordon(), taint(), scale(), method(), rounds(), guard(), metrics()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let faults = [kill(), evict(), drain(), cordon(), taint(), scale(), restart()];
+    let others = [method(), rounds(), guard(), metrics()];
+    faults.into_iter().chain(others).flatten().collect()
 }
 
 /// What the API server is asked about: pods under no budget, under one that is spent, and under two.
