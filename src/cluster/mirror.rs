@@ -24,8 +24,8 @@ use super::{
     autoscaler::Autoscaler,
     snapshot::Key,
     view::{
-        Node, Pdb, Pod, RawAutoscaler, RawNode, RawPdb, RawPod, RawSlice, RawSpace, RawWorkload,
-        Space, Workload, resource,
+        Node, Pdb, Pod, RawAutoscaler, RawNode, RawPdb, RawPod, RawSlice, RawSpace, RawWorkload, Space,
+        Workload, resource,
     },
 };
 

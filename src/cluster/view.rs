@@ -439,8 +439,7 @@ impl Workload {
             meta.managed_fields.iter().flatten().filter_map(|entry| entry.manager.clone()).collect();
         managers.sort();
         managers.dedup();
-        let replicas =
-            if daemon { status.desired_number_scheduled } else { raw.spec.replicas.unwrap_or(1) };
+        let replicas = if daemon { status.desired_number_scheduled } else { raw.spec.replicas.unwrap_or(1) };
         let strategy = if kind == "Deployment" { raw.spec.strategy } else { raw.spec.update_strategy };
         let template = Template::read(raw.spec.template);
         let mut annotations = meta.annotations.clone().unwrap_or_default();

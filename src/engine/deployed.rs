@@ -7,7 +7,7 @@ use crate::{
     cluster::{Snapshot, Workload},
     faults::{self, Injection},
     journal::Deployed,
-    types::ObjectRef,
+    types::{InjectionId, ObjectRef},
 };
 
 /// Where a template may name the commit it was built from, most telling first.
@@ -87,7 +87,9 @@ fn released(workload: &Workload) -> Release {
 pub fn rolled_out<'a>(snapshot: &Snapshot, releases: &'a Releases, state: &State) -> Option<&'a ObjectRef> {
     let other = |object: &ObjectRef, before: &Release| {
         let workload = snapshot.workload(&object.namespace, &object.kind, &object.name);
-        workload.filter(|now| now.object == *object).is_some_and(|now| foreign(state, object, (before, &released(now))))
+        workload
+            .filter(|now| now.object == *object)
+            .is_some_and(|now| foreign(state, object, (before, &released(now))))
     };
     releases.iter().find(|(object, before)| other(object, before)).map(|(object, _)| object)
 }
@@ -107,6 +109,26 @@ pub fn foreign(state: &State, object: &ObjectRef, (before, now): (&Release, &Rel
         found.injected.is_none()
             || found.wrote.as_ref() == Some(&now.template)
             || lasting(&found.injection) && before.template == now.template
+    })
+}
+
+/// An injection in force whose workload has its former template back, with the revision that it has now: somebody
+/// else's doing, unless it is being taken back.
+pub fn brought_back(
+    snapshot: &Snapshot,
+    releases: &Releases,
+    state: &State,
+) -> Option<(InjectionId, Option<String>)> {
+    let mut held = state.injections.values().filter(|found| {
+        let begun = found.wrote.is_some() && found.seen.is_some();
+        begun && found.pending() && !found.brought_back
+    });
+    held.find_map(|found| {
+        let target = &found.injection.target;
+        let now = snapshot.workload_of(target)?;
+        let before = releases.get(&now.object)?;
+        let back = now.fingerprint == before.template && now.generation.1 >= now.generation.0;
+        back.then(|| (found.injection.id.clone(), now.revision().map(str::to_owned)))
     })
 }
 

@@ -86,6 +86,8 @@ pub(super) struct Driver {
     pub slept_before: jiff::SignedDuration,
     /// What was born into a followed target and may not be hit.
     pub passed_over: BTreeSet<ObjectRef>,
+    /// What this process has begun to take back: what comes back of it is not others' doing.
+    pub taking_back: BTreeSet<InjectionId>,
 }
 
 /// What is under way in this process; lost with it, and begun again from the journal.
@@ -225,6 +227,7 @@ impl Driver {
         for id in ids {
             let Some(found) = self.state.injections.get(id) else { continue };
             if tasks.reverts.insert(id.clone()) {
+                self.taking_back.insert(id.clone());
                 let (world, injection) = (self.world.clone(), found.injection.clone());
                 tasks.reverting.push(unwind::revert(world, injection, 1).map(Outcome::unwound).boxed());
             }
@@ -336,6 +339,12 @@ impl Driver {
         if self.state.stop.is_some() || self.state.method_ended.is_some() || self.state.first_intent.is_none()
         {
             return Ok(());
+        }
+        let back = |now: &Snapshot| deployed::brought_back(now, &self.releases, &self.state);
+        let back =
+            self.world.mirror.look(back).filter(|(injection, _)| !self.taking_back.contains(injection));
+        if let Some((injection, revision)) = back {
+            self.append(Record::BroughtBack { injection, revision })?;
         }
         let look = |now: &Snapshot| intruder(now, &self.state, &self.releases);
         if let Some((reason, by)) = self.world.mirror.look(look) {

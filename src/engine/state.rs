@@ -126,6 +126,8 @@ pub struct InjectionState {
     pub injected: Option<InjectOutcome>,
     /// What tells the pod template that it wrote from others.
     pub wrote: Option<String>,
+    /// Whether somebody else has brought the former pod template back.
+    pub brought_back: bool,
     /// When its effect was seen.
     pub seen: Option<Timestamp>,
     /// Whether it was not seen in time.
@@ -335,6 +337,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         | Record::ManualAnswered { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
         Record::TemplateWritten { .. }
+        | Record::BroughtBack { .. }
         | Record::Injected { .. }
         | Record::EffectSeen { .. }
         | Record::EffectMissed { .. }
@@ -435,6 +438,7 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
                     intended: at,
                     injected: None,
                     wrote: None,
+                    brought_back: false,
                     seen: None,
                     missed: false,
                     reverted: None,
@@ -450,6 +454,7 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
 
 fn affected(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     let (Record::TemplateWritten { injection, .. }
+    | Record::BroughtBack { injection, .. }
     | Record::Injected { injection, .. }
     | Record::EffectSeen { injection, .. }
     | Record::EffectMissed { injection, .. }
@@ -463,6 +468,7 @@ fn affected(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     };
     match &entry.record {
         Record::TemplateWritten { template, .. } => found.wrote = Some(template.clone()),
+        Record::BroughtBack { .. } => found.brought_back = true,
         Record::Injected { outcome, .. } => found.injected = Some(*outcome),
         Record::EffectSeen { .. } => found.seen = Some(entry.at),
         Record::EffectMissed { .. } => found.missed = true,

@@ -5,13 +5,16 @@
 //! idempotent: whatever may have happened is treated as having happened and done again.
 //! Schema, `explain`, rights checks, crash tests and documentation come from [`FAULTS`].
 
+mod bad_rollout;
 mod cordon;
 mod field;
+mod hpa_clamp;
 mod info;
 mod node_cordon;
 mod node_drain;
 mod node_scar;
 mod node_taint;
+mod owners;
 mod pod_evict;
 mod pod_kill;
 mod pods;
@@ -243,6 +246,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Every fault, by name.
 pub static FAULTS: &[&dyn Fault] = &[
+    &bad_rollout::BadRollout,
+    &hpa_clamp::HpaClamp,
     &node_cordon::NodeCordon,
     &node_drain::NodeDrain,
     &node_taint::NodeTaint,

@@ -113,8 +113,11 @@ impl Fault for RolloutRestart {
             let action: Action = decode(injection, &injection.action)?;
             match restart(world, injection, false).await {
                 Ok(template) => {
-                    let said =
-                        format!("restarted, {RESTARTED_AT}: {}, {} pods to go", action.restarted_at, action.pods.len());
+                    let said = format!(
+                        "restarted, {RESTARTED_AT}: {}, {} pods to go",
+                        action.restarted_at,
+                        action.pods.len()
+                    );
                     Ok(Injected::RolledOut { said, template })
                 }
                 Err(FaultError::Api { source: ApiError::NotFound, .. }) => Ok(Injected::TargetGone),
@@ -153,7 +156,9 @@ impl Fault for RolloutRestart {
         _world: &'a World,
         _injection: &'a Injection,
     ) -> BoxFuture<'a, Result<Reverted, FaultError>> {
-        Box::pin(async { Ok(Reverted::NothingToDo("a restarted workload is as it was, with new pods".to_owned())) })
+        Box::pin(async {
+            Ok(Reverted::NothingToDo("a restarted workload is as it was, with new pods".to_owned()))
+        })
     }
 
     fn scars<'a>(
@@ -190,7 +195,8 @@ fn restarted_at(workload: &DynamicObject) -> Option<&str> {
 /// The patch that sets the annotation, if the template is still what `now` has.
 fn annotated(now: &DynamicObject, at: &str, uid: &str) -> JsonPatch {
     const ANNOTATIONS: &str = "/spec/template/metadata/annotations";
-    let patch = JsonPatch::new().test("/metadata/uid", uid).test("/metadata/generation", now.metadata.generation);
+    let patch =
+        JsonPatch::new().test("/metadata/uid", uid).test("/metadata/generation", now.metadata.generation);
     let one = json!({ RESTARTED_AT: at });
     match annotations(now) {
         Value::Object(_) => patch.add(&format!("{ANNOTATIONS}/{}", JsonPatch::segment(RESTARTED_AT)), at),

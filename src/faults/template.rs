@@ -23,7 +23,7 @@ pub(super) fn targets<'a>(
 ) -> Vec<Result<(&'a ObjectRef, &'a Workload), Vec<Finding>>> {
     let look = |target: &'a ObjectRef| {
         if !kinds.contains(&target.kind.as_str()) {
-            let message = format!("a {} has no rollouts", target.kind);
+            let message = format!("it is a {}, and what this fault does takes another kind", target.kind);
             return Err(vec![
                 Finding::error(guard::FIELDS, target, message)
                     .remedy(format!("choose a {}", kinds.join(", a ").to_lowercase())),
@@ -55,16 +55,22 @@ fn refusals(target: &ObjectRef, workload: &Workload) -> Vec<Finding> {
     }
     if rollout.strategy == "OnDelete" {
         let message = "its update strategy is OnDelete, so no pod would be replaced";
-        findings.push(Finding::error(guard::NO_CHANGE, target, message).remedy("kill its pods instead: podKill"));
+        findings
+            .push(Finding::error(guard::NO_CHANGE, target, message).remedy("kill its pods instead: podKill"));
     }
     if rollout.partition > 0 {
         let message = format!("its partition keeps pods below {} at the former template", rollout.partition);
         findings.push(
-            Finding::error(guard::NO_CHANGE, target, message).remedy("set the partition to 0 for the time of the run"),
+            Finding::error(guard::NO_CHANGE, target, message)
+                .remedy("set the partition to 0 for the time of the run"),
         );
     }
     if workload.replicas == 0 {
-        findings.push(Finding::error(guard::NO_CHANGE, target, "it wants no pods, so none would be replaced"));
+        findings.push(Finding::error(
+            guard::NO_CHANGE,
+            target,
+            "it wants no pods, so none would be replaced",
+        ));
     }
     if workload.rolling_out() {
         let kind = target.kind.to_lowercase();

@@ -115,6 +115,7 @@ fn must_survive(record: &Record) -> bool {
             | Record::StepEnded { .. }
             | Record::RevertStarted { .. }
             | Record::TemplateWritten { .. }
+            | Record::BroughtBack { .. }
             | Record::Injected { .. }
             | Record::EffectSeen { .. }
             | Record::Reverted { .. }

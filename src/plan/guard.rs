@@ -72,7 +72,8 @@ fn held_by_another(setting: &Setting<'_>, target: &ObjectRef) -> Option<Finding>
         "Pod" => return None,
         kind => {
             let workload = snapshot.workload(&target.namespace, kind, &target.name)?;
-            let scaled = || workload.replicas_manager.as_deref()?.strip_prefix("firedrill:")?.split(':').next();
+            let scaled =
+                || workload.replicas_manager.as_deref()?.strip_prefix("firedrill:")?.split(':').next();
             workload.labels.get(RUN_LABEL).map(String::as_str).or_else(scaled)?.to_owned()
         }
     };

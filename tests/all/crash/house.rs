@@ -1,4 +1,4 @@
-//! A small house to break: four nodes in two zones, a workload under a budget and one without; and a method
+//! A small house to break: four nodes in two zones, a workload under a budget and one under an autoscaler; and a method
 //! for every fault of the registry.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -12,7 +12,9 @@ use serde_json::Value;
 use crate::kit::{Stage, manifests};
 
 /// How each fault of the registry is tried out: its name, and the step.
-pub const METHODS: [(&str, &str); 7] = [
+pub const METHODS: [(&str, &str); 9] = [
+    ("badRollout", "{name: hit, target: {workload: deployment/web}, badRollout: {}, duration: 5s}"),
+    ("hpaClamp", "{name: hit, target: {workload: deployment/api}, hpaClamp: {min: 3}, duration: 5s}"),
     (
         "nodeCordon",
         "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeCordon: {}, duration: 5s}",
@@ -80,6 +82,16 @@ apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata: {name: web, namespace: shop}
 spec: {maxUnavailable: 1, selector: {matchLabels: {app: web}}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: api, namespace: shop}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: api}
+  minReplicas: 2
+  maxReplicas: 4
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]
+  behavior: {scaleDown: {stabilizationWindowSeconds: 0}}
 ",
     );
     objects.extend([("web", 4), ("api", 2)].map(|(name, replicas)| deployment(name, replicas)));
@@ -114,7 +126,9 @@ pub fn deployment(name: &str, replicas: u32) -> Value {
                     "labels": {"app": name},
                     "annotations": {"sim.firedrill.dev/startup": "1s", "sim.firedrill.dev/shutdown": "1s"},
                 },
-                "spec": {"containers": [{"name": "main", "image": "docker.io/local/app:1"}]},
+                "spec": {"containers": [{
+                    "name": "main", "image": "docker.io/local/app:1", "resources": {"requests": {"cpu": "10m"}},
+                }]},
             },
         },
     })

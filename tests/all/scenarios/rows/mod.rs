@@ -1,5 +1,6 @@
 //! The table.
 
+mod clamp;
 mod cordon;
 mod drain;
 mod evict;
@@ -7,12 +8,14 @@ mod guard;
 mod kill;
 mod method;
 mod metrics;
+mod release;
 mod restart;
 mod rounds;
 mod scale;
 mod taint;
 
 pub use self::{
+    clamp::clamp,
     cordon::cordon,
     drain::drain,
     evict::evict,
@@ -20,6 +23,7 @@ pub use self::{
     kill::kill,
     method::{method, namespace_deleted},
     metrics::metrics,
+    release::release,
     restart::restart,
     rounds::rounds,
     scale::scale,
@@ -33,7 +37,7 @@ use super::{
 
 /// The whole table.
 pub fn all() -> Vec<Row> {
-    let faults = [kill(), evict(), drain(), cordon(), taint(), scale(), restart()];
+    let faults = [kill(), evict(), drain(), cordon(), taint(), scale(), restart(), clamp(), release()];
     let others = [method(), rounds(), guard(), metrics()];
     faults.into_iter().chain(others).flatten().collect()
 }
