@@ -207,6 +207,7 @@ fn plans(table: &mut Table) -> Outcome {
         let bounds = Bounds::new(&experiment.spec.limits, &[]);
         let consent = Consent::default();
         let setting = Setting {
+            now: Timestamp::UNIX_EPOCH,
             namespace: "shop",
             snapshot: &snapshot,
             rng: Rng::new(7),

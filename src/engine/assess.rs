@@ -100,6 +100,7 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
         rng: Rng::new(request.seed),
         consent: &consent,
         bounds: &bounds,
+        now,
         until: now
             .checked_add(plan::longest(&bounds, spec.objectives.recover_within()))
             .unwrap_or(Timestamp::MAX),

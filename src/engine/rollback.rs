@@ -139,6 +139,7 @@ async fn blind_driver(
         releases: BTreeMap::new(),
         slept_before: env.clock.slept(),
         passed_over: BTreeSet::new(),
+        taking_back: BTreeSet::new(),
     })
 }
 

@@ -212,6 +212,7 @@ async fn driven(
         releases: deployed::releases(&snapshot, &concerned),
         slept_before: env.clock.slept(),
         passed_over: BTreeSet::new(),
+        taking_back: BTreeSet::new(),
     };
     let plan = &assessment.plan;
     let earliest = plan.earliest_abort.as_ref().map_or(Duration::ZERO, |earliest| earliest.after.0);

@@ -129,6 +129,10 @@ pub struct InjectionState {
     pub intended: Timestamp,
     /// How applying it went.
     pub injected: Option<InjectOutcome>,
+    /// What tells the pod template that it wrote from others.
+    pub wrote: Option<String>,
+    /// Whether somebody else has brought the former pod template back.
+    pub brought_back: bool,
     /// When its effect was seen.
     pub seen: Option<Timestamp>,
     /// Whether it was not seen in time.
@@ -349,7 +353,9 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         | Record::ManualAnswered { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
         Record::LoadStarted { .. } | Record::LoadEnded { .. } => loads::taken_in(state, entry)?,
-        Record::Injected { .. }
+        Record::TemplateWritten { .. }
+        | Record::BroughtBack { .. }
+        | Record::Injected { .. }
         | Record::EffectSeen { .. }
         | Record::EffectMissed { .. }
         | Record::Reverted { .. }
@@ -448,6 +454,8 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
                     order: order + number,
                     intended: at,
                     injected: None,
+                    wrote: None,
+                    brought_back: false,
                     seen: None,
                     missed: false,
                     reverted: None,
@@ -462,7 +470,9 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
 }
 
 fn affected(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
-    let (Record::Injected { injection, .. }
+    let (Record::TemplateWritten { injection, .. }
+    | Record::BroughtBack { injection, .. }
+    | Record::Injected { injection, .. }
     | Record::EffectSeen { injection, .. }
     | Record::EffectMissed { injection, .. }
     | Record::Reverted { injection, .. }
@@ -474,6 +484,8 @@ fn affected(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         return Err(Illegal { seq: entry.seq, why: format!("injection {injection} was never intended") });
     };
     match &entry.record {
+        Record::TemplateWritten { template, .. } => found.wrote = Some(template.clone()),
+        Record::BroughtBack { .. } => found.brought_back = true,
         Record::Injected { outcome, .. } => found.injected = Some(*outcome),
         Record::EffectSeen { .. } => found.seen = Some(entry.at),
         Record::EffectMissed { .. } => found.missed = true,

@@ -119,6 +119,21 @@ pub enum Record {
         /// Why.
         findings: Vec<Finding>,
     },
+    /// Applying a fault begins a rollout, which is ours. Comes right before [`Record::Injected`].
+    TemplateWritten {
+        /// Which application.
+        injection: InjectionId,
+        /// [`fingerprint`](crate::cluster::fingerprint) of the pod template as it is stored now.
+        template: String,
+    },
+    /// Somebody else has brought the former pod template back while a fault held another one.
+    BroughtBack {
+        /// Which application.
+        injection: InjectionId,
+        /// The revision that the former template has now, where revisions are counted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<String>,
+    },
     /// A fault was applied, or could not be.
     Injected {
         /// Which application.

@@ -70,7 +70,9 @@ fn held_by_another(setting: &Setting<'_>, target: &ObjectRef) -> Option<Finding>
         "Pod" => return None,
         kind => {
             let workload = snapshot.workload(&target.namespace, kind, &target.name)?;
-            workload.replicas_manager.as_deref()?.strip_prefix("firedrill:")?.split(':').next()?.to_owned()
+            let scaled =
+                || workload.replicas_manager.as_deref()?.strip_prefix("firedrill:")?.split(':').next();
+            workload.labels.get(RUN_LABEL).map(String::as_str).or_else(scaled)?.to_owned()
         }
     };
     Some(
@@ -215,8 +217,11 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
                 of.insert(pod.object.clone());
             }
         }
-        if injection.replicas_lost > 0 {
-            let key = (target.namespace.clone(), target.kind.clone(), target.name.clone());
+        if injection.replicas_lost > 0
+            && let Some(workload) = snapshot.workload_of(target)
+        {
+            let object = &workload.object;
+            let key = (object.namespace.clone(), object.kind.clone(), object.name.clone());
             losses.entry(key).or_default().replicas += injection.replicas_lost as usize;
         }
     }
@@ -226,7 +231,7 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
         // What our own scaling has taken away is still wanted.
         let scaled: u32 = in_force
             .iter()
-            .filter(|injection| injection.target == workload.object)
+            .filter(|injection| injection.target == workload.object && scales(injection))
             .map(|i| i.replicas_lost)
             .sum();
         let wanted = usize::try_from(workload.replicas).unwrap_or(0) + scaled as usize;
@@ -249,6 +254,11 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
 /// Whether a pod that goes with the injection asks its budgets.
 pub(super) fn evicts(injection: &Injection, pod: &ObjectRef) -> bool {
     faults::find(&injection.fault).is_none_or(|fault| fault.evicts(injection, pod))
+}
+
+/// Whether it changes how many replicas the workload itself wants.
+fn scales(injection: &Injection) -> bool {
+    faults::find(&injection.fault).is_some_and(|fault| fault.info().writes.contains(&"spec.replicas"))
 }
 
 fn target_namespace(pod: &Pod) -> String {

@@ -73,6 +73,8 @@ pub struct Setting<'a> {
     pub consent: &'a Consent,
     /// How far the damage may go.
     pub bounds: &'a Bounds,
+    /// Now, by the API server's clock.
+    pub now: Timestamp,
     /// When everything should be undone at the latest.
     pub until: Timestamp,
 }
@@ -116,6 +118,7 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         targets: &targets,
         snapshot: setting.snapshot,
         bystanders: &setting.consent.bystanders,
+        now: setting.now,
         until: setting.until,
     };
     let mut injections = match fault.prepare(&request) {

@@ -231,8 +231,7 @@ fn rollouts(setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
         let (kind, name) =
             owner.map_or((target.kind.clone(), target.name.clone()), |owner| (owner.kind, owner.name));
         let Some(workload) = snapshot.workload(&target.namespace, &kind, &name) else { continue };
-        let behind = workload.generation.1 < workload.generation.0 || workload.updated < workload.replicas;
-        if kind == "Deployment" && behind && seen.insert(workload.object.clone()) {
+        if kind == "Deployment" && workload.rolling_out() && seen.insert(workload.object.clone()) {
             let message = "a rollout of it is under way";
             let finding = Finding::error(guard::ROLLOUT, &workload.object, message);
             findings.push(
@@ -370,6 +369,8 @@ fn resource_for(step: &Step, resource: &'static str) -> &'static str {
     match (resource, kind.map(|(kind, _)| kind)) {
         ("deployments/scale", Some("StatefulSet")) => "statefulsets/scale",
         ("deployments/scale", Some("ReplicaSet")) => "replicasets/scale",
+        ("deployments", Some("StatefulSet")) => "statefulsets",
+        ("deployments", Some("DaemonSet")) => "daemonsets",
         (resource, _) => resource,
     }
 }

@@ -253,6 +253,14 @@ pub struct StepFacts {
     pub refusals: Vec<Finding>,
 }
 
+impl StepFacts {
+    /// Whether it was in force until the method ended, and is back since.
+    pub fn back_with_the_method(&self) -> bool {
+        let back = self.injections.iter().all(|injection| injection.reverted.is_some());
+        self.state == StepState::Begun && !self.injections.is_empty() && back
+    }
+}
+
 /// How far a step came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum StepState {
@@ -314,6 +322,9 @@ pub struct InjectionFacts {
     pub injected: Option<Told<crate::journal::InjectOutcome>>,
     /// Whether the effect was seen, and in what; None: no record.
     pub effect: Option<Told<bool>>,
+    /// When others had the former release back while this held another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub brought_back: Option<Timestamp>,
     /// How the revert went, verified; None: no record.
     pub reverted: Option<Told<crate::journal::RevertOutcome>>,
     /// How many tries to revert it failed.
@@ -373,6 +384,19 @@ pub struct DeployedFacts {
     pub after: Option<Deployed>,
     /// Whether images, revision or commit changed; None: not known.
     pub changed: Option<bool>,
+}
+
+impl DeployedFacts {
+    /// Whether it was rolled out, and is what it was all the same: restarted, or released and brought back.
+    pub fn rolled_out(&self) -> bool {
+        let both = self.before.as_ref().zip(self.after.as_ref());
+        self.changed == Some(true) && both.is_some_and(|(before, after)| same_build(before, after))
+    }
+}
+
+/// Whether images and commit of two sightings are the same.
+pub(super) fn same_build(before: &Deployed, after: &Deployed) -> bool {
+    before.images == after.images && before.commit == after.commit
 }
 
 /// A lasting fault that no record says is gone.

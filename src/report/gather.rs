@@ -279,6 +279,9 @@ impl Gather {
                 let told = Told { at, outcome: true, detail: evidence.clone() };
                 self.with(injection, |facts| facts.effect = Some(told));
             }
+            Record::BroughtBack { injection, .. } => {
+                self.with(injection, |facts| facts.brought_back = Some(at));
+            }
             Record::EffectMissed { injection, why } => {
                 let told = Told { at, outcome: false, detail: why.clone() };
                 self.with(injection, |facts| facts.effect = Some(told));
@@ -333,6 +336,7 @@ impl Gather {
                 intended: at,
                 injected: None,
                 effect: None,
+                brought_back: None,
                 reverted: None,
                 revert_failures: 0,
                 revert_error: String::new(),

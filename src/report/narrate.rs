@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ink::Tone, tally::Tally, words};
+use super::{facts::same_build, ink::Tone, tally::Tally, words};
 use crate::{
     api::{Experiment, ProbeSpec},
     faults::{self, Injection, Lifetime},
@@ -42,6 +42,8 @@ pub struct Narrator {
     reverted: usize,
     states: BTreeMap<String, SampleState>,
     before: Vec<Deployed>,
+    /// What others have brought back themselves.
+    brought_back: BTreeSet<InjectionId>,
 }
 
 /// What is known of an injection.
@@ -125,9 +127,16 @@ impl Narrator {
                     let before = self.before.iter().find(|before| same_workload(before, after));
                     before.is_some_and(|before| differs(before, after))
                 });
-                let sentence =
-                    |after: &Deployed| format!("{} is not what it was before the run", after.workload);
-                told.extend(changed.map(|after| (Tone::Warning, sentence(after))));
+                told.extend(changed.map(|after| {
+                    let before = self.before.iter().find(|before| same_workload(before, after));
+                    let workload = &after.workload;
+                    match before.filter(|before| same_build(before, after)) {
+                        Some(_) => {
+                            (Tone::Plain, format!("{workload} was rolled out, and is what it was before"))
+                        }
+                        None => (Tone::Warning, format!("{workload} is not what it was before the run")),
+                    }
+                }));
             }
             Record::BaselineStarted {} => {
                 let length = self.experiment.as_ref().map(|experiment| experiment.spec.baseline_duration());
@@ -207,6 +216,16 @@ impl Narrator {
             Record::InjectIntended { step, injections } => self.intended(entry.at, step, injections, told),
             Record::Injected { injection, outcome, detail } => {
                 self.injected(injection, *outcome, detail, told)
+            }
+            Record::BroughtBack { injection, revision } => {
+                self.brought_back.insert(injection.clone());
+                let revision =
+                    revision.as_ref().map_or_else(String::new, |now| format!(", as revision {now}"));
+                let target = self.target_of(injection);
+                told.push((
+                    Tone::Good,
+                    format!("others have brought the former release of {target} back{revision}"),
+                ));
             }
             Record::EffectSeen { injection, evidence } => {
                 let step = self.step_of(injection);
@@ -339,6 +358,9 @@ impl Narrator {
         let grouped = self.reverting.remove(injection);
         self.reverted += usize::from(grouped);
         match outcome {
+            RevertOutcome::ChangedSince if self.brought_back.contains(injection) => {
+                told.push((Tone::Good, with(format!("{target} has nothing to put back"), detail)));
+            }
             RevertOutcome::ChangedSince => {
                 let text = format!("{target} left alone: somebody else has changed it since");
                 told.push((Tone::Warning, with(text, detail)));

@@ -327,7 +327,11 @@ pub(super) fn meaning(outcome: &Outcome) -> String {
 
 /// A milestone's name in words.
 pub(super) fn milestone(name: &str) -> &str {
-    if name == "leftNormal" { "left normal" } else { name }
+    match name {
+        "leftNormal" => "left normal",
+        "broughtBack" => "brought back",
+        name => name,
+    }
 }
 
 #[cfg(test)]

@@ -352,9 +352,8 @@ impl Step<'_> {
             );
         }
         let kind = target.get("workload").and_then(Node::text).and_then(workload_type);
-        if let Some(workload) =
-            target.get("workload").filter(|_| whole(fault).is_some() && kind == Some("daemonset"))
-        {
+        let scales = fault.writes.contains(&"spec.replicas");
+        if let Some(workload) = target.get("workload").filter(|_| scales && kind == Some("daemonset")) {
             let message = format!("a DaemonSet has no replicas that `{}` could change", fault.name);
             report.error(codes::TARGET, (&format!("{path}.workload"), workload.span), &message, "");
         }

@@ -1,5 +1,6 @@
 //! The table.
 
+mod clamp;
 mod cordon;
 mod drain;
 mod evict;
@@ -8,12 +9,15 @@ mod kill;
 mod load;
 mod method;
 mod metrics;
+mod release;
+mod restart;
 mod rounds;
 mod scale;
 mod taint;
 mod zone;
 
 pub use self::{
+    clamp::clamp,
     cordon::cordon,
     drain::drain,
     evict::evict,
@@ -22,6 +26,8 @@ pub use self::{
     load::load,
     method::{method, namespace_deleted},
     metrics::metrics,
+    release::release,
+    restart::restart,
     rounds::rounds,
     scale::scale,
     taint::taint,
@@ -35,10 +41,10 @@ use super::{
 
 /// The whole table.
 pub fn all() -> Vec<Row> {
-    [kill(), evict(), drain(), cordon(), taint(), zone(), scale(), method(), rounds(), load(), guard(), metrics()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let faults =
+        [kill(), evict(), drain(), cordon(), taint(), zone(), scale(), restart(), clamp(), release()];
+    let others = [method(), rounds(), load(), guard(), metrics()];
+    faults.into_iter().chain(others).flatten().collect()
 }
 
 /// What the API server is asked about: pods under no budget, under one that is spent, and under two.
