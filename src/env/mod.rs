@@ -9,7 +9,7 @@ mod rng;
 mod storage;
 
 pub use clock::Clock;
-pub use http::{FirstBytes, HttpClient, HttpError, Tls, first_bytes};
+pub use http::{FirstBytes, Http2, HttpClient, HttpError, Tls, first_bytes};
 pub use rng::{Rng, Stream};
 pub use storage::{DirStorage, Log, MemoryStorage, Storage, StorageError};
 
