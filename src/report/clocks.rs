@@ -114,9 +114,8 @@ pub(super) fn detection(experiment: Option<&Experiment>, clocks: &Clocks, missed
     let promised = experiment.and_then(|experiment| experiment.spec.objectives.detect_within);
     let promised_ms = promised.map(|length| u64::try_from(length.0.as_millis()).unwrap_or(u64::MAX));
     let measured_ms = clocks.alert_ms;
-    if promised_ms.or(measured_ms).is_none() {
-        return None;
-    }
+    // Nothing to tell where nothing was promised and nothing fired.
+    promised_ms.or(measured_ms)?;
     let both = promised_ms.zip(measured_ms);
     let close = both.zip(clocks.resolution_ms);
     Some(Objective {
