@@ -205,43 +205,8 @@ pub static FAULTS: &[Planned] = &[
 ];
 
 /// The probes.
-pub static PROBES: &[Planned] = &[
-    lasting(
-        "alert",
-        "An alert of Prometheus: quiet, firing in time, quiet again.",
-        &[
-            required(field("name", "text", "Name of the alert.")),
-            field("labels", "labels", "Labels that it carries."),
-            field(
-                "firesWithin",
-                "duration",
-                "It must fire this soon after the first fault. Default: it must stay quiet.",
-            ),
-            field("clearsWithin", "duration", "It must be quiet this soon after the last revert."),
-        ],
-    ),
-    lasting(
-        "command",
-        "A command of the person's machine; command line only, with --allow-commands.",
-        &[required(field("command", "texts", "Program and arguments."))],
-    ),
-    lasting(
-        "grpc",
-        "The gRPC health check.",
-        &[
-            required(field("address", "text", "HOST:PORT.")),
-            with_default(field("service", "text", "Service asked for."), "\"\""),
-            field("tls", "tls", "TLS settings."),
-        ],
-    ),
-    lasting(
-        "slo",
-        "A service level objective, by a sequential test.",
-        &[
-            required(field("good", "promql", "PromQL of the rate of good events.")),
-            required(field("total", "promql", "PromQL of the rate of all events.")),
-            required(field("objective", "percent", "The share that has to be good.")),
-            with_default(field("falseAlarm", "percent", "How often the test may be wrong."), "1%"),
-        ],
-    ),
-];
+pub static PROBES: &[Planned] = &[lasting(
+    "command",
+    "A command of the person's machine; command line only, with --allow-commands.",
+    &[required(field("command", "texts", "Program and arguments."))],
+)];

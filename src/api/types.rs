@@ -101,7 +101,7 @@ pub struct ProbeSpec {
     pub params: Value,
     /// CEL to a number; None: the kind's own.
     pub value: Option<String>,
-    /// CEL to true or false; None for Informational probes.
+    /// CEL to true or false; None for Informational probes, and for kinds that judge by themselves.
     pub expect: Option<String>,
     /// CEL; None: expect.
     pub during: Option<String>,
@@ -383,6 +383,8 @@ pub struct Objectives {
     pub stable_for: Option<Length>,
     /// First fault in force to steady again; None: measured, not judged.
     pub rto: Option<Length>,
+    /// First fault in force to the first alert; None: measured, not judged.
+    pub detect_within: Option<Length>,
 }
 
 /// How far the damage may go.
@@ -430,6 +432,14 @@ impl Patience {
             Self::For(length) => *length,
             Self::Samples { outside, .. } => every * outside.saturating_sub(1),
         }
+    }
+}
+
+impl ProbeSpec {
+    /// Whether the kind judges it by its own rule, which has its own patience: the first sample outside is one too
+    /// many. `for` and `samples` are then about a lack of data.
+    pub fn by_rule(&self) -> bool {
+        self.expect.is_none() && self.during.is_none() && self.role != Role::Informational
     }
 }
 

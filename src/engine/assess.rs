@@ -109,6 +109,7 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     findings.extend(guardrail_findings(spec, own, (&snapshot, &guardrails), now));
     findings.extend(leases(&access, request, now).await);
     findings.extend(too_many_runs(&access, &covering, now).await);
+    findings.extend(undetectable(request));
     let sources = sources(&access, request, &mut findings).await;
     let loads = loads(env, (&access, request), &mut findings).await;
     let world = World {
@@ -263,6 +264,17 @@ async fn too_many_runs(access: &Access, covering: &[&Guardrail], now: Timestamp)
             ]
         }
     }
+}
+
+/// A promise about alerts, and nothing that could tell of one.
+fn undetectable(request: &Request) -> Option<Finding> {
+    let spec = &request.experiment.spec;
+    let tells = |probe: &ProbeSpec| probes::find(&probe.kind).is_some_and(|kind| kind.alerts());
+    let idle = spec.objectives.detect_within.is_some() && !spec.steady_state.iter().any(tells);
+    idle.then(|| {
+        let message = "it is about alerts, and no probe tells of one";
+        Finding::error(code::FIELDS, "objectives.detectWithin", message).remedy("add an alert probe")
+    })
 }
 
 /// Where the probe's PromQL is answered; None if it has none, `Some(None)` if there is no such place.

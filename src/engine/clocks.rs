@@ -11,9 +11,12 @@ pub fn measure(state: &State) -> Clocks {
     let lifted = state.first_intent.and_then(|_| state.lifted());
     let judged = state.spec.steady_state.iter().filter(|probe| probe.role != Role::Informational);
     let violation = state.violations.first();
+    let (alert, detected) = (state.first_alert(), violation.map(|violation| violation.at));
+    let detected = detected.into_iter().chain(alert).min();
     let stopped_by_probe = state.stop.is_some() && !state.violations.is_empty();
     Clocks {
-        detection_ms: first_seen.zip(violation).map(|(seen, violation)| millis(seen, violation.at)),
+        detection_ms: first_seen.zip(detected).map(|(seen, detected)| millis(seen, detected)),
+        alert_ms: first_seen.zip(alert).map(|(seen, alert)| millis(seen, alert)),
         abort_ms: violation
             .zip(reverted)
             .filter(|_| stopped_by_probe)

@@ -7,27 +7,27 @@ use std::{
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{
     EngineError, Observer,
     deployed::{self, Releases},
+    judging::Watched,
     keeper::Outside,
     loading::Loading,
     next::{Command, Patience, next},
-    sampler::{Measured, Sampler},
+    sampler::Measured,
     state::{State, transition},
     unseen, unwind,
 };
 use crate::{
-    api::{Action, ProbeSpec},
+    api::Action,
     cluster::Snapshot,
     env::{Clock, Rng},
     faults::{self, FaultError, Injected, Injection, World},
-    journal::{Entry, InjectOutcome, Moment, Record, SampleState, StopReason, Writer},
+    journal::{Entry, InjectOutcome, Moment, Record, StopReason, Writer},
     plan::{Bounds, Consent},
-    probes::{Judge, Past, Reading, cel::Expression},
+    probes::cel::Expression,
     types::{InjectionId, ObjectRef, Verdict, planted},
 };
 
@@ -37,22 +37,6 @@ const SLEPT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(500);
 /// Tries of an injection.
 const TRIES: u32 = 5;
-
-/// A probe at work.
-pub(super) struct Watched {
-    pub spec: ProbeSpec,
-    pub judge: Judge,
-    pub sampler: Option<Sampler>,
-    /// `object` as it was when Baseline ended, for `before`.
-    pub before: Option<Value>,
-    latest: Option<Value>,
-}
-
-impl Watched {
-    pub(super) fn new(spec: ProbeSpec, judge: Judge, sampler: Option<Sampler>) -> Self {
-        Self { spec, judge, sampler, before: None, latest: None }
-    }
-}
 
 /// Something that was under way is over.
 enum Outcome {
@@ -275,36 +259,6 @@ impl Driver {
         }
     }
 
-    fn measured(&mut self, measured: Measured) -> Result<(), EngineError> {
-        let Some(watched) = self.probes.get_mut(&measured.probe) else { return Ok(()) };
-        if let Reading::Measured(variables) = &measured.reading {
-            watched.latest = variables.get("object").or_else(|| variables.get("objects")).cloned();
-        }
-        let check =
-            active_check(&self.state, &measured.probe, measured.at).and_then(|step| self.checks.get(step));
-        let past = past(&self.state, watched);
-        let (judgement, checked) = watched.judge.judge(&measured.reading, &past, check);
-        let guarded = match self.state.guard() {
-            super::steady::Guard::During => judgement.during,
-            _ => judgement.expect,
-        };
-        let state = match guarded {
-            _ if watched.spec.role == crate::api::Role::Informational => SampleState::Recorded,
-            Some(true) => SampleState::Within,
-            Some(false) => SampleState::Outside,
-            None => SampleState::Missing,
-        };
-        self.append(Record::Sampled {
-            probe: measured.probe,
-            state,
-            value: judgement.value,
-            expect: judgement.expect,
-            during: judgement.during,
-            check: checked,
-            note: judgement.note,
-        })
-    }
-
     fn outside(&mut self, outside: Outside) -> Result<(), EngineError> {
         match outside {
             Outside::Answered(step, answer, by, comment) => {
@@ -421,38 +375,6 @@ async fn observe(world: World, injection: Injection) -> Outcome {
         }
         None => std::future::pending().await,
     }
-}
-
-/// The check step that waits for this probe.
-fn active_check<'a>(state: &'a State, probe: &str, at: Timestamp) -> Option<&'a str> {
-    let steps = state.spec.method.iter().zip(&state.steps);
-    let mut waiting = steps.filter(|(step, progress)| {
-        progress.ended.is_none()
-            && progress.started.is_some_and(|started| at >= started)
-            && matches!(&step.action, Action::Check(check) if check.probe == probe)
-    });
-    waiting.next().map(|(step, _)| step.name.as_str())
-}
-
-fn past(state: &State, watched: &Watched) -> Past {
-    let name = &watched.spec.name;
-    let track = state.probes.get(name);
-    let numbers = || track.into_iter().flat_map(|track| &track.numbers);
-    let baseline = match &state.baseline {
-        Some((_, stats)) => stats.get(name).copied(),
-        None if watched.judge.uses("baseline") => {
-            crate::probes::Stats::of(numbers().map(|(_, value)| *value))
-        }
-        None => None,
-    };
-    let window = match (watched.spec.window, track.and_then(|track| track.last)) {
-        (Some(window), Some(last)) => numbers()
-            .filter(|(at, _)| super::steady::elapsed(*at, last) <= window)
-            .map(|(_, value)| *value)
-            .collect(),
-        _ => Vec::new(),
-    };
-    Past { baseline, window, before: watched.before.clone() }
 }
 
 /// What somebody else does that makes the run prove nothing, or ends it.

@@ -10,6 +10,7 @@ mod clocks;
 mod deployed;
 mod drive;
 mod ending;
+mod judging;
 mod keeper;
 mod loading;
 mod loads;

@@ -289,6 +289,11 @@ impl State {
             .flatten()
     }
 
+    /// When the first alert since the first intent fired.
+    pub fn first_alert(&self) -> Option<Timestamp> {
+        self.probes.values().filter_map(|track| track.alerted).min()
+    }
+
     /// The probes that the hypothesis is made of.
     pub fn hypothesis(&self) -> impl Iterator<Item = &crate::api::ProbeSpec> {
         self.spec.steady_state.iter().filter(|probe| probe.role == Role::Hypothesis)
@@ -387,13 +392,16 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
 }
 
 fn sampled(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
-    let Record::Sampled { probe, value, expect, during, check, .. } = &entry.record else { return Ok(()) };
+    let Record::Sampled { probe, value, expect, during, check, alerting, awaited, .. } = &entry.record else {
+        return Ok(());
+    };
     let (guard, at) = (state.guard(), entry.at);
     let (Some(spec), Some(track)) = (state.spec.probe(probe), state.probes.get_mut(probe)) else {
         return Err(Illegal { seq: entry.seq, why: format!("there is no probe {probe}") });
     };
     let guard = if spec.role == Role::Informational { Guard::Off } else { guard };
     track.sample(spec, Judged { at, value: *value, expect: *expect, during: *during }, guard);
+    track.told(at, (*alerting, *awaited), state.first_intent);
     for (step, progress) in state.spec.method.iter().zip(&mut state.steps) {
         let Action::Check(wanted) = &step.action else { continue };
         let Some(started) = progress.started.filter(|_| progress.ended.is_none() && wanted.probe == *probe)

@@ -10,7 +10,7 @@ mod rng;
 mod storage;
 
 pub use clock::Clock;
-pub use http::{FirstBytes, HttpClient, HttpError, Tls, client_config, first_bytes};
+pub use http::{FirstBytes, Http2, HttpClient, HttpError, Tls, client_config, first_bytes};
 pub use load::{LoadOrder, LoadWire, Loads, Underway};
 pub use rng::{Rng, Stream};
 pub use storage::{DirStorage, Log, MemoryStorage, Storage, StorageError};

@@ -85,6 +85,12 @@ pub enum Record {
         /// Why there is nothing to judge, or what is remarkable.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         note: String,
+        /// Whether it is an alert that fires.
+        #[serde(default, skip_serializing_if = "is_false")]
+        alerting: bool,
+        /// Whether something that was promised may still come.
+        #[serde(default, skip_serializing_if = "is_false")]
+        awaited: bool,
     },
     /// A step has begun.
     StepStarted {
@@ -283,6 +289,11 @@ pub enum Record {
     },
 }
 
+/// For fields that are written down only when they say something.
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// Who, where, what, with which seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -466,9 +477,12 @@ pub struct Residue {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Clocks {
-    /// First fault in force to the first violation.
+    /// First fault in force to the first violation or alert.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detection_ms: Option<u64>,
+    /// First fault in force to the first alert.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert_ms: Option<u64>,
     /// The sample that completes a violation to the last verified revert.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub abort_ms: Option<u64>,

@@ -278,9 +278,17 @@ fn earliest_abort(spec: &ExperimentSpec) -> Option<EarliestAbort> {
     let judged = spec.steady_state.iter().filter(|probe| probe.role != Role::Informational);
     judged
         .map(|probe| {
-            let query = probe.params.get("query").and_then(serde_json::Value::as_str);
-            let window = query.map_or(Duration::ZERO, query_window);
+            let text = |name: &str| probe.params.get(name).and_then(serde_json::Value::as_str);
+            let query = text("query").or(text("good"));
+            // A rule of the kind's own has its own patience: an alert the time in which it has to fire.
+            let promised = text("firesWithin").filter(|_| probe.by_rule()).and_then(|text| text.parse().ok());
+            let window = match promised {
+                Some(Length(length)) => length,
+                None if probe.by_rule() => Duration::ZERO,
+                None => query.map_or(Duration::ZERO, query_window),
+            };
             let patience = match probe.patience {
+                _ if probe.by_rule() => Duration::ZERO,
                 Patience::For(length) => length,
                 Patience::Samples { outside, .. } => probe.every * outside.saturating_sub(1),
             };

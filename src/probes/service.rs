@@ -2,8 +2,9 @@
 //! same on a laptop, in a pod and in a rehearsal.
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header, uri::Authority};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     cluster::Access,
@@ -27,6 +28,19 @@ impl From<HttpError> for Silence {
             HttpError::Settings(why) => Self::NotAsked(why),
         }
     }
+}
+
+/// The field `address`.
+pub(super) fn address(params: &Value) -> Option<&str> {
+    params.get("address").and_then(Value::as_str)
+}
+
+/// `HOST:PORT`, and nothing else.
+pub(super) fn parsed(address: &str) -> Option<(Authority, u16)> {
+    let authority: Authority = address.parse().ok()?;
+    let port = authority.port_u16().filter(|port| *port > 0)?;
+    let usable = !authority.host().is_empty() && !address.contains('@');
+    usable.then_some((authority, port))
 }
 
 /// A Service's port.

@@ -50,6 +50,10 @@ impl Facts {
         let window = gather.window();
         let probes = probes::collect(entries, experiment, window.as_ref());
         let clocks = clocks::clocks(entries, window.as_ref());
+        let mut objectives =
+            clocks::objectives(experiment, &clocks, gather.measurably_lost(&probes), window.is_some());
+        let missed = gather.decided.as_ref().is_some_and(|(_, reason, _)| reason == "DetectionMissed");
+        objectives.extend(clocks::detection(experiment, &clocks, missed));
         let mut narrator = Narrator::new();
         Ok(Self {
             run: header.run.clone(),
@@ -68,12 +72,7 @@ impl Facts {
             source: Source { file: header.file.clone(), seed: header.seed, version: header.version.clone() },
             limits: header.limits.clone(),
             fault_window: window,
-            objectives: clocks::objectives(
-                experiment,
-                &clocks,
-                gather.measurably_lost(&probes),
-                window.is_some(),
-            ),
+            objectives,
             breakdown: clocks::breakdown(entries, &clocks, &probes, window.as_ref()),
             clocks,
             violations: gather.violations(&probes),

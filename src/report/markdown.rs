@@ -169,7 +169,7 @@ fn clocks(facts: &Facts, out: &mut String) {
         row(&[name, promised, length(objective.measured_ms), met.to_owned()], out);
     }
     for (name, ms) in [
-        ("detection: first fault in force to the first violation", facts.clocks.detection_ms),
+        ("detection: first fault in force to the first violation or alert", facts.clocks.detection_ms),
         ("abort: the sample that completed the violation to the last verified revert", facts.clocks.abort_ms),
         ("revert: begin of reverting to the last verified revert", facts.clocks.revert_ms),
     ] {

@@ -41,6 +41,8 @@ pub struct Narrator {
     reverting: BTreeSet<InjectionId>,
     reverted: usize,
     states: BTreeMap<String, SampleState>,
+    /// Probes whose alert fires.
+    alerts: BTreeSet<String>,
     before: Vec<Deployed>,
     /// What others have brought back themselves.
     brought_back: BTreeSet<InjectionId>,
@@ -385,7 +387,17 @@ impl Narrator {
 
     fn of_probes(&mut self, entry: &Entry, told: &mut Vec<(Tone, String)>) {
         match &entry.record {
-            Record::Sampled { probe, state, value, expect, note, .. } => {
+            Record::Sampled { probe, state, value, expect, note, alerting, .. } => {
+                if self.alerts.contains(probe) != *alerting && *state != SampleState::Missing {
+                    let (tone, what) =
+                        if *alerting { (Tone::Warning, "fires") } else { (Tone::Good, "is quiet again") };
+                    told.push((tone, format!("{probe} {what}")));
+                    if *alerting {
+                        self.alerts.insert(probe.clone())
+                    } else {
+                        self.alerts.remove(probe)
+                    };
+                }
                 let last = self.states.insert(probe.clone(), *state);
                 let was_bad = matches!(last, Some(SampleState::Outside | SampleState::Missing));
                 match state {
@@ -395,10 +407,10 @@ impl Narrator {
                         let guards =
                             *expect != Some(false) || self.tallies.values().any(|tally| tally.total > 0);
                         let wants = self.wants(probe, guards);
-                        told.push((
-                            Tone::Warning,
-                            format!("{probe} is outside: {}{wants}", words::value(*value)),
-                        ));
+                        let text = format!("{probe} is outside: {}{wants}", words::value(*value));
+                        // A kind that judges by itself says why.
+                        let why = if wants.is_empty() { note.as_str() } else { "" };
+                        told.push((Tone::Warning, with(text, why)));
                     }
                     SampleState::Missing => {
                         told.push((Tone::Warning, with(format!("{probe} has no data"), note)))
@@ -411,8 +423,7 @@ impl Narrator {
             }
             Record::Violated { probe, since, missing } => {
                 let spec = self.probe(probe);
-                let patience =
-                    spec.map_or(String::new(), |spec| format!(" ({})", words::patience(spec.patience)));
+                let patience = spec.map_or(String::new(), |spec| format!(" ({})", words::patience_of(spec)));
                 let what = if *missing { "no data" } else { "normal lost" };
                 told.push((Tone::Bad, format!("{what}: {probe} since {}{patience}", self.since(*since))));
             }

@@ -142,6 +142,7 @@ pub(super) fn measured_words(probe: &ProbeFacts) -> String {
         Some(last) => format!("after {}", words::number(last)),
         None => "after no data".to_owned(),
     });
-    let parts: Vec<String> = before.into_iter().chain(fault).chain(after).collect();
+    let moved = probe.shifts.iter().filter(|shift| shift.moved()).map(words::shift);
+    let parts: Vec<String> = before.into_iter().chain(fault).chain(moved).chain(after).collect();
     if parts.is_empty() { "never measured".to_owned() } else { parts.join(" · ") }
 }

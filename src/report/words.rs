@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::facts::{Facts, LoadFacts, Outcome, People, Place, Source};
+use super::{
+    facts::{Facts, LoadFacts, Outcome, People, Place, Source},
+    shift::Shift,
+};
 use crate::{
     api::{Action, Patience, ProbeSpec, Step, Target},
     journal::StopReason,
@@ -71,6 +74,13 @@ pub(super) fn value(value: Option<f64>) -> String {
     value.map_or_else(|| "no data".to_owned(), number)
 }
 
+/// `p50 moved by +0.12 (+0.1 to +0.15)`: how far a quantile moved, with at least 95 % confidence.
+pub(super) fn shift(shift: &Shift) -> String {
+    let signed = |value: f64| format!("{}{}", if value > 0.0 { "+" } else { "" }, number(value));
+    let Shift { quantile, baseline, fault, low, high } = *shift;
+    format!("{quantile} moved by {} ({} to {})", signed(fault - baseline), signed(low), signed(high))
+}
+
 /// `1 pod`, `2 pods`.
 pub(super) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
@@ -87,8 +97,13 @@ pub(super) fn names<'a>(objects: impl ExactSizeIterator<Item = &'a ObjectRef>, s
     text
 }
 
+/// How long a probe may be lost, in words; what judges by itself has no patience.
+pub(super) fn patience_of(probe: &ProbeSpec) -> String {
+    if probe.by_rule() { "at once".to_owned() } else { patience(probe.patience) }
+}
+
 /// How long something may be lost: `for 10s`, `3 of 5 samples`.
-pub(super) fn patience(patience: Patience) -> String {
+fn patience(patience: Patience) -> String {
     match patience {
         Patience::For(Duration::ZERO) => "at the first sample".to_owned(),
         Patience::For(length) => format!("for {}", Length(length)),
@@ -99,10 +114,15 @@ pub(super) fn patience(patience: Patience) -> String {
 /// What a probe looks at: its query, or the object.
 pub(super) fn measured_from(probe: &ProbeSpec) -> String {
     let field = |name: &str| probe.params.get(name).and_then(|value| value.as_str());
+    let in_a_line = |query: &str| query.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let (Some(good), Some(total)) = (field("good"), field("total")) {
+        return format!("{} / {}", in_a_line(good), in_a_line(total));
+    }
     match (field("query"), field("kind"), field("name")) {
-        (Some(query), _, _) => query.split_whitespace().collect::<Vec<_>>().join(" "),
+        (Some(query), _, _) => in_a_line(query),
         (_, Some(kind), Some(name)) => format!("{}/{name}", kind.to_lowercase()),
         (_, Some(kind), None) => format!("list of {kind}"),
+        (None, None, Some(name)) => name.to_owned(),
         _ => probe.params.to_string(),
     }
 }

@@ -13,6 +13,7 @@ const ENDS: &[(&str, i32)] = &[
     ("scale-below-need", 1),
     ("metric-source-gone", 4),
     ("random-kills", 0),
+    ("somebody-is-paged", 0),
     ("every-node-of-the-pool", 0),
     ("zones/zone-lost", 0),
 ];

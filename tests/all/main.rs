@@ -1,5 +1,6 @@
 //! Everything that is tested from outside of the crate, in one binary.
 
+mod alerts;
 mod cli;
 mod crash;
 mod experiments;
@@ -12,5 +13,6 @@ mod real;
 mod registry;
 mod reports;
 mod scenarios;
+mod slo;
 mod sources;
 mod tidy;

@@ -88,6 +88,7 @@ fn the_examples_of_the_reference_are_accepted_or_not_supported_yet() {
         accepted,
         [
             "00-shared-steady-state.yaml",
+            "01-kill-50-of-checkout-slo-from-prometheus.yaml",
             "03-drain-each-node-of-a-pool-one-after-anot.yaml",
             "05-random-kills-every-30-s-for-30-min-hpa-a.yaml",
             "06-a-dependency-at-zero.yaml",
@@ -315,7 +316,15 @@ fn every_supported_field_is_in_the_accepted_file() {
             .iter()
             .any(|part| path.split('.').any(|p| p == *part))
     });
-    assert_eq!(missing, vec!["spec.prometheus.server", "spec.steadyState.prometheus.service"]);
+    assert_eq!(
+        missing,
+        vec![
+            "spec.prometheus.server",
+            "spec.steadyState.alert.server",
+            "spec.steadyState.prometheus.service",
+            "spec.steadyState.slo.server"
+        ]
+    );
 }
 
 const ACCEPTED: &str = include_str!("testdata/accepted.yaml");

@@ -182,7 +182,7 @@ fn probe() -> Schema {
             .default("expect"),
         field("every", "How often it is measured; kubernetes also measures on each change.", positive()).default("5s"),
         field("timeout", "How long one measurement may take; at most every.", positive()).default("5s, at most every"),
-        field("for", "Continuously outside this long is a violation; 0s: the first sample.", duration()).default("2 x every"),
+        field("for", "Continuously outside this long is a violation; 0s: the first sample. Of alert and slo without expect: without data this long.", duration()).default("2 x every"),
         field("samples", "Instead of for: so many of the last samples outside are a violation.", samples),
         field("window", "Gives window.min, max, mean, p50, p95, p99, first, last, count of value over this time.", positive()),
         field("role", "Hypothesis is judged; a violated StopCondition aborts; Informational is only recorded.",
@@ -363,8 +363,7 @@ fn objectives() -> Schema {
             "detectWithin",
             "From the first fault in force to the first alert. Default: measured, not judged.",
             positive(),
-        )
-        .not_yet(),
+        ),
     ])
 }
 

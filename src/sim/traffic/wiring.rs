@@ -21,9 +21,10 @@ use serde::Deserialize;
 use super::{Client, ClientOrder, PodState, ServiceLoad, Serving, Totals, Traffic, visits::Visit};
 use crate::sim::annotations::InvalidAnnotation;
 use crate::sim::apiserver::{Backend, Services};
-use crate::sim::metrics::http::PrometheusApi;
-use crate::sim::metrics::scrape::{ScrapeConfig, Scrapes};
-use crate::sim::metrics::series::{Series, Source};
+use crate::sim::metrics::http::{PrometheusApi, RuleSource};
+use crate::sim::metrics::rules::{RuleSpec, Rules};
+use crate::sim::metrics::scrape::ScrapeConfig;
+use crate::sim::metrics::series::{Both, Series, Source};
 use crate::sim::metrics::state::{DeploymentReplicas, KubeState};
 use crate::sim::store::{Event, EventType, Kind, Object, Store, Subscription};
 use crate::sim::usage::BusyShares;
@@ -48,6 +49,7 @@ pub struct Feed {
 struct State {
     traffic: Traffic,
     objects: KubeState,
+    rules: Rules,
     services: BTreeMap<(String, String), ServiceView>,
     /// Services that clients have been opened for: those have clients whatever the annotations state.
     called: BTreeSet<(String, String)>,
@@ -158,6 +160,7 @@ impl ClusterMetrics {
         let state = State {
             traffic: Traffic::new(seed, now, scrape),
             objects: KubeState::new(scrape, (now / 1000) as i64),
+            rules: Rules::new(scrape.retention_ms),
             services: BTreeMap::new(),
             called: BTreeSet::new(),
             serving: BTreeMap::new(),
@@ -176,7 +179,7 @@ impl ClusterMetrics {
     /// Prometheus' HTTP API over this cluster.
     pub fn prometheus(self: &Arc<Self>) -> PrometheusApi {
         let store = self.store.clone();
-        PrometheusApi::new(self.clone(), move || store.now().as_millisecond())
+        PrometheusApi::new(self.clone(), move || store.now().as_millisecond()).with_rules(self.clone())
     }
 
     /// [`ClusterMetrics::prometheus`] as a back end of the API server's service proxy.
@@ -264,17 +267,20 @@ impl ClusterMetrics {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What traffic and objects expose as of now, in the order of labels. Their jobs differ, so no
-    /// label set is in both.
-    fn of_both(&self, read: impl Fn(&Scrapes) -> Vec<Series>) -> Vec<Series> {
+    /// The state as of now: every scrape and every evaluation up to it can be read.
+    fn at_present(&self) -> MutexGuard<'_, State> {
         let now = micros(&self.store);
         let mut state = self.lock();
-        state.traffic.advance(now);
-        state.objects.advance((now / 1000) as i64);
-        let mut found = read(state.traffic.scrapes());
-        found.extend(read(state.objects.scrapes()));
-        found.sort_by(|a, b| a.labels.cmp(&b.labels));
-        found
+        state.advance(now);
+        state
+    }
+
+    /// What traffic and objects expose as of now and what rules have given, in the order of labels. Their jobs and
+    /// names differ, so no label set is in two of them.
+    fn of_all(&self, read: impl Fn(&dyn Source) -> Vec<Series>) -> Vec<Series> {
+        let state = self.at_present();
+        let exposed = Both(state.traffic.scrapes(), state.objects.scrapes());
+        read(&Both(&exposed, state.rules.samples()))
     }
 
     fn apply(&self, kind: EventType, object: &Object) {
@@ -290,6 +296,8 @@ impl ClusterMetrics {
             state.deployment(object, gone, now);
         } else if object.kind == Kind::NODE {
             state.node(object, gone, now);
+        } else if object.kind.group == "monitoring.coreos.com" && object.kind.kind == "PrometheusRule" {
+            state.rule(object, gone, now);
         }
     }
 }
@@ -304,11 +312,21 @@ impl BusyShares for ClusterMetrics {
 
 impl Source for ClusterMetrics {
     fn select(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Series> {
-        self.of_both(|scrapes| scrapes.select(matchers, from, to))
+        self.of_all(|source| source.select(matchers, from, to))
     }
 
     fn select_latest(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Series> {
-        self.of_both(|scrapes| scrapes.select_latest(matchers, from, to))
+        self.of_all(|source| source.select_latest(matchers, from, to))
+    }
+}
+
+impl RuleSource for ClusterMetrics {
+    fn groups(&self, only: Option<&str>) -> serde_json::Value {
+        self.at_present().rules.groups(only)
+    }
+
+    fn alerts(&self) -> serde_json::Value {
+        self.at_present().rules.alerts()
     }
 }
 
@@ -364,6 +382,22 @@ impl State {
     fn visit(&mut self, key: &(String, String), now: u64) -> Visit {
         let uids = self.services.get(key).map(ServiceView::ready).unwrap_or_default();
         self.traffic.visit(&uids, now)
+    }
+
+    /// Time has come to `now`, microseconds since the Unix epoch.
+    fn advance(&mut self, now: u64) {
+        let millis = (now / 1000) as i64;
+        self.traffic.advance(now);
+        self.objects.advance(millis);
+        self.rules.advance(millis, &Both(self.traffic.scrapes(), self.objects.scrapes()));
+    }
+
+    fn rule(&mut self, object: &Object, gone: bool, now: u64) {
+        // What was due until now is the business of the rules as they were.
+        self.advance(now);
+        let spec: RuleSpec = field(object, "spec");
+        let key = (object.meta.namespace.as_str(), object.meta.name.as_str());
+        self.rules.set(key, (!gone).then_some(&spec), scrape_time(now));
     }
 
     fn service(&mut self, object: &Object, gone: bool, now: u64) {
