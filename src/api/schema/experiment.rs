@@ -331,7 +331,8 @@ fn target() -> Schema {
         field("exclude", "What is left out before counting. Default: nothing.", exclude),
         field("count", "How many: 2, 50% of the healthy (rounded down, at least 1), or all. Not for faults on a whole workload.", amount())
             .default("1; all for a zone alone"),
-        field("follow", "Whether what is born later gets the fault too.", boolean()).default("false"),
+        field("follow", "Whether what is born later gets the fault too.", boolean())
+            .default("false; true for a zone as a whole"),
     ])
     .at_most_one(&["pods", "workload", "nodes", "nodesRunning"], "a target takes at most one of pods, workload, nodes, nodesRunning")
     .rule(
