@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_types, reason = "real time is measured, also while tokio's stands still")]
 
 mod figures;
+mod loads;
 mod noise;
 
 use std::{
@@ -40,9 +41,16 @@ fn main() -> Outcome {
     if !std::env::args().any(|argument| argument == "--bench") {
         return Ok(());
     }
+    // `cargo bench --bench local -- loads` measures those only.
+    let only_loads = std::env::args().any(|argument| argument == "loads");
     let before = load();
     let folder = tempfile::tempdir()?;
     let mut table = Table::default();
+    if only_loads {
+        loads::all(&mut table)?;
+        println!("\nload {before} before, {} after\n\n{table}", load());
+        return Ok(());
+    }
     program(&mut table)?;
     check(&mut table, folder.path())?;
     plans(&mut table)?;
@@ -50,6 +58,7 @@ fn main() -> Outcome {
     objectives(&mut table);
     rehearsal(&mut table, folder.path())?;
     thousand(&mut table, folder.path())?;
+    loads::all(&mut table)?;
     println!("\nload {before} before, {} after\n\n{table}", load());
     Ok(())
 }
@@ -201,6 +210,7 @@ fn plans(table: &mut Table) -> Outcome {
         let bounds = Bounds::new(&experiment.spec.limits, &[]);
         let consent = Consent::default();
         let setting = Setting {
+            now: Timestamp::UNIX_EPOCH,
             namespace: "shop",
             snapshot: &snapshot,
             rng: Rng::new(7),

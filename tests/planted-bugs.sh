@@ -21,6 +21,7 @@ abort-waits                   misfortune::owners::an_abort_preempts_an_injection
 taken-slots-not-counted       misfortune::budgets::evictions_use_all_the_room_of_their_budget_and_never_ask_for_more
 limits-rounded-up             misfortune::effects::limits_round_down
 fence-not-checked             misfortune::owners::a_runner_that_cannot_renew_its_lease_changes_nothing_past_its_deadline
+zone-emptied-while-open       misfortune::zones::every_node_of_a_zone_is_closed_before_the_first_pod_goes
 lease-freshness-ignored       misfortune::owners::of_two_runs_that_begin_at_once_one_is_refused
 '
 

@@ -42,10 +42,10 @@ pub async fn evict(client: &Client, pods: &[ObjectRef]) -> Outcome<(f64, f64)> {
     send(client, pods.iter().map(request).collect::<Result<_, _>>()?).await
 }
 
-/// Deletes pods at once.
-pub async fn delete(client: &Client, pods: &[ObjectRef]) -> Outcome<(f64, f64)> {
+/// Deletes pods, with so many seconds to end by themselves.
+pub async fn delete(client: &Client, pods: &[ObjectRef], grace: u32) -> Outcome<(f64, f64)> {
     let request = |pod: &ObjectRef| {
-        let body = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": pod.uid}});
+        let body = json!({"gracePeriodSeconds": grace, "preconditions": {"uid": pod.uid}});
         let url = format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, pod.name);
         let request = http::Request::delete(url).header("content-type", "application/json");
         Ok::<_, Box<dyn std::error::Error>>(request.body(serde_json::to_vec(&body)?)?)

@@ -69,7 +69,7 @@ async fn by_hand(bench: &Bench) -> Outcome<(f64, f64)> {
     let pods: Vec<ObjectRef> =
         snapshot.pods_in(NAMESPACE).take(KILLED).map(|pod| pod.object.clone()).collect();
     let start = Instant::now();
-    let (first, last) = bare::delete(&bench.bare, &pods).await?;
+    let (first, last) = bare::delete(&bench.bare, &pods, 0).await?;
     bench.until("killed pods gone", |snapshot| pods.iter().all(|pod| snapshot.pod(pod).is_none())).await?;
     Ok((start.elapsed().as_secs_f64() * 1_000.0, last - first))
 }

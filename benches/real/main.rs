@@ -11,6 +11,7 @@ mod drain;
 #[path = "../figures/mod.rs"]
 mod figures;
 mod kill;
+mod zone;
 
 use figures::{Table, load};
 
@@ -37,6 +38,9 @@ fn main() -> bench::Outcome {
         }
         if wanted("kill") {
             kill::half(&bench, &mut table).await?;
+        }
+        if wanted("zone") {
+            zone::outage(&bench, &mut table).await?;
         }
         if wanted("abort") {
             abort::nodes(&bench, &mut table).await?;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     Action, OnMissing, OnViolation, Patience, ProbeSpec, Repeat, Role, Rolling, Signal, Step, Target,
 };
-use crate::types::Length;
+use crate::{faults, types::Length};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,6 +74,14 @@ fn only_other(map: &Map<String, Value>, known: &[&str], what: &str) -> Result<(S
     }
 }
 
+impl ProbeSpec {
+    /// Whether the kind judges it by its own rule, which has its own patience: the first sample outside is one too
+    /// many. `for` and `samples` are then about a lack of data.
+    pub fn by_rule(&self) -> bool {
+        self.expect.is_none() && self.during.is_none() && self.role != Role::Informational
+    }
+}
+
 impl<'de> Deserialize<'de> for ProbeSpec {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = Map::deserialize(deserializer)?;
@@ -127,17 +135,26 @@ impl<'de> Deserialize<'de> for Step {
         let map = Map::deserialize(deserializer)?;
         let (kind, params) = only_other(&map, &STEP_FIELDS, "step").map_err(D::Error::custom)?;
         let raw: RawStep = serde_json::from_value(Value::Object(map)).map_err(D::Error::custom)?;
+        let mut target = raw.target;
         let action = match kind.as_str() {
             "wait" => serde_json::from_value::<Length>(params).map(|length| Action::Wait(length.0)),
             "check" => serde_json::from_value(params).map(Action::Check),
             "revert" => serde_json::from_value(params).map(Action::Revert),
             "manual" => serde_json::from_value(params).map(Action::Manual),
-            _ => Ok(Action::Fault { kind, params }),
+            "load" => serde_json::from_value(params).map(Action::Load),
+            _ => {
+                let whole_zone = faults::find(&kind).is_some_and(|fault| fault.info().whole_zone());
+                if let Some(target) = target.as_mut().filter(|_| whole_zone) {
+                    // A node that joins a lost zone is lost too.
+                    target.follow.get_or_insert(true);
+                }
+                Ok(Action::Fault { kind, params })
+            }
         };
         Ok(Self {
             name: raw.name,
             description: raw.description,
-            target: raw.target,
+            target,
             action: action.map_err(D::Error::custom)?,
             duration: raw.duration.map(|length| length.0),
             background: raw.background,

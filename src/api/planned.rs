@@ -66,11 +66,6 @@ const CONTAINER: FieldSchema = field("container", "label", "Name of the containe
 
 /// The faults.
 pub static FAULTS: &[Planned] = &[
-    lasting(
-        "badRollout",
-        "Roll out an image that cannot run; roll back afterwards.",
-        &[field("image", "text", "Image. Default: one that cannot be pulled."), CONTAINER],
-    ),
     instant(
         "containerKill",
         "Kill the processes of containers.",
@@ -123,11 +118,6 @@ pub static FAULTS: &[Planned] = &[
             field("address", "text", "The address, for Address."),
             with_default(field("delay", "duration", "How late."), "0s"),
         ],
-    ),
-    lasting(
-        "hpaClamp",
-        "Clamp a HorizontalPodAutoscaler; both absent: freeze it where it is.",
-        &[field("min", COUNT, "Least replicas."), field("max", COUNT, "Most replicas.")],
     ),
     lasting(
         "httpFault",
@@ -212,24 +202,11 @@ pub static FAULTS: &[Planned] = &[
             CONTAINER,
         ],
     ),
-    instant("rolloutRestart", "Restart a workload as kubectl rollout restart does.", &[]),
-    lasting(
-        "zoneOutage",
-        "Take the nodes of a zone.",
-        &[with_default(field("mode", r#"{"type":"string","enum":["Kill","Drain"]}"#, "How."), "Kill")],
-    ),
 ];
 
 /// The probes.
-pub static PROBES: &[Planned] = &[
-    lasting(
-        "command",
-        "A command of the person's machine; command line only, with --allow-commands.",
-        &[required(field("command", "texts", "Program and arguments."))],
-    ),
-    lasting(
-        "load",
-        "What a load of spec.load or of a load step saw.",
-        &[required(field("name", "label", "Name of the load."))],
-    ),
-];
+pub static PROBES: &[Planned] = &[lasting(
+    "command",
+    "A command of the person's machine; command line only, with --allow-commands.",
+    &[required(field("command", "texts", "Program and arguments."))],
+)];

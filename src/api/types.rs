@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    load::LoadSpec,
     probes::Source,
     types::{Amount, Length},
 };
@@ -56,6 +57,9 @@ pub struct ExperimentSpec {
     /// Where PromQL is answered, for probes that name no source of their own.
     #[serde(default)]
     pub prometheus: Option<Source>,
+    /// What is sent from before Baseline until recovery is judged.
+    #[serde(default)]
+    pub load: Vec<LoadSpec>,
     /// The probes.
     pub steady_state: Vec<ProbeSpec>,
     /// How Baseline goes.
@@ -260,6 +264,8 @@ pub enum Action {
     Revert(String),
     /// A person does something and says so.
     Manual(Manual),
+    /// Requests are sent.
+    Load(LoadSpec),
 }
 
 /// Something that a person does.
@@ -429,14 +435,6 @@ impl Patience {
     }
 }
 
-impl ProbeSpec {
-    /// Whether the kind judges it by its own rule, which has its own patience: the first sample outside is one too
-    /// many. `for` and `samples` are then about a lack of data.
-    pub fn by_rule(&self) -> bool {
-        self.expect.is_none() && self.during.is_none() && self.role != Role::Informational
-    }
-}
-
 impl ExperimentSpec {
     /// `baseline.duration`, or the longest patience of a judged probe, and two samples of each at least.
     pub fn baseline_duration(&self) -> Duration {
@@ -465,6 +463,16 @@ impl ExperimentSpec {
     /// The step called `name`.
     pub fn step(&self, name: &str) -> Option<&Step> {
         self.method.iter().find(|step| step.name == name)
+    }
+
+    /// Every load, with its name and whether it is a step's.
+    pub fn loads(&self) -> impl Iterator<Item = (&str, &LoadSpec, Option<&Step>)> {
+        let whole = self.load.iter().map(|load| (load.name.as_str(), load, None));
+        let steps = self.method.iter().filter_map(|step| match &step.action {
+            Action::Load(load) => Some((step.name.as_str(), load, Some(step))),
+            _ => None,
+        });
+        whole.chain(steps)
     }
 
     /// The probe called `name`.

@@ -14,6 +14,7 @@ use super::{
     deployed::{self, Releases},
     judging::Watched,
     keeper::Outside,
+    loading::Loading,
     next::{Command, Patience, next},
     sampler::Measured,
     state::{State, transition},
@@ -65,11 +66,14 @@ pub(super) struct Driver {
     pub checks: BTreeMap<String, Expression>,
     pub measured_rx: mpsc::UnboundedReceiver<Measured>,
     pub outside_rx: mpsc::UnboundedReceiver<Outside>,
+    pub loading: Loading,
     /// Workloads whose rollouts matter, with the release that was there at the start.
     pub releases: Releases,
     pub slept_before: jiff::SignedDuration,
     /// What was born into a followed target and may not be hit.
     pub passed_over: BTreeSet<ObjectRef>,
+    /// What this process has begun to take back: what comes back of it is not others' doing.
+    pub taking_back: BTreeSet<InjectionId>,
 }
 
 /// What is under way in this process; lost with it, and begun again from the journal.
@@ -99,6 +103,7 @@ impl Driver {
                 tasks.injecting = FuturesUnordered::new();
                 tasks.injections.clear();
             }
+            self.load()?;
             let until = match next(&self.state, self.clock.now(), self.patience) {
                 Command::Done => return Ok(()),
                 Command::Record(record) => {
@@ -209,6 +214,7 @@ impl Driver {
         for id in ids {
             let Some(found) = self.state.injections.get(id) else { continue };
             if tasks.reverts.insert(id.clone()) {
+                self.taking_back.insert(id.clone());
                 let (world, injection) = (self.world.clone(), found.injection.clone());
                 tasks.reverting.push(unwind::revert(world, injection, 1).map(Outcome::unwound).boxed());
             }
@@ -221,6 +227,11 @@ impl Driver {
                 tasks.injections.remove(&injection);
                 let (outcome, detail) = match result {
                     Ok(Injected::Done(detail)) => (InjectOutcome::Done, detail),
+                    Ok(Injected::RolledOut { said, template }) => {
+                        let injection = injection.clone();
+                        self.append(Record::TemplateWritten { injection, template })?;
+                        (InjectOutcome::Done, said)
+                    }
                     Ok(Injected::TargetGone) => (InjectOutcome::TargetGone, "the target was gone".to_owned()),
                     Err(error) => (InjectOutcome::Failed, error.to_string()),
                 };
@@ -286,6 +297,12 @@ impl Driver {
         {
             return Ok(());
         }
+        let back = |now: &Snapshot| deployed::brought_back(now, &self.releases, &self.state);
+        let back =
+            self.world.mirror.look(back).filter(|(injection, _)| !self.taking_back.contains(injection));
+        if let Some((injection, revision)) = back {
+            self.append(Record::BroughtBack { injection, revision })?;
+        }
         let look = |now: &Snapshot| intruder(now, &self.state, &self.releases);
         if let Some((reason, by)) = self.world.mirror.look(look) {
             return self.append(Record::StopRequested { reason, by });
@@ -298,7 +315,7 @@ impl Driver {
         if self.state.decided.is_some() || self.state.stop.is_some() {
             return Ok(());
         }
-        let found = unseen::rollout(&self.world.access, &self.releases).await;
+        let found = unseen::rollout(&self.world.access, &self.releases, &self.state).await;
         let Some(message) = found else { return Ok(()) };
         let (verdict, reason) = (Verdict::Inconclusive, "RolloutNoticed".to_owned());
         self.append(Record::Decided { verdict, reason, message })
@@ -370,7 +387,7 @@ fn intruder(snapshot: &Snapshot, state: &State, releases: &Releases) -> Option<(
             ));
         }
     }
-    let workload = deployed::rolled_out(snapshot, releases)?;
+    let workload = deployed::rolled_out(snapshot, releases, state)?;
     Some((StopReason::RolloutNoticed, format!("a rollout of {workload} that is not ours has begun")))
 }
 

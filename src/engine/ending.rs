@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    clocks,
+    clocks, loads,
     next::{Command, Patience, pending},
     state::State,
     steady::elapsed,
@@ -161,6 +161,9 @@ pub(super) fn finish(state: &State) -> Command {
         }
         if let Some(message) = undetected(state, clocks.alert_ms) {
             return decide(Verdict::Failed, "DetectionMissed", message);
+        }
+        if let Some(command) = loads::in_vain(state) {
+            return command;
         }
         return decide(Verdict::Passed, "HypothesisHeld", "the hypothesis held".to_owned());
     };

@@ -168,8 +168,12 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Without `with_roots` nobody is trusted: plain HTTP has no use for the system's authorities, and they take time to read.
-fn client_config(tls: &Tls, with_roots: bool) -> Result<ClientConfig, HttpError> {
+/// How to speak TLS as these settings say. Without `with_roots` nobody is trusted: plain HTTP has no use for the
+/// system's authorities, and they take time to read.
+///
+/// # Errors
+/// The settings cannot be used.
+pub fn client_config(tls: &Tls, with_roots: bool) -> Result<ClientConfig, HttpError> {
     let settings = |error: String| HttpError::Settings(format!("tls: {error}"));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())

@@ -21,6 +21,9 @@ pub(super) struct Before {
     pub unschedulable: bool,
 }
 
+/// The taint that the node controller gives a cordoned node: what shows that the cordon is in force
+/// (k8s.io/api, core/v1/well_known_taints.go).
+pub(super) const TAINT: &str = "node.kubernetes.io/unschedulable";
 /// Where `spec.unschedulable` is in managed fields.
 const UNSCHEDULABLE: [&str; 2] = ["f:spec", "f:unschedulable"];
 

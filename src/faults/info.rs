@@ -28,6 +28,13 @@ pub struct FaultInfo {
     pub hazards: &'static [Code],
 }
 
+impl FaultInfo {
+    /// Whether it takes a zone as a whole: all of its nodes at once, the last one and those that come later too.
+    pub fn whole_zone(&self) -> bool {
+        self.targets == [TargetKind::Zone]
+    }
+}
+
 /// How long a fault lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {

@@ -5,21 +5,29 @@
 //! idempotent: whatever may have happened is treated as having happened and done again.
 //! Schema, `explain`, rights checks, crash tests and documentation come from [`FAULTS`].
 
+mod bad_rollout;
 mod cordon;
 mod field;
+mod hpa_clamp;
 mod info;
 mod node_cordon;
 mod node_drain;
 mod node_scar;
 mod node_taint;
+mod nodes;
+mod owners;
 mod pod_evict;
 mod pod_kill;
 mod pods;
+mod rollout_restart;
 mod scale;
+mod template;
+mod vacate;
+mod zone_outage;
 
 pub use info::{FaultInfo, Lifetime, LimitKind, Right, TargetKind};
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -28,7 +36,10 @@ use serde_json::Value;
 
 use crate::{
     cluster::{Access, ApiError, Budgets, Mirror, Snapshot},
-    types::{Epoch, Finding, InjectionId, Length, ObjectRef, RunId, codes::guard},
+    types::{
+        Epoch, Finding, InjectionId, Length, ObjectRef, RunId,
+        codes::{guard, hazard},
+    },
 };
 
 /// One application of a fault to one target, with all that undoes it. Data, never code.
@@ -72,6 +83,10 @@ pub struct Prepare<'a> {
     pub targets: &'a [ObjectRef],
     /// The world.
     pub snapshot: &'a Snapshot,
+    /// Namespaces that have agreed to evictions of their pods, and to nothing else.
+    pub bystanders: &'a BTreeSet<String>,
+    /// Now, by the API server's clock.
+    pub now: Timestamp,
     /// When everything should be undone at the latest.
     pub until: Timestamp,
 }
@@ -107,6 +122,13 @@ pub struct Signature {
 pub enum Injected {
     /// Applied; in words.
     Done(String),
+    /// Applied, and with it a rollout was begun, which is ours.
+    RolledOut {
+        /// In words.
+        said: String,
+        /// [`fingerprint`](crate::cluster::fingerprint) of the pod template as it is stored now.
+        template: String,
+    },
     /// The target is gone: nothing was applied, and nothing is to be undone.
     TargetGone,
 }
@@ -175,6 +197,16 @@ pub trait Fault: Send + Sync {
     /// Targets into injections with all undo data, or the reasons why not. Pure.
     fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>>;
 
+    /// Whether it takes pods away, with these fields: a target without any is worth a warning then. Pure.
+    fn empties(&self, _params: &Value) -> bool {
+        self.info().limits.contains(&LimitKind::Pods)
+    }
+
+    /// Whether `pod`, which `injection` hits or takes along, is evicted and so asks its budgets. Pure.
+    fn evicts(&self, _injection: &Injection, _pod: &ObjectRef) -> bool {
+        !self.info().hazards.contains(&hazard::PDB_BYPASSED)
+    }
+
     /// Asks the API server whether it would accept each kind of write that `injection` takes, without
     /// doing it (server-side dry run).
     fn rehearse<'a>(
@@ -195,19 +227,23 @@ pub trait Fault: Send + Sync {
     fn observe<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, String>;
 
     /// Takes it back and verifies that. Idempotent; copes with never injected, half injected, target gone,
-    /// changed since.
+    /// changed since. As it stands here it is for instant faults, which are over by nature.
     fn revert<'a>(
         &'a self,
-        world: &'a World,
-        injection: &'a Injection,
-    ) -> BoxFuture<'a, Result<Reverted, FaultError>>;
+        _world: &'a World,
+        _injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Reverted, FaultError>> {
+        Box::pin(async { Ok(Reverted::NothingToDo("it was over as soon as it was seen".to_owned())) })
+    }
 
-    /// Everything of this kind that any run has left in the cluster, from scars alone.
+    /// Everything of this kind that any run has left in the cluster, from scars alone. Instant faults leave none.
     fn scars<'a>(
         &'a self,
-        access: &'a Access,
-        namespaces: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Found>, ApiError>>;
+        _access: &'a Access,
+        _namespaces: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Found>, ApiError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 }
 
 /// Retries what passes by itself, a bounded number of times with a fixed pause.
@@ -232,12 +268,16 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Every fault, by name.
 pub static FAULTS: &[&dyn Fault] = &[
+    &bad_rollout::BadRollout,
+    &hpa_clamp::HpaClamp,
     &node_cordon::NodeCordon,
     &node_drain::NodeDrain,
     &node_taint::NodeTaint,
     &pod_evict::PodEvict,
     &pod_kill::PodKill,
+    &rollout_restart::RolloutRestart,
     &scale::Scale,
+    &zone_outage::ZoneOutage,
 ];
 
 /// The fault called `name` in files.

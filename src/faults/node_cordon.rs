@@ -8,10 +8,11 @@ use serde_json::json;
 use super::{
     Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, LimitKind, Prepare, Reverted, Right,
     TargetKind, World, cordon, encode, node_scar,
+    nodes::{self, Change},
 };
 use crate::{
     cluster::{Access, ApiError},
-    types::{Finding, InjectionId, Length, codes::guard},
+    types::{Finding, Length, codes::guard},
 };
 
 /// See [`INFO`].
@@ -36,8 +37,6 @@ pub static INFO: FaultInfo = FaultInfo {
 
 /// How long the node controller may take to taint a cordoned node; it works at its queue, so this is ample.
 const SEEN_WITHIN: Duration = Duration::from_secs(60);
-/// The taint of the node controller on what is cordoned (k8s.io/api, core/v1/well_known_taints.go).
-const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 impl Fault for NodeCordon {
     fn info(&self) -> &'static FaultInfo {
@@ -45,34 +44,19 @@ impl Fault for NodeCordon {
     }
 
     fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
-        let mut findings = Vec::new();
-        let mut injections = Vec::new();
-        for (number, target) in ask.targets.iter().enumerate() {
-            let Some(node) = ask.snapshot.node(&target.name) else {
-                findings.push(Finding::error(guard::NO_TARGET, target, "it is not there"));
-                continue;
-            };
-            findings.extend(node_scar::refusals(node));
+        nodes::each(ask, INFO.name, |node| {
             if node.unschedulable {
                 let message = "it is cordoned already, so nothing would change";
-                findings.push(
-                    Finding::error(guard::NO_CHANGE, target, message)
-                        .remedy("uncordon it, or leave it out with target.exclude"),
-                );
+                let finding = Finding::error(guard::NO_CHANGE, &node.object, message);
+                return Err(vec![finding.remedy("uncordon it, or leave it out with target.exclude")]);
             }
-            injections.push(Injection {
-                id: InjectionId::new(ask.step, number),
-                fault: INFO.name.to_owned(),
-                target: target.clone(),
+            Ok(Change {
                 action: json!({"unschedulable": true}),
                 before: encode(&cordon::Before { unschedulable: false }),
                 displaced: Vec::new(),
-                replicas_lost: 0,
                 effect_within: Length(SEEN_WITHIN),
-                until: ask.until,
-            });
-        }
-        if findings.is_empty() { Ok(injections) } else { Err(findings) }
+            })
+        })
     }
 
     fn rehearse<'a>(
@@ -101,8 +85,8 @@ impl Fault for NodeCordon {
         let target = &injection.target;
         Box::pin(world.mirror.wait_for(move |snapshot| {
             let node = snapshot.node(&target.name).filter(|node| node.object.uid == target.uid)?;
-            let tainted = node.taints.iter().any(|taint| taint.key == UNSCHEDULABLE);
-            tainted.then(|| format!("the node controller has tainted it {UNSCHEDULABLE}"))
+            let tainted = node.taints.iter().any(|taint| taint.key == cordon::TAINT);
+            tainted.then(|| format!("the node controller has tainted it {}", cordon::TAINT))
         }))
     }
 

@@ -1,17 +1,17 @@
 //! `nodeDrain`: a node cordoned and its pods evicted, as maintenance and autoscalers do.
 
-use std::{sync::Arc, time::Duration};
-
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, LimitKind, Prepare, Reverted, Right,
     TargetKind, World, cordon, decode, encode, node_scar,
+    nodes::{self, Change},
+    vacate::{self, Exit},
 };
 use crate::{
-    cluster::{Access, ApiError, Node, Pod, Snapshot},
-    types::{FieldSchema, Finding, InjectionId, Length, ObjectRef, codes::guard},
+    cluster::{Access, ApiError, Node, Snapshot},
+    types::{FieldSchema, Finding, Length, codes::guard},
 };
 
 /// See [`INFO`].
@@ -95,28 +95,19 @@ impl Fault for NodeDrain {
 
     fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         let params: Params = super::params(ask)?;
-        let mut findings = Vec::new();
-        let mut injections = Vec::new();
-        for (number, target) in ask.targets.iter().enumerate() {
-            let Some(node) = ask.snapshot.node(&target.name) else {
-                findings.push(Finding::error(guard::NO_TARGET, target, "it is not there"));
-                continue;
-            };
-            findings.extend(refusals(ask.snapshot, node, params.empty_dir_data));
-            let displaced = evictable(ask.snapshot, &target.name);
-            injections.push(Injection {
-                id: InjectionId::new(ask.step, number),
-                fault: INFO.name.to_owned(),
-                target: target.clone(),
+        nodes::each(ask, INFO.name, |node| {
+            let findings = refusals(ask.snapshot, node, params.empty_dir_data);
+            if !findings.is_empty() {
+                return Err(findings);
+            }
+            let leaving = vacate::leaving(ask.snapshot, &node.object.name);
+            Ok(Change {
                 action: encode(&Action { unschedulable: true, grace_period: params.grace_period }),
                 before: encode(&cordon::Before { unschedulable: node.unschedulable }),
-                displaced: displaced.iter().map(|pod| pod.object.clone()).collect(),
-                replicas_lost: 0,
+                displaced: leaving.iter().map(|pod| pod.object.clone()).collect(),
                 effect_within: params.deadline,
-                until: ask.until,
-            });
-        }
-        if findings.is_empty() { Ok(injections) } else { Err(findings) }
+            })
+        })
     }
 
     fn rehearse<'a>(
@@ -127,11 +118,7 @@ impl Fault for NodeDrain {
         Box::pin(async move {
             cordon::set(world, injection, true).await?;
             for pod in &injection.displaced {
-                match world.access.evict(pod, None, true).await {
-                    // A budget says no for now; the forecast has judged that.
-                    Ok(()) | Err(ApiError::NotFound | ApiError::Conflict(_) | ApiError::NoBudget { .. }) => {}
-                    Err(error) => return Err(FaultError::api(format!("dry run of evicting {pod}"))(error)),
-                }
+                vacate::rehearse_eviction(world, pod).await?;
             }
             Ok(())
         })
@@ -149,8 +136,8 @@ impl Fault for NodeDrain {
                 Err(FaultError::Api { source: ApiError::NotFound, .. }) => return Ok(Injected::TargetGone),
                 Err(error) => return Err(error),
             }
-            let evicted =
-                evict_all(world, &injection.target.name, action.grace_period.map(|length| length.0)).await?;
+            let exit = Exit::Evicted(action.grace_period.map(|length| length.0));
+            let evicted = vacate::empty(world, &injection.target.name, |_| exit).await?;
             Ok(Injected::Done(format!("cordoned, {evicted} pods evicted")))
         })
     }
@@ -161,7 +148,7 @@ impl Fault for NodeDrain {
             world
                 .mirror
                 .wait_for(|snapshot| {
-                    let left = snapshot.pods_on(name).filter(|pod| !stays(pod)).count();
+                    let left = snapshot.pods_on(name).filter(|pod| !vacate::stays(pod)).count();
                     (left == 0).then(|| "no evictable pod is left on it".to_owned())
                 })
                 .await
@@ -188,72 +175,16 @@ impl Fault for NodeDrain {
     }
 }
 
-/// Whether a drain leaves the pod where it is, as `kubectl drain` does: DaemonSets' pods, static pods, and
-/// those that have run to their end.
-fn stays(pod: &Pod) -> bool {
-    pod.daemon() || pod.mirror || pod.finished()
-}
-
-/// The pods of a node that a drain evicts, by namespace and name.
-fn evictable(snapshot: &Snapshot, node: &str) -> Vec<Arc<Pod>> {
-    snapshot.pods_on(node).filter(|pod| !stays(pod) && !pod.terminating).cloned().collect()
-}
-
 /// What speaks against draining this node, budgets and limits aside.
 fn refusals(snapshot: &Snapshot, node: &Node, empty_dir: EmptyDirData) -> Vec<Finding> {
-    let mut findings = node_scar::refusals(node);
-    for pod in evictable(snapshot, &node.object.name) {
-        if pod.owner.is_none() {
-            findings.push(
-                Finding::error(
-                    guard::BARE_POD,
-                    &pod.object,
-                    format!(
-                        "it runs on {} and no controller owns it, so nothing would bring it back",
-                        node.object
-                    ),
-                )
-                .remedy("run it from a Deployment, or choose other nodes"),
-            );
-        }
-        if pod.empty_dir && empty_dir == EmptyDirData::Refuse {
-            findings.push(
-                Finding::error(
-                    guard::EMPTY_DIR,
-                    &pod.object,
-                    format!("it runs on {} and keeps data in an emptyDir volume", node.object),
-                )
+    let leaving = vacate::leaving(snapshot, &node.object.name);
+    let mut findings = vacate::bare(&node.object, &leaving);
+    for pod in leaving.iter().filter(|pod| pod.empty_dir && empty_dir == EmptyDirData::Refuse) {
+        let why = format!("it runs on {} and keeps data in an emptyDir volume", node.object);
+        findings.push(
+            Finding::error(guard::EMPTY_DIR, &pod.object, why)
                 .remedy("nodeDrain: {emptyDirData: Delete}, if that data may be lost"),
-            );
-        }
+        );
     }
     findings
-}
-
-/// Evicts until nothing evictable is bound to the node. How many.
-async fn evict_all(world: &World, node: &str, grace: Option<Duration>) -> Result<usize, FaultError> {
-    let mut evicted = 0;
-    loop {
-        let pods = evictable(&world.mirror.snapshot(), node);
-        if pods.is_empty() {
-            return Ok(evicted);
-        }
-        let evictions = pods.iter().map(|pod| async move {
-            let done = world.budgets.evict(pod, grace).await;
-            done.map_err(FaultError::api(format!("evicting {}", pod.object)))
-        });
-        for outcome in join_all(evictions).await {
-            outcome?;
-            evicted += 1;
-        }
-        // The watch has to show them on their way out before the next look.
-        let uids: Vec<ObjectRef> = pods.iter().map(|pod| pod.object.clone()).collect();
-        world
-            .mirror
-            .wait_for(|snapshot| {
-                let left = uids.iter().any(|pod| snapshot.pod(pod).is_some_and(|pod| !pod.terminating));
-                (!left).then_some(())
-            })
-            .await;
-    }
 }

@@ -1,7 +1,7 @@
 //! `nodeTaint`: nodes that repel what does not tolerate them, as those of another team or with trouble of
 //! their own do.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use kube::api::DynamicObject;
@@ -11,12 +11,17 @@ use serde_json::{Value, json};
 use super::{
     Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, LimitKind, Prepare, Reverted, Right,
     TargetKind, World, decode, encode,
-    field::{self, Change, Next},
+    field::{self, Next},
     node_scar::{self, Attempt},
+    nodes::{self, Change},
+    vacate,
 };
 use crate::{
-    cluster::{Access, ApiError, JsonPatch, Node, Taint},
-    types::{FieldSchema, Finding, InjectionId, Length, codes::guard},
+    cluster::{Access, ApiError, JsonPatch, Node, Pod, Snapshot, Taint, stays_for},
+    types::{
+        FieldSchema, Finding, Length,
+        codes::{guard, hazard},
+    },
 };
 
 /// See [`INFO`].
@@ -25,15 +30,15 @@ pub struct NodeTaint;
 /// A node gets one taint more.
 pub static INFO: FaultInfo = FaultInfo {
     name: "nodeTaint",
-    summary: "Taint nodes, so that they take no pods that do not tolerate it; take the taint away afterwards.",
+    summary: "Taint nodes, so that they take (and with NoExecute: keep) no pods that do not tolerate it; take the taint away afterwards.",
     example: "name: keep-off\ntarget: {nodes: {matchLabels: {pool: general}}, count: 1}\nnodeTaint: {taint: {key: example.com/drill, effect: NoSchedule}}\nduration: 5m\n",
     lifetime: Lifetime::Lasting,
     targets: &[TargetKind::Nodes, TargetKind::NodesRunning, TargetKind::Zone],
-    limits: &[LimitKind::Nodes],
+    limits: &[LimitKind::Nodes, LimitKind::Pods],
     writes: &["spec.taints"],
     fields: &[FieldSchema {
         name: "taint",
-        description: "The taint. Not of the effect NoExecute yet, which deletes pods without asking their budgets.",
+        description: "The taint. Of effect NoExecute it also deletes the pods that do not tolerate it, without asking their budgets.",
         required: true,
         default: None,
         schema: r#"{"type":"object","required":["key","effect"],"properties":{"key":{"type":"string","minLength":1,"maxLength":317,"description":"Key."},"value":{"type":"string","maxLength":63,"description":"Value."},"effect":{"type":"string","enum":["NoSchedule","PreferNoSchedule","NoExecute"],"description":"Effect."}}}"#,
@@ -42,11 +47,14 @@ pub static INFO: FaultInfo = FaultInfo {
         Right { verb: "patch", group: "", resource: "nodes", cluster_wide: true },
         Right { verb: "get", group: "", resource: "nodes", cluster_wide: true },
     ],
-    hazards: &[],
+    hazards: &[hazard::PDB_BYPASSED],
 };
 
 /// How long the watch may take to show the taint.
 const SEEN_WITHIN: Duration = Duration::from_secs(60);
+/// How long the pods may take to end that go with a taint of effect NoExecute: they have the grace period that they
+/// ask for themselves.
+const GONE_WITHIN: Duration = Duration::from_secs(600);
 /// Keys that Kubernetes itself sets and takes away (k8s.io/api, core/v1/well_known_taints.go, and the node
 /// restriction of kubeadm's control plane).
 const OF_KUBERNETES: [&str; 3] =
@@ -73,13 +81,30 @@ fn words(taint: &Taint) -> String {
 
 /// Why this taint is not for us to set, and so not for a scar to take away.
 fn unfit(taint: &Taint) -> Option<String> {
-    if let Some(prefix) = OF_KUBERNETES.iter().find(|prefix| taint.key.starts_with(**prefix)) {
-        return Some(format!("taints under {prefix} are set and taken away by Kubernetes itself"));
+    let prefix = OF_KUBERNETES.iter().find(|prefix| taint.key.starts_with(**prefix))?;
+    Some(format!("taints under {prefix} are set and taken away by Kubernetes itself"))
+}
+
+/// The pods that go with the taint, now or when they no longer tolerate it.
+fn leaving(snapshot: &Snapshot, node: &str, taint: &Taint) -> Vec<Arc<Pod>> {
+    if taint.effect != "NoExecute" {
+        return Vec::new();
     }
-    (taint.effect == "NoExecute").then(|| {
-        "a taint of effect NoExecute deletes pods without asking their budgets, and is not supported yet"
-            .to_owned()
-    })
+    let pods = snapshot.pods_on(node).filter(|pod| !pod.mirror && !pod.finished() && !pod.terminating);
+    pods.filter(|pod| stays_for(&pod.tolerations, taint).is_some()).cloned().collect()
+}
+
+/// What speaks against deleting these pods, limits aside.
+fn refusals(ask: &Prepare<'_>, node: &Node, pods: &[Arc<Pod>]) -> Vec<Finding> {
+    let mut findings = vacate::bare(&node.object, pods);
+    for pod in pods.iter().filter(|pod| ask.bystanders.contains(&pod.object.namespace)) {
+        let why = "its namespace has agreed to evictions, and a taint of effect NoExecute deletes it whatever its budget says";
+        findings.push(
+            Finding::error(guard::BYSTANDER, &pod.object, why)
+                .remedy("nodeDrain evicts; or choose other nodes"),
+        );
+    }
+    findings
 }
 
 impl Fault for NodeTaint {
@@ -93,7 +118,7 @@ impl Fault for NodeTaint {
         let why = taint.as_ref().and_then(unfit);
         why.map(|why| {
             Finding::error(guard::FIELDS, "nodeTaint", why)
-                .remedy("use a key of your own with NoSchedule, or nodeDrain to empty a node")
+                .remedy("use a key of your own, or nodeDrain to empty a node")
         })
         .into_iter()
         .collect()
@@ -101,29 +126,30 @@ impl Fault for NodeTaint {
 
     fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         let params: Params = super::params(ask)?;
-        let mut findings = self.lint(ask.params);
-        let mut injections = Vec::new();
-        for (number, target) in ask.targets.iter().enumerate() {
-            let Some(node) = ask.snapshot.node(&target.name) else {
-                findings.push(Finding::error(guard::NO_TARGET, target, "it is not there"));
-                continue;
-            };
-            findings.extend(node_scar::refusals(node));
+        let unfit = self.lint(ask.params);
+        if !unfit.is_empty() {
+            return Err(unfit);
+        }
+        nodes::each(ask, INFO.name, |node| {
+            let leaving = leaving(ask.snapshot, &node.object.name, &params.taint);
+            let mut findings = refusals(ask, node, &leaving);
             findings.extend(tainted(node, &params.taint));
+            if !findings.is_empty() {
+                return Err(findings);
+            }
+            let effect_within = if leaving.is_empty() { SEEN_WITHIN } else { GONE_WITHIN };
             let ours = encode(&Ours { taint: params.taint.clone() });
-            injections.push(Injection {
-                id: InjectionId::new(ask.step, number),
-                fault: INFO.name.to_owned(),
-                target: target.clone(),
+            Ok(Change {
                 action: ours.clone(),
                 before: ours,
-                displaced: Vec::new(),
-                replicas_lost: 0,
-                effect_within: Length(SEEN_WITHIN),
-                until: ask.until,
-            });
-        }
-        if findings.is_empty() { Ok(injections) } else { Err(findings) }
+                displaced: leaving.iter().map(|pod| pod.object.clone()).collect(),
+                effect_within: Length(effect_within),
+            })
+        })
+    }
+
+    fn empties(&self, params: &Value) -> bool {
+        params.pointer("/taint/effect").and_then(Value::as_str) == Some("NoExecute")
     }
 
     fn rehearse<'a>(
@@ -159,8 +185,12 @@ impl Fault for NodeTaint {
                 .mirror
                 .wait_for(|snapshot| {
                     let node = snapshot.node(&target.name).filter(|node| node.object.uid == target.uid)?;
-                    let there = node.taints.contains(&ours.taint);
-                    there.then(|| format!("the scheduler is shown its taint {}", words(&ours.taint)))
+                    // Those that tolerate it for a while may still be there.
+                    let gone = injection.displaced.iter().all(|pod| match snapshot.pod(pod) {
+                        Some(pod) => stays_for(&pod.tolerations, &ours.taint) != Some(0),
+                        None => !snapshot.serves(&pod.namespace, &pod.uid),
+                    });
+                    (node.taints.contains(&ours.taint) && gone).then(|| seen(&ours.taint, injection))
                 })
                 .await
         })
@@ -183,6 +213,17 @@ impl Fault for NodeTaint {
             let ours: Ours = serde_json::from_value(before.clone()).ok()?;
             unfit(&ours.taint).is_none().then(|| encode(&ours))
         }))
+    }
+}
+
+/// What was seen, in words.
+fn seen(taint: &Taint, injection: &Injection) -> String {
+    let taint = words(taint);
+    match injection.displaced.len() {
+        0 => format!("the scheduler is shown its taint {taint}"),
+        pods => format!(
+            "the taint controller has deleted what does not tolerate {taint}, {pods} pods by UID and from all endpoints"
+        ),
     }
 }
 
@@ -269,7 +310,7 @@ async fn take_back(world: &World, injection: &Injection) -> Result<Reverted, Fau
             None => (patch, Reverted::ChangedSince("somebody else had taken the taint away".to_owned())),
         };
         let patch = node_scar::remove(patch, world, injection, now);
-        Next::Change(Change { subresource: None, patch, outcome })
+        Next::Change(field::Change { subresource: None, patch, outcome })
     })
     .await
 }
@@ -298,7 +339,7 @@ mod tests {
     #[test]
     fn what_kubernetes_sets_is_neither_set_nor_taken_away() {
         assert!(unfit(&taint("node.kubernetes.io/not-ready", "", "NoSchedule")).is_some());
-        assert!(unfit(&taint("example.com/drill", "", "NoExecute")).is_some());
+        assert!(unfit(&taint("node.kubernetes.io/not-ready", "", "NoExecute")).is_some());
         assert!(unfit(&taint("example.com/drill", "", "NoSchedule")).is_none());
     }
 }

@@ -6,11 +6,11 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::{
-    Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, LimitKind, Prepare, Reverted, Right,
-    TargetKind, World, pods,
+    Fault, FaultError, FaultInfo, Injected, Injection, Lifetime, LimitKind, Prepare, Right, TargetKind,
+    World, pods,
 };
 use crate::{
-    cluster::{Access, ApiError, Evicted},
+    cluster::{ApiError, Evicted},
     types::{Finding, InjectionId, Length, ObjectRef},
 };
 
@@ -98,21 +98,5 @@ impl Fault for PodEvict {
 
     fn observe<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, String> {
         Box::pin(pods::gone(world, &injection.target))
-    }
-
-    fn revert<'a>(
-        &'a self,
-        _world: &'a World,
-        _injection: &'a Injection,
-    ) -> BoxFuture<'a, Result<Reverted, FaultError>> {
-        Box::pin(async { Ok(Reverted::NothingToDo("an evicted pod is replaced by its owner".to_owned())) })
-    }
-
-    fn scars<'a>(
-        &'a self,
-        _access: &'a Access,
-        _namespaces: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Found>, ApiError>> {
-        Box::pin(async { Ok(Vec::new()) })
     }
 }

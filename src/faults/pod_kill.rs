@@ -1,22 +1,16 @@
 //! `podKill`: pods deleted, as when a process or its machine dies.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, LimitKind, Prepare, Reverted, Right,
-    TargetKind, World, decode, patiently, pods,
+    Fault, FaultError, FaultInfo, Injected, Injection, Lifetime, LimitKind, Prepare, Right, TargetKind,
+    World, decode, pods,
 };
-use crate::{
-    cluster::{Access, ApiError},
-    types::{FieldSchema, Finding, InjectionId, Length, codes::hazard},
-};
+use crate::types::{FieldSchema, Finding, InjectionId, Length, codes::hazard};
 
 /// See [`INFO`].
 pub struct PodKill;
@@ -108,51 +102,11 @@ impl Fault for PodKill {
     ) -> BoxFuture<'a, Result<Injected, FaultError>> {
         Box::pin(async move {
             let action: Action = decode(injection, &injection.action)?;
-            let lost = AtomicBool::new(false);
-            let delete = || async {
-                let done = world.access.delete_pod(&injection.target, action.grace_period.0, false).await;
-                lost.fetch_or(done.as_ref().is_err_and(ApiError::is_uncertain), Ordering::Relaxed);
-                done
-            };
-            match patiently(5, delete).await {
-                // Ours, most likely: the answer to an earlier try got lost. Its effect has to be seen.
-                Err(ApiError::NotFound) if lost.load(Ordering::Relaxed) => {
-                    Ok(Injected::Done("deleted; the answer got lost".to_owned()))
-                }
-                Ok(()) => Ok(Injected::Done(format!("deleted, grace period {}", action.grace_period))),
-                // Gone: what was wanted is so, whoever did it.
-                Err(ApiError::NotFound) => Ok(Injected::TargetGone),
-                // Another pod of that name, or a refusal that only sounds like it: look before believing it.
-                Err(conflict @ ApiError::Conflict(_)) => {
-                    let what = format!("deleting {}", injection.target);
-                    match patiently(5, || world.access.get(&injection.target)).await {
-                        Err(ApiError::NotFound) => Ok(Injected::TargetGone),
-                        Ok(_) => Err(FaultError::api(what)(conflict)),
-                        Err(error) => Err(FaultError::api(what)(error)),
-                    }
-                }
-                Err(error) => Err(FaultError::api(format!("deleting {}", injection.target))(error)),
-            }
+            pods::delete(world, &injection.target, action.grace_period.0).await
         })
     }
 
     fn observe<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, String> {
         Box::pin(pods::gone(world, &injection.target))
-    }
-
-    fn revert<'a>(
-        &'a self,
-        _world: &'a World,
-        _injection: &'a Injection,
-    ) -> BoxFuture<'a, Result<Reverted, FaultError>> {
-        Box::pin(async { Ok(Reverted::NothingToDo("a killed pod is replaced by its owner".to_owned())) })
-    }
-
-    fn scars<'a>(
-        &'a self,
-        _access: &'a Access,
-        _namespaces: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Found>, ApiError>> {
-        Box::pin(async { Ok(Vec::new()) })
     }
 }

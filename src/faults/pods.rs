@@ -1,7 +1,16 @@
-//! What holds of every fault that takes pods away: whom it may hit, and how their going is seen.
+//! What holds of every fault that takes pods away: whom it may hit, how they are deleted, and how their going is
+//! seen.
 
-use super::{Prepare, World};
-use crate::types::{Finding, ObjectRef, codes::guard};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use super::{FaultError, Injected, Prepare, World, patiently};
+use crate::{
+    cluster::ApiError,
+    types::{Finding, Length, ObjectRef, codes::guard},
+};
 
 /// What speaks against taking each target away: nothing would change, or nothing would bring it back.
 pub(super) fn refusals(ask: &Prepare<'_>) -> Vec<Finding> {
@@ -21,6 +30,39 @@ pub(super) fn refusals(ask: &Prepare<'_>) -> Vec<Finding> {
         }
     });
     findings.collect()
+}
+
+/// Deletes the pod of this UID, whatever its budgets say; its containers have `grace` to end by themselves.
+pub(super) async fn delete(
+    world: &World,
+    target: &ObjectRef,
+    grace: Duration,
+) -> Result<Injected, FaultError> {
+    let lost = AtomicBool::new(false);
+    let delete = || async {
+        let done = world.access.delete_pod(target, grace, false).await;
+        lost.fetch_or(done.as_ref().is_err_and(ApiError::is_uncertain), Ordering::Relaxed);
+        done
+    };
+    match patiently(5, delete).await {
+        // Ours, most likely: the answer to an earlier try got lost. Its effect has to be seen.
+        Err(ApiError::NotFound) if lost.load(Ordering::Relaxed) => {
+            Ok(Injected::Done("deleted; the answer got lost".to_owned()))
+        }
+        Ok(()) => Ok(Injected::Done(format!("deleted, grace period {}", Length(grace)))),
+        // Gone: what was wanted is so, whoever did it.
+        Err(ApiError::NotFound) => Ok(Injected::TargetGone),
+        // Another pod of that name, or a refusal that only sounds like it: look before believing it.
+        Err(conflict @ ApiError::Conflict(_)) => {
+            let what = format!("deleting {target}");
+            match patiently(5, || world.access.get(target)).await {
+                Err(ApiError::NotFound) => Ok(Injected::TargetGone),
+                Ok(_) => Err(FaultError::api(what)(conflict)),
+                Err(error) => Err(FaultError::api(what)(error)),
+            }
+        }
+        Err(error) => Err(FaultError::api(format!("deleting {target}"))(error)),
+    }
 }
 
 /// Returns when the pod of this UID is gone, and no Service sends requests to it any more.

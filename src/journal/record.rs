@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     faults::Injection,
     probes::Stats,
-    types::{Epoch, Finding, InjectionId, ObjectRef, RunId, Verdict},
+    types::{Epoch, Finding, InjectionId, ObjectRef, RunId, Verdict, load::LoadTally},
 };
 
 /// One line of the journal.
@@ -86,10 +86,10 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         note: String,
         /// Whether it is an alert that fires.
-        #[serde(default, skip_serializing_if = "is_false")]
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         alerting: bool,
         /// Whether something that was promised may still come.
-        #[serde(default, skip_serializing_if = "is_false")]
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         awaited: bool,
     },
     /// A step has begun.
@@ -124,6 +124,21 @@ pub enum Record {
         step: String,
         /// Why.
         findings: Vec<Finding>,
+    },
+    /// Applying a fault begins a rollout, which is ours. Comes right before [`Record::Injected`].
+    TemplateWritten {
+        /// Which application.
+        injection: InjectionId,
+        /// [`fingerprint`](crate::cluster::fingerprint) of the pod template as it is stored now.
+        template: String,
+    },
+    /// Somebody else has brought the former pod template back while a fault held another one.
+    BroughtBack {
+        /// Which application.
+        injection: InjectionId,
+        /// The revision that the former template has now, where revisions are counted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<String>,
     },
     /// A fault was applied, or could not be.
     Injected {
@@ -192,6 +207,22 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         comment: String,
     },
+    /// A load has begun to be sent.
+    LoadStarted {
+        /// Its name, or its step's.
+        load: String,
+        /// Whether it is a step's: those disturb, and those of the experiment are part of what normal is.
+        of_step: bool,
+        /// What is sent where and how often.
+        what: String,
+    },
+    /// Nothing more of a load is sent. There is nothing to undo.
+    LoadEnded {
+        /// Its name, or its step's.
+        load: String,
+        /// What became of its requests.
+        tally: Box<LoadTally>,
+    },
     /// The step is over.
     StepEnded {
         /// Which.
@@ -256,11 +287,6 @@ pub enum Record {
         /// What is not back.
         residue: Vec<Residue>,
     },
-}
-
-/// For fields that are written down only when they say something.
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// Who, where, what, with which seed.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use super::guard::evicts;
 use crate::{
     cluster::{Key, Pdb, Snapshot},
     faults::Injection,
@@ -16,7 +17,10 @@ use crate::{
 pub fn budgets(snapshot: &Snapshot, injections: &[Injection]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut covered: BTreeMap<Key, (&Pdb, usize)> = BTreeMap::new();
-    for object in injections.iter().flat_map(|injection| &injection.displaced) {
+    let going = injections
+        .iter()
+        .flat_map(|injection| injection.displaced.iter().filter(|pod| evicts(injection, pod)));
+    for object in going {
         let Some(pod) = snapshot.pod(object) else { continue };
         let budgets: Vec<_> = snapshot.pdbs_of(pod).collect();
         if let [one, two, ..] = budgets[..] {

@@ -8,17 +8,14 @@ use super::{Setting, StepAsk};
 use crate::{
     cluster::{Pod, RUN_LABEL},
     faults::{self, FaultInfo, Injection, LimitKind},
-    types::{
-        Finding, ObjectRef,
-        codes::{guard as code, hazard},
-    },
+    types::{Finding, ObjectRef, codes::guard as code},
 };
 
 /// Namespaces that nothing opens.
 const PROTECTED: [&str; 2] = ["kube-system", "kube-node-lease"];
 
 /// Whether a namespace keeps the cluster, or us, alive.
-fn protected(namespace: &str) -> bool {
+pub(super) fn protected(namespace: &str) -> bool {
     PROTECTED.contains(&namespace) || namespace == "firedrill" || namespace.starts_with("firedrill-")
 }
 
@@ -28,29 +25,7 @@ pub(super) fn targets(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]
     let mut findings = Vec::new();
     let spaces: BTreeSet<&str> =
         targets.iter().map(|target| target.namespace.as_str()).filter(|n| !n.is_empty()).collect();
-    for namespace in spaces {
-        if protected(namespace) {
-            findings.push(Finding::error(
-                code::PROTECTED,
-                format!("namespace/{namespace}"),
-                "it is protected; nothing opens it",
-            ));
-            continue;
-        }
-        let space = setting.snapshot.space(namespace).map(|space| &**space);
-        if space.is_some_and(|space| space.terminating) {
-            findings.push(Finding::error(
-                code::NO_TARGET,
-                format!("namespace/{namespace}"),
-                "it is being deleted",
-            ));
-        } else if !setting.consent.given(namespace, space) {
-            findings.push(
-                Finding::error(code::NO_CONSENT, format!("namespace/{namespace}"), "it has not consented to experiments")
-                    .remedy(format!("kubectl label namespace {namespace} firedrill.dev/allowed=true, or --allow-namespace {namespace}")),
-            );
-        }
-    }
+    findings.extend(spaces.into_iter().filter_map(|namespace| unwilling(setting, namespace)));
     for target in targets {
         // What holds it already within this run is judged field by field.
         if !ask.in_force.iter().any(|injection| injection.target == *target) {
@@ -59,9 +34,32 @@ pub(super) fn targets(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]
     }
     if info.limits.contains(&LimitKind::Nodes) {
         findings.extend(forbidden_nodes(setting, targets));
-        findings.extend(last_in_zone(ask, targets));
+        findings.extend(if info.whole_zone() {
+            last_zone(ask, targets).into_iter().collect()
+        } else {
+            last_in_zone(ask, targets)
+        });
     }
     findings
+}
+
+/// Why nothing may be done to what is in a namespace.
+pub(super) fn unwilling(setting: &Setting<'_>, namespace: &str) -> Option<Finding> {
+    let subject = format!("namespace/{namespace}");
+    if protected(namespace) {
+        return Some(Finding::error(code::PROTECTED, subject, "it is protected; nothing opens it"));
+    }
+    let space = setting.snapshot.space(namespace).map(|space| &**space);
+    if space.is_some_and(|space| space.terminating) {
+        return Some(Finding::error(code::NO_TARGET, subject, "it is being deleted"));
+    }
+    if setting.consent.given(namespace, space) {
+        return None;
+    }
+    let remedy = format!(
+        "kubectl label namespace {namespace} firedrill.dev/allowed=true, or --allow-namespace {namespace}"
+    );
+    Some(Finding::error(code::NO_CONSENT, subject, "it has not consented to experiments").remedy(remedy))
 }
 
 /// A scar that is there already names the run that holds the object.
@@ -72,7 +70,9 @@ fn held_by_another(setting: &Setting<'_>, target: &ObjectRef) -> Option<Finding>
         "Pod" => return None,
         kind => {
             let workload = snapshot.workload(&target.namespace, kind, &target.name)?;
-            workload.replicas_manager.as_deref()?.strip_prefix("firedrill:")?.split(':').next()?.to_owned()
+            let scaled =
+                || workload.replicas_manager.as_deref()?.strip_prefix("firedrill:")?.split(':').next();
+            workload.labels.get(RUN_LABEL).map(String::as_str).or_else(scaled)?.to_owned()
         }
     };
     Some(
@@ -145,6 +145,23 @@ fn last_in_zone(ask: &StepAsk<'_>, targets: &[ObjectRef]) -> Vec<Finding> {
     findings
 }
 
+/// Losing a zone is survived in the others: somewhere a node has to be left.
+fn last_zone(ask: &StepAsk<'_>, targets: &[ObjectRef]) -> Option<Finding> {
+    let hit = out_by_then(targets.iter(), ask.in_force);
+    let snapshot = ask.setting.snapshot;
+    let open = snapshot.nodes.values().any(|node| {
+        // A control plane keeps ordinary pods away by a taint.
+        let kept = node.control_plane() && node.taints.iter().any(|taint| taint.effect == "NoSchedule");
+        node.ready && !node.unschedulable && !kept && !hit.contains(node.object.name.as_str())
+    });
+    let zone = || snapshot.node(&targets.first()?.name)?.zone().map(str::to_owned);
+    (!open).then(|| {
+        let subject = format!("zone {}", zone().unwrap_or_default());
+        Finding::error(code::LAST_ZONE, subject, "no node outside it is ready and schedulable")
+            .remedy("add nodes in another zone, or uncordon those that are there")
+    })
+}
+
 /// What the limits say, per workload and over all nodes, with what is in force already.
 pub(super) fn limits(
     setting: &Setting<'_>,
@@ -196,12 +213,15 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
             {
                 let key = (target_namespace(pod), owner.kind, owner.name);
                 let loss = losses.entry(key).or_default();
-                let of = if bypasses_budgets(injection) { &mut loss.killed } else { &mut loss.evicted };
+                let of = if evicts(injection, &pod.object) { &mut loss.evicted } else { &mut loss.killed };
                 of.insert(pod.object.clone());
             }
         }
-        if injection.replicas_lost > 0 {
-            let key = (target.namespace.clone(), target.kind.clone(), target.name.clone());
+        if injection.replicas_lost > 0
+            && let Some(workload) = snapshot.workload_of(target)
+        {
+            let object = &workload.object;
+            let key = (object.namespace.clone(), object.kind.clone(), object.name.clone());
             losses.entry(key).or_default().replicas += injection.replicas_lost as usize;
         }
     }
@@ -211,7 +231,7 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
         // What our own scaling has taken away is still wanted.
         let scaled: u32 = in_force
             .iter()
-            .filter(|injection| injection.target == workload.object)
+            .filter(|injection| injection.target == workload.object && scales(injection))
             .map(|i| i.replicas_lost)
             .sum();
         let wanted = usize::try_from(workload.replicas).unwrap_or(0) + scaled as usize;
@@ -231,9 +251,14 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
     findings
 }
 
-/// Whether the pods that go with it go without asking their budgets.
-pub(super) fn bypasses_budgets(injection: &Injection) -> bool {
-    faults::find(&injection.fault).is_some_and(|fault| fault.info().hazards.contains(&hazard::PDB_BYPASSED))
+/// Whether a pod that goes with the injection asks its budgets.
+pub(super) fn evicts(injection: &Injection, pod: &ObjectRef) -> bool {
+    faults::find(&injection.fault).is_none_or(|fault| fault.evicts(injection, pod))
+}
+
+/// Whether it changes how many replicas the workload itself wants.
+fn scales(injection: &Injection) -> bool {
+    faults::find(&injection.fault).is_some_and(|fault| fault.info().writes.contains(&"spec.replicas"))
 }
 
 fn target_namespace(pod: &Pod) -> String {

@@ -6,10 +6,11 @@ use std::{
 };
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
-    Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, lifelines,
-    overlap::InForce, prepare, query_window,
+    PlannedLoad, Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, lifelines,
+    loads, overlap::InForce, prepare, query_window,
 };
 use crate::{
     api::{Action, ExperimentSpec, Patience, Repeat, Role, Step},
@@ -33,6 +34,8 @@ pub struct Plan {
     pub seed: u64,
     /// The steps, in order.
     pub steps: Vec<PlannedStep>,
+    /// What would be sent where.
+    pub loads: Vec<PlannedLoad>,
     /// What refuses (errors) and what is worth knowing (warnings).
     pub findings: Vec<Finding>,
     /// How early a loss of normal can end the run.
@@ -106,7 +109,8 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         namespace: setting.namespace.to_owned(),
         seed: setting.rng.seed(),
         steps: Vec::new(),
-        findings: Vec::new(),
+        loads: loads::planned(spec),
+        findings: loads::findings(spec, setting),
         earliest_abort: earliest_abort(spec),
         calls: 0,
         limits: setting.bounds.in_words(),
@@ -150,6 +154,10 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
             planned.duration = Some(manual.timeout);
             return planned;
         }
+        Action::Load(_) => {
+            planned.action = "load".to_owned();
+            return planned;
+        }
         Action::Revert(of) => {
             planned.action = format!("revert {of}");
             in_force.revert(of);
@@ -171,7 +179,7 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
     plan.findings
         .extend(forecast::budgets(setting.snapshot, &injections).into_iter().filter(|f| !f.is_error()));
     plan.findings.extend(lifelines::findings(setting, &injections));
-    plan.findings.extend(hazards(kind, setting, &injections));
+    plan.findings.extend(hazards((kind, params), setting, &injections));
     plan.findings.extend(rollouts(setting, &injections));
     planned.targets = injections.iter().map(|injection| injection.target.clone()).collect();
     let owners = displaced_owners(setting.snapshot, &injections);
@@ -223,8 +231,7 @@ fn rollouts(setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
         let (kind, name) =
             owner.map_or((target.kind.clone(), target.name.clone()), |owner| (owner.kind, owner.name));
         let Some(workload) = snapshot.workload(&target.namespace, &kind, &name) else { continue };
-        let behind = workload.generation.1 < workload.generation.0 || workload.updated < workload.replicas;
-        if kind == "Deployment" && behind && seen.insert(workload.object.clone()) {
+        if kind == "Deployment" && workload.rolling_out() && seen.insert(workload.object.clone()) {
             let message = "a rollout of it is under way";
             let finding = Finding::error(guard::ROLLOUT, &workload.object, message);
             findings.push(
@@ -239,11 +246,11 @@ fn rollouts(setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
 }
 
 /// The hazards that a fault names whenever it is used, where they apply.
-fn hazards(kind: &str, setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
+fn hazards((kind, params): (&str, &Value), setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
     let Some(fault) = faults::find(kind) else { return Vec::new() };
     let mut findings = Vec::new();
     // What takes no pods away displaces none.
-    let displaces = fault.info().limits.contains(&LimitKind::Pods);
+    let displaces = fault.empties(params);
     for injection in injections
         .iter()
         .filter(|injection| displaces && injection.target.kind == "Node" && injection.displaced.is_empty())
@@ -253,8 +260,11 @@ fn hazards(kind: &str, setting: &Setting<'_>, injections: &[Injection]) -> Vec<F
     }
     for code in fault.info().hazards {
         let covered = injections.iter().find_map(|injection| {
-            let pod = setting.snapshot.pod(&injection.target)?;
-            setting.snapshot.pdbs_of(pod).next().map(|budget| budget.object.clone())
+            let mut hit = injection.displaced.iter().chain([&injection.target]);
+            hit.find_map(|pod| {
+                let pod = setting.snapshot.pod(pod).filter(|pod| !fault.evicts(injection, &pod.object))?;
+                setting.snapshot.pdbs_of(pod).next().map(|budget| budget.object.clone())
+            })
         });
         if let (Some(budget), Some(info)) = (covered, code.info()) {
             findings.push(Finding::warning(code.clone(), budget, format!("{kind}: {}", info.title)));
@@ -367,6 +377,8 @@ fn resource_for(step: &Step, resource: &'static str) -> &'static str {
     match (resource, kind.map(|(kind, _)| kind)) {
         ("deployments/scale", Some("StatefulSet")) => "statefulsets/scale",
         ("deployments/scale", Some("ReplicaSet")) => "replicasets/scale",
+        ("deployments", Some("StatefulSet")) => "statefulsets",
+        ("deployments", Some("DaemonSet")) => "daemonsets",
         (resource, _) => resource,
     }
 }

@@ -10,6 +10,7 @@ mod http;
 mod info;
 mod judge;
 mod kubernetes;
+mod load;
 mod prometheus;
 mod rule;
 mod service;
@@ -24,14 +25,14 @@ pub use rule::{Course, Opinion, Rule};
 pub use source::{MetricSource, ServiceRef, Source, SourceError};
 pub use stats::Stats;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::{future::BoxFuture, stream::BoxStream};
 use serde_json::Value;
 
 use crate::{
     cluster::Access,
-    env::HttpClient,
+    env::{HttpClient, Loads},
     types::{Finding, Length, codes::guard},
 };
 
@@ -46,6 +47,10 @@ pub struct Measure {
     pub metrics: Option<MetricSource>,
     /// The file's namespace.
     pub namespace: String,
+    /// The loads that are under way.
+    pub loads: Loads,
+    /// How often the probe is measured: what a sample is about that looks back.
+    pub every: Duration,
 }
 
 /// What was measured, raw.
@@ -122,6 +127,7 @@ pub static PROBES: &[&dyn Probe] = &[
     &prometheus::Prometheus,
     &http::Http,
     &tcp::Tcp,
+    &load::Load,
     &alert::Alert,
     &slo::Slo,
     &grpc::Grpc,

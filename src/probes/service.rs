@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     cluster::Access,
     env::{HttpError, first_bytes},
+    types::service_of_host,
 };
 
 /// Why there is nothing to measure of an answer.
@@ -52,15 +53,9 @@ pub(super) struct ClusterService {
 }
 
 impl ClusterService {
-    /// The Service that `host` names: `NAME.NAMESPACE.svc`, with or without `.cluster.local` behind it (Kubernetes docs,
-    /// "DNS for Services and Pods"). None for any other host, names of single pods included.
+    /// The Service that `host` names, if it names one.
     pub fn of_host(host: &str, port: u16, scheme: &'static str) -> Option<Self> {
-        let host = host.strip_suffix('.').unwrap_or(host);
-        let host = host.strip_suffix(".cluster.local").unwrap_or(host).strip_suffix(".svc")?;
-        let (name, namespace) = host.split_once('.')?;
-        if name.is_empty() || namespace.is_empty() || namespace.contains('.') {
-            return None;
-        }
+        let (namespace, name) = service_of_host(host)?;
         Some(Self { name: name.to_owned(), namespace: namespace.to_owned(), port, scheme })
     }
 

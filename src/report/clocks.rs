@@ -31,7 +31,7 @@ pub struct Objective {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Milestone {
-    /// `leftNormal`, `detected`, `rescheduled`, `ready`, `steady`.
+    /// `leftNormal`, `detected`, `broughtBack` (of a bad release only), `rescheduled`, `ready`, `steady`.
     pub name: &'static str,
     /// Milliseconds since the first fault was in force; None: not measured, or not reached.
     pub after_ms: Option<u64>,
@@ -174,5 +174,34 @@ pub(super) fn breakdown(
         Some(ms) => milestone("steady", Some(ms), "every probe within expect for good".to_owned()),
         None => milestone("steady", None, "not reached, or not measured".to_owned()),
     };
-    vec![left, detected, rescheduled, ready, steady]
+    let mut milestones = vec![left, detected];
+    milestones.extend(brought_back(entries, in_force));
+    milestones.extend([rescheduled, ready, steady]);
+    milestones
+}
+
+/// When others had the former release back; None of a run that has made no release.
+fn brought_back(entries: &[Entry], in_force: Timestamp) -> Option<Milestone> {
+    let lasting = |entry: &Entry| match &entry.record {
+        Record::TemplateWritten { injection, .. } => Some(injection.clone()),
+        _ => None,
+    };
+    let written: Vec<_> = entries.iter().filter_map(lasting).collect();
+    let reverted = entries.iter().any(|entry| match &entry.record {
+        Record::Reverted { injection, .. } => written.contains(injection),
+        _ => false,
+    });
+    let back = entries.iter().find(|entry| matches!(entry.record, Record::BroughtBack { .. }));
+    let name = "broughtBack";
+    match back.and_then(|entry| after(in_force, entry.at)) {
+        Some(ms) => {
+            let remark = "others had brought the former release back".to_owned();
+            Some(Milestone { name, after_ms: Some(ms), remark })
+        }
+        None if reverted => {
+            let remark = "not by others: firedrill brought the former release back".to_owned();
+            Some(Milestone { name, after_ms: None, remark })
+        }
+        None => None,
+    }
 }

@@ -129,6 +129,9 @@ fn head(facts: &Facts, out: &mut String) {
             row(&[label.to_owned(), text], out);
         }
     }
+    for load in &facts.loads {
+        row(&["Load".to_owned(), escape(&words::load(load))], out);
+    }
 }
 
 fn open_ends(facts: &Facts, out: &mut String) {
@@ -316,6 +319,7 @@ fn deployed(facts: &Facts, out: &mut String) {
             seen.as_ref().map_or_else(|| "not seen".to_owned(), |seen| escape(&build(seen)))
         };
         let changed = match deployed.changed {
+            Some(true) if deployed.rolled_out() => "rolled out, the same",
             Some(true) => "**changed during the run**",
             Some(false) => "the same",
             None => "not known",

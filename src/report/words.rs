@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::{
-    facts::{Facts, Outcome, People, Place, Source},
+    facts::{Facts, LoadFacts, Outcome, People, Place, Source},
     shift::Shift,
 };
 use crate::{
     api::{Action, Patience, ProbeSpec, Step, Target},
     journal::StopReason,
-    types::{Finding, Length, ObjectRef},
+    types::{Finding, Length, ObjectRef, load::LoadTally},
 };
 
 /// Milliseconds from `from` to `to`, negative when `to` is earlier.
@@ -146,6 +146,7 @@ pub(super) fn step(step: &Step) -> String {
             }
             text
         }
+        Action::Load(load) => format!("load: {}", load.in_words()),
         Action::Revert(name) => format!("revert {name}"),
         Action::Manual(manual) => {
             let line = manual.instructions.lines().next().unwrap_or_default();
@@ -172,6 +173,37 @@ pub(super) fn step(step: &Step) -> String {
     text
 }
 
+/// What became of a load: `sent 12000, answered 11990, failed 12 (10 out of time, 2 beyond maxInFlight); p50 …`.
+pub(super) fn tally(tally: &LoadTally) -> String {
+    let mut text = format!("sent {}, answered {}, failed {}", tally.sent, tally.answered, tally.failed());
+    let reasons = [
+        (tally.refused_by_status, "with a status of 400 or more"),
+        (tally.timed_out, "out of time"),
+        (tally.not_connected, "without a connection"),
+        (tally.broken, "broken off"),
+        (tally.overflowed, "beyond maxInFlight, not sent"),
+    ];
+    let reasons: Vec<String> =
+        reasons.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}")).collect();
+    if !reasons.is_empty() {
+        text.push_str(&format!(" ({})", reasons.join(", ")));
+    }
+    if tally.unfinished > 0 {
+        text.push_str(&format!(", {} unfinished at its end", tally.unfinished));
+    }
+    let ms = |micros: u64| format!("{} ms", number(micros as f64 / 1000.0));
+    if let (Some(p50), Some(p99), Some(longest)) = (tally.p50_us, tally.p99_us, tally.longest_us) {
+        text.push_str(&format!("; p50 {}, p99 {}, longest {}", ms(p50), ms(p99), ms(longest)));
+    }
+    text
+}
+
+/// A load on one line.
+pub(super) fn load(load: &LoadFacts) -> String {
+    let became = load.tally.as_ref().map_or_else(|| "it ended with its runner".to_owned(), tally);
+    format!("{}: {}: {became}", load.name, load.what)
+}
+
 /// A finding on one line.
 pub(super) fn finding(finding: &Finding) -> String {
     format!("{} {}: {}", finding.code, finding.subject, finding.message)
@@ -185,6 +217,7 @@ pub(super) fn step_kind(step: &Step) -> String {
         Action::Check(_) => "check".to_owned(),
         Action::Revert(_) => "revert".to_owned(),
         Action::Manual(_) => "manual".to_owned(),
+        Action::Load(_) => "load".to_owned(),
     }
 }
 
@@ -314,7 +347,11 @@ pub(super) fn meaning(outcome: &Outcome) -> String {
 
 /// A milestone's name in words.
 pub(super) fn milestone(name: &str) -> &str {
-    if name == "leftNormal" { "left normal" } else { name }
+    match name {
+        "leftNormal" => "left normal",
+        "broughtBack" => "brought back",
+        name => name,
+    }
 }
 
 #[cfg(test)]

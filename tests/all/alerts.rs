@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use firedrill::{
     cluster::Access,
     engine::State,
+    env::Loads,
     journal::{Entry, Record, SampleState},
     probes::{self, Measure, MetricSource, Reading},
     report::Facts,
@@ -212,6 +213,8 @@ fn an_alertmanager_is_asked_by_its_own_api() {
                 http: stage.env.http.clone(),
                 metrics: Some(metrics),
                 namespace: "shop".to_owned(),
+                loads: Loads::default(),
+                every: Duration::from_secs(5),
             };
             answers.push(match probe.measure(&measure, &params).await {
                 Reading::Measured(variables) => (variables["firing"].clone(), variables["activeFor"].clone()),

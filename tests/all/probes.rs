@@ -1,11 +1,14 @@
 //! Probes that ask for themselves: against servers on loopback, and in the embedded cluster.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use firedrill::{
     cluster::Access,
-    env::HttpClient,
+    env::{HttpClient, Loads},
     journal::{Record, SampleState},
     probes::{self, Measure, Reading},
     sim::{Sim, SimConfig},
@@ -86,6 +89,8 @@ fn measure() -> Measure {
         http: HttpClient::network(),
         metrics: None,
         namespace: "shop".to_owned(),
+        loads: Loads::default(),
+        every: Duration::from_secs(5),
     }
 }
 
@@ -217,6 +222,8 @@ fn a_service_is_reached_by_its_name_in_a_rehearsal() {
             http: stage.env.http.clone(),
             metrics: None,
             namespace: "shop".to_owned(),
+            loads: Loads::default(),
+            every: Duration::from_secs(5),
         };
         let totals = || stage.cluster.metrics().totals("shop", "checkout").expect("it has traffic");
         let before = totals().offered;

@@ -61,6 +61,15 @@ pub(super) fn check(spec: &Node, probes: &Probes<'_>, report: &mut Report<'_>) {
     least(spec, steps, report);
 }
 
+/// What the fault changes as a whole, if it does.
+fn whole(fault: &FaultInfo) -> Option<&'static str> {
+    if fault.whole_zone() {
+        Some("a zone")
+    } else {
+        fault.targets.contains(&TargetKind::Workload).then_some("a workload")
+    }
+}
+
 /// Every name of the method, as written or made.
 fn names(steps: &[Node]) -> Vec<String> {
     let named = |(index, step): (usize, &Node)| {
@@ -108,6 +117,8 @@ impl Step<'_> {
             Some(fault) if fault.lifetime == Lifetime::Instant => Some(Kind::Instant),
             Some(_) if self.background() => Some(Kind::Background),
             Some(_) => Some(Kind::Foreground),
+            None if action.key == "load" && self.background() => Some(Kind::Background),
+            None if action.key == "load" => Some(Kind::Foreground),
             None if ["wait", "check", "revert", "manual"].contains(&action.key.as_str()) => {
                 Some(Kind::NoFault)
             }
@@ -175,6 +186,11 @@ impl Step<'_> {
                 report.error(codes::TOGETHER, (&path("background"), span), &message, "leave it out");
             }
         }
+        if key == "load" && self.node.get("duration").is_none() && !self.background() {
+            let message = "`load` lasts until it is ended, and has no duration";
+            let remedy = "write for example duration: 2m, or background: true";
+            report.error(codes::STEP_DURATION, (&self.path, self.anchor()), message, remedy);
+        }
         if planned {
             return;
         }
@@ -224,8 +240,8 @@ impl Step<'_> {
         } else if lifetime == Some(Lifetime::Lasting) && self.node.get("duration").is_none() {
             let message = "without `duration` no batch would ever be lifted";
             report.error(codes::STEP_DURATION, at, message, "write for example duration: 1m");
-        } else if self.fault().is_some_and(|fault| fault.targets.contains(&TargetKind::Workload)) {
-            let message = format!("`{key}` changes a workload as a whole; there are no batches");
+        } else if let Some(whole) = self.fault().and_then(whole) {
+            let message = format!("`{key}` changes {whole} as a whole; there are no batches");
             report.error(codes::TOGETHER, at, &message, "leave it out");
         }
     }
@@ -321,10 +337,8 @@ impl Step<'_> {
 
     /// `count`, `namespace` and workload types that mean nothing to this fault.
     fn narrowing(&self, fault: &FaultInfo, target: &Node, path: &str, report: &mut Report<'_>) {
-        let whole = fault.targets.contains(&TargetKind::Workload);
-        if let Some(count) = target.entry("count").filter(|_| whole) {
-            let message =
-                format!("`{}` changes a workload as a whole; there is nothing to count", fault.name);
+        if let Some((count, whole)) = target.entry("count").zip(whole(fault)) {
+            let message = format!("`{}` changes {whole} as a whole; there is nothing to count", fault.name);
             report.error(codes::TARGET, (&format!("{path}.count"), count.key_span), &message, "leave it out");
         }
         let namespaced = ["pods", "workload", "nodesRunning"].iter().any(|field| target.get(field).is_some());
@@ -338,7 +352,8 @@ impl Step<'_> {
             );
         }
         let kind = target.get("workload").and_then(Node::text).and_then(workload_type);
-        if let Some(workload) = target.get("workload").filter(|_| whole && kind == Some("daemonset")) {
+        let scales = fault.writes.contains(&"spec.replicas");
+        if let Some(workload) = target.get("workload").filter(|_| scales && kind == Some("daemonset")) {
             let message = format!("a DaemonSet has no replicas that `{}` could change", fault.name);
             report.error(codes::TARGET, (&format!("{path}.workload"), workload.span), &message, "");
         }

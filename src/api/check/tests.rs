@@ -63,7 +63,7 @@ fn what_is_right_is_accepted_without_a_word() {
     let read = read(&[data("accepted.yaml")]);
     assert_eq!(read.findings, vec![]);
     let Document::Experiment(experiment) = &read.documents[0].document else { panic!("an Experiment") };
-    assert_eq!(experiment.spec.method.len(), 12);
+    assert_eq!(experiment.spec.method.len(), 16);
     assert_eq!(experiment.spec.method[1].name, "step-2");
 }
 
@@ -92,6 +92,7 @@ fn the_examples_of_the_reference_are_accepted_or_not_supported_yet() {
             "03-drain-each-node-of-a-pool-one-after-anot.yaml",
             "05-random-kills-every-30-s-for-30-min-hpa-a.yaml",
             "06-a-dependency-at-zero.yaml",
+            "07-a-bad-release-must-be-rolled-back-by-the.yaml",
             "11-weekly-game-day.yaml",
             "14-guardrail-of-a-platform-team.yaml",
             "15-a-run-by-hand.yaml",
@@ -110,10 +111,11 @@ fn examples_of_faults_and_probes_are_accepted() {
         let lines = text.lines().enumerate();
         lines.map(|(at, line)| format!("  {} {line}\n", if at == 0 { "-" } else { " " })).collect::<String>()
     };
+    let load = "  load:\n  - {name: shoppers, url: \"http://checkout.shop.svc/\", requestsPerSecond: 10}\n";
     let probe = "name: ok\nprometheus: {query: up}\nexpect: value == 1.0\n";
     let mut texts: Vec<String> = crate::probes::PROBES
         .iter()
-        .map(|probe| format!("{head}  steadyState:\n{}", indent(probe.info().example)))
+        .map(|probe| format!("{head}{load}  steadyState:\n{}", indent(probe.info().example)))
         .collect();
     texts.extend(crate::faults::FAULTS.iter().map(|fault| {
         format!("{head}  steadyState:\n{}  method:\n{}", indent(probe), indent(fault.info().example))

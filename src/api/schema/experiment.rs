@@ -59,8 +59,7 @@ fn spec() -> Schema {
             "load",
             "Requests that are sent from before Baseline until recovery is judged.",
             named(load(true), 16),
-        )
-        .not_yet(),
+        ),
         field(
             "steadyState",
             "The probes that say what normal looks like; at least one is judged, here or from steadyStateFrom.",
@@ -133,6 +132,12 @@ fn load(is_named: bool) -> Schema {
         )
         .required(),
         field(
+            "arrivals",
+            "How they follow each other: evenly, or at random as independent people come.",
+            choice(&["Constant", "Poisson"]),
+        )
+        .default("Constant"),
+        field(
             "method",
             "HTTP method.",
             choice(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
@@ -140,9 +145,20 @@ fn load(is_named: bool) -> Schema {
         .default("GET"),
         field("headers", "Headers.", named(header, 32)),
         field("body", "Body.", text(65536)),
-        field("rampUp", "How long it takes to reach the rate.", duration()).default("0s"),
-        field("timeout", "How long one request may take.", positive()).default("5s"),
-        field("maxInFlight", "Requests at once; more count as errors.", integer(1, 100_000)).default("1000"),
+        field(
+            "protocol",
+            "HTTP/1.1, or HTTP/2: by ALPN with https, and with prior knowledge otherwise.",
+            choice(&["HTTP1", "HTTP2"]),
+        )
+        .default("HTTP1"),
+        field("rampUp", "How long the rate takes to grow from nothing.", duration()).default("0s"),
+        field("timeout", "How long one request may take from when it is due.", positive()).default("5s"),
+        field(
+            "maxInFlight",
+            "Requests waiting at once; one more is not sent and counts as an error.",
+            integer(1, 100_000),
+        )
+        .default("1000"),
     ]);
     object(fields)
 }
@@ -238,7 +254,7 @@ fn step() -> Schema {
     ]);
     fields.extend([
         field("wait", "Nothing happens for this long.", positive()),
-        field("load", "Requests, for duration.", load(false)).not_yet(),
+        field("load", "Requests, for duration.", load(false)),
         field("check", "A probe has to hold.", check),
         field("manual", "A person does something and confirms it.", manual),
         field("revert", "Ends this background step now.", label()),

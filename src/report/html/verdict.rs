@@ -166,6 +166,12 @@ pub(super) fn circumstances(facts: &Facts, markup: &mut Markup) {
             markup.close();
         }
     }
+    for load in &facts.loads {
+        markup.open("div", &[]);
+        markup.leaf("dt", &[], "Load");
+        markup.leaf("dd", &[], &words::load(load));
+        markup.close();
+    }
     markup.close();
 }
 

@@ -15,6 +15,7 @@ pub mod disruption;
 pub mod endpoints;
 pub mod garbage;
 pub mod names;
+mod node_groups;
 pub mod node_lifecycle;
 mod perform;
 pub mod queue;
@@ -28,6 +29,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -110,8 +112,10 @@ pub fn spawn_with(store: &Store, config: Config, usage: Option<Arc<dyn BusyShare
         ordinals: BTreeMap::new(),
         node_numbers: BTreeMap::new(),
         unschedulable: BTreeMap::new(),
+        tainted: BTreeMap::new(),
         usage,
         autoscaled: BTreeMap::new(),
+        node_groups: node_groups::Memory::default(),
         event_number: 0,
     };
     Controllers { task: tokio::spawn(control.run(objects, events)) }
@@ -132,10 +136,14 @@ struct ControlLoop {
     node_numbers: BTreeMap<String, usize>,
     /// Pods for which no node was found, with the message.
     unschedulable: BTreeMap<Key, String>,
+    /// Pods (with their UID) on nodes with NoExecute taints, and since when.
+    tainted: BTreeMap<Key, (String, Timestamp)>,
     /// Where resource metrics come from.
     usage: Option<Arc<dyn BusyShares>>,
     /// What the autoscalers (by UID) remember.
     autoscaled: BTreeMap<String, autoscaler::Memory>,
+    /// What the cluster autoscaler remembers.
+    node_groups: node_groups::Memory,
     event_number: u64,
 }
 

@@ -191,23 +191,23 @@ fn pod_not_ready(pod: &Pod, now: Timestamp) -> Action {
     Action::Status(Target::of(&pod.object), status)
 }
 
-/// What NoExecute taints do to a pod: nothing, deletion now, or another look when its toleration ends.
+/// What NoExecute taints do to a pod: nothing, deletion now, or another look when its toleration ends, counted from
+/// when the controller first saw that they do not go together (`processPodOnNode`), `since`.
 #[must_use]
-pub fn decide_eviction(pod: &Pod, node: &Node, now: Timestamp) -> Decision {
+pub fn decide_eviction(pod: &Pod, node: &Node, since: Timestamp, now: Timestamp) -> Decision {
     let mut decision = Decision::default();
     if pod.terminating() || pod.finished() {
         return decision;
     }
     let mut due: Option<Timestamp> = None;
     for taint in node.spec.taints.iter().filter(|t| t.effect == "NoExecute") {
-        let from = taint.time_added.unwrap_or(now);
         let tolerations: Vec<_> = pod.spec.tolerations.iter().filter(|t| t.tolerates(taint)).collect();
         let until = if tolerations.is_empty() {
             Some(now)
         } else {
             // The shortest of those that end counts (`getMinTolerationTime`).
             tolerations.iter().filter_map(|t| t.toleration_seconds).min().map(|seconds| {
-                from.checked_add(SignedDuration::from_secs(seconds.max(0))).unwrap_or(Timestamp::MAX)
+                since.checked_add(SignedDuration::from_secs(seconds.max(0))).unwrap_or(Timestamp::MAX)
             })
         };
         due = match (due, until) {

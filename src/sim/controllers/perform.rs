@@ -38,6 +38,8 @@ impl ControlLoop {
             Work::Kubelet(node) => self.register_node(node),
             Work::Node(node) => self.node(node),
             Work::Evict(key) => self.evict(key),
+            Work::NodeGroups => return self.node_groups(),
+            Work::Provision(name) => return self.provision(name),
             Work::Dependent(kind, key) => self.dependent(kind, key),
             Work::Owner(kind, key) => self.owner(kind, key),
             Work::Namespace(name) => self.namespace(name),
@@ -331,10 +333,23 @@ impl ControlLoop {
         Some(node_lifecycle::decide(node, &pods, self.store.now()))
     }
 
-    fn evict(&self, key: &Key) -> Option<Decision> {
-        let pod = self.cache.pods.get(key).filter(|p| !p.spec.node_name.is_empty())?;
-        match self.cache.node(&pod.spec.node_name) {
-            Some(node) => Some(node_lifecycle::decide_eviction(pod, node, self.store.now())),
+    fn evict(&mut self, key: &Key) -> Option<Decision> {
+        let pod = self.cache.pods.get(key).filter(|p| !p.spec.node_name.is_empty());
+        let node = pod.and_then(|pod| self.cache.node(&pod.spec.node_name));
+        let tainted = node.is_some_and(|node| node.spec.taints.iter().any(|t| t.effect == "NoExecute"));
+        let Some(pod) = pod.filter(|_| tainted || node.is_none()) else {
+            self.tainted.remove(key);
+            return None;
+        };
+        match node {
+            Some(node) => {
+                let now = self.store.now();
+                let noticed = self.tainted.entry(key.clone()).or_insert_with(|| (pod.uid().to_owned(), now));
+                if noticed.0 != pod.uid() {
+                    *noticed = (pod.uid().to_owned(), now);
+                }
+                Some(node_lifecycle::decide_eviction(pod, node, noticed.1, now))
+            }
             // The pod garbage collector: a pod whose node is gone for good.
             None => Some(Decision {
                 actions: vec![Action::Delete(Target::of(&pod.object), Some(0))],

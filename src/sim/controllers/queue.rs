@@ -34,6 +34,10 @@ pub enum Work {
     Node(String),
     /// NoExecute taints and a pod; or a pod whose node is gone.
     Evict(Key),
+    /// A scan of the cluster autoscaler.
+    NodeGroups,
+    /// A node that was ordered has started.
+    Provision(String),
     /// An object whose owners may be gone.
     Dependent(Kind, Key),
     /// An object that waits for its dependents before it goes.

@@ -169,6 +169,7 @@ impl ControlLoop {
         let delay = self.config.delays.controller;
         let number = self.node_numbers.len();
         self.node_numbers.entry(name.clone()).or_insert(number);
+        self.node_group_changed(&name);
         self.after(Work::Kubelet(name.clone()), delay);
         self.after(Work::Node(name.clone()), delay);
         self.retry_unschedulable();

@@ -134,3 +134,82 @@ fn a_preferred_node_wins_where_it_fits_and_is_no_must() {
     let cordoned = [node("a1", "a", json!({})), node("b1", "b", json!({"unschedulable": true}))];
     assert_eq!(place(&pod("p", "web", prefers("b")), &cordoned, &[]), Ok("a1".into()));
 }
+
+/// A constraint over zones for `app: web`, with what is different about it.
+fn over_zones(patch: Value) -> Value {
+    let mut constraint = json!({"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app": "web"}}});
+    json_patch::merge(&mut constraint, &patch);
+    json!({"topologySpreadConstraints": [constraint]})
+}
+
+fn placed(nodes: &[&str]) -> Vec<Pod> {
+    let pods = nodes.iter().enumerate();
+    pods.map(|(n, node)| pod(&format!("p{n}"), "web", json!({"nodeName": node}))).collect()
+}
+
+#[test]
+fn a_lost_zone_holds_a_hard_spread_of_the_others_down_unless_taints_count() {
+    let nodes = [
+        node("a1", "a", json!({"unschedulable": true})),
+        node("b1", "b", json!({})),
+        node("c1", "c", json!({})),
+    ];
+    let web = |patch| pod("new", "web", over_zones(patch));
+    assert_eq!(place(&web(json!({})), &nodes, &placed(&["b1"])), Ok("c1".into()));
+    let message = place(&web(json!({})), &nodes, &placed(&["b1", "c1"])).unwrap_err();
+    assert!(
+        message.contains(
+            "1 node(s) were unschedulable, 2 node(s) didn't match pod topology spread constraints."
+        ),
+        "{message}"
+    );
+    assert!(message.contains("2 No preemption victims found"), "{message}");
+    let honoring = web(json!({"nodeTaintsPolicy": "Honor"}));
+    assert_eq!(place(&honoring, &nodes, &placed(&["b1", "c1"])), Ok("b1".into()));
+    assert_eq!(place(&web(json!({"maxSkew": 2})), &nodes, &placed(&["b1", "c1"])), Ok("b1".into()));
+    let softly = web(json!({"whenUnsatisfiable": "ScheduleAnyway"}));
+    assert_eq!(place(&softly, &nodes, &placed(&["b1", "b1", "c1"])), Ok("c1".into()));
+    // Two zones there are, three there have to be: then the least is nothing.
+    let wide = web(json!({"minDomains": 3}));
+    let refused = place(&wide, &nodes[1..], &placed(&["b1", "c1"])).unwrap_err();
+    assert!(refused.contains("2 node(s) didn't match pod topology spread constraints"), "{refused}");
+}
+
+#[test]
+fn a_node_without_the_label_takes_no_hard_spread_and_is_the_last_choice_of_a_soft_one() {
+    let mut bare = node("a0", "a", json!({})).object.to_value();
+    bare["metadata"]["labels"].as_object_mut().unwrap().remove(ZONE);
+    let bare: Node = View::new(Arc::new(Object::from_value(Kind::NODE, bare).unwrap())).unwrap();
+    let nodes = [bare, node("b1", "b", json!({}))];
+    let message = place(&pod("p", "web", over_zones(json!({}))), &nodes[..1], &[]).unwrap_err();
+    assert!(
+        message.contains("1 node(s) didn't match pod topology spread constraints (missing required label)"),
+        "{message}"
+    );
+    let soft = pod("p", "web", over_zones(json!({"whenUnsatisfiable": "ScheduleAnyway"})));
+    assert_eq!(place(&soft, &nodes, &placed(&["b1"])), Ok("b1".into()));
+    // The scheduler's own constraints ask for no label.
+    assert_eq!(place(&pod("p", "web", json!({})), &nodes, &placed(&["b1"])), Ok("a0".into()));
+}
+
+#[test]
+fn a_spread_counts_its_own_namespace_its_revision_and_what_is_not_on_its_way_out() {
+    let nodes = [node("a1", "a", json!({})), node("b1", "b", json!({}))];
+    let with = |patch: Value| {
+        let mut value = pod("x", "web", json!({"nodeName": "a1"})).object.to_value();
+        json_patch::merge(&mut value, &patch);
+        let pod: Pod = View::new(Arc::new(Object::from_value(Kind::POD, value).unwrap())).unwrap();
+        pod
+    };
+    let new = pod("new", "web", over_zones(json!({"matchLabelKeys": ["app"]})));
+    assert_eq!(place(&new, &nodes, &[with(json!({}))]), Ok("b1".into()));
+    for elsewhere in [
+        json!({"metadata": {"namespace": "other"}}),
+        json!({"metadata": {"labels": {"app": "api"}}}),
+        json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30}}),
+    ] {
+        let there = [with(elsewhere.clone()), pod("y", "web", json!({"nodeName": "b1"}))];
+        assert_eq!(place(&new, &nodes, &there), Ok("a1".into()), "{elsewhere}");
+    }
+}

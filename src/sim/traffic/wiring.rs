@@ -9,16 +9,18 @@
 //!   is gone from the API. A pod that is being deleted serves until its kubelet has stopped it.
 //! - An annotation that cannot be read counts as absent, with a warning in the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use promql_parser::label::Matcher;
-use serde::Deserialize;
 
-use super::{PodState, ServiceLoad, Serving, Totals, Traffic, visits::Visit};
+use super::views::{
+    DeploymentSpec, DeploymentStatus, Endpoint, EndpointConditions, NodeSpec, PodSpec, PodStatus,
+};
+use super::{Client, ClientOrder, PodState, ServiceLoad, Serving, Totals, Traffic, visits::Visit};
 use crate::sim::annotations::InvalidAnnotation;
 use crate::sim::apiserver::{Backend, Services};
 use crate::sim::metrics::http::{PrometheusApi, RuleSource};
@@ -28,6 +30,7 @@ use crate::sim::metrics::series::{Both, Series, Source};
 use crate::sim::metrics::state::{DeploymentReplicas, KubeState};
 use crate::sim::store::{Event, EventType, Kind, Object, Store, Subscription};
 use crate::sim::usage::BusyShares;
+use crate::types::load::LoadTally;
 
 /// The label by which an EndpointSlice names its Service (discovery/v1, `LabelServiceName`).
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -50,6 +53,8 @@ struct State {
     objects: KubeState,
     rules: Rules,
     services: BTreeMap<(String, String), ServiceView>,
+    /// Services that clients have been opened for: those have clients whatever the annotations state.
+    called: BTreeSet<(String, String)>,
     /// The process that serves in each pod, by UID.
     serving: BTreeMap<String, Process>,
 }
@@ -68,88 +73,6 @@ struct Process {
     since: u64,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct Endpoint {
-    conditions: EndpointConditions,
-    target_ref: Reference,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct EndpointConditions {
-    ready: Option<bool>,
-    serving: Option<bool>,
-    terminating: Option<bool>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Reference {
-    uid: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct PodSpec {
-    node_name: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct PodStatus {
-    conditions: Vec<Condition>,
-    container_statuses: Vec<ContainerStatus>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Condition {
-    r#type: String,
-    status: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct ContainerStatus {
-    restart_count: i64,
-    state: ContainerState,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ContainerState {
-    running: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(default)]
-struct DeploymentSpec {
-    replicas: i64,
-}
-
-impl Default for DeploymentSpec {
-    fn default() -> Self {
-        Self { replicas: 1 }
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct DeploymentStatus {
-    replicas: i64,
-    ready_replicas: i64,
-    available_replicas: i64,
-    unavailable_replicas: i64,
-    updated_replicas: i64,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct NodeSpec {
-    unschedulable: bool,
-}
-
 impl ClusterMetrics {
     /// Follows a store from its present objects on. Nothing after that is seen unless [`Feed::run`] runs.
     pub fn follow(store: &Store, seed: u64, scrape: ScrapeConfig) -> (Arc<Self>, Feed) {
@@ -159,6 +82,7 @@ impl ClusterMetrics {
             objects: KubeState::new(scrape, (now / 1000) as i64),
             rules: Rules::new(scrape.retention_ms),
             services: BTreeMap::new(),
+            called: BTreeSet::new(),
             serving: BTreeMap::new(),
         };
         let metrics = Arc::new(Self { store: store.clone(), state: Mutex::new(state) });
@@ -227,6 +151,36 @@ impl ClusterMetrics {
         let mut state = self.lock();
         state.traffic.advance(micros(&self.store));
         state.traffic.totals(namespace, name)
+    }
+
+    /// Whether there is such a Service.
+    pub fn has_service(&self, namespace: &str, name: &str) -> bool {
+        self.store.get(&Kind::SERVICE, namespace, name).is_some()
+    }
+
+    /// Somebody begins to send. The number of the client.
+    pub fn open_client(&self, order: ClientOrder) -> usize {
+        let now = micros(&self.store);
+        let state = &mut *self.lock();
+        let key = (order.namespace.clone(), order.service.clone());
+        state.called.insert(key.clone());
+        state.serve(&key, now);
+        state.traffic.open_client(&order, now)
+    }
+
+    /// Looks at a client as it is now.
+    ///
+    /// # Panics
+    /// If it was never opened here.
+    pub fn client<T>(&self, client: usize, look: impl Fn(&Client) -> T) -> T {
+        let now = micros(&self.store);
+        look(self.lock().traffic.client(client, now).expect("a number that open_client gave"))
+    }
+
+    /// A client sends nothing more: what became of its requests.
+    pub fn close_client(&self, client: usize) -> LoadTally {
+        let now = micros(&self.store);
+        self.lock().traffic.close_client(client, now).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -375,6 +329,7 @@ impl State {
         if gone {
             if let Some(old) = view.load.take().filter(|_| view.begun) {
                 self.traffic.set_service(ServiceLoad { per_second: 0.0, ..old }, now);
+                self.traffic.set_endpoints(&key.0, &key.1, &[], now);
             }
             self.services.remove(&key);
             return;
@@ -405,7 +360,8 @@ impl State {
         if uids.is_empty() {
             uids = view.chosen(&|c| c.serving.unwrap_or(false) && c.terminating.unwrap_or(false));
         }
-        if !view.begun && (uids.is_empty() || load.per_second <= 0.0) {
+        let waits = uids.is_empty() || load.per_second <= 0.0;
+        if !view.begun && waits && !self.called.contains(key) {
             return;
         }
         view.begun = true;

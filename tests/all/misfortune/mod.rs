@@ -9,8 +9,10 @@ mod metrics;
 mod outages;
 mod owners;
 mod people;
+mod releases;
 mod slow;
 mod source;
+mod zones;
 
 use std::{
     sync::{

@@ -15,6 +15,7 @@ const NAMESPACE: (&str, &str, &str) = ("", "v1", "Namespace");
 const POD: (&str, &str, &str) = ("", "v1", "Pod");
 const CONFIG_MAP: (&str, &str, &str) = ("", "v1", "ConfigMap");
 const DEPLOYMENT: (&str, &str, &str) = ("apps", "v1", "Deployment");
+const AUTOSCALER: (&str, &str, &str) = ("autoscaling", "v2", "HorizontalPodAutoscaler");
 const BUDGET: (&str, &str, &str) = ("policy", "v1", "PodDisruptionBudget");
 
 async fn patch(actor: &Actor, kind: (&str, &str, &str), name: &str, change: Value) -> Result<String, String> {
@@ -143,6 +144,36 @@ pub fn releases_web(actor: Actor) -> Done {
     })
 }
 
+/// Releases `web` anew, a little later: while the rollout of somebody else goes on.
+pub fn releases_web_meanwhile(actor: Actor) -> Done {
+    Box::pin(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        releases_web(actor).await
+    })
+}
+
+/// Raises the bound of the autoscaler of `web` to 20.
+pub fn raises_the_bound(actor: Actor) -> Done {
+    Box::pin(async move { patch(&actor, AUTOSCALER, "web", json!({"spec": {"maxReplicas": 20}})).await })
+}
+
+/// Releases another image of `web`: a fix forward.
+pub fn fixes_web_forward(actor: Actor) -> Done {
+    Box::pin(async move {
+        let fixed = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "registry.example.com/main:2"}]);
+        let fixed: json_patch::Patch = serde_json::from_value(fixed).map_err(|error| error.to_string())?;
+        let how = PatchParams { field_manager: Some("kubectl-set".to_owned()), ..PatchParams::default() };
+        let deployments = api(&actor.client, DEPLOYMENT, &actor.namespace);
+        let done = deployments.patch("web", &how, &Patch::Json::<DynamicObject>(fixed)).await;
+        done.map(|_| String::new()).map_err(|error| error.to_string())
+    })
+}
+
+/// Pauses the rollouts of `web`.
+pub fn pauses_web(actor: Actor) -> Done {
+    Box::pin(async move { patch(&actor, DEPLOYMENT, "web", json!({"spec": {"paused": true}})).await })
+}
+
 /// Argo CD applies `web` with its replicas.
 pub fn argo_applies_web(actor: Actor) -> Done {
     Box::pin(async move {
@@ -182,6 +213,15 @@ pub fn deletes_the_namespace(actor: Actor) -> Done {
 /// Makes the budget of `web` allow nothing more.
 pub fn tightens_the_budget(actor: Actor) -> Done {
     Box::pin(async move { patch(&actor, BUDGET, "web", json!({"spec": {"minAvailable": "100%"}})).await })
+}
+
+/// Puts `web` under a budget that lets one of its four pods go at a time.
+pub fn makes_a_budget(actor: Actor) -> Done {
+    Box::pin(async move {
+        let text = super::objects::budget("web", "web", "minAvailable: 3").replace("$NS", &actor.namespace);
+        super::bench::create(&actor.client, &crate::kit::manifests(&text)).await?;
+        Ok(String::new())
+    })
 }
 
 /// Says in the ConfigMap `word` that all is not well.

@@ -56,6 +56,36 @@ async fn a_silent_kubelet_is_noticed_after_fifty_seconds_and_its_pods_go_after_f
     assert!(world.value(&Kind::NODE, "node-1")["spec"].get("taints").is_none());
 }
 
+/// Somebody taints a node, and says nothing of when.
+#[tokio::test(start_paused = true)]
+async fn a_pod_outlasts_a_taint_for_as_long_as_it_tolerates_it() {
+    let mut object = deployment(3, json!({}));
+    object["spec"]["template"]["spec"]["tolerations"] =
+        json!([{"key": "drill", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}]);
+    let world = start(3, &[object]);
+    world.until_ready(3).await;
+    let there = |world: &World, uid: &str| world.pods().iter().any(|p| p.uid() == uid && !p.terminating());
+    let first = world.pods().into_iter().find(|p| p.spec.node_name == "node-1").unwrap().uid().to_owned();
+    let taint = json!([{"key": "drill", "effect": "NoExecute"}]);
+    world.change(&Kind::NODE, "node-1", |n| n["spec"]["taints"] = taint.clone());
+    sleep(seconds(55)).await;
+    // Another look at the node does not begin the wait anew.
+    world.change(&Kind::NODE, "node-1", |n| n["metadata"]["labels"]["seen"] = json!("again"));
+    sleep(seconds(4)).await;
+    assert!(there(&world, &first));
+    sleep(seconds(6)).await;
+    assert!(!there(&world, &first), "what comes instead may go there again, for as long");
+    world.change(&Kind::NODE, "node-1", |n| drop(n["spec"].as_object_mut().unwrap().remove("taints")));
+    // It stays where the taint goes in time.
+    world.change(&Kind::NODE, "node-2", |n| n["spec"]["taints"] = taint.clone());
+    sleep(seconds(30)).await;
+    world.change(&Kind::NODE, "node-2", |n| drop(n["spec"].as_object_mut().unwrap().remove("taints")));
+    let before: Vec<String> = world.pods().iter().map(|p| p.uid().to_owned()).collect();
+    sleep(seconds(120)).await;
+    let after: Vec<String> = world.pods().iter().map(|p| p.uid().to_owned()).collect();
+    assert_eq!(before, after);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_daemon_set_runs_on_every_node_a_cordoned_one_too() {
     let mut object = deployment(1, json!({}));

@@ -21,6 +21,7 @@ pub struct PodSpec {
     pub node_selector: BTreeMap<String, String>,
     pub affinity: Affinity,
     pub tolerations: Vec<Toleration>,
+    pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
     pub termination_grace_period_seconds: Option<i64>,
     pub host_network: bool,
     pub scheduler_name: String,
@@ -28,6 +29,20 @@ pub struct PodSpec {
     /// What the containers request together, worked out once.
     #[serde(skip)]
     pub requested: std::sync::OnceLock<crate::sim::scheduler::Amount>,
+}
+
+/// `v1.TopologySpreadConstraint`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TopologySpreadConstraint {
+    pub max_skew: i64,
+    pub topology_key: String,
+    pub when_unsatisfiable: String,
+    pub label_selector: Option<Matcher>,
+    pub min_domains: Option<i64>,
+    pub match_label_keys: Vec<String>,
+    pub node_affinity_policy: String,
+    pub node_taints_policy: String,
 }
 
 /// `v1.Affinity`: what the scheduler enforces.

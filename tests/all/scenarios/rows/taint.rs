@@ -1,7 +1,7 @@
 //! `nodeTaint`.
 
 use crate::scenarios::{
-    objects::{any, deployment, place},
+    objects::{any, bare_pod, budget, daemon_set, deployment, deployment_in, namespace, place},
     people,
     row::{Act, Moment, Row, row},
 };
@@ -9,11 +9,22 @@ use crate::scenarios::{
 const A0: &str = "{nodes: {matchLabels: {row: $NS, node: a0}}}";
 const TAINT: &str = "{key: example.com/drill, value: \"yes\", effect: NoSchedule}";
 
+/// Deletes what does not tolerate it.
+const OUT: &str = "{key: example.com/drill, effect: NoExecute}";
+
+fn method(target: &str, taint: &str) -> String {
+    format!("  - name: taint\n    target: {target}\n    nodeTaint: {{taint: {taint}}}\n    duration: 2s")
+}
+
 fn tainted(name: &'static str, target: &str, taint: &str) -> Row {
-    let method =
-        format!("  - name: taint\n    target: {target}\n    nodeTaint: {{taint: {taint}}}\n    duration: 2s");
     let limits = "  limits: {pods: 100%, nodes: 60%}";
-    row(name).objects(&[&place(), &deployment("web", 4)]).spec(&any(), &method, limits)
+    row(name).objects(&[&place(), &deployment("web", 4)]).spec(&any(), &method(target, taint), limits)
+}
+
+/// The same workload with pods that put up with the drill's taint.
+fn tolerating(workload: &str, more: &str) -> String {
+    let toleration = format!("{{key: example.com/drill, operator: Exists, effect: NoExecute{more}}}");
+    workload.replace("      containers:", &format!("      tolerations: [{toleration}]\n      containers:"))
 }
 
 fn meanwhile(name: &'static str, act: Act) -> Row {
@@ -36,8 +47,43 @@ pub fn taint() -> Vec<Row> {
             TAINT,
         )
         .journal(&["EffectSeen taint.0", "EffectSeen taint.1"]),
-        tainted("taint-no-execute-not-yet", A0, "{key: example.com/drill, effect: NoExecute}")
-            .refused(&["FD3002"]),
+        tainted("taint-no-execute", A0, OUT).journal(&[
+            "InjectIntended taint.0 displaced web-",
+            "EffectSeen taint.0 endpoints",
+            "Reverted Restored",
+        ]),
+        tainted("taint-no-execute-asks-no-budget", A0, OUT)
+            .objects(&[&place(), &deployment("web", 4), &budget("web", "web", "minAvailable: 4")])
+            .journal(&["EffectSeen taint.0 endpoints"]),
+        tainted("taint-no-execute-that-is-tolerated", A0, OUT)
+            .objects(&[&place(), &tolerating(&deployment("web", 4), "")])
+            .journal(&["EffectSeen taint.0"])
+            .never(&["InjectIntended displaced"]),
+        tainted("taint-no-execute-that-is-tolerated-for-a-while", A0, OUT)
+            .objects(&[&place(), &tolerating(&deployment("web", 4), ", tolerationSeconds: 300")])
+            .journal(&["InjectIntended displaced web-", "EffectSeen taint.0"]),
+        tainted("taint-no-execute-with-daemons", A0, OUT)
+            .objects(&[&place(), &deployment("web", 4), &daemon_set("agent")])
+            .journal(&["InjectIntended displaced agent-", "EffectSeen taint.0"]),
+        tainted("taint-no-execute-with-a-bare-pod", A0, OUT)
+            .objects(&[
+                &place(),
+                &deployment("web", 4),
+                &bare_pod("lonely").replace("{row: $NS}", "{row: $NS, node: a0}"),
+            ])
+            .refused(&["FD3003"]),
+        tainted("taint-no-execute-beyond-the-limit", A0, OUT)
+            .spec(&any(), &method(A0, OUT), "  limits: {pods: 10%, nodes: 60%}")
+            .refused(&["FD3007"]),
+        tainted("taint-no-execute-bystanders-have-agreed-to-evictions", A0, OUT)
+            .objects(&[
+                &place(),
+                &deployment("web", 4),
+                &namespace("$NS-other", false),
+                &deployment_in("$NS-other", "guest", 4),
+            ])
+            .bystanders("$NS-other")
+            .refused(&["FD3014"]),
         tainted("taint-of-kubernetes", A0, "{key: node.kubernetes.io/not-ready, effect: NoSchedule}")
             .refused(&["FD3002"]),
         tainted("taint-that-somebody-has-with-another-value", A0, TAINT)

@@ -1,19 +1,24 @@
 //! The scheduler: which node a pod goes to, or why it goes to none.
 //!
 //! Filters and their words are kube-scheduler's (`pkg/scheduler/framework/plugins`, v1.36): NodeUnschedulable,
-//! TaintToleration, NodeAffinity, NodeResourcesFit, InterPodAffinity (required anti-affinity in the pod's own
-//! namespace), in that order; the first that refuses a node gives the reason. The score is simpler and has no
-//! chance in it: most of the preferred node affinity, fewest pods of the same owner on the node, then in its
-//! zone, then least allocated, then by name. There is no preemption.
+//! TaintToleration, NodeAffinity, NodeResourcesFit, PodTopologySpread, InterPodAffinity (required anti-affinity in the
+//! pod's own namespace), in that order; the first that refuses a node gives the reason. The score is simpler and has
+//! no chance in it: most of the preferred node affinity, then as PodTopologySpread scores, then least allocated, then
+//! by name. There is no preemption.
+
+mod spread;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use self::spread::Spread;
 use super::controllers::views::{Node, NodeSelectorTerm, Pod, Taint, Toleration, selects};
 
 /// The taint of a cordoned node.
 pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Label of a node's own name.
+pub const HOSTNAME: &str = "kubernetes.io/hostname";
 /// Label of a node's zone.
 pub const ZONE: &str = "topology.kubernetes.io/zone";
 
@@ -27,6 +32,7 @@ pub struct Amount {
 }
 
 /// A node as the scheduler counts it.
+#[derive(Clone)]
 pub struct Candidate<'a> {
     /// The node.
     pub node: &'a Node,
@@ -47,6 +53,14 @@ impl<'a> Candidate<'a> {
             requested.memory += request.memory;
         }
         Self { node, pods, requested }
+    }
+
+    /// With one pod more.
+    pub fn take(&mut self, pod: &'a Pod) {
+        let request = requests(pod);
+        self.requested.cpu += request.cpu;
+        self.requested.memory += request.memory;
+        self.pods.push(pod);
     }
 }
 
@@ -136,31 +150,27 @@ fn read_allocatable(node: &Node) -> (Amount, i64) {
 pub fn choose(pod: &Pod, nodes: &[Candidate<'_>]) -> Result<String, String> {
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let (mut fitting, mut resolvable) = (Vec::new(), 0);
+    let spread = Spread::new(pod, nodes);
     for candidate in nodes {
-        let refusal = refusal(pod, candidate, nodes);
+        let refusal = refusal(pod, candidate, (&spread, nodes));
         if refusal.is_empty() {
             fitting.push(candidate);
         }
         // Preemption helps only where resources or other pods are in the way.
         resolvable += usize::from(refusal.iter().any(|r| {
-            r.starts_with("Insufficient") || r.starts_with("Too many") || r.contains("anti-affinity")
+            r.starts_with("Insufficient")
+                || r.starts_with("Too many")
+                || r == spread::SKEWED
+                || r.contains("anti-affinity")
         }));
         for reason in refusal {
             *reasons.entry(reason).or_default() += 1;
         }
     }
-    let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut neighbours: BTreeMap<&str, usize> = BTreeMap::new();
-    for candidate in nodes {
-        let count = siblings(pod, candidate);
-        *zones.entry(zone(candidate.node)).or_default() += count;
-        neighbours.insert(candidate.node.name(), count);
-    }
+    let costs = spread.costs(pod, &fitting, nodes);
     let score = |c: &Candidate<'_>| {
-        let (name, zone) = (c.node.name(), zone(c.node));
-        let count = |map: &BTreeMap<&str, usize>, key| map.get(key).copied().unwrap_or(0);
         let preference = std::cmp::Reverse(preference(pod, c.node));
-        (preference, count(&neighbours, name), count(&zones, zone), load(pod, c), name.to_owned())
+        (preference, costs.of(c.node), load(pod, c), c.node.name().to_owned())
     };
     let best = fitting.into_iter().map(score).min();
     best.map(|(.., name)| name).ok_or_else(|| message(nodes.len(), &reasons, resolvable))
@@ -188,10 +198,6 @@ fn message(nodes: usize, reasons: &BTreeMap<String, usize>, resolvable: usize) -
     )
 }
 
-fn zone(node: &Node) -> &str {
-    node.meta().labels.get(ZONE).map_or("", String::as_str)
-}
-
 /// Pods of the same owner on a node.
 fn siblings(pod: &Pod, candidate: &Candidate<'_>) -> usize {
     let Some(owner) = pod.controller() else { return 0 };
@@ -212,7 +218,11 @@ fn load(pod: &Pod, candidate: &Candidate<'_>) -> i128 {
 }
 
 /// Why a node does not fit; empty when it does.
-fn refusal(pod: &Pod, candidate: &Candidate<'_>, nodes: &[Candidate<'_>]) -> Vec<String> {
+fn refusal(
+    pod: &Pod,
+    candidate: &Candidate<'_>,
+    (spread, nodes): (&Spread<'_>, &[Candidate<'_>]),
+) -> Vec<String> {
     let node = candidate.node;
     let cordon = Taint { key: UNSCHEDULABLE.into(), effect: "NoSchedule".into(), ..Taint::default() };
     if node.spec.unschedulable && !tolerates(&pod.spec.tolerations, &cordon) {
@@ -230,6 +240,9 @@ fn refusal(pod: &Pod, candidate: &Candidate<'_>, nodes: &[Candidate<'_>]) -> Vec
     let short = shortages(pod, candidate);
     if !short.is_empty() {
         return short;
+    }
+    if let Some(skewed) = spread.refusal(node) {
+        return vec![skewed.into()];
     }
     if repelled(pod, node, nodes) {
         return vec!["node(s) didn't match pod anti-affinity rules".into()];
