@@ -131,6 +131,7 @@ pub static PROBES: &[&dyn Probe] = &[
     &alert::Alert,
     &slo::Slo,
     &grpc::Grpc,
+    &load::Load,
 ];
 
 /// The probe called `name` in files.

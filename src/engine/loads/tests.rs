@@ -102,6 +102,8 @@ impl Run {
             expect: Some(holds),
             during: Some(holds),
             check: None,
+            alerting: false,
+            awaited: false,
             note: String::new(),
             alerting: false,
             awaited: false,
