@@ -127,7 +127,6 @@ pub static PROBES: &[&dyn Probe] = &[
     &prometheus::Prometheus,
     &http::Http,
     &tcp::Tcp,
-    &load::Load,
     &alert::Alert,
     &slo::Slo,
     &grpc::Grpc,

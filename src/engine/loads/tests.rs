@@ -105,8 +105,6 @@ impl Run {
             alerting: false,
             awaited: false,
             note: String::new(),
-            alerting: false,
-            awaited: false,
         });
     }
 
