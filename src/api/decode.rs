@@ -74,6 +74,14 @@ fn only_other(map: &Map<String, Value>, known: &[&str], what: &str) -> Result<(S
     }
 }
 
+impl ProbeSpec {
+    /// Whether the kind judges it by its own rule, which has its own patience: the first sample outside is one too
+    /// many. `for` and `samples` are then about a lack of data.
+    pub fn by_rule(&self) -> bool {
+        self.expect.is_none() && self.during.is_none() && self.role != Role::Informational
+    }
+}
+
 impl<'de> Deserialize<'de> for ProbeSpec {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = Map::deserialize(deserializer)?;

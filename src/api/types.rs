@@ -435,14 +435,6 @@ impl Patience {
     }
 }
 
-impl ProbeSpec {
-    /// Whether the kind judges it by its own rule, which has its own patience: the first sample outside is one too
-    /// many. `for` and `samples` are then about a lack of data.
-    pub fn by_rule(&self) -> bool {
-        self.expect.is_none() && self.during.is_none() && self.role != Role::Informational
-    }
-}
-
 impl ExperimentSpec {
     /// `baseline.duration`, or the longest patience of a judged probe, and two samples of each at least.
     pub fn baseline_duration(&self) -> Duration {

@@ -272,28 +272,6 @@ impl State {
             .or_else(|| self.all_reverted.as_ref().map(|(at, _)| *at))
     }
 
-    /// Since when every `expect` of the hypothesis has held without a break; None while one does not.
-    pub fn steady_since(&self) -> Option<Timestamp> {
-        let mut since = Timestamp::MIN;
-        for probe in self.hypothesis() {
-            since = since.max(self.probes.get(&probe.name)?.steady_since?);
-        }
-        Some(since)
-    }
-
-    /// The oldest of the latest samples: up to here everything is known.
-    pub fn known_until(&self) -> Option<Timestamp> {
-        self.hypothesis()
-            .map(|probe| self.probes.get(&probe.name).and_then(|track| track.last))
-            .min()
-            .flatten()
-    }
-
-    /// When the first alert since the first intent fired.
-    pub fn first_alert(&self) -> Option<Timestamp> {
-        self.probes.values().filter_map(|track| track.alerted).min()
-    }
-
     /// The probes that the hypothesis is made of.
     pub fn hypothesis(&self) -> impl Iterator<Item = &crate::api::ProbeSpec> {
         self.spec.steady_state.iter().filter(|probe| probe.role == Role::Hypothesis)

@@ -86,10 +86,10 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         note: String,
         /// Whether it is an alert that fires.
-        #[serde(default, skip_serializing_if = "is_false")]
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         alerting: bool,
         /// Whether something that was promised may still come.
-        #[serde(default, skip_serializing_if = "is_false")]
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         awaited: bool,
     },
     /// A step has begun.
@@ -287,11 +287,6 @@ pub enum Record {
         /// What is not back.
         residue: Vec<Residue>,
     },
-}
-
-/// For fields that are written down only when they say something.
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// Who, where, what, with which seed.

@@ -63,7 +63,7 @@ fn what_is_right_is_accepted_without_a_word() {
     let read = read(&[data("accepted.yaml")]);
     assert_eq!(read.findings, vec![]);
     let Document::Experiment(experiment) = &read.documents[0].document else { panic!("an Experiment") };
-    assert_eq!(experiment.spec.method.len(), 16);
+    assert_eq!(experiment.spec.method.len(), 17);
     assert_eq!(experiment.spec.method[1].name, "step-2");
 }
 
@@ -90,6 +90,7 @@ fn the_examples_of_the_reference_are_accepted_or_not_supported_yet() {
             "00-shared-steady-state.yaml",
             "01-kill-50-of-checkout-slo-from-prometheus.yaml",
             "03-drain-each-node-of-a-pool-one-after-anot.yaml",
+            "04-lose-a-zone-for-10-minutes-autoscaler-an.yaml",
             "05-random-kills-every-30-s-for-30-min-hpa-a.yaml",
             "06-a-dependency-at-zero.yaml",
             "07-a-bad-release-must-be-rolled-back-by-the.yaml",

@@ -27,6 +27,7 @@ mod counts;
 mod load;
 pub(in crate::sim) mod random;
 mod server;
+mod views;
 mod visits;
 pub mod wiring;
 

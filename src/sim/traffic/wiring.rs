@@ -16,8 +16,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use promql_parser::label::Matcher;
-use serde::Deserialize;
 
+use super::views::{
+    DeploymentSpec, DeploymentStatus, Endpoint, EndpointConditions, NodeSpec, PodSpec, PodStatus,
+};
 use super::{Client, ClientOrder, PodState, ServiceLoad, Serving, Totals, Traffic, visits::Visit};
 use crate::sim::annotations::InvalidAnnotation;
 use crate::sim::apiserver::{Backend, Services};
@@ -69,88 +71,6 @@ struct ServiceView {
 struct Process {
     restarts: i64,
     since: u64,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct Endpoint {
-    conditions: EndpointConditions,
-    target_ref: Reference,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct EndpointConditions {
-    ready: Option<bool>,
-    serving: Option<bool>,
-    terminating: Option<bool>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Reference {
-    uid: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct PodSpec {
-    node_name: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct PodStatus {
-    conditions: Vec<Condition>,
-    container_statuses: Vec<ContainerStatus>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Condition {
-    r#type: String,
-    status: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct ContainerStatus {
-    restart_count: i64,
-    state: ContainerState,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ContainerState {
-    running: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(default)]
-struct DeploymentSpec {
-    replicas: i64,
-}
-
-impl Default for DeploymentSpec {
-    fn default() -> Self {
-        Self { replicas: 1 }
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct DeploymentStatus {
-    replicas: i64,
-    ready_replicas: i64,
-    available_replicas: i64,
-    unavailable_replicas: i64,
-    updated_replicas: i64,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct NodeSpec {
-    unschedulable: bool,
 }
 
 impl ClusterMetrics {
