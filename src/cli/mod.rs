@@ -102,7 +102,8 @@ enum Command {
 /// Files to read, and which of their documents.
 #[derive(Args, Clone, Debug)]
 struct FileArgs {
-    /// Files, folders, or - for standard input.
+    /// Files, folders, or - for standard input. Of a folder, .yaml, .yml and .json in it and below it, hidden
+    /// folders aside.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
@@ -240,13 +241,16 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// A result on standard output; a closed pipe ends quietly.
+/// A result on standard output; a closed pipe ends quietly. One that takes nothing is the wrong place to
+/// write to.
 fn print(text: &str) -> anyhow::Result<ExitCode> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     let newline = if text.ends_with('\n') { "" } else { "\n" };
     match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Usage(format!("standard output: {error}")).into())
+        }
         _ => Ok(ExitCode::Ok),
     }
 }

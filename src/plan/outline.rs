@@ -9,11 +9,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, lifelines,
-    overlap::InForce, prepare, query_window,
+    LeftOut, Round, Setting, StepAsk, bounds::namespaces, choose, forecast, lifelines, overlap::InForce,
+    prepare, query_window, select::left_out,
 };
 use crate::{
-    api::{Action, ExperimentSpec, Patience, Repeat, Role, Step},
+    api::{Action, ExperimentSpec, OnViolation, ProbeSpec, Repeat, Role, Step},
     cluster::Scope,
     faults::{self, Injection, Lifetime, LimitKind},
     types::{
@@ -62,6 +62,9 @@ pub struct PlannedStep {
     pub background: bool,
     /// Who it would be now.
     pub targets: Vec<ObjectRef>,
+    /// Nodes that the target means and that are not hit, since others can be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// Which pods go with them.
     pub displaced: Vec<Displaced>,
     /// How long its effect may take to be seen.
@@ -77,16 +80,21 @@ pub struct Displaced {
     pub pod: ObjectRef,
     /// Who has to replace it: `deployment/web`.
     pub owner: String,
+    /// The target that it goes with.
+    pub with: ObjectRef,
 }
 
-/// How early a loss of normal can end the run, and of what that is made.
+/// When a loss of normal ends the run, and of what that is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EarliestAbort {
     /// The probe that is quickest.
     pub probe: String,
-    /// In all, without the scrape interval, which only the metric source knows.
+    /// At the earliest: `for` and one sample. A rate dips as soon as its window holds some of the loss.
     pub after: Length,
+    /// At the latest, for a loss that is complete and lasts: until nothing in the window is from before it,
+    /// and then `for` and one sample. Without the scrape interval, which only the metric source knows.
+    pub at_most: Length,
     /// The longest range of its query.
     pub window: Length,
     /// Its interval.
@@ -131,6 +139,7 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
         duration: step.duration.map(Length),
         background: step.background,
         targets: Vec::new(),
+        left_out: Vec::new(),
         displaced: Vec::new(),
         effect_within: None,
     };
@@ -162,6 +171,7 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
     let held = in_force.injections();
     let round = Round::default();
     let ask = StepAsk { step: &step.name, kind, params, target: &target, round, setting, in_force: &held };
+    planned.left_out = faults::find(kind).map_or_else(Vec::new, |fault| left_out(&ask, fault));
     let injections = match batches(step, &ask) {
         Ok(injections) => injections,
         Err(findings) => {
@@ -175,8 +185,7 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
     plan.findings.extend(hazards((kind, params), setting, &injections));
     plan.findings.extend(rollouts(setting, &injections));
     planned.targets = injections.iter().map(|injection| injection.target.clone()).collect();
-    let owners = displaced_owners(setting.snapshot, &injections);
-    planned.displaced = owners.into_iter().map(|(pod, owner)| Displaced { pod, owner }).collect();
+    planned.displaced = forecast::displaced(setting.snapshot, &injections);
     planned.effect_within = injections.iter().map(|injection| injection.effect_within).max();
     // One write a target and pod, a look before each eviction, and two reads and a write to go back.
     let rounds = step.repeat.map_or(1, rounds_at_most);
@@ -267,27 +276,32 @@ fn hazards((kind, params): (&str, &Value), setting: &Setting<'_>, injections: &[
     findings
 }
 
-/// How early a loss of normal can end the run: the quickest of the judged probes.
+/// How early a loss of normal can end the run: the quickest of the probes that can end it.
 fn earliest_abort(spec: &ExperimentSpec) -> Option<EarliestAbort> {
-    let judged = spec.steady_state.iter().filter(|probe| probe.role != Role::Informational);
-    judged
-        .map(|probe| {
-            let query = probe.params.get("query").and_then(serde_json::Value::as_str);
-            let window = query.map_or(Duration::ZERO, query_window);
-            let patience = match probe.patience {
-                Patience::For(length) => length,
-                Patience::Samples { outside, .. } => probe.every * outside.saturating_sub(1),
-            };
-            EarliestAbort {
-                probe: probe.name.clone(),
-                after: Length(window + probe.every + patience),
-                window: Length(window),
-                every: Length(probe.every),
-                patience: Length(patience),
-                plus_scrape_interval: query.is_some(),
-            }
-        })
-        .min_by_key(|earliest| earliest.after)
+    let abort = |probe: &ProbeSpec| {
+        let query = probe.params.get("query").and_then(Value::as_str);
+        let window = query.map_or(Duration::ZERO, query_window);
+        let patience = probe.patience.least(probe.every);
+        EarliestAbort {
+            probe: probe.name.clone(),
+            after: Length(patience + probe.every),
+            at_most: Length(window + probe.every + patience),
+            window: Length(window),
+            every: Length(probe.every),
+            patience: Length(patience),
+            plus_scrape_interval: query.is_some(),
+        }
+    };
+    let aborting = spec.steady_state.iter().filter(|probe| can_abort(probe));
+    aborting.map(abort).min_by_key(|earliest| (earliest.after, earliest.at_most))
+}
+
+/// Whether a probe can be violated, and a violation ends the run.
+fn can_abort(probe: &ProbeSpec) -> bool {
+    let during = probe.during.as_deref().or(probe.expect.as_deref());
+    probe.role != Role::Informational
+        && (probe.role == Role::StopCondition || probe.on_violation == OnViolation::Abort)
+        && during.is_some_and(|during| during.trim() != "true")
 }
 
 /// What has to be followed to run `spec`: the whole cluster for node faults, else the namespaces concerned.

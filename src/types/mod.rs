@@ -4,6 +4,7 @@
 
 mod amount;
 pub mod codes;
+mod counted;
 mod duration;
 mod finding;
 mod ids;
@@ -13,6 +14,7 @@ mod planted;
 mod schema;
 mod verdict;
 
+pub use counted::counted;
 pub use amount::{Amount, AmountError};
 pub use duration::{DurationError, Length};
 pub use finding::{Code, CodeInfo, Finding, Place, Severity};
