@@ -22,6 +22,11 @@ pub fn explain(path: &str) -> Result<String, String> {
         kind.kind.to_lowercase() == name || kind.plural == name || kind.short_names.contains(&name.as_str())
     });
     let Some(kind) = found else {
+        let rest = path.split_once('.').map_or("", |(_, rest)| rest);
+        if let Some((kind, place)) = kinds().iter().find_map(|kind| Some((kind, place(&kind.spec, name)?))) {
+            let path = format!("{}.spec.{place}", kind.kind.to_lowercase());
+            return explain(&if rest.is_empty() { path } else { format!("{path}.{rest}") });
+        }
         return Err(match nearest(name, names) {
             Some(near) => format!("there is no kind `{name}`; did you mean {near}?"),
             None => format!("there is no kind `{name}`; there are {}", kind_names()),
@@ -46,21 +51,49 @@ pub fn explain(path: &str) -> Result<String, String> {
     for (at, step) in steps.iter().enumerate() {
         let item = schema.item();
         let Some(field) = item.field(step) else {
+            // A step's fault, say, without the list that the steps are in.
+            if let Some(place) = place(item, step) {
+                let (above, after) = (&rest[..rest.len() - steps.len() + at], &steps[at + 1..]);
+                let parts = [kind.kind.to_lowercase()].into_iter().chain(above.iter().map(|s| (*s).to_owned()));
+                let parts = parts.chain([place]).chain(after.iter().map(|s| (*s).to_owned()));
+                return explain(&parts.collect::<Vec<_>>().join("."));
+            }
             let names = item.fields().iter().map(|field| field.name.as_str());
-            let place = if at == 0 { kind.kind } else { steps[at - 1] };
+            let where_to = if at == 0 { kind.kind } else { steps[at - 1] };
             return Err(match nearest(step, names.clone()) {
-                Some(near) => format!("{place} has no field `{step}`; did you mean {near}?"),
-                None if names.clone().next().is_none() => format!("{place} has no fields"),
+                Some(near) => format!("{where_to} has no field `{step}`; did you mean {near}?"),
+                None if names.clone().next().is_none() => format!("{where_to} has no fields"),
                 None => {
-                    format!("{place} has no field `{step}`; it has {}", names.collect::<Vec<_>>().join(", "))
+                    format!("{where_to} has no field `{step}`; it has {}", names.collect::<Vec<_>>().join(", "))
                 }
             });
         };
         schema = &field.schema;
         required = field.required;
     }
+    let _ = writeln!(text, "PATH:     {}", path.trim_matches('.'));
     describe(&mut text, rest.last().copied().unwrap_or_default(), schema, required);
     Ok(text)
+}
+
+/// Where below `schema` there is a field of this name: the one that is least deep, the first of several.
+fn place(schema: &Schema, name: &str) -> Option<String> {
+    let mut level: Vec<(String, &Schema)> = vec![(String::new(), schema)];
+    while !level.is_empty() {
+        let mut below = Vec::new();
+        for (path, schema) in level {
+            for field in schema.item().fields() {
+                let path =
+                    if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
+                if field.name == name {
+                    return Some(path);
+                }
+                below.push((path, &field.schema));
+            }
+        }
+        level = below;
+    }
+    None
 }
 
 fn kind_names() -> String {
@@ -196,12 +229,29 @@ mod tests {
     fn paths_are_read_as_kubectl_reads_them() {
         let text = explain("experiment.spec.steadyState.expect").expect("it is there");
         assert!(text.contains("FIELD:    expect <CEL>"), "{text}");
-        assert_eq!(explain("experiments.steadyState.expect").expect("without spec"), text);
+        let same = |text: &str| text.lines().filter(|line| !line.starts_with("PATH:")).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(same(&explain("experiments.steadyState.expect").expect("without spec")), same(&text));
         let step = explain("experiment.method.podKill").expect("a fault");
         assert!(step.contains("gracePeriod") && step.contains("EXAMPLE:"), "{step}");
         assert!(explain("run.status.measured.rto").expect("status").contains("<duration>"));
         assert!(explain("experiment.spec.load").expect("planned").contains("not supported yet"));
         assert!(explain("GameDay").expect("a kind alone").contains("blackouts"));
+    }
+
+    #[test]
+    fn a_name_is_found_wherever_it_is() {
+        for (name, path) in [
+            ("podKill", "experiment.spec.method.podKill"),
+            ("podKill.gracePeriod", "experiment.spec.method.podKill.gracePeriod"),
+            ("prometheus", "experiment.spec.steadyState.prometheus"),
+            ("wait", "experiment.spec.method.wait"),
+            ("experiment.podKill", "experiment.method.podKill"),
+            ("experiment.spec.podKill", "experiment.spec.method.podKill"),
+            ("rto", "experiment.spec.objectives.rto"),
+        ] {
+            let text = explain(name).expect(name);
+            assert!(text.contains(&format!("PATH:     {path}\n")), "{name}: {text}");
+        }
     }
 
     #[test]

@@ -139,8 +139,16 @@ struct SettingArgs {
     bystanders: Vec<String>,
 
     /// Where PromQL is answered when the file does not say: URL, or service/NAMESPACE/NAME:PORT.
-    #[arg(long, value_name = "SOURCE", env = "FIREDRILL_PROMETHEUS")]
+    #[arg(long, value_name = "SOURCE", env = "FIREDRILL_PROMETHEUS", value_parser = metric_source)]
     prometheus: Option<String>,
+}
+
+/// A place that answers PromQL, refused before anything is asked of it if it cannot be one.
+fn metric_source(text: &str) -> Result<String, String> {
+    match text.parse::<crate::probes::Source>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// How a run is told and kept.
@@ -211,7 +219,7 @@ pub fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| {
-        say(&format!("error: {error:#}"));
+        say(&format!("error: {}", in_one_line(&error)));
         if error.is::<Usage>() { ExitCode::Invalid } else { ExitCode::Refused }
     })
 }
@@ -224,8 +232,21 @@ struct Usage(String);
 impl Usage {
     /// An error with its causes, as one of these.
     fn from(error: anyhow::Error) -> anyhow::Error {
-        Self(format!("{error:#}")).into()
+        Self(in_one_line(&error)).into()
     }
+}
+
+/// An error with its causes, each said once: some say their cause themselves.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for words in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = words;
+        } else if !line.contains(&words) {
+            line = format!("{line}: {words}");
+        }
+    }
+    line
 }
 
 /// Logs go to standard error, and only on request: the timeline is what people read.
@@ -284,7 +305,7 @@ fn stderr_style() -> Style {
 fn in_words(findings: &[Finding], style: &Style) -> String {
     use crate::report::Tone;
     let mut text = String::new();
-    for finding in findings {
+    for (at, finding) in findings.iter().enumerate() {
         let (tone, word) =
             if finding.is_error() { (Tone::Bad, "refused") } else { (Tone::Warning, "hazard") };
         let head = style.paint(tone, &format!("{word}[{}]", finding.code));
@@ -293,7 +314,11 @@ fn in_words(findings: &[Finding], style: &Style) -> String {
             style.plain(&finding.subject),
             style.plain(&finding.message)
         ));
-        if !finding.remedy.is_empty() {
+        // What is the same for several in a row is said after the last of them.
+        let again = findings
+            .get(at + 1)
+            .is_some_and(|next| next.code == finding.code && next.remedy == finding.remedy);
+        if !finding.remedy.is_empty() && !again {
             text.push_str(&format!(
                 "    {} {}\n",
                 style.paint(Tone::Faint, "remedy:"),

@@ -47,7 +47,7 @@ pub(super) enum Format {
     /// For people.
     #[default]
     Text,
-    /// For machines.
+    /// For machines: a document an experiment, one after another.
     Json,
     /// For a document or a ticket.
     Markdown,
@@ -140,7 +140,7 @@ impl<'a> Reports<'a> {
             super::say(&format!("{} {were} not run{hint}", counted(rest.len(), "experiment")));
         }
         if let Some((experiment, error)) = &lost {
-            let (experiment, error) = ((*experiment).to_owned(), format!("{error:#}"));
+            let (experiment, error) = ((*experiment).to_owned(), super::in_one_line(error));
             self.chapters.push(Chapter::Lost { experiment, error });
         }
         self.chapters.extend(rest.map(|experiment| Chapter::Skipped { experiment }));

@@ -52,8 +52,10 @@ pub fn budgets(snapshot: &Snapshot, injections: &[Injection]) -> Vec<Finding> {
             );
         } else {
             let message = format!(
-                "PDB {name} allows 0 now ({} of {} pods are healthy), so {pods} evictions have to wait for that",
-                budget.healthy, budget.expected
+                "PDB {name} allows 0 now ({} of {} pods are healthy), so {} to wait for that",
+                budget.healthy,
+                budget.expected,
+                if pods == 1 { "1 eviction has".to_owned() } else { format!("{pods} evictions have") }
             );
             findings.push(Finding::warning(hazard::PDB_WAIT, &budget.object, message));
         }

@@ -9,7 +9,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    LeftOut, Round, Setting, StepAsk, bounds::namespaces, choose, forecast, lifelines, overlap::InForce,
+    LeftOut, Round, Setting, StepAsk,
+    bounds::{self, namespaces},
+    choose, forecast, lifelines, overlap::InForce,
     prepare, query_window, select::left_out,
 };
 use crate::{
@@ -184,6 +186,7 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
     plan.findings.extend(lifelines::findings(setting, &injections));
     plan.findings.extend(hazards((kind, params), setting, &injections));
     plan.findings.extend(rollouts(setting, &injections));
+    plan.findings.extend(bounds::lifted(setting, &injections));
     planned.targets = injections.iter().map(|injection| injection.target.clone()).collect();
     planned.displaced = forecast::displaced(setting.snapshot, &injections);
     planned.effect_within = injections.iter().map(|injection| injection.effect_within).max();
