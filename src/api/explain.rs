@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::schema::{API_VERSION, Form, Schema, Shape, kinds};
+use super::schema::{API_VERSION, Form, Schema, Shape, actions, kinds, probe_names};
 use crate::types::nearest;
 use crate::{faults, probes};
 
@@ -22,10 +22,8 @@ pub fn explain(path: &str) -> Result<String, String> {
         kind.kind.to_lowercase() == name || kind.plural == name || kind.short_names.contains(&name.as_str())
     });
     let Some(kind) = found else {
-        let rest = path.split_once('.').map_or("", |(_, rest)| rest);
-        if let Some((kind, place)) = kinds().iter().find_map(|kind| Some((kind, place(&kind.spec, name)?))) {
-            let path = format!("{}.spec.{place}", kind.kind.to_lowercase());
-            return explain(&if rest.is_empty() { path } else { format!("{path}.{rest}") });
+        if let Some(place) = anywhere(name) {
+            return explain(&path.trim_matches('.').replacen(name, &place, 1));
         }
         return Err(match nearest(name, names) {
             Some(near) => format!("there is no kind `{name}`; did you mean {near}?"),
@@ -54,7 +52,8 @@ pub fn explain(path: &str) -> Result<String, String> {
             // A step's fault, say, without the list that the steps are in.
             if let Some(place) = place(item, step) {
                 let (above, after) = (&rest[..rest.len() - steps.len() + at], &steps[at + 1..]);
-                let parts = [kind.kind.to_lowercase()].into_iter().chain(above.iter().map(|s| (*s).to_owned()));
+                let parts =
+                    [kind.kind.to_lowercase()].into_iter().chain(above.iter().map(|s| (*s).to_owned()));
                 let parts = parts.chain([place]).chain(after.iter().map(|s| (*s).to_owned()));
                 return explain(&parts.collect::<Vec<_>>().join("."));
             }
@@ -64,7 +63,10 @@ pub fn explain(path: &str) -> Result<String, String> {
                 Some(near) => format!("{where_to} has no field `{step}`; did you mean {near}?"),
                 None if names.clone().next().is_none() => format!("{where_to} has no fields"),
                 None => {
-                    format!("{where_to} has no field `{step}`; it has {}", names.collect::<Vec<_>>().join(", "))
+                    format!(
+                        "{where_to} has no field `{step}`; it has {}",
+                        names.collect::<Vec<_>>().join(", ")
+                    )
                 }
             });
         };
@@ -72,8 +74,23 @@ pub fn explain(path: &str) -> Result<String, String> {
         required = field.required;
     }
     let _ = writeln!(text, "PATH:     {}", path.trim_matches('.'));
-    describe(&mut text, rest.last().copied().unwrap_or_default(), schema, required);
+    // `prometheus` is a probe in the steady state, and a place elsewhere.
+    let probing = steps.len() == 2 && steps[0] == "steadyState";
+    describe(&mut text, rest.last().copied().unwrap_or_default(), (schema, required), probing);
     Ok(text)
+}
+
+/// Where a name without a kind is: what steps do and probes ask before everything else.
+fn anywhere(name: &str) -> Option<String> {
+    if actions().contains(&name) {
+        return Some(format!("experiment.spec.method.{name}"));
+    }
+    if probe_names().any(|probe| probe == name) {
+        return Some(format!("experiment.spec.steadyState.{name}"));
+    }
+    kinds()
+        .iter()
+        .find_map(|kind| Some(format!("{}.spec.{}", kind.kind.to_lowercase(), place(&kind.spec, name)?)))
 }
 
 /// Where below `schema` there is a field of this name: the one that is least deep, the first of several.
@@ -100,7 +117,7 @@ fn kind_names() -> String {
     kinds().iter().map(|kind| kind.kind).collect::<Vec<_>>().join(", ")
 }
 
-fn describe(text: &mut String, name: &str, schema: &Schema, required: bool) {
+fn describe(text: &mut String, name: &str, (schema, required): (&Schema, bool), probing: bool) {
     let _ =
         writeln!(text, "FIELD:    {name} <{}>{}", type_of(schema), if required { " (required)" } else { "" });
     if let Some(default) = &schema.default {
@@ -121,14 +138,16 @@ fn describe(text: &mut String, name: &str, schema: &Schema, required: bool) {
             let _ = writeln!(text, "\n{}.", capitalised(&union.message));
         }
     }
-    variables(text, name);
+    if probing {
+        variables(text, name);
+    }
     if !item.fields().is_empty() {
         let _ = writeln!(text, "\nFIELDS:");
         fields(text, item);
     }
     let example = faults::find(name)
         .map(|fault| fault.info().example)
-        .or_else(|| probes::find(name).map(|probe| probe.info().example));
+        .or_else(|| probes::find(name).filter(|_| probing).map(|probe| probe.info().example));
     if let Some(example) = example {
         let _ = writeln!(text, "\nEXAMPLE:");
         for (index, line) in example.lines().enumerate() {
@@ -229,7 +248,9 @@ mod tests {
     fn paths_are_read_as_kubectl_reads_them() {
         let text = explain("experiment.spec.steadyState.expect").expect("it is there");
         assert!(text.contains("FIELD:    expect <CEL>"), "{text}");
-        let same = |text: &str| text.lines().filter(|line| !line.starts_with("PATH:")).map(str::to_owned).collect::<Vec<_>>();
+        let same = |text: &str| {
+            text.lines().filter(|line| !line.starts_with("PATH:")).map(str::to_owned).collect::<Vec<_>>()
+        };
         assert_eq!(same(&explain("experiments.steadyState.expect").expect("without spec")), same(&text));
         let step = explain("experiment.method.podKill").expect("a fault");
         assert!(step.contains("gracePeriod") && step.contains("EXAMPLE:"), "{step}");

@@ -33,10 +33,9 @@ use crate::{
 /// Whatever dies on the way, `rollback` puts everything back.
 #[derive(Parser)]
 #[command(name = "firedrill", version, max_term_width = 100)]
-#[command(
-    after_help = "Exit codes: 0 passed, 1 failed, 2 wrong file or usage, 3 refused before the first change, \
-4 inconclusive, 5 aborted and everything back, 6 something could not be put back, 7 not steady to begin with."
-)]
+#[command(after_help = "Exit codes: 0 passed, 1 failed, 2 wrong file or usage or no \
+place for the report, 3 refused before the first change, \
+4 inconclusive, 5 aborted and everything back, 6 something could not be put back, 7 not steady to begin with.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -158,11 +158,15 @@ fn abort_line(plan: &Plan) -> String {
         return "  no probe can abort: none is judged while faults are in force".to_owned();
     };
     let EarliestAbort { probe, after, at_most, window, every, patience, .. } = abort;
+    let made = format!("(probe {probe}: for {patience} + one sample, every {every})");
+    if at_most == after && !abort.plus_scrape_interval {
+        return format!("  a loss of normal aborts after {after} {made}");
+    }
     let window = if window.is_zero() { String::new() } else { format!("window {window} + ") };
     let scrape = if abort.plus_scrape_interval { "scrape interval + " } else { "" };
     let plus = if abort.plus_scrape_interval { " + scrape interval" } else { "" };
     format!(
-        "  a loss of normal aborts after {after} at the earliest (probe {probe}: for {patience} + one sample, every {every}); one that lasts, after about {at_most}{plus} at most ({window}{scrape}every {every} + for {patience})"
+        "  a loss of normal aborts after {after} at the earliest {made}; one that lasts, after about {at_most}{plus} at most ({window}{scrape}every {every} + for {patience})"
     )
 }
 

@@ -62,7 +62,9 @@ fn without_a_cluster(mut findings: Vec<Finding>, manifests: &Path) -> Vec<Findin
         finding.remedy = match &finding.code {
             code if *code == guard::NO_CONSENT => {
                 let namespace = finding.subject.trim_start_matches("namespace/");
-                format!("label namespace {namespace} firedrill.dev/allowed: \"true\" in {manifests}, or --allow-namespace {namespace}")
+                format!(
+                    "label namespace {namespace} firedrill.dev/allowed: \"true\" in {manifests}, or --allow-namespace {namespace}"
+                )
             }
             _ => format!("{manifests} says what there is in this rehearsal"),
         };

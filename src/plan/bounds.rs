@@ -107,23 +107,24 @@ impl Bounds {
 /// Limits that are a count and allow all of what is hit: a percent sign may have been forgotten.
 pub(super) fn lifted(setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
     let (snapshot, bounds) = (setting.snapshot, setting.bounds);
+    let owner_of = |pod: &ObjectRef| {
+        let pod = snapshot.pod(pod)?;
+        let owner = snapshot.top_owner(pod)?;
+        snapshot.workload(&pod.object.namespace, &owner.kind, &owner.name)
+    };
     let mut wanted: BTreeMap<&ObjectRef, usize> = BTreeMap::new();
-    for injection in injections {
-        let pods = injection.displaced.iter().chain([&injection.target]);
-        let owners = pods.filter_map(|pod| snapshot.top_owner(snapshot.pod(pod)?));
-        let workloads = owners.filter_map(|owner| {
-            snapshot.workload(&injection.target.namespace, &owner.kind, &owner.name)
-        });
-        let target = &injection.target;
-        let scaled = snapshot.workload(&target.namespace, &target.kind, &target.name);
-        for workload in workloads.chain(scaled) {
+    for Injection { target, displaced, .. } in injections {
+        let owners = displaced.iter().chain([target]).filter_map(owner_of);
+        for workload in owners.chain(snapshot.workload(&target.namespace, &target.kind, &target.name)) {
             wanted.insert(&workload.object, usize::try_from(workload.replicas).unwrap_or(0));
         }
     }
     let mut findings: Vec<Finding> = wanted
         .into_iter()
         .filter(|(_, wanted)| *wanted > 0 && bounds.pods_of(*wanted) >= *wanted)
-        .filter_map(|(workload, wanted)| no_limit(("pods", "pod"), &bounds.pods, workload.to_string(), wanted))
+        .filter_map(|(workload, wanted)| {
+            no_limit(("pods", "pod"), &bounds.pods, workload.to_string(), wanted)
+        })
         .collect();
     let all = snapshot.nodes.len();
     if injections.iter().any(|injection| injection.target.kind == "Node") && bounds.nodes_of(all) >= all {
@@ -145,10 +146,13 @@ fn no_limit(
         _ => String::new(),
     };
     let (allowed, there) = (counted(count as usize, one), counted(whole, one));
-    let message = format!("limits.{limit} allows {allowed}, and there are {there} in all, so it limits nothing{meant}");
-    Some(Finding::warning(hazard::NO_LIMIT, subject, message).remedy(format!(
-        "write limits.{limit} as a share with a percent sign, or as a count below {whole}"
-    )))
+    let message =
+        format!("limits.{limit} allows {allowed}, and there are {there} in all, so it limits nothing{meant}");
+    Some(
+        Finding::warning(hazard::NO_LIMIT, subject, message).remedy(format!(
+            "write limits.{limit} as a share with a percent sign, or as a count below {whole}"
+        )),
+    )
 }
 
 fn smallest(amounts: &[Amount], total: usize) -> usize {

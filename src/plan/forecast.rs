@@ -77,11 +77,7 @@ pub(super) fn displaced(snapshot: &Snapshot, injections: &[Injection]) -> Vec<Di
         let pods = injection.displaced.clone().into_iter();
         pods.map(move |pod| (pod, with.clone()))
     };
-    injections
-        .iter()
-        .flat_map(of)
-        .map(|(pod, with)| Displaced { owner: owner_of(&pod), pod, with })
-        .collect()
+    injections.iter().flat_map(of).map(|(pod, with)| Displaced { owner: owner_of(&pod), pod, with }).collect()
 }
 
 /// The longest range of a PromQL query (`[1m]`): what happened is spread over that long a window, so it

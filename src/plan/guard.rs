@@ -288,8 +288,10 @@ fn room(setting: &Setting<'_>, injections: &[Injection], hit: &BTreeSet<&str>) -
         .sum();
     let displaced: usize = injections.iter().map(|injection| injection.displaced.len()).sum();
     (displaced > free).then(|| {
-        let message =
-            format!("{} would be displaced, and the other nodes have room for {free}", counted(displaced, "pod"));
+        let message = format!(
+            "{} would be displaced, and the other nodes have room for {free}",
+            counted(displaced, "pod")
+        );
         Finding::error(code::NO_ROOM, "nodes", message).remedy("add a node, or drain fewer")
     })
 }

@@ -11,8 +11,10 @@ use serde_json::Value;
 use super::{
     LeftOut, Round, Setting, StepAsk,
     bounds::{self, namespaces},
-    choose, forecast, lifelines, overlap::InForce,
-    prepare, query_window, select::left_out,
+    choose, forecast, lifelines,
+    overlap::InForce,
+    prepare, query_window,
+    select::left_out,
 };
 use crate::{
     api::{Action, ExperimentSpec, OnViolation, ProbeSpec, Repeat, Role, Step},

@@ -152,8 +152,9 @@ pub(super) fn left_out(ask: &StepAsk<'_>, fault: &dyn Fault) -> Vec<LeftOut> {
         return Vec::new();
     }
     let down = all.into_iter().filter(|candidate| !candidate.healthy);
-    let mut left: Vec<LeftOut> =
-        down.map(|candidate| LeftOut { target: candidate.object, why: "it is not ready".to_owned() }).collect();
+    let mut left: Vec<LeftOut> = down
+        .map(|candidate| LeftOut { target: candidate.object, why: "it is not ready".to_owned() })
+        .collect();
     if chosen < candidates.len() {
         left.extend(unfit(ask, fault, &candidates).into_iter().map(|(target, findings)| {
             let why: Vec<String> = findings

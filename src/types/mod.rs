@@ -14,8 +14,8 @@ mod planted;
 mod schema;
 mod verdict;
 
-pub use counted::counted;
 pub use amount::{Amount, AmountError};
+pub use counted::counted;
 pub use duration::{DurationError, Length};
 pub use finding::{Code, CodeInfo, Finding, Place, Severity};
 pub use ids::{Epoch, InjectionId, RunId};
