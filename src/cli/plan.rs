@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Global, Output, SettingArgs, by_hand, connect, input, run::request};
 use crate::{
     engine::{self, Assessment, Request},
-    plan::{EarliestAbort, Plan, PlannedStep},
+    plan::{EarliestAbort, LatestAbort, Plan, PlannedStep},
     report::{Style, Tone},
     types::{ExitCode, Finding, counted},
 };
@@ -157,16 +157,17 @@ fn abort_line(plan: &Plan) -> String {
     let Some(abort) = &plan.earliest_abort else {
         return "  no probe can abort: none is judged while faults are in force".to_owned();
     };
-    let EarliestAbort { probe, after, at_most, window, every, patience, .. } = abort;
+    let EarliestAbort { probe, after, every, patience, at_most } = abort;
     let made = format!("(probe {probe}: for {patience} + one sample, every {every})");
-    if at_most == after && !abort.plus_scrape_interval {
+    if at_most.after == *after && !at_most.plus_scrape_interval {
         return format!("  a loss of normal aborts after {after} {made}");
     }
+    let LatestAbort { probe, after: latest, window, every, patience, plus_scrape_interval } = at_most;
     let window = if window.is_zero() { String::new() } else { format!("window {window} + ") };
-    let scrape = if abort.plus_scrape_interval { "scrape interval + " } else { "" };
-    let plus = if abort.plus_scrape_interval { " + scrape interval" } else { "" };
+    let (plus, scrape) =
+        if *plus_scrape_interval { (" + scrape interval", "scrape interval + ") } else { ("", "") };
     format!(
-        "  a loss of normal aborts after {after} at the earliest {made}; one that lasts, after about {at_most}{plus} at most ({window}{scrape}every {every} + for {patience})"
+        "  a loss of normal aborts after {after} at the earliest {made}\n  one that lasts aborts after about {latest}{plus} at most (probe {probe}: {window}{scrape}every {every} + for {patience})"
     )
 }
 

@@ -14,7 +14,9 @@ mod select;
 pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
 pub use forecast::query_window;
 pub use lifelines::Lifeline;
-pub use outline::{Displaced, EarliestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope};
+pub use outline::{
+    Displaced, EarliestAbort, LatestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope,
+};
 pub use select::LeftOut;
 use select::{Together, select};
 

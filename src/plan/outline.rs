@@ -1,9 +1,6 @@
 //! The plan: what a run would do to whom, what speaks against it, and what to expect of it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -92,13 +89,27 @@ pub struct Displaced {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EarliestAbort {
-    /// The probe that is quickest.
+    /// The probe that can be quickest.
     pub probe: String,
-    /// At the earliest: `for` and one sample. A rate dips as soon as its window holds some of the loss.
+    /// Its `for` and one sample: a rate dips as soon as its window holds some of the loss.
     pub after: Length,
-    /// At the latest, for a loss that is complete and lasts: until nothing in the window is from before it,
-    /// and then `for` and one sample. Without the scrape interval, which only the metric source knows.
-    pub at_most: Length,
+    /// Its interval.
+    pub every: Length,
+    /// How long it has to be outside.
+    pub patience: Length,
+    /// The longest that it takes, whichever probe notices.
+    pub at_most: LatestAbort,
+}
+
+/// When a loss that is complete and lasts has ended the run at the latest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LatestAbort {
+    /// The probe that is slowest.
+    pub probe: String,
+    /// Until nothing in the window is from before it, and then `for` and one sample; without the scrape
+    /// interval, which only the metric source knows.
+    pub after: Length,
     /// The longest range of its query.
     pub window: Length,
     /// Its interval.
@@ -281,24 +292,30 @@ fn hazards((kind, params): (&str, &Value), setting: &Setting<'_>, injections: &[
     findings
 }
 
-/// How early a loss of normal can end the run: the quickest of the probes that can end it.
+/// When a loss of normal ends the run: by the quickest and by the slowest of the probes that can end it.
 fn earliest_abort(spec: &ExperimentSpec) -> Option<EarliestAbort> {
-    let abort = |probe: &ProbeSpec| {
-        let query = probe.params.get("query").and_then(Value::as_str);
-        let window = query.map_or(Duration::ZERO, query_window);
-        let patience = probe.patience.least(probe.every);
-        EarliestAbort {
+    let aborting: Vec<&ProbeSpec> = spec.steady_state.iter().filter(|probe| can_abort(probe)).collect();
+    let patience = |probe: &ProbeSpec| probe.patience.least(probe.every);
+    let quickest = aborting.iter().min_by_key(|probe| patience(probe) + probe.every)?;
+    let query = |probe: &ProbeSpec| probe.params.get("query").and_then(Value::as_str).map(query_window);
+    let latest = |probe: &&ProbeSpec| {
+        let (window, patience) = (query(probe).unwrap_or_default(), patience(probe));
+        LatestAbort {
             probe: probe.name.clone(),
-            after: Length(patience + probe.every),
-            at_most: Length(window + probe.every + patience),
+            after: Length(window + probe.every + patience),
             window: Length(window),
             every: Length(probe.every),
             patience: Length(patience),
-            plus_scrape_interval: query.is_some(),
+            plus_scrape_interval: query(probe).is_some(),
         }
     };
-    let aborting = spec.steady_state.iter().filter(|probe| can_abort(probe));
-    aborting.map(abort).min_by_key(|earliest| (earliest.after, earliest.at_most))
+    Some(EarliestAbort {
+        probe: quickest.name.clone(),
+        after: Length(patience(quickest) + quickest.every),
+        every: Length(quickest.every),
+        patience: Length(patience(quickest)),
+        at_most: aborting.iter().map(latest).max_by_key(|abort| (abort.after, abort.plus_scrape_interval))?,
+    })
 }
 
 /// Whether a probe can be violated, and a violation ends the run.
