@@ -10,6 +10,7 @@ use crate::{
     cluster::ApiError,
     env::{Clock, DirStorage, Env, HttpClient, Rng},
     journal::Environment,
+    load,
 };
 
 /// A connection to a real cluster.
@@ -60,6 +61,7 @@ pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connec
         rng: Rng::new(seed),
         kube: client,
         http: HttpClient::network(),
+        load: load::network(),
         storage: Arc::new(storage(global)?),
     };
     let environment =

@@ -100,6 +100,7 @@ pub(super) fn summary(assessment: &Assessment, request: &Request, style: &Style)
         lines.push(step_line(step, style));
         targets(&mut lines, step, style);
     }
+    lines.extend(plan.loads.iter().map(|load| load_line(load, style)));
     let limits: Vec<String> = plan.limits.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let calls = usize::try_from(plan.calls).unwrap_or(usize::MAX);
     let calls = counted(calls, "call");
@@ -168,6 +169,20 @@ fn abort_line(plan: &Plan) -> String {
         if *plus_scrape_interval { (" + scrape interval", "scrape interval + ") } else { ("", "") };
     format!(
         "  a loss of normal aborts after {after} at the earliest {made}\n  one that lasts aborts after about {latest}{plus} at most (probe {probe}: {window}{scrape}every {every} + for {patience})"
+    )
+}
+
+fn load_line(load: &crate::plan::PlannedLoad, style: &Style) -> String {
+    let long = match (load.whole_run, load.duration, load.requests) {
+        (true, ..) => ", for the whole run".to_owned(),
+        (_, Some(duration), Some(requests)) => format!(", for {duration}: {requests} requests"),
+        _ => ", until it is ended".to_owned(),
+    };
+    format!(
+        "  {} sends {}{long}, at most {} at once; ends with this process",
+        style.paint(Tone::Strong, &style.plain(&format!("load {}", load.name))),
+        style.plain(&load.what),
+        load.max_in_flight
     )
 }
 

@@ -10,7 +10,10 @@ mod clocks;
 mod deployed;
 mod drive;
 mod ending;
+mod judging;
 mod keeper;
+mod loading;
+mod loads;
 mod next;
 mod prepare;
 mod rollback;
@@ -24,6 +27,7 @@ mod unwind;
 
 pub use assess::{Assessment, Request, assess};
 pub use keeper::Outside;
+pub use loads::LoadState;
 pub use next::{Command, Patience, next};
 pub use rollback::{Leftover, Rollback, clear_lapsed, from_journal, from_scars, leftovers, revert_found};
 pub use start::{Outcome, Start, run};

@@ -12,6 +12,7 @@ use super::{
     assess::blind,
     drive::Driver,
     keeper::{Keeper, Outside},
+    loading::Loading,
     next::Patience,
     start::conclude,
     state::{State, transition},
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     api::Limits,
     cluster::{Access, ApiError, Budgets, Identity, Lease, LeaseError, Tenure},
-    env::{Env, Rng},
+    env::{Env, Loads, Rng},
     faults::{FAULTS, Found, Injection, Signature, World},
     journal::{Entry, Record, Residue, RevertOutcome, Writer},
     plan::{Bounds, Consent},
@@ -134,9 +135,11 @@ async fn blind_driver(
         checks: BTreeMap::new(),
         measured_rx: mpsc::unbounded_channel().1,
         outside_rx,
+        loading: Loading { orders: BTreeMap::new(), wire: env.load.clone(), under_way: Loads::default() },
         releases: BTreeMap::new(),
         slept_before: env.clock.slept(),
         passed_over: BTreeSet::new(),
+        taking_back: BTreeSet::new(),
     })
 }
 

@@ -9,10 +9,12 @@ use tokio::sync::mpsc;
 
 use super::{
     Assessment, EngineError, Observer, Request,
-    assess::has_faults,
+    assess::disturbs,
     deployed,
-    drive::{Driver, Watched, take_back_without_journal},
+    drive::{Driver, take_back_without_journal},
+    judging::Watched,
     keeper::{Keeper, Outside},
+    loading::Loading,
     next::Patience,
     sampler::{Measured, Sampler},
     state::State,
@@ -20,7 +22,7 @@ use super::{
 use crate::{
     api::Action,
     cluster::{Budgets, Tenure},
-    env::{Env, Rng},
+    env::{Env, Loads, Rng},
     faults::{Signature, World},
     journal::{Header, Moment, Record, Residue, Writer},
     plan,
@@ -87,7 +89,7 @@ pub async fn run(env: &Env, start: Start) -> Result<Outcome, EngineError> {
         abort: None,
         acknowledged: false,
     };
-    let leases = if has_faults(&request.experiment) {
+    let leases = if disturbs(&request.experiment) {
         Keeper::acquire(&assessment.access, &namespaces, &tenure, false).await?
     } else {
         Vec::new()
@@ -132,7 +134,7 @@ fn watched(
     env: &Env,
     request: &Request,
     assessment: &Assessment,
-    measured_tx: &mpsc::UnboundedSender<Measured>,
+    (measured_tx, loads): (&mpsc::UnboundedSender<Measured>, &Loads),
 ) -> BTreeMap<String, Watched> {
     let mut watched = BTreeMap::new();
     let spec = &request.experiment.spec;
@@ -145,6 +147,8 @@ fn watched(
             http: env.http.clone(),
             metrics: assessment.sources.get(&spec.name).cloned(),
             namespace: request.namespace.clone(),
+            loads: loads.clone(),
+            every: spec.every,
         };
         // Spread over a tenth of a second, so that they do not all ask at once.
         let offset = Duration::from_millis(100) * u32::try_from(index).unwrap_or(0) / count;
@@ -176,7 +180,8 @@ async fn driven(
     let state = State::new(&first)?;
     observer(&first);
     let (measured_tx, measured_rx) = mpsc::unbounded_channel();
-    let probes = watched(env, &request, &assessment, &measured_tx);
+    let loads = Loads::default();
+    let probes = watched(env, &request, &assessment, (&measured_tx, &loads));
     let checks = checks(&request);
     let snapshot = assessment.mirror.snapshot();
     let concerned = deployed::concerned(&snapshot, &assessment.plan.injections);
@@ -204,9 +209,11 @@ async fn driven(
         checks,
         measured_rx,
         outside_rx,
+        loading: Loading { orders: assessment.loads, wire: env.load.clone(), under_way: loads },
         releases: deployed::releases(&snapshot, &concerned),
         slept_before: env.clock.slept(),
         passed_over: BTreeSet::new(),
+        taking_back: BTreeSet::new(),
     };
     let plan = &assessment.plan;
     let earliest = plan.earliest_abort.as_ref().map_or(Duration::ZERO, |earliest| earliest.after.0);
@@ -225,7 +232,9 @@ async fn driven(
 /// Drives to the end, and takes everything back even if nothing can be written down any more.
 pub(super) async fn conclude(mut driver: Driver) -> Result<Outcome, EngineError> {
     let run = driver.state.header.run.clone();
-    match driver.run().await {
+    let result = driver.run().await;
+    driver.quiet();
+    match result {
         Ok(()) => {
             let verdict =
                 driver.state.decided.as_ref().map_or(Verdict::Inconclusive, |(verdict, ..)| *verdict);

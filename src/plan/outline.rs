@@ -1,14 +1,17 @@
 //! The plan: what a run would do to whom, what speaks against it, and what to expect of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    LeftOut, Round, Setting, StepAsk,
+    LeftOut, PlannedLoad, Round, Setting, StepAsk,
     bounds::{self, namespaces},
-    choose, forecast, lifelines,
+    choose, forecast, lifelines, loads,
     overlap::InForce,
     prepare, query_window,
     select::left_out,
@@ -35,6 +38,8 @@ pub struct Plan {
     pub seed: u64,
     /// The steps, in order.
     pub steps: Vec<PlannedStep>,
+    /// What would be sent where.
+    pub loads: Vec<PlannedLoad>,
     /// What refuses (errors) and what is worth knowing (warnings).
     pub findings: Vec<Finding>,
     /// How early a loss of normal can end the run.
@@ -130,7 +135,8 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         namespace: setting.namespace.to_owned(),
         seed: setting.rng.seed(),
         steps: Vec::new(),
-        findings: Vec::new(),
+        loads: loads::planned(spec),
+        findings: loads::findings(spec, setting),
         earliest_abort: earliest_abort(spec),
         calls: 0,
         limits: setting.bounds.in_words(),
@@ -173,6 +179,10 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
         Action::Manual(manual) => {
             planned.action = "manual".to_owned();
             planned.duration = Some(manual.timeout);
+            return planned;
+        }
+        Action::Load(_) => {
+            planned.action = "load".to_owned();
             return planned;
         }
         Action::Revert(of) => {
@@ -249,8 +259,7 @@ fn rollouts(setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
         let (kind, name) =
             owner.map_or((target.kind.clone(), target.name.clone()), |owner| (owner.kind, owner.name));
         let Some(workload) = snapshot.workload(&target.namespace, &kind, &name) else { continue };
-        let behind = workload.generation.1 < workload.generation.0 || workload.updated < workload.replicas;
-        if kind == "Deployment" && behind && seen.insert(workload.object.clone()) {
+        if kind == "Deployment" && workload.rolling_out() && seen.insert(workload.object.clone()) {
             let message = "a rollout of it is under way";
             let finding = Finding::error(guard::ROLLOUT, &workload.object, message);
             findings.push(
@@ -295,27 +304,48 @@ fn hazards((kind, params): (&str, &Value), setting: &Setting<'_>, injections: &[
 /// When a loss of normal ends the run: by the quickest and by the slowest of the probes that can end it.
 fn earliest_abort(spec: &ExperimentSpec) -> Option<EarliestAbort> {
     let aborting: Vec<&ProbeSpec> = spec.steady_state.iter().filter(|probe| can_abort(probe)).collect();
-    let patience = |probe: &ProbeSpec| probe.patience.least(probe.every);
-    let quickest = aborting.iter().min_by_key(|probe| patience(probe) + probe.every)?;
-    let query = |probe: &ProbeSpec| probe.params.get("query").and_then(Value::as_str).map(query_window);
+    let quickest = aborting.iter().min_by_key(|probe| own_length(probe) + patience(probe) + probe.every)?;
     let latest = |probe: &&ProbeSpec| {
-        let (window, patience) = (query(probe).unwrap_or_default(), patience(probe));
+        let query = query(probe);
+        let window = match query.filter(|_| !probe.by_rule()) {
+            Some(query) => query_window(query),
+            None => own_length(probe),
+        };
+        let patience = patience(probe);
         LatestAbort {
             probe: probe.name.clone(),
             after: Length(window + probe.every + patience),
             window: Length(window),
             every: Length(probe.every),
             patience: Length(patience),
-            plus_scrape_interval: query(probe).is_some(),
+            plus_scrape_interval: query.is_some(),
         }
     };
+    let patience = own_length(quickest) + patience(quickest);
     Some(EarliestAbort {
         probe: quickest.name.clone(),
-        after: Length(patience(quickest) + quickest.every),
+        after: Length(patience + quickest.every),
         every: Length(quickest.every),
-        patience: Length(patience(quickest)),
+        patience: Length(patience),
         at_most: aborting.iter().map(latest).max_by_key(|abort| (abort.after, abort.plus_scrape_interval))?,
     })
+}
+
+/// The query that a metric source answers.
+fn query(probe: &ProbeSpec) -> Option<&str> {
+    let text = |name: &str| probe.params.get(name).and_then(Value::as_str);
+    text("query").or(text("good"))
+}
+
+/// How long a probe with a rule of its own waits in any case: an alert the time in which it has to fire.
+fn own_length(probe: &ProbeSpec) -> Duration {
+    let promised = probe.params.get("firesWithin").and_then(Value::as_str).filter(|_| probe.by_rule());
+    promised.and_then(|text| text.parse::<Length>().ok()).unwrap_or_default().0
+}
+
+/// How long it has to be outside at the least; a rule of the kind's own has its own patience.
+fn patience(probe: &ProbeSpec) -> Duration {
+    if probe.by_rule() { Duration::ZERO } else { probe.patience.least(probe.every) }
 }
 
 /// Whether a probe can be violated, and a violation ends the run.
@@ -323,7 +353,7 @@ fn can_abort(probe: &ProbeSpec) -> bool {
     let during = probe.during.as_deref().or(probe.expect.as_deref());
     probe.role != Role::Informational
         && (probe.role == Role::StopCondition || probe.on_violation == OnViolation::Abort)
-        && during.is_some_and(|during| during.trim() != "true")
+        && (probe.by_rule() || during.is_some_and(|during| during.trim() != "true"))
 }
 
 /// What has to be followed to run `spec`: the whole cluster for node faults, else the namespaces concerned.
@@ -399,6 +429,8 @@ fn resource_for(step: &Step, resource: &'static str) -> &'static str {
     match (resource, kind.map(|(kind, _)| kind)) {
         ("deployments/scale", Some("StatefulSet")) => "statefulsets/scale",
         ("deployments/scale", Some("ReplicaSet")) => "replicasets/scale",
+        ("deployments", Some("StatefulSet")) => "statefulsets",
+        ("deployments", Some("DaemonSet")) => "daemonsets",
         (resource, _) => resource,
     }
 }

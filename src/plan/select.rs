@@ -127,6 +127,7 @@ fn unfit(
             snapshot: setting.snapshot,
             bystanders: &setting.consent.bystanders,
             until: setting.until,
+            now: setting.now,
         };
         match fault.prepare(&request) {
             Ok(injections) => {
@@ -179,7 +180,7 @@ fn wanted(ask: &StepAsk<'_>, info: &FaultInfo) -> Result<(Vec<Candidate>, usize)
     if count != Amount::All {
         candidates.retain(|candidate| candidate.healthy);
         // Nor is what an earlier step holds, as long as there are others.
-        let free = |candidate: &Candidate| holder(info, &candidate.object, ask.in_force).is_none();
+        let free = |candidate: &Candidate| holder(ask, info, &candidate.object).is_none();
         if candidates.iter().any(free) {
             candidates.retain(free);
         }

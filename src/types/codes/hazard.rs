@@ -14,6 +14,8 @@ pub const SOURCE_THINNED: Code = Code::new("FD4004");
 pub const SOURCE_UNKNOWN: Code = Code::new("FD4005");
 /// A limit is a number where a share may be meant, and limits nothing.
 pub const NO_LIMIT: Code = Code::new("FD4009");
+/// A load goes somewhere else than to the file's namespace.
+pub const LOAD_ELSEWHERE: Code = Code::new("FD4031");
 
 /// The family, in order.
 pub static CODES: &[CodeInfo] = &[
@@ -58,5 +60,12 @@ pub static CODES: &[CodeInfo] = &[
         standard: "The damage of an experiment is bounded beforehand (Principles of Chaos: minimise blast radius); limits are counts, or shares with a percent sign.",
         discovery: "limits.pods or limits.nodes is a count that is as large as all the pods that the workload wants, or as all nodes there are, and no Guardrail allows less.",
         resolution: "Write a share with a percent sign, such as 60%, or a count below the whole; 100% says in so many words that everything may go.",
+    },
+    CodeInfo {
+        code: LOAD_ELSEWHERE,
+        title: "a load goes to somebody outside of the file's namespace",
+        standard: "Whoever owns what a load is sent to has to agree to it; only a namespace can be asked for its consent.",
+        discovery: "The URL's host does not name a Service of the file's namespace.",
+        resolution: "Make sure that they know, or send to the Service itself: http://NAME.NAMESPACE.svc.",
     },
 ];
