@@ -231,7 +231,7 @@ fn a_remedy_of_several_is_said_once() {
     assert_eq!(ended.out.matches("--prometheus URL").count(), 1, "{}", ended.out);
     // A rate dips at once and is what it is only when its window is full: two bounds.
     ended
-        .prints("aborts after 15s at the earliest (probe replicas: for 10s + one sample, every 5s)")
+        .prints("aborts after 15s at the earliest (probe availability: for 10s + one sample, every 5s)")
         .prints("aborts after about 1m15s + scrape interval at most (probe ")
         .prints(": window 1m + scrape interval + every 5s + for 10s)");
 }
