@@ -11,6 +11,7 @@ mod owners;
 mod people;
 mod slow;
 mod source;
+mod undo;
 mod zones;
 
 use std::{
