@@ -287,6 +287,7 @@ async fn put_back(connection: &Connection, found: Left, how: &Rollback) -> anyho
     if scars.is_empty() {
         return Ok(left);
     }
+    let mut alive = BTreeSet::new();
     for (leftover, result) in engine::revert_found(&connection.env, scars, how).await? {
         match result {
             Ok((outcome, detail)) => {
@@ -294,14 +295,15 @@ async fn put_back(connection: &Connection, found: Left, how: &Rollback) -> anyho
             }
             Err(residue) => {
                 super::say(&format!("left: {}: {}; {}", residue.target, residue.what, residue.remedy));
-                if residue.remedy.ends_with("--take-over")
-                    && let Some(run) = RunId::parse(&leftover.run)
-                {
-                    super::say(&remedy(&run));
+                if residue.remedy.ends_with("--take-over") {
+                    alive.extend(RunId::parse(&leftover.run));
                 }
                 left = true;
             }
         }
+    }
+    for run in alive {
+        super::say(&remedy(&run));
     }
     Ok(left)
 }

@@ -15,12 +15,13 @@ use super::{
     next::{Command, Patience, next},
     start::conclude,
     state::{State, transition},
+    steady::elapsed,
     unwind,
 };
 use crate::{
     api::Limits,
     cluster::{Access, ApiError, Budgets, Identity, Lease, LeaseError, Tenure},
-    env::{Env, Rng, Storage, StorageError},
+    env::{Clock, Env, Rng, Storage, StorageError},
     faults::{FAULTS, Found, Injection, Signature, World},
     journal::{Entry, JournalError, Record, Residue, RevertOutcome, Writer},
     plan::{Bounds, Consent},
@@ -344,6 +345,8 @@ pub async fn revert_found(
     } else {
         Vec::new()
     };
+    // For all of them together: whoever waits for the end waits for that of the last.
+    let give_up = env.clock.now().checked_add(how.revert_timeout).unwrap_or(jiff::Timestamp::MAX);
     let mut results = Vec::new();
     for leftover in leftovers {
         let Some(run) = RunId::parse(&leftover.run) else { continue };
@@ -357,22 +360,33 @@ pub async fn revert_found(
         let signature = Signature { run, epoch: Epoch(0), by: how.by.name.clone(), at: env.clock.now() };
         let budgets = Budgets::new(access.clone(), mirror.clone());
         let world = World { access: access.clone(), mirror: mirror.clone(), budgets, signature };
-        let give_up = env.clock.now().checked_add(how.revert_timeout).unwrap_or(jiff::Timestamp::MAX);
-        let (mut injection, mut attempt) = (leftover.injection.clone(), 1);
-        let result = loop {
-            let unwound = unwind::revert(world.clone(), injection, attempt).await;
-            match (unwound.record(), unwound.again) {
-                (Record::Reverted { outcome, detail, .. }, _) => break Ok((outcome, detail)),
-                (_, Some((again, next))) if env.clock.now() < give_up => (injection, attempt) = (again, next),
-                (record, _) => break Err(residue(&leftover, record)),
-            }
-        };
+        let result = insist(world, &leftover, (&env.clock, give_up)).await;
         results.push((leftover, result));
     }
     for keeper in keepers {
         keeper.release().await;
     }
     Ok(results)
+}
+
+/// Tries until it is put back, or until `give_up`; once in any case, and once more then.
+async fn insist(
+    world: World,
+    leftover: &Leftover,
+    (clock, give_up): (&Clock, jiff::Timestamp),
+) -> Result<(RevertOutcome, String), Residue> {
+    let (mut injection, mut attempt, mut pause) = (leftover.injection.clone(), 1, Duration::ZERO);
+    loop {
+        let unwound = unwind::revert_after(pause, world.clone(), injection, attempt).await;
+        match (unwound.record(), unwound.again) {
+            (Record::Reverted { outcome, detail, .. }, _) => return Ok((outcome, detail)),
+            (_, Some((again, next))) if clock.now() < give_up => {
+                (injection, attempt) = (again, next);
+                pause = unwind::pause(next).min(elapsed(clock.now(), give_up));
+            }
+            (record, _) => return Err(residue(leftover, record)),
+        }
+    }
 }
 
 fn residue(leftover: &Leftover, record: Record) -> Residue {

@@ -103,6 +103,20 @@ impl Serving {
         self.firedrill(&arguments)
     }
 
+    /// A person takes back every cordon.
+    fn uncordon_all(&self) {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let kubeconfig = kube::config::Kubeconfig::read_from(&self.kubeconfig).expect("a kubeconfig");
+            let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await;
+            let client = kube::Client::try_from(config.expect("a kubeconfig")).expect("a client");
+            let nodes: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(client);
+            for node in nodes.list(&Default::default()).await.expect("lists") {
+                nodes.uncordon(node.metadata.name.as_deref().expect("named")).await.expect("uncordons");
+            }
+        });
+    }
+
     /// The one run that has a journal here, and what `runs` says of it.
     fn only(&self) -> (String, String) {
         let rows = self.place.run(&["runs", "-o", "json"]).exits(0).json();
@@ -201,6 +215,20 @@ fn a_dead_run_is_named_shown_and_put_back() {
     serving.firedrill(&["abort", &run]).exits(0).says("is over: Aborted");
     serving.place.run(&["report", "nosuch"]).exits(2);
     serving.place.run(&["rollback", "No Such"]).exits(2);
+}
+
+#[test]
+fn what_is_left_alone_is_named() {
+    let serving = Serving::new();
+    serving.run("true", "").until(IN_FORCE).signal("KILL").end();
+    serving.uncordon_all();
+    let (run, _) = serving.only();
+    let ended =
+        serving.rollback(&[&run, "--take-over"]).exits(0).says("will be left as it is: somebody else");
+    let named = ended.err.lines().any(|line| {
+        line.starts_with("node/") && line.ends_with("left as it is: somebody else had uncordoned it")
+    });
+    assert!(named, "{}", ended.err);
 }
 
 /// A limit on the size of files, as good as a full disk.
