@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 
 use super::{Global, connect};
@@ -10,7 +10,7 @@ use crate::{
     cluster::{Access, Lease, identity},
     env::Storage as _,
     journal::{self, Record},
-    types::{ExitCode, RunId},
+    types::{ExitCode, RunId, Verdict},
 };
 
 #[derive(Args)]
@@ -23,7 +23,12 @@ pub(super) struct AbortArgs {
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) fn run(global: &Global, args: &AbortArgs) -> anyhow::Result<ExitCode> {
-    let run = RunId::parse(&args.run).with_context(|| format!("`{}` is not the name of a run", args.run))?;
+    let run = RunId::parse(&args.run)
+        .ok_or_else(|| super::Usage(format!("`{}` is not the name of a run", args.run)))?;
+    if let Some(verdict) = over(global, &run) {
+        super::say(&format!("run {run} is over: {verdict}; there is nothing to abort"));
+        return Ok(ExitCode::Ok);
+    }
     connect::runtime()?.block_on(async {
         let connection = connect::connect(global, 0).await?;
         let access = Access::new(connection.env.kube.clone());
@@ -41,6 +46,15 @@ pub(super) fn run(global: &Global, args: &AbortArgs) -> anyhow::Result<ExitCode>
         super::say(&format!("asked the runner of {run} to abort (lease of namespace {namespace})"));
         acknowledged(&access, &namespace, &run, &connection.env.clock).await
     })
+}
+
+/// What the run came to, if its journal is here and has its end.
+fn over(global: &Global, run: &RunId) -> Option<Verdict> {
+    let entries = journal::read(&connect::storage(global).ok()?, run).ok()?;
+    match entries.last()?.record {
+        Record::Finished { verdict, .. } => Some(verdict),
+        _ => None,
+    }
 }
 
 /// Where the run may hold a lease: what its journal here says, `-n`, the context's namespace.

@@ -12,6 +12,7 @@ mod report;
 mod rollback;
 mod run;
 mod runs;
+mod signals;
 mod sim;
 mod stage;
 pub mod timeline;

@@ -1,6 +1,5 @@
 //! `firedrill report`
 
-use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::{Global, connect, told};
@@ -28,7 +27,8 @@ pub(super) fn run(global: &Global, args: &ReportArgs) -> anyhow::Result<ExitCode
 
 /// A run by its name, or by the beginning of it if that is enough.
 pub(super) fn named(storage: &crate::env::DirStorage, text: &str) -> anyhow::Result<RunId> {
-    let wanted = RunId::parse(text).with_context(|| format!("`{text}` is not the name of a run"))?;
+    let usage = |message: String| anyhow::Error::from(super::Usage(message));
+    let wanted = RunId::parse(text).ok_or_else(|| usage(format!("`{text}` is not the name of a run")))?;
     let runs = storage.list()?;
     if runs.contains(&wanted) {
         return Ok(wanted);
@@ -36,10 +36,12 @@ pub(super) fn named(storage: &crate::env::DirStorage, text: &str) -> anyhow::Res
     let close: Vec<&RunId> = runs.iter().filter(|run| run.as_str().starts_with(text)).collect();
     match close[..] {
         [run] => Ok(run.clone()),
-        [] => bail!("there is no journal of run {text} here; firedrill runs lists those there are"),
-        _ => bail!(
+        [] => Err(usage(format!(
+            "there is no journal of run {text} here; firedrill runs lists those there are"
+        ))),
+        _ => Err(usage(format!(
             "several runs begin with {text}: {}",
             close.iter().map(|run| run.as_str()).collect::<Vec<_>>().join(", ")
-        ),
+        ))),
     }
 }

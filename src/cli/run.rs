@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use anyhow::Context as _;
 use clap::Args;
 use tokio::sync::mpsc;
 
@@ -13,18 +14,22 @@ use super::{
     by_hand::{self, Asker},
     connect::{self, Connection},
     input,
+    signals::Signals,
     told::{self, Reports, Told},
 };
 use crate::{
     api::{Experiment, check::Accepted},
-    engine::{self, Assessment, Outside, Request, Start},
-    journal::StopReason,
+    engine::{self, Assessment, Request, Start},
     plan::Consent,
     probes::Source,
     types::{ExitCode, Finding, codes::guard as code},
 };
 
 #[derive(Args)]
+#[command(
+    after_help = "Ctrl-C, SIGTERM, SIGQUIT and a closed terminal abort and put everything back; a second Ctrl-C \
+leaves what is still in force to firedrill rollback. Under nohup a closed terminal means nothing."
+)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     setting: SettingArgs,
@@ -96,7 +101,8 @@ async fn one(
     let told = Told::new(&args.tell, &style);
     let (outside_tx, outside_rx) = mpsc::unbounded_channel();
     let asker = Asker::new(experiment, &assessment.by.name, outside_tx.clone());
-    let signals = tokio::spawn(signals(outside_tx.clone()));
+    let signals = Signals::catch().context("signals cannot be caught")?;
+    let signals = tokio::spawn(signals.tell(outside_tx.clone()));
     let start = Start {
         request,
         assessment,
@@ -170,32 +176,4 @@ fn confirmed(
         Finding::error(code::NOT_CONFIRMED, subject, message)
             .remedy(format!("--context {}", request.environment.context)),
     ))
-}
-
-/// Ctrl-C and SIGTERM: the first aborts and reverts, the second leaves.
-async fn signals(outside_tx: mpsc::UnboundedSender<Outside>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    let mut asked = false;
-    loop {
-        let name = tokio::select! {
-            biased;
-            _ = interrupt.recv() => "Ctrl-C",
-            _ = terminate.recv() => "SIGTERM",
-        };
-        let message = if asked { Outside::Leave } else { Outside::Stop(StopReason::Signal, name.to_owned()) };
-        if !asked {
-            super::say(&format!(
-                "{name}: aborting and putting everything back; once more leaves everything as it is"
-            ));
-        }
-        asked = true;
-        if outside_tx.send(message).is_err() {
-            return;
-        }
-    }
 }

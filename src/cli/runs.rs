@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{Global, Output, connect};
 use crate::{
+    engine,
     env::Storage as _,
     journal::{self, Record},
     report::{Facts, Tone},
@@ -80,13 +81,26 @@ fn row(storage: &crate::env::DirStorage, run: RunId) -> Row {
     let Some(Record::RunStarted(header)) = entries.first().map(|entry| &entry.record) else {
         return blank("damaged");
     };
+    // Of a run that was taken up again only what came of that counts.
     let finished = entries.iter().rev().find_map(|entry| match &entry.record {
-        Record::Finished { verdict, residue, .. } => Some((verdict.to_string(), residue.len().to_string())),
+        Record::Finished { verdict, residue, .. } => {
+            Some(Some((verdict.to_string(), residue.len().to_string())))
+        }
+        Record::OwnerChanged { .. } => Some(None),
         _ => None,
     });
-    let open = Facts::from_entries(&entries).is_ok();
-    let (verdict, residue) =
-        finished.unwrap_or_else(|| (if open { "unfinished" } else { "damaged" }.to_owned(), "?".to_owned()));
+    let finished = finished.flatten();
+    let (verdict, residue) = finished.unwrap_or_else(|| {
+        let word = match Facts::from_entries(&entries) {
+            Err(_) => "damaged",
+            // Its runner holds the journal as long as it lives.
+            Ok(_) if storage.is_held(&run) => "running",
+            Ok(_) => "unfinished",
+        };
+        // Before anybody has looked at the cluster: what the journal says is to be taken back.
+        let left = engine::leftovers(&entries).map_or("?".to_owned(), |left| left.len().to_string());
+        (word.to_owned(), left)
+    });
     let started =
         entries.first().map(|entry| entry.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
     Row {

@@ -15,7 +15,7 @@ use super::{
     timeline::{Mode, Timeline},
 };
 use crate::{
-    engine::{EngineError, Outcome, Request},
+    engine::{EngineError, Outcome, Request, Unwritten},
     env::{Env, Storage},
     journal::{self, Entry, Header},
     report::{self, Chapter, Facts, Style},
@@ -206,8 +206,22 @@ pub(super) fn end(
     };
     match outcome {
         Ok(outcome) => {
-            reports.add(on_record(&outcome.run));
-            Ok(outcome.exit_code())
+            let code = outcome.exit_code();
+            match outcome.unwritten {
+                None => reports.add(on_record(&outcome.run)),
+                // The disk does not know how it went on; the report does.
+                Some(Unwritten { why, entries }) => {
+                    super::say(&format!(
+                        "error: the journal of run {} cannot be written: {why}",
+                        outcome.run
+                    ));
+                    reports.add(Facts::from_entries(&entries).map_or_else(
+                        |error| Chapter::Lost { experiment: experiment.to_owned(), error: error.to_string() },
+                        |facts| Chapter::Run(Box::new(facts)),
+                    ));
+                }
+            }
+            Ok(code)
         }
         Err(EngineError::JournalLost { error, taken_back }) => {
             super::say(&format!("error: the journal cannot be written: {error}"));

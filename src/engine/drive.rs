@@ -19,6 +19,7 @@ use super::{
     sampler::Measured,
     state::{State, transition},
     unseen, unwind,
+    unwritten::Unwritten,
 };
 use crate::{
     api::Action,
@@ -36,7 +37,7 @@ const SLEPT: Duration = Duration::from_secs(5);
 /// Between two tries of an injection that fails in passing.
 const RETRY: Duration = Duration::from_millis(500);
 /// Tries of an injection.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 
 /// Something that was under way is over.
 enum Outcome {
@@ -74,6 +75,8 @@ pub(super) struct Driver {
     pub passed_over: BTreeSet<ObjectRef>,
     /// What this process has begun to take back: what comes back of it is not others' doing.
     pub taking_back: BTreeSet<InjectionId>,
+    /// What the journal does not hold any more.
+    pub unwritten: Option<Unwritten>,
 }
 
 /// What is under way in this process; lost with it, and begun again from the journal.
@@ -164,6 +167,9 @@ impl Driver {
     fn absorb(&mut self, entry: &Entry) -> Result<(), EngineError> {
         transition(&mut self.state, entry)?;
         (self.observer)(entry);
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.entries.push(entry.clone());
+        }
         Ok(())
     }
 
@@ -221,6 +227,14 @@ impl Driver {
         }
     }
 
+    /// Before a further try: the last one begins when reverting is given up, not after that.
+    fn pause(&self, attempt: u32) -> Duration {
+        let give_up = self.state.reverting.and_then(|since| since.checked_add(self.patience.revert).ok());
+        let left = give_up.map(|give_up| super::steady::elapsed(self.clock.now(), give_up));
+        let pause = unwind::pause(attempt);
+        left.filter(|left| !left.is_zero()).map_or(pause, |left| pause.min(left))
+    }
+
     fn outcome(&mut self, outcome: Outcome, tasks: &mut Tasks) -> Result<(), EngineError> {
         match outcome {
             Outcome::Injected(injection, result) => {
@@ -245,10 +259,9 @@ impl Driver {
                 let record = unwound.record();
                 match unwound.again {
                     Some((injection, attempt)) => {
-                        let world = self.world.clone();
-                        tasks
-                            .reverting
-                            .push(unwind::revert(world, injection, attempt).map(Outcome::unwound).boxed());
+                        let (world, pause) = (self.world.clone(), self.pause(attempt));
+                        let task = unwind::revert_after(pause, world, injection, attempt);
+                        tasks.reverting.push(task.map(Outcome::unwound).boxed());
                     }
                     None => {
                         tasks.reverts.remove(&unwound.id);
@@ -275,6 +288,14 @@ impl Driver {
             }
             Outside::Stop(..) if self.state.stop.is_some() => Ok(()),
             Outside::Stop(reason, by) => self.append(Record::StopRequested { reason, by }),
+            // Nothing is left to leave: only the wait until it is steady again is cut short.
+            Outside::Leave if self.state.injections.values().all(|found| !found.pending()) => {
+                if self.state.impatient {
+                    return Ok(());
+                }
+                let (reason, by) = (StopReason::Signal, "a second signal, with nothing in force".to_owned());
+                self.append(Record::StopRequested { reason, by })
+            }
             Outside::Leave => Err(EngineError::Left(self.state.header.run.clone())),
             Outside::Lost(why) => {
                 self.world.access.fence().close(why.clone());
@@ -389,26 +410,4 @@ fn intruder(snapshot: &Snapshot, state: &State, releases: &Releases) -> Option<(
     }
     let workload = deployed::rolled_out(snapshot, releases, state)?;
     Some((StopReason::RolloutNoticed, format!("a rollout of {workload} that is not ours has begun")))
-}
-
-/// The last thing to do when the journal cannot be written any more: everything is taken back all the same.
-pub(super) async fn take_back_without_journal(
-    world: World,
-    injections: Vec<Injection>,
-) -> Vec<(InjectionId, String)> {
-    let reverts = injections.into_iter().map(|injection| {
-        let world = world.clone();
-        async move {
-            let mut attempt = 1;
-            let mut injection = injection;
-            loop {
-                let unwound = unwind::revert(world.clone(), injection, attempt).await;
-                match unwound.again {
-                    Some((again, next)) if next <= TRIES => (injection, attempt) = (again, next),
-                    _ => return (unwound.id.clone(), unwound.in_words()),
-                }
-            }
-        }
-    });
-    futures::future::join_all(reverts).await
 }

@@ -15,6 +15,9 @@ use crate::{
     types::{Length, Verdict},
 };
 
+/// How long the last try may take, which begins when reverting is given up.
+const LAST_TRY: Duration = Duration::from_secs(5);
+
 /// Takes back all that is in force, and says what is left. None when that is done.
 pub(super) fn unwound(state: &State, now: Timestamp, patience: Patience) -> Option<Command> {
     if state.all_reverted.is_some() {
@@ -25,13 +28,8 @@ pub(super) fn unwound(state: &State, now: Timestamp, patience: Patience) -> Opti
     {
         return Some(stop_verdict(*reason, by));
     }
-    let pending = pending(state, |_| true);
-    let late = state.reverting.is_some_and(|since| elapsed(since, now) >= patience.revert);
-    if !pending.is_empty() && !late {
-        return Some(match state.reverting {
-            Some(since) => Command::Revert(pending, since.checked_add(patience.revert).ok()),
-            None => Command::record(Record::RevertStarted { injections: pending }),
-        });
+    if let Some(command) = taking_back(state, now, patience) {
+        return Some(command);
     }
     let residue = state
         .injections
@@ -45,6 +43,31 @@ pub(super) fn unwound(state: &State, now: Timestamp, patience: Patience) -> Opti
         })
         .collect();
     Some(Command::record(Record::AllReverted { residue }))
+}
+
+/// Tries to take back what is in force, until that is given up: then once more, so that what is named as left
+/// is what is left at that time.
+fn taking_back(state: &State, now: Timestamp, patience: Patience) -> Option<Command> {
+    let pending = pending(state, |_| true);
+    if pending.is_empty() {
+        return None;
+    }
+    let Some(since) = state.reverting else {
+        return Some(Command::record(Record::RevertStarted { injections: pending }));
+    };
+    let give_up = since.checked_add(patience.revert).unwrap_or(Timestamp::MAX);
+    if now < give_up {
+        return Some(Command::Revert(pending, Some(give_up)));
+    }
+    let last = give_up.checked_add(LAST_TRY).unwrap_or(Timestamp::MAX);
+    let tried = |id| state.injections.get(id).and_then(|found| found.tried).is_some_and(|at| at >= give_up);
+    (now < last && !pending.iter().all(tried)).then_some(Command::Revert(pending, Some(last)))
+}
+
+/// Whether something was named as left: then the run ends. Its faults are in force, so that there is no
+/// recovery to wait for, and whoever waits for its end has something to do.
+fn given_up(state: &State) -> bool {
+    state.all_reverted.as_ref().is_some_and(|(_, residue)| !residue.is_empty())
 }
 
 /// What a reason to stop means, when nothing was decided before.
@@ -69,6 +92,9 @@ fn stop_verdict(reason: StopReason, by: &str) -> Command {
 
 /// Waits until the steady state is back, or until that takes too long. None when it is known.
 pub(super) fn recover(state: &State, now: Timestamp) -> Option<Command> {
+    if given_up(state) || state.impatient {
+        return None;
+    }
     if state.recovered.is_some() || state.not_recovered.is_some() {
         return (!state.deployed_after).then_some(Command::LookAtDeployed);
     }
@@ -144,6 +170,10 @@ pub(super) fn finish(state: &State) -> Command {
                 "RunnerLost",
                 "its runner was gone; rolled back from the journal".to_owned(),
             );
+        }
+        if given_up(state) {
+            let message = "not everything could be put back, so nobody can say whether it heals".to_owned();
+            return decide(Verdict::Inconclusive, "NotPutBack", message);
         }
         if let Some(probes) = state.not_recovered.as_ref() {
             return decide(

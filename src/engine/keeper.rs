@@ -16,6 +16,9 @@ use crate::{
 /// How often a lease is renewed, and so how soon an abort from elsewhere is seen (client-go's retry period).
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 
+/// How long giving leases back may hold up the end of a run.
+const RELEASED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Something from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outside {
@@ -73,10 +76,15 @@ impl Keeper {
     /// Gives the leases back.
     pub async fn release(self) {
         let _ = self.release_tx.send(());
-        for lease in self.task.await.unwrap_or_default() {
-            if let Err(error) = lease.release().await {
-                tracing::warn!(%error, "a lease could not be given back; it lapses by itself");
+        let leases = self.task.await.unwrap_or_default();
+        let released = futures::future::join_all(leases.into_iter().map(Lease::release));
+        match tokio::time::timeout(RELEASED_WITHIN, released).await {
+            Ok(results) => {
+                for error in results.into_iter().filter_map(Result::err) {
+                    tracing::warn!(%error, "a lease could not be given back; it lapses by itself");
+                }
             }
+            Err(_) => tracing::warn!("the leases could not be given back in time; they lapse by themselves"),
         }
     }
 }

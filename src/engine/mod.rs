@@ -16,6 +16,7 @@ mod loading;
 mod loads;
 mod next;
 mod prepare;
+mod preview;
 mod rollback;
 mod rounds;
 mod sampler;
@@ -24,14 +25,19 @@ mod state;
 mod steady;
 mod unseen;
 mod unwind;
+mod unwritten;
 
 pub use assess::{Assessment, Request, assess};
 pub use keeper::Outside;
 pub use loads::LoadState;
 pub use next::{Command, Patience, next};
-pub use rollback::{Leftover, Rollback, clear_lapsed, from_journal, from_scars, leftovers, revert_found};
+pub use preview::{FieldChange, Preview, preview};
+pub use rollback::{
+    Leftover, Rollback, clear_lapsed, close, closes, from_journal, from_scars, leftovers, revert_found,
+};
 pub use start::{Outcome, Start, run};
 pub use state::{Illegal, InjectionState, State, StepState, Violation, transition};
+pub use unwritten::Unwritten;
 
 use std::sync::Arc;
 
@@ -47,8 +53,8 @@ pub type Observer = Arc<dyn Fn(&Entry) + Send + Sync>;
 /// Why a run has no ordinary end.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The journal cannot be written, or what it says cannot be. Everything that was in force was taken back
-    /// as far as it says.
+    /// What the journal says cannot be, or the API server could not be asked. Everything that was in force was
+    /// taken back as far as it says.
     #[error("{error}")]
     JournalLost {
         /// Why.

@@ -8,24 +8,25 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    EngineError, Observer, Outcome,
+    EngineError, Observer, Outcome, Unwritten,
     assess::blind,
     drive::Driver,
     keeper::{Keeper, Outside},
     loading::Loading,
-    next::Patience,
+    next::{Command, Patience, next},
     start::conclude,
     state::{State, transition},
+    steady::elapsed,
     unwind,
 };
 use crate::{
     api::Limits,
     cluster::{Access, ApiError, Budgets, Identity, Lease, LeaseError, Tenure},
-    env::{Env, Loads, Rng},
+    env::{Clock, Env, Loads, Rng, Storage, StorageError},
     faults::{FAULTS, Found, Injection, Signature, World},
-    journal::{Entry, Record, Residue, RevertOutcome, Writer},
+    journal::{Entry, JournalError, Record, Residue, RevertOutcome, Writer},
     plan::{Bounds, Consent},
-    types::{Epoch, InjectionId, RunId},
+    types::{Epoch, InjectionId, RunId, Verdict},
 };
 
 /// How a rollback is to be done.
@@ -84,19 +85,16 @@ pub async fn from_journal(env: &Env, run: &RunId, how: Rollback) -> Result<Outco
     let taken = refuse_fresh(&access, &namespaces, &tenure, how.take_over).await?;
     let (outside_tx, outside_rx) = mpsc::unbounded_channel();
     // The journal first: it is held by the runner as long as that lives on this machine.
-    let (mut writer, entries) = Writer::resume(&*env.storage, run, |_| epoch)?;
+    let (writer, entries, mut unwritten) = resume(&*env.storage, run, (epoch, entries))?;
     let leases = Keeper::acquire(&access, &namespaces, &tenure, how.take_over).await?;
     let keeper = Keeper::start(leases, env.clock.clone(), outside_tx);
     if taken {
         // What the former owner has sent, and may still send, comes first: then it is put back.
         tokio::time::sleep(Lease::LAST_WORD).await;
     }
-    let mut state = State::replay(&entries)?;
+    let state = State::replay(&entries)?;
     let change =
         Record::OwnerChanged { holder: how.holder, by: how.by.name.clone(), why: "rollback".to_owned() };
-    let entry = writer.append(env.clock.now(), change)?;
-    transition(&mut state, &entry)?;
-    (how.observer)(&entry);
     let driver = blind_driver(
         env,
         access,
@@ -105,11 +103,74 @@ pub async fn from_journal(env: &Env, run: &RunId, how: Rollback) -> Result<Outco
         how.observer,
     );
     let result = match driver.await {
-        Ok(driver) => conclude(driver).await,
+        Ok(mut driver) => {
+            driver.unwritten = unwritten.take();
+            match driver.note_anyhow(change, entries) {
+                Ok(()) => conclude(driver, &*env.storage).await,
+                Err(error) => Err(error),
+            }
+        }
         Err(error) => Err(error.into()),
     };
     keeper.release().await;
     result
+}
+
+/// The journal to go on with; where the disk does not take anything, one that is kept in memory: what is in
+/// force does not wait until there is room.
+fn resume(
+    storage: &dyn Storage,
+    run: &RunId,
+    (epoch, entries): (Epoch, Vec<Entry>),
+) -> Result<(Writer, Vec<Entry>, Option<Unwritten>), JournalError> {
+    match Writer::resume(storage, run, |_| epoch) {
+        Ok((writer, entries)) => Ok((writer, entries, None)),
+        Err(error @ JournalError::Storage(StorageError::Io { .. })) => {
+            let unwritten = Unwritten { why: error.to_string(), entries: entries.clone() };
+            Ok((Writer::lost(&entries, epoch), entries, Some(unwritten)))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// Writes the end of a run's journal that has none, although nothing of it is in force: its runner was gone
+/// before it had come to that. None if something is in force, or if it has its end.
+///
+/// # Errors
+/// The journal's; [`StorageError::Busy`] while the runner lives.
+pub fn close(env: &Env, run: &RunId, how: &Rollback) -> Result<Option<Outcome>, EngineError> {
+    let state = State::replay(&crate::journal::read(&*env.storage, run)?)?;
+    if !open(&state) {
+        return Ok(None);
+    }
+    let (mut writer, entries) = Writer::resume(&*env.storage, run, |theirs| Epoch(theirs.0 + 1))?;
+    let mut state = State::replay(&entries)?;
+    if !open(&state) {
+        return Ok(None);
+    }
+    let (holder, by) = (how.holder.clone(), how.by.name.clone());
+    let mut record = Record::OwnerChanged { holder, by, why: "rollback".to_owned() };
+    loop {
+        let entry = writer.append(env.clock.now(), record)?;
+        transition(&mut state, &entry)?;
+        (how.observer)(&entry);
+        match next(&state, env.clock.now(), Patience { revert: how.revert_timeout }) {
+            Command::Record(next) => record = *next,
+            _ => break,
+        }
+    }
+    let verdict = state.decided.map_or(Verdict::Inconclusive, |(verdict, ..)| verdict);
+    Ok(Some(Outcome { run: run.clone(), verdict, residue: Vec::new(), unwritten: None }))
+}
+
+/// Without an end, and with nothing to put back.
+fn open(state: &State) -> bool {
+    !state.finished && state.injections.values().all(|found| !found.pending())
+}
+
+/// Whether a journal has neither an end nor anything that is to be put back: [`close`] gives it its end.
+pub fn closes(entries: &[Entry]) -> bool {
+    State::replay(entries).is_ok_and(|state| open(&state))
 }
 
 async fn blind_driver(
@@ -140,6 +201,7 @@ async fn blind_driver(
         slept_before: env.clock.slept(),
         passed_over: BTreeSet::new(),
         taking_back: BTreeSet::new(),
+        unwritten: None,
     })
 }
 
@@ -286,6 +348,8 @@ pub async fn revert_found(
     } else {
         Vec::new()
     };
+    // For all of them together: whoever waits for the end waits for that of the last.
+    let give_up = env.clock.now().checked_add(how.revert_timeout).unwrap_or(jiff::Timestamp::MAX);
     let mut results = Vec::new();
     for leftover in leftovers {
         let Some(run) = RunId::parse(&leftover.run) else { continue };
@@ -299,22 +363,33 @@ pub async fn revert_found(
         let signature = Signature { run, epoch: Epoch(0), by: how.by.name.clone(), at: env.clock.now() };
         let budgets = Budgets::new(access.clone(), mirror.clone());
         let world = World { access: access.clone(), mirror: mirror.clone(), budgets, signature };
-        let give_up = env.clock.now().checked_add(how.revert_timeout).unwrap_or(jiff::Timestamp::MAX);
-        let (mut injection, mut attempt) = (leftover.injection.clone(), 1);
-        let result = loop {
-            let unwound = unwind::revert(world.clone(), injection, attempt).await;
-            match (unwound.record(), unwound.again) {
-                (Record::Reverted { outcome, detail, .. }, _) => break Ok((outcome, detail)),
-                (_, Some((again, next))) if env.clock.now() < give_up => (injection, attempt) = (again, next),
-                (record, _) => break Err(residue(&leftover, record)),
-            }
-        };
+        let result = insist(world, &leftover, (&env.clock, give_up)).await;
         results.push((leftover, result));
     }
     for keeper in keepers {
         keeper.release().await;
     }
     Ok(results)
+}
+
+/// Tries until it is put back, or until `give_up`; once in any case, and once more then.
+async fn insist(
+    world: World,
+    leftover: &Leftover,
+    (clock, give_up): (&Clock, jiff::Timestamp),
+) -> Result<(RevertOutcome, String), Residue> {
+    let (mut injection, mut attempt, mut pause) = (leftover.injection.clone(), 1, Duration::ZERO);
+    loop {
+        let unwound = unwind::revert_after(pause, world.clone(), injection, attempt).await;
+        match (unwound.record(), unwound.again) {
+            (Record::Reverted { outcome, detail, .. }, _) => return Ok((outcome, detail)),
+            (_, Some((again, next))) if clock.now() < give_up => {
+                (injection, attempt) = (again, next);
+                pause = unwind::pause(next).min(elapsed(clock.now(), give_up));
+            }
+            (record, _) => return Err(residue(leftover, record)),
+        }
+    }
 }
 
 fn residue(leftover: &Leftover, record: Record) -> Residue {

@@ -11,18 +11,19 @@ use super::{
     Assessment, EngineError, Observer, Request,
     assess::disturbs,
     deployed,
-    drive::{Driver, take_back_without_journal},
+    drive::Driver,
     judging::Watched,
     keeper::{Keeper, Outside},
     loading::Loading,
     next::Patience,
     sampler::{Measured, Sampler},
     state::State,
+    unwritten::{Unwritten, held, take_back_without_journal},
 };
 use crate::{
     api::Action,
     cluster::{Budgets, Tenure},
-    env::{Env, Loads, Rng},
+    env::{Env, Loads, Rng, Storage},
     faults::{Signature, World},
     journal::{Header, Moment, Record, Residue, Writer},
     plan,
@@ -55,12 +56,18 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// What is not back.
     pub residue: Vec<Residue>,
+    /// What the journal does not hold, if it could not be written to the end.
+    pub unwritten: Option<Unwritten>,
 }
 
 impl Outcome {
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::of(self.verdict, !self.residue.is_empty())
+        match ExitCode::of(self.verdict, !self.residue.is_empty()) {
+            // A pass that nothing proves afterwards is none.
+            ExitCode::Ok if self.unwritten.is_some() => ExitCode::Inconclusive,
+            code => code,
+        }
     }
 }
 
@@ -214,6 +221,7 @@ async fn driven(
         slept_before: env.clock.slept(),
         passed_over: BTreeSet::new(),
         taking_back: BTreeSet::new(),
+        unwritten: None,
     };
     let plan = &assessment.plan;
     let earliest = plan.earliest_abort.as_ref().map_or(Duration::ZERO, |earliest| earliest.after.0);
@@ -226,20 +234,27 @@ async fn driven(
         moment: Moment::Before,
         workloads: deployed::look(&snapshot, &concerned),
     })?;
-    conclude(driver).await
+    conclude(driver, &*env.storage).await
 }
 
 /// Drives to the end, and takes everything back even if nothing can be written down any more.
-pub(super) async fn conclude(mut driver: Driver) -> Result<Outcome, EngineError> {
+pub(super) async fn conclude(mut driver: Driver, storage: &dyn Storage) -> Result<Outcome, EngineError> {
     let run = driver.state.header.run.clone();
-    let result = driver.run().await;
+    let mut ended = driver.run().await;
+    if let Err(EngineError::Journal(why)) = &ended {
+        // What could not be written has not begun. The ordinary loop puts back what has.
+        ended = match driver.lose_journal(why, held(storage, &driver.state)) {
+            Ok(()) => driver.run().await,
+            Err(error) => Err(error),
+        };
+    }
     driver.quiet();
-    match result {
+    match ended {
         Ok(()) => {
             let verdict =
                 driver.state.decided.as_ref().map_or(Verdict::Inconclusive, |(verdict, ..)| *verdict);
             let residue = driver.state.all_reverted.take().map(|(_, residue)| residue).unwrap_or_default();
-            Ok(Outcome { run, verdict, residue })
+            Ok(Outcome { run, verdict, residue, unwritten: driver.unwritten })
         }
         Err(error @ (EngineError::Journal(_) | EngineError::Illegal(_) | EngineError::Api(_))) => {
             let pending = driver.state.injections.values().filter(|state| state.pending());

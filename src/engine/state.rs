@@ -55,6 +55,8 @@ pub struct State {
     pub violations: Vec<Violation>,
     /// Why the method ends early, who says so, when.
     pub stop: Option<(StopReason, String, Timestamp)>,
+    /// Whether that was said once more when nothing was in force: nobody waits until it is steady again.
+    pub impatient: bool,
     /// The verdict with its reason and words.
     pub decided: Option<(Verdict, String, String)>,
     /// When the last step was over.
@@ -141,6 +143,8 @@ pub struct InjectionState {
     pub reverted: Option<(Timestamp, RevertOutcome)>,
     /// What the last try to take it back said.
     pub revert_error: Option<String>,
+    /// When the last try to take it back failed.
+    pub tried: Option<Timestamp>,
 }
 
 impl InjectionState {
@@ -180,6 +184,7 @@ impl State {
             first_intent: None,
             violations: Vec::new(),
             stop: None,
+            impatient: false,
             decided: None,
             method_ended: None,
             reverting: None,
@@ -353,6 +358,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
             state.violations.push(Violation { probe: probe.clone(), since: *since, at, missing: *missing });
         }
         Record::StopRequested { reason, by } => {
+            state.impatient |= state.stop.is_some();
             state.stop.get_or_insert((*reason, by.clone(), at));
         }
         Record::Decided { verdict, reason, message } => {
@@ -446,6 +452,7 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
                     missed: false,
                     reverted: None,
                     revert_error: None,
+                    tried: None,
                 };
                 state.injections.insert(injection.id.clone(), new);
             }
@@ -479,7 +486,9 @@ fn affected(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
             found.reverted = Some((entry.at, *outcome));
             found.revert_error = None;
         }
-        Record::RevertFailed { error, .. } => found.revert_error = Some(error.clone()),
+        Record::RevertFailed { error, .. } => {
+            (found.revert_error, found.tried) = (Some(error.clone()), Some(entry.at));
+        }
         _ => {}
     }
     Ok(())

@@ -23,11 +23,28 @@ pub(super) struct Unwound {
     pub again: Option<(Injection, u32)>,
 }
 
-/// Tries to take `injection` back; later tries wait first, 250 ms doubling to 10 s.
+/// How long to wait before this try: 250 ms before the second, doubling to 10 s.
+pub(super) fn pause(attempt: u32) -> Duration {
+    match attempt.checked_sub(2) {
+        None => Duration::ZERO,
+        Some(doubled) => Duration::from_millis(250).saturating_mul(1 << doubled.min(10)).min(PAUSE_MAX),
+    }
+}
+
+/// Tries to take `injection` back, after a pause if it is not the first try.
 pub(super) async fn revert(world: World, injection: Injection, attempt: u32) -> Unwound {
-    if attempt > 1 {
-        let pause = Duration::from_millis(250).saturating_mul(1 << (attempt - 2).min(10));
-        tokio::time::sleep(pause.min(PAUSE_MAX)).await;
+    revert_after(pause(attempt), world, injection, attempt).await
+}
+
+/// The same after a pause of the caller's.
+pub(super) async fn revert_after(
+    pause: Duration,
+    world: World,
+    injection: Injection,
+    attempt: u32,
+) -> Unwound {
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
     }
     let id = injection.id.clone();
     world.access.settled(&injection.target).await;
@@ -55,6 +72,11 @@ impl Unwound {
             }
             Err(error) => Record::RevertFailed { injection, error: error.clone(), attempt: self.attempt },
         }
+    }
+
+    /// How it came out, in words; Err: it did not, and why.
+    pub(super) fn outcome(&self) -> Result<(RevertOutcome, String), String> {
+        self.result.as_ref().map(outcome).map_err(Clone::clone)
     }
 
     /// For people, where nothing can be written down.

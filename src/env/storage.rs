@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -71,6 +72,13 @@ impl DirStorage {
         self.root.join(run.as_str()).join(FILE)
     }
 
+    /// Whether a process on this machine is writing the journal of `run` just now: its runner lives.
+    pub fn is_held(&self, run: &RunId) -> bool {
+        // A shared lock, given back at once: of those who only look none sees another.
+        File::open(self.path(run))
+            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+    }
+
     fn open(&self, run: &RunId, options: &OpenOptions) -> Result<Box<dyn Log>, StorageError> {
         let path = self.path(run);
         let file = options.open(&path).map_err(|source| match source.kind() {
@@ -99,8 +107,9 @@ fn sync_dir(path: &Path) -> Result<(), StorageError> {
 impl Storage for DirStorage {
     fn create(&self, run: &RunId) -> Result<Box<dyn Log>, StorageError> {
         let dir = self.root.join(run.as_str());
-        fs::create_dir_all(&dir).map_err(at(&dir))?;
-        let log = self.open(run, OpenOptions::new().create_new(true).append(true))?;
+        // What was done to whom, with answers of services: for the eyes of whoever did it.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(at(&dir))?;
+        let log = self.open(run, OpenOptions::new().create_new(true).append(true).mode(0o600))?;
         sync_dir(&dir)?;
         sync_dir(&self.root)?;
         Ok(log)
@@ -261,7 +270,25 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let storage = DirStorage::new(dir.path());
         let run = RunId::new("a", 1);
-        let _log = storage.create(&run).expect("creates");
+        let log = storage.create(&run).expect("creates");
         assert!(matches!(storage.append(&run), Err(StorageError::Busy(_))));
+        assert!(storage.is_held(&run));
+        drop(log);
+        assert!(!storage.is_held(&run));
+    }
+
+    #[test]
+    fn journals_are_for_the_eyes_of_their_owner() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a folder");
+        let storage = DirStorage::new(dir.path().join("firedrill/runs"));
+        let run = RunId::new("a", 1);
+        drop(storage.create(&run).expect("creates"));
+        let mode = |path: &Path| fs::metadata(path).expect("is there").permissions().mode() & 0o777;
+        let file = storage.path(&run);
+        assert_eq!(mode(&file), 0o600);
+        for folder in file.ancestors().skip(1).take(3) {
+            assert_eq!(mode(folder), 0o700, "{}", folder.display());
+        }
     }
 }

@@ -44,6 +44,19 @@ pub struct Writer {
     epoch: Epoch,
 }
 
+/// Where entries go that nothing holds.
+struct Nowhere;
+
+impl Log for Nowhere {
+    fn append(&mut self, _: &[u8], _: bool) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn truncate(&mut self, _: u64) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
 /// All whole entries of a run's journal; a torn tail is not among them.
 ///
 /// # Errors
@@ -93,6 +106,19 @@ impl Writer {
         self.log.append(&encode(&entry)?, durable)?;
         self.next += 1;
         Ok(entry)
+    }
+
+    /// A writer for entries that cannot be written: it numbers them and keeps nothing.
+    ///
+    /// `entries`: what there is of the journal.
+    pub fn lost(entries: &[Entry], epoch: Epoch) -> Self {
+        Self { log: Box::new(Nowhere), next: entries.len() as u64, epoch }
+    }
+
+    /// From here on what is appended is numbered and goes nowhere: a run whose journal cannot be written any more
+    /// is put back all the same.
+    pub fn lose(&mut self) {
+        self.log = Box::new(Nowhere);
     }
 
     /// The epoch that it writes with.

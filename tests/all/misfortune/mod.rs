@@ -12,6 +12,7 @@ mod people;
 mod releases;
 mod slow;
 mod source;
+mod undo;
 mod zones;
 
 use std::{
