@@ -204,12 +204,7 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
             return planned;
         }
     };
-    plan.findings
-        .extend(forecast::budgets(setting.snapshot, &injections).into_iter().filter(|f| !f.is_error()));
-    plan.findings.extend(lifelines::findings(setting, &injections));
-    plan.findings.extend(hazards((kind, params), setting, &injections));
-    plan.findings.extend(rollouts(setting, &injections));
-    plan.findings.extend(bounds::lifted(setting, &injections));
+    plan.findings.extend(said_of((kind, params), setting, &injections));
     planned.targets = injections.iter().map(|injection| injection.target.clone()).collect();
     planned.displaced = forecast::displaced(setting.snapshot, &injections);
     planned.effect_within = injections.iter().map(|injection| injection.effect_within).max();
@@ -224,6 +219,17 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
         in_force.begin(injections, length);
     }
     planned
+}
+
+/// What there is to say of a step's injections that did not refuse them one by one.
+fn said_of(fault: (&str, &Value), setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
+    let mut findings = forecast::budgets(setting.snapshot, injections);
+    findings.retain(|finding| !finding.is_error());
+    findings.extend(lifelines::findings(setting, injections));
+    findings.extend(hazards(fault, setting, injections));
+    findings.extend(rollouts(setting, injections));
+    findings.extend(bounds::lifted(setting, injections));
+    findings
 }
 
 /// How many rounds a repeated step has at the most.
