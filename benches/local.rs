@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_types, reason = "real time is measured, also while tokio's stands still")]
 
 mod figures;
+mod loads;
+mod noise;
 
 use std::{
     collections::BTreeSet,
@@ -22,6 +24,7 @@ use firedrill::{
     env::{DirStorage, Rng, Storage},
     journal::{self, Environment, Header, Record, SampleState, Writer},
     plan::{self, Bounds, Consent, Setting},
+    probes::slo::eprocess::Test,
     sim::{SimConfig, cluster::Cluster},
     types::{Epoch, RunId},
 };
@@ -38,15 +41,24 @@ fn main() -> Outcome {
     if !std::env::args().any(|argument| argument == "--bench") {
         return Ok(());
     }
+    // `cargo bench --bench local -- loads` measures those only.
+    let only_loads = std::env::args().any(|argument| argument == "loads");
     let before = load();
     let folder = tempfile::tempdir()?;
     let mut table = Table::default();
+    if only_loads {
+        loads::all(&mut table)?;
+        println!("\nload {before} before, {} after\n\n{table}", load());
+        return Ok(());
+    }
     program(&mut table)?;
     check(&mut table, folder.path())?;
     plans(&mut table)?;
     journals(&mut table, folder.path())?;
+    objectives(&mut table);
     rehearsal(&mut table, folder.path())?;
     thousand(&mut table, folder.path())?;
+    loads::all(&mut table)?;
     println!("\nload {before} before, {} after\n\n{table}", load());
     Ok(())
 }
@@ -198,6 +210,7 @@ fn plans(table: &mut Table) -> Outcome {
         let bounds = Bounds::new(&experiment.spec.limits, &[]);
         let consent = Consent::default();
         let setting = Setting {
+            now: Timestamp::UNIX_EPOCH,
             namespace: "shop",
             snapshot: &snapshot,
             rng: Rng::new(7),
@@ -244,6 +257,55 @@ fn sample(number: u32) -> Record {
         during: Some(true),
         check: None,
         note: String::new(),
+        alerting: false,
+        awaited: false,
+    }
+}
+
+/// The sequential test of an objective of 99.9 %, at 50 requests a second: how soon a tenfold rise is found, and how
+/// often there is an alarm without one.
+fn objectives(table: &mut Table) {
+    const REQUESTS: f64 = 50.0;
+    const ERRORS: f64 = 0.05;
+    let alarm = |noise: &mut noise::Noise, (times, every): (f64, f64), most: f64| {
+        let mut test = Test::new(ERRORS / REQUESTS, 0.01);
+        let mut seconds = 0.0;
+        while seconds < most {
+            seconds += every;
+            test.take(noise.interval((REQUESTS, ERRORS * times), every), every / 3600.0);
+            if test.alarms() {
+                return Some(seconds);
+            }
+        }
+        None
+    };
+    for (every, deviation, constant) in [
+        (1.0, 0.0, 1.0),
+        (1.0, 0.5, 10.0),
+        (1.0, 0.5, 60.0),
+        (1.0, 1.0, 10.0),
+        (5.0, 0.0, 1.0),
+        (5.0, 0.5, 10.0),
+    ] {
+        let what = if deviation > 0.0 {
+            format!("noise of deviation {deviation} over {constant} s")
+        } else {
+            "independent noise".to_owned()
+        };
+        let mut noise = noise::Noise::new(7, (deviation, constant));
+        let found: Vec<f64> =
+            (0..2000).map(|_| alarm(&mut noise, (10.0, every), 600.0).unwrap_or(600.0)).collect();
+        let false_alarms = (0..3000).filter(|_| alarm(&mut noise, (1.0, every), 3600.0).is_some()).count();
+        let of = |figure: &str| format!("{figure}, every {every} s, {what}");
+        let share = 100.0 * false_alarms as f64 / 3000.0;
+        // The targets are for intervals of a second, and noise that wanders moderately.
+        if every == 1.0 && deviation < 1.0 && constant < 60.0 {
+            table.at_most(of("slo: tenfold rise found, median of 2,000"), median(&found), (10.0, "s"));
+            table.at_most(of("slo: false alarms in 3,000 hours"), share, (1.0, "%"));
+        } else {
+            table.note(of("slo: tenfold rise found, median of 2,000"), median(&found), "s");
+            table.note(of("slo: false alarms in 3,000 hours"), share, "%");
+        }
     }
 }
 

@@ -29,6 +29,7 @@
 //!   no fault, probe, experiment or query.
 //! - [`faults`]: one file a fault, and their registry.
 //! - [`probes`]: one file a probe, their registry, and the expressions that judge them.
+//! - [`load`]: open-loop loads: what a file says of one, and who sends it.
 //! - [`api`]: the public format: reading, checking, schema, CRDs, `explain`.
 //! - [`plan`]: spec, snapshot and seed into a plan: selection, limits, consent, forecast.
 //! - [`journal`]: records, framing, append, replay.
@@ -59,6 +60,7 @@ pub mod engine;
 pub mod env;
 pub mod faults;
 pub mod journal;
+pub mod load;
 pub mod plan;
 pub mod probes;
 pub mod report;

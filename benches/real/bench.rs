@@ -227,6 +227,7 @@ impl Bench {
             rng: Rng::new(7),
             kube: self.engine.clone(),
             http: HttpClient::network(),
+            load: firedrill::load::network(),
             storage: Arc::new(DirStorage::new(self.storage.path())),
         }
     }

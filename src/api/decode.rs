@@ -74,6 +74,14 @@ fn only_other(map: &Map<String, Value>, known: &[&str], what: &str) -> Result<(S
     }
 }
 
+impl ProbeSpec {
+    /// Whether the kind judges it by its own rule, which has its own patience: the first sample outside is one too
+    /// many. `for` and `samples` are then about a lack of data.
+    pub fn by_rule(&self) -> bool {
+        self.expect.is_none() && self.during.is_none() && self.role != Role::Informational
+    }
+}
+
 impl<'de> Deserialize<'de> for ProbeSpec {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let map = Map::deserialize(deserializer)?;
@@ -133,6 +141,7 @@ impl<'de> Deserialize<'de> for Step {
             "check" => serde_json::from_value(params).map(Action::Check),
             "revert" => serde_json::from_value(params).map(Action::Revert),
             "manual" => serde_json::from_value(params).map(Action::Manual),
+            "load" => serde_json::from_value(params).map(Action::Load),
             _ => {
                 let whole_zone = faults::find(&kind).is_some_and(|fault| fault.info().whole_zone());
                 if let Some(target) = target.as_mut().filter(|_| whole_zone) {

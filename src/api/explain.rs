@@ -200,7 +200,7 @@ mod tests {
         let step = explain("experiment.method.podKill").expect("a fault");
         assert!(step.contains("gracePeriod") && step.contains("EXAMPLE:"), "{step}");
         assert!(explain("run.status.measured.rto").expect("status").contains("<duration>"));
-        assert!(explain("experiment.spec.load").expect("planned").contains("not supported yet"));
+        assert!(explain("experiment.spec.onRunnerLoss").expect("planned").contains("not supported yet"));
         assert!(explain("GameDay").expect("a kind alone").contains("blackouts"));
     }
 

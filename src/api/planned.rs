@@ -66,11 +66,6 @@ const CONTAINER: FieldSchema = field("container", "label", "Name of the containe
 
 /// The faults.
 pub static FAULTS: &[Planned] = &[
-    lasting(
-        "badRollout",
-        "Roll out an image that cannot run; roll back afterwards.",
-        &[field("image", "text", "Image. Default: one that cannot be pulled."), CONTAINER],
-    ),
     instant(
         "containerKill",
         "Kill the processes of containers.",
@@ -123,11 +118,6 @@ pub static FAULTS: &[Planned] = &[
             field("address", "text", "The address, for Address."),
             with_default(field("delay", "duration", "How late."), "0s"),
         ],
-    ),
-    lasting(
-        "hpaClamp",
-        "Clamp a HorizontalPodAutoscaler; both absent: freeze it where it is.",
-        &[field("min", COUNT, "Least replicas."), field("max", COUNT, "Most replicas.")],
     ),
     lasting(
         "httpFault",
@@ -212,52 +202,11 @@ pub static FAULTS: &[Planned] = &[
             CONTAINER,
         ],
     ),
-    instant("rolloutRestart", "Restart a workload as kubectl rollout restart does.", &[]),
 ];
 
 /// The probes.
-pub static PROBES: &[Planned] = &[
-    lasting(
-        "alert",
-        "An alert of Prometheus: quiet, firing in time, quiet again.",
-        &[
-            required(field("name", "text", "Name of the alert.")),
-            field("labels", "labels", "Labels that it carries."),
-            field(
-                "firesWithin",
-                "duration",
-                "It must fire this soon after the first fault. Default: it must stay quiet.",
-            ),
-            field("clearsWithin", "duration", "It must be quiet this soon after the last revert."),
-        ],
-    ),
-    lasting(
-        "command",
-        "A command of the person's machine; command line only, with --allow-commands.",
-        &[required(field("command", "texts", "Program and arguments."))],
-    ),
-    lasting(
-        "grpc",
-        "The gRPC health check.",
-        &[
-            required(field("address", "text", "HOST:PORT.")),
-            with_default(field("service", "text", "Service asked for."), "\"\""),
-            field("tls", "tls", "TLS settings."),
-        ],
-    ),
-    lasting(
-        "load",
-        "What a load of spec.load or of a load step saw.",
-        &[required(field("name", "label", "Name of the load."))],
-    ),
-    lasting(
-        "slo",
-        "A service level objective, by a sequential test.",
-        &[
-            required(field("good", "promql", "PromQL of the rate of good events.")),
-            required(field("total", "promql", "PromQL of the rate of all events.")),
-            required(field("objective", "percent", "The share that has to be good.")),
-            with_default(field("falseAlarm", "percent", "How often the test may be wrong."), "1%"),
-        ],
-    ),
-];
+pub static PROBES: &[Planned] = &[lasting(
+    "command",
+    "A command of the person's machine; command line only, with --allow-commands.",
+    &[required(field("command", "texts", "Program and arguments."))],
+)];

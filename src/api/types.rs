@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    load::LoadSpec,
     probes::Source,
     types::{Amount, Length},
 };
@@ -56,6 +57,9 @@ pub struct ExperimentSpec {
     /// Where PromQL is answered, for probes that name no source of their own.
     #[serde(default)]
     pub prometheus: Option<Source>,
+    /// What is sent from before Baseline until recovery is judged.
+    #[serde(default)]
+    pub load: Vec<LoadSpec>,
     /// The probes.
     pub steady_state: Vec<ProbeSpec>,
     /// How Baseline goes.
@@ -97,7 +101,7 @@ pub struct ProbeSpec {
     pub params: Value,
     /// CEL to a number; None: the kind's own.
     pub value: Option<String>,
-    /// CEL to true or false; None for Informational probes.
+    /// CEL to true or false; None for Informational probes, and for kinds that judge by themselves.
     pub expect: Option<String>,
     /// CEL; None: expect.
     pub during: Option<String>,
@@ -260,6 +264,8 @@ pub enum Action {
     Revert(String),
     /// A person does something and says so.
     Manual(Manual),
+    /// Requests are sent.
+    Load(LoadSpec),
 }
 
 /// Something that a person does.
@@ -377,6 +383,8 @@ pub struct Objectives {
     pub stable_for: Option<Length>,
     /// First fault in force to steady again; None: measured, not judged.
     pub rto: Option<Length>,
+    /// First fault in force to the first alert; None: measured, not judged.
+    pub detect_within: Option<Length>,
 }
 
 /// How far the damage may go.
@@ -455,6 +463,16 @@ impl ExperimentSpec {
     /// The step called `name`.
     pub fn step(&self, name: &str) -> Option<&Step> {
         self.method.iter().find(|step| step.name == name)
+    }
+
+    /// Every load, with its name and whether it is a step's.
+    pub fn loads(&self) -> impl Iterator<Item = (&str, &LoadSpec, Option<&Step>)> {
+        let whole = self.load.iter().map(|load| (load.name.as_str(), load, None));
+        let steps = self.method.iter().filter_map(|step| match &step.action {
+            Action::Load(load) => Some((step.name.as_str(), load, Some(step))),
+            _ => None,
+        });
+        whole.chain(steps)
     }
 
     /// The probe called `name`.

@@ -9,6 +9,7 @@ use super::Global;
 use crate::{
     env::{Clock, DirStorage, Env, HttpClient, Rng},
     journal::Environment,
+    load,
 };
 
 /// A connection to a real cluster.
@@ -49,6 +50,7 @@ pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connec
         rng: Rng::new(seed),
         kube: client,
         http: HttpClient::network(),
+        load: load::network(),
         storage: Arc::new(storage(global)?),
     };
     let environment =

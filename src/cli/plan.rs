@@ -115,6 +115,7 @@ pub(super) fn summary(assessment: &Assessment, request: &Request, style: &Style)
             lines.push(format!("        and {} more pods", step.displaced.len() - shown));
         }
     }
+    lines.extend(plan.loads.iter().map(|load| load_line(load, style)));
     let limits: Vec<String> = plan.limits.iter().map(|(name, value)| format!("{name} {value}")).collect();
     lines.push(format!("  limits: {}; at most {} calls to the API server", limits.join(", "), plan.calls));
     if let Some(earliest) = &plan.earliest_abort {
@@ -138,6 +139,20 @@ pub(super) fn summary(assessment: &Assessment, request: &Request, style: &Style)
         text.push_str(&format!("{} Nothing was changed.\n", style.paint(Tone::Bad, "refused.")));
     }
     text
+}
+
+fn load_line(load: &crate::plan::PlannedLoad, style: &Style) -> String {
+    let long = match (load.whole_run, load.duration, load.requests) {
+        (true, ..) => ", for the whole run".to_owned(),
+        (_, Some(duration), Some(requests)) => format!(", for {duration}: {requests} requests"),
+        _ => ", until it is ended".to_owned(),
+    };
+    format!(
+        "  {} sends {}{long}, at most {} at once; ends with this process",
+        style.paint(Tone::Strong, &style.plain(&format!("load {}", load.name))),
+        style.plain(&load.what),
+        load.max_in_flight
+    )
 }
 
 fn step_line(step: &crate::plan::PlannedStep, style: &Style) -> String {

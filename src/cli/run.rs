@@ -156,7 +156,8 @@ fn confirmed(
     assessment: &Assessment,
     request: &Request,
 ) -> Result<(), Box<Finding>> {
-    if args.yes || assessment.plan.injections.is_empty() {
+    let nothing = assessment.plan.injections.is_empty() && assessment.plan.loads.is_empty();
+    if args.yes || nothing {
         return Ok(());
     }
     let subject = format!("context/{}", request.environment.context);

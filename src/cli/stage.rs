@@ -10,6 +10,7 @@ use crate::{
     api,
     env::{Clock, Env, HttpClient, HttpError, MemoryStorage, Rng},
     journal::Environment,
+    load,
     probes::{ServiceRef, Source},
     sim::{
         SimConfig,
@@ -78,6 +79,7 @@ impl Stage {
                 rng: Rng::new(seed),
                 kube: cluster.sim().client(),
                 http,
+                load: load::embedded(cluster.metrics()),
                 storage: Arc::new(MemoryStorage::default()),
             },
             environment: Environment {

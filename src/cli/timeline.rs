@@ -296,6 +296,7 @@ fn lasts(step: &Step) -> Option<Duration> {
     match &step.action {
         Action::Wait(duration) => Some(*duration),
         Action::Check(check) => Some(check.within.0).filter(|within| !within.is_zero()),
+        Action::Load(_) => step.duration,
         Action::Fault { .. } => step.duration.or(step.repeat.and_then(|repeat| repeat.length).map(|l| l.0)),
         Action::Revert(_) => None,
         // A person takes as long as a person takes.

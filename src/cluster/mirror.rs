@@ -21,10 +21,11 @@ use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
     ApiError, Snapshot,
+    autoscaler::Autoscaler,
     snapshot::Key,
     view::{
-        Autoscaler, Node, Pdb, Pod, RawAutoscaler, RawNode, RawPdb, RawPod, RawSlice, RawSpace, RawWorkload,
-        Space, Workload, resource,
+        Node, Pdb, Pod, RawAutoscaler, RawNode, RawPdb, RawPod, RawSlice, RawSpace, RawWorkload, Space,
+        Workload, resource,
     },
 };
 

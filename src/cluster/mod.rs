@@ -4,6 +4,7 @@
 //! change passes the [`Fence`]: whoever no longer owns the run can change nothing.
 
 mod access;
+mod autoscaler;
 mod error;
 mod evict;
 mod fields;
@@ -11,6 +12,7 @@ mod lease;
 mod mirror;
 mod patch;
 mod rights;
+mod rollout;
 mod scar;
 mod selector;
 mod snapshot;
@@ -18,6 +20,7 @@ mod toleration;
 mod view;
 
 pub use access::{Access, Fence, Write};
+pub use autoscaler::Autoscaler;
 pub use error::ApiError;
 pub use evict::{Budgets, Evicted};
 pub use fields::{manages, owner_of};
@@ -25,8 +28,9 @@ pub use lease::{Lease, LeaseError, Tenure};
 pub use mirror::{FixedBackoff, Mirror, Scope};
 pub use patch::JsonPatch;
 pub use rights::{Identity, Missing, identity, missing_rights};
+pub use rollout::{Rollout, fingerprint};
 pub use scar::{RUN_LABEL, Scar, UNDO_PREFIX};
 pub use selector::PodSelector;
 pub use snapshot::{Key, Snapshot};
 pub use toleration::{Toleration, stays_for};
-pub use view::{Autoscaler, Node, Owner, Pdb, Pod, Space, Taint, Workload};
+pub use view::{Node, Owner, Pdb, Pod, Space, Taint, Workload};

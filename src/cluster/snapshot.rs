@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::view::{Autoscaler, Node, Owner, Pdb, Pod, Space, Workload};
+use super::{
+    autoscaler::Autoscaler,
+    view::{Node, Owner, Pdb, Pod, Space, Workload},
+};
 use crate::types::ObjectRef;
 
 /// Namespace (empty for cluster-scoped objects) and name; a workload's kind comes in between.
@@ -43,6 +46,7 @@ impl Snapshot {
         match object.kind.as_str() {
             "Pod" => self.pod(object).is_some(),
             "Node" => same(self.node(&object.name).map(|node| &node.object)),
+            "HorizontalPodAutoscaler" => same(self.autoscaler(object).map(|found| &found.object)),
             kind => same(self.workload(&object.namespace, kind, &object.name).map(|found| &found.object)),
         }
     }
@@ -60,6 +64,20 @@ impl Snapshot {
     /// The workload of this kind and name.
     pub fn workload(&self, namespace: &str, kind: &str, name: &str) -> Option<&Arc<Workload>> {
         self.workloads.get(&(namespace.to_owned(), format!("{kind}/{name}")))
+    }
+
+    /// The workload that `object` is, or that it scales, when it is an autoscaler.
+    pub fn workload_of(&self, object: &ObjectRef) -> Option<&Arc<Workload>> {
+        if object.kind == "HorizontalPodAutoscaler" {
+            let (kind, name) = &self.autoscaler(object)?.target;
+            return self.workload(&object.namespace, kind, name);
+        }
+        self.workload(&object.namespace, &object.kind, &object.name)
+    }
+
+    /// The autoscaler of this name.
+    pub fn autoscaler(&self, object: &ObjectRef) -> Option<&Arc<Autoscaler>> {
+        self.autoscalers.get(&(object.namespace.clone(), object.name.clone()))
     }
 
     /// Pods in `namespace`.
@@ -124,8 +142,16 @@ impl Snapshot {
 
     /// The autoscaler of a workload.
     pub fn autoscaler_of<'a>(&'a self, workload: &'a ObjectRef) -> Option<&'a Arc<Autoscaler>> {
+        self.autoscalers_of(workload).next()
+    }
+
+    /// All autoscalers that name this workload; more than one is a mistake of its owner.
+    pub fn autoscalers_of<'a>(
+        &'a self,
+        workload: &'a ObjectRef,
+    ) -> impl Iterator<Item = &'a Arc<Autoscaler>> {
         in_namespace(&self.autoscalers, &workload.namespace)
-            .find(|hpa| hpa.target.0 == workload.kind && hpa.target.1 == workload.name)
+            .filter(|hpa| hpa.target.0 == workload.kind && hpa.target.1 == workload.name)
     }
 
     /// Whether any Service sends requests to the pod of this UID.

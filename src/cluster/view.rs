@@ -8,8 +8,14 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::{ApiResource, GroupVersionKind, Object};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{PodSelector, Toleration, fields};
+use super::{
+    PodSelector, Toleration,
+    autoscaler::{AutoscalerSpec, AutoscalerStatus},
+    fields,
+    rollout::{Rollout, Strategy, Template},
+};
 use crate::types::ObjectRef;
 
 /// The controller that made an object.
@@ -52,6 +58,8 @@ pub struct Pod {
     pub tolerations: Vec<Toleration>,
     /// Container images with their digests, as the kubelet reports them.
     pub images: Vec<String>,
+    /// Why containers wait, as the kubelet says: `ContainerCreating`, `ImagePullBackOff` …
+    pub waiting: BTreeSet<String>,
 }
 
 impl Pod {
@@ -158,10 +166,14 @@ pub struct Workload {
     pub replicas_manager: Option<String>,
     /// All managers that appear on it: how GitOps tools and operators show.
     pub managers: Vec<String>,
-    /// Images of its template.
-    pub images: Vec<String>,
+    /// Containers of its template, init containers aside: name and image.
+    pub containers: Vec<(String, String)>,
     /// Labels and annotations of its template, where a commit may be named.
     pub template: BTreeMap<String, String>,
+    /// What tells its template from others, see [`fingerprint`](super::fingerprint).
+    pub fingerprint: String,
+    /// How it goes from one template to the next.
+    pub rollout: Rollout,
 }
 
 impl Workload {
@@ -169,17 +181,16 @@ impl Workload {
     pub fn revision(&self) -> Option<&str> {
         self.annotations.get("deployment.kubernetes.io/revision").map(String::as_str)
     }
-}
 
-/// A HorizontalPodAutoscaler.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Autoscaler {
-    /// Which one.
-    pub object: ObjectRef,
-    /// Kind and name of what it scales.
-    pub target: (String, String),
-    /// The KEDA ScaledObject behind it, if there is one.
-    pub scaled_object: Option<String>,
+    /// Images of its template.
+    pub fn images(&self) -> Vec<String> {
+        self.containers.iter().map(|(_, image)| image.clone()).collect()
+    }
+
+    /// Whether pods of a former template are still there, or the controller has not seen the present one yet.
+    pub fn rolling_out(&self) -> bool {
+        self.generation.1 < self.generation.0 || self.updated < self.replicas
+    }
 }
 
 /// A namespace.
@@ -202,7 +213,7 @@ pub(super) type RawPdb = Object<PdbSpec, PdbStatus>;
 /// What is decoded of a workload.
 pub(super) type RawWorkload = Object<WorkloadSpec, WorkloadStatus>;
 /// What is decoded of an autoscaler.
-pub(super) type RawAutoscaler = Object<AutoscalerSpec, Empty>;
+pub(super) type RawAutoscaler = Object<AutoscalerSpec, AutoscalerStatus>;
 /// What is decoded of a namespace.
 pub(super) type RawSpace = Object<Empty, Empty>;
 /// What is decoded of an EndpointSlice: no spec there, so it is all in one.
@@ -236,10 +247,11 @@ pub(super) struct PodStatus {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Condition {
+pub(super) struct Condition {
     #[serde(rename = "type")]
-    kind: String,
-    status: String,
+    pub(super) kind: String,
+    pub(super) status: String,
+    pub(super) reason: String,
     last_transition_time: Option<Timestamp>,
 }
 
@@ -249,6 +261,19 @@ struct ContainerStatus {
     image: String,
     #[serde(rename = "imageID")]
     image_id: String,
+    state: ContainerState,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerState {
+    waiting: Option<Waiting>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Waiting {
+    reason: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -262,7 +287,7 @@ pub(super) struct NodeSpec {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct NodeStatus {
     conditions: Vec<Condition>,
-    allocatable: BTreeMap<String, serde_json::Value>,
+    allocatable: BTreeMap<String, Value>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -287,33 +312,10 @@ pub(super) struct PdbStatus {
 pub(super) struct WorkloadSpec {
     replicas: Option<i32>,
     selector: Option<LabelSelector>,
-    template: Template,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Template {
-    metadata: TemplateMeta,
-    spec: TemplateSpec,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct TemplateMeta {
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct TemplateSpec {
-    containers: Vec<Container>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Container {
-    image: String,
+    paused: bool,
+    strategy: Strategy,
+    update_strategy: Strategy,
+    template: Value,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -323,20 +325,8 @@ pub(super) struct WorkloadStatus {
     number_ready: i32,
     desired_number_scheduled: i32,
     updated_replicas: i32,
+    updated_number_scheduled: i32,
     observed_generation: i64,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct AutoscalerSpec {
-    scale_target_ref: ScaleTarget,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ScaleTarget {
-    kind: String,
-    name: String,
 }
 
 /// Group, version, kind and plural of what is read leanly.
@@ -345,7 +335,7 @@ pub(super) fn resource(api_version: &str, kind: &str, plural: &str) -> ApiResour
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
 }
 
-fn object(meta: &ObjectMeta, api_version: &str, kind: &str) -> ObjectRef {
+pub(super) fn object(meta: &ObjectMeta, api_version: &str, kind: &str) -> ObjectRef {
     ObjectRef {
         namespace: meta.namespace.clone().unwrap_or_default(),
         name: meta.name.clone().unwrap_or_default(),
@@ -375,6 +365,8 @@ impl Pod {
             .map(|status| image_with_digest(&status.image, &status.image_id))
             .collect();
         images.sort();
+        let waiting = status.container_statuses.into_iter().filter_map(|status| status.state.waiting);
+        let waiting = waiting.map(|waiting| waiting.reason);
         Self {
             object: object(&meta, "v1", "Pod"),
             owner: owner(&meta),
@@ -388,6 +380,7 @@ impl Pod {
             host_network: raw.spec.host_network,
             tolerations: raw.spec.tolerations.into_iter().filter(Toleration::matters).collect(),
             images,
+            waiting: waiting.collect(),
             labels: meta.labels.unwrap_or_default(),
         }
     }
@@ -450,34 +443,27 @@ impl Workload {
             meta.managed_fields.iter().flatten().filter_map(|entry| entry.manager.clone()).collect();
         managers.sort();
         managers.dedup();
-        let template = raw.spec.template.metadata;
+        let replicas = if daemon { status.desired_number_scheduled } else { raw.spec.replicas.unwrap_or(1) };
+        let strategy = if kind == "Deployment" { raw.spec.strategy } else { raw.spec.update_strategy };
+        let template = Template::read(raw.spec.template);
         let mut annotations = meta.annotations.clone().unwrap_or_default();
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         Self {
             object: object(&meta, "apps/v1", kind),
             owner: owner(&meta),
             selector: PodSelector::read(raw.spec.selector),
-            replicas: if daemon { status.desired_number_scheduled } else { raw.spec.replicas.unwrap_or(1) },
+            replicas,
             ready: if daemon { status.number_ready } else { status.ready_replicas },
-            updated: status.updated_replicas,
+            updated: if daemon { status.updated_number_scheduled } else { status.updated_replicas },
             generation: (meta.generation.unwrap_or(0), status.observed_generation),
             replicas_manager: fields::owner_of(&meta, &["f:spec", "f:replicas"]),
             managers,
-            images: raw.spec.template.spec.containers.into_iter().map(|container| container.image).collect(),
-            template: template.labels.into_iter().chain(template.annotations).collect(),
+            containers: template.containers,
+            template: template.marks,
+            fingerprint: template.fingerprint,
+            rollout: Rollout::read(kind, replicas, raw.spec.paused, strategy),
             annotations,
             labels: meta.labels.unwrap_or_default(),
-        }
-    }
-}
-
-impl Autoscaler {
-    pub(super) fn read(raw: RawAutoscaler) -> Self {
-        let labels = raw.metadata.labels.as_ref();
-        Self {
-            object: object(&raw.metadata, "autoscaling/v2", "HorizontalPodAutoscaler"),
-            target: (raw.spec.scale_target_ref.kind, raw.spec.scale_target_ref.name),
-            scaled_object: labels.and_then(|labels| labels.get("scaledobject.keda.sh/name")).cloned(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Everything that can be known before the first change: who, where, rights, plan, dry runs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use kube::api::ListParams;
@@ -9,9 +9,10 @@ use serde_json::Value;
 use crate::{
     api::{Action, Experiment, Guardrail, ProbeSpec, Role},
     cluster::{Access, ApiError, Budgets, Identity, Lease, Mirror, Scope, identity, missing_rights},
-    env::{Env, Rng},
+    env::{Env, LoadOrder, Rng},
     faults::{self, Signature, World},
     journal::Environment,
+    load::is_forbidden,
     plan::{self, Bounds, Consent, Lifeline, Plan, Setting, guardrail_findings},
     probes::{self, MetricSource, Source},
     types::{
@@ -53,6 +54,7 @@ pub struct Assessment {
     pub(super) mirror: Mirror,
     pub(super) bounds: Bounds,
     pub(super) sources: BTreeMap<String, MetricSource>,
+    pub(super) loads: BTreeMap<String, LoadOrder>,
 }
 
 impl Assessment {
@@ -98,6 +100,7 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
         rng: Rng::new(request.seed),
         consent: &consent,
         bounds: &bounds,
+        now,
         until: now
             .checked_add(plan::longest(&bounds, spec.objectives.recover_within()))
             .unwrap_or(Timestamp::MAX),
@@ -106,7 +109,9 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     findings.extend(guardrail_findings(spec, own, (&snapshot, &guardrails), now));
     findings.extend(leases(&access, request, now).await);
     findings.extend(too_many_runs(&access, &covering, now).await);
+    findings.extend(undetectable(request));
     let sources = sources(&access, request, &mut findings).await;
+    let loads = loads(env, (&access, request), &mut findings).await;
     let world = World {
         budgets: Budgets::new(access.clone(), mirror.clone()),
         signature: Signature {
@@ -122,7 +127,7 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
         findings.extend(dry_runs(&world, &plan).await);
     }
     plan.findings.splice(0..0, findings);
-    Ok(Assessment { plan, by, access: world.access, mirror: world.mirror, bounds, sources })
+    Ok(Assessment { plan, by, access: world.access, mirror: world.mirror, bounds, sources, loads })
 }
 
 /// That the cluster cannot be asked.
@@ -261,6 +266,17 @@ async fn too_many_runs(access: &Access, covering: &[&Guardrail], now: Timestamp)
     }
 }
 
+/// A promise about alerts, and nothing that could tell of one.
+fn undetectable(request: &Request) -> Option<Finding> {
+    let spec = &request.experiment.spec;
+    let tells = |probe: &ProbeSpec| probes::find(&probe.kind).is_some_and(|kind| kind.alerts());
+    let idle = spec.objectives.detect_within.is_some() && !spec.steady_state.iter().any(tells);
+    idle.then(|| {
+        let message = "it is about alerts, and no probe tells of one";
+        Finding::error(code::FIELDS, "objectives.detectWithin", message).remedy("add an alert probe")
+    })
+}
+
 /// Where the probe's PromQL is answered; None if it has none, `Some(None)` if there is no such place.
 fn source_of(request: &Request, probe: &ProbeSpec) -> Option<Option<Source>> {
     let own = probes::find(&probe.kind)?.source(&probe.params)?;
@@ -270,7 +286,7 @@ fn source_of(request: &Request, probe: &ProbeSpec) -> Option<Option<Source>> {
 /// The Services that judged probes measure through, with the ready pods behind them.
 async fn lifelines(access: &Access, request: &Request, findings: &mut Vec<Finding>) -> Vec<Lifeline> {
     let mut lifelines: Vec<Lifeline> = Vec::new();
-    if !has_faults(&request.experiment) {
+    if !disturbs(&request.experiment) {
         return lifelines;
     }
     let judged =
@@ -348,6 +364,45 @@ async fn sources(
     sources
 }
 
+/// The loads, ready to be sent: Secrets read, hosts found.
+async fn loads(
+    env: &Env,
+    (access, request): (&Access, &Request),
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<String, LoadOrder> {
+    let spec = &request.experiment.spec;
+    let mut orders = BTreeMap::new();
+    for (name, load, _) in spec.loads() {
+        let subject = format!("load {name}");
+        let asking = spec
+            .steady_state
+            .iter()
+            .filter(|probe| probe.params.get("name").and_then(Value::as_str) == Some(name));
+        let keep = asking.map(|probe| probe.every).max().unwrap_or_default().max(Duration::from_secs(10));
+        let order = match load.order(access, &request.namespace, (request.seed, keep)).await {
+            Ok(order) => order,
+            Err(why) => {
+                findings.push(Finding::error(code::FIELDS, subject, why));
+                continue;
+            }
+        };
+        match env.load.find(&order.url).await {
+            Ok(addresses) => {
+                if let Some(address) = addresses.into_iter().find(|address| is_forbidden(*address)) {
+                    let message = format!("its host means {address}, a link-local address");
+                    findings.push(Finding::error(code::LOAD_ADDRESS, subject, message));
+                }
+            }
+            Err(why) => {
+                let remedy = "a load goes straight to its address, never through the API server's proxy: name one that can be reached from here";
+                findings.push(Finding::error(code::LOAD_UNREACHABLE, subject, why).remedy(remedy));
+            }
+        }
+        orders.insert(name.to_owned(), order);
+    }
+    orders
+}
+
 /// Asks the API server for one of each kind of write, without doing it.
 async fn dry_runs(world: &World, plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -371,9 +426,10 @@ async fn dry_runs(world: &World, plan: &Plan) -> Vec<Finding> {
     findings
 }
 
-/// Whether a method changes anything at all.
-pub(super) fn has_faults(experiment: &Experiment) -> bool {
-    experiment.spec.method.iter().any(|step| matches!(step.action, Action::Fault { .. }))
+/// Whether a method disturbs anything at all.
+pub(super) fn disturbs(experiment: &Experiment) -> bool {
+    let disturbs = |action: &Action| matches!(action, Action::Fault { .. } | Action::Load(_));
+    experiment.spec.method.iter().any(|step| disturbs(&step.action))
 }
 
 /// Following nothing: for what needs a World and no watches.

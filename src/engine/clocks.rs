@@ -1,5 +1,7 @@
 //! What was measured of a run (format.md, section 4). Pure.
 
+use jiff::Timestamp;
+
 use super::{state::State, steady::elapsed};
 use crate::{api::Role, journal::Clocks};
 
@@ -11,9 +13,12 @@ pub fn measure(state: &State) -> Clocks {
     let lifted = state.first_intent.and_then(|_| state.lifted());
     let judged = state.spec.steady_state.iter().filter(|probe| probe.role != Role::Informational);
     let violation = state.violations.first();
+    let (alert, detected) = (state.first_alert(), violation.map(|violation| violation.at));
+    let detected = detected.into_iter().chain(alert).min();
     let stopped_by_probe = state.stop.is_some() && !state.violations.is_empty();
     Clocks {
-        detection_ms: first_seen.zip(violation).map(|(seen, violation)| millis(seen, violation.at)),
+        detection_ms: first_seen.zip(detected).map(|(seen, detected)| millis(seen, detected)),
+        alert_ms: first_seen.zip(alert).map(|(seen, alert)| millis(seen, alert)),
         abort_ms: violation
             .zip(reverted)
             .filter(|_| stopped_by_probe)
@@ -22,5 +27,29 @@ pub fn measure(state: &State) -> Clocks {
         rto_ms: first_seen.zip(state.recovered).map(|(seen, steady)| millis(seen, steady)),
         recovery_ms: lifted.zip(state.recovered).map(|(lifted, steady)| millis(lifted, steady)),
         resolution_ms: judged.map(|probe| u64::try_from(probe.every.as_millis()).unwrap_or(u64::MAX)).max(),
+    }
+}
+
+impl State {
+    /// Since when every `expect` of the hypothesis has held without a break; None while one does not.
+    pub fn steady_since(&self) -> Option<Timestamp> {
+        let mut since = Timestamp::MIN;
+        for probe in self.hypothesis() {
+            since = since.max(self.probes.get(&probe.name)?.steady_since?);
+        }
+        Some(since)
+    }
+
+    /// The oldest of the latest samples: up to here everything is known.
+    pub fn known_until(&self) -> Option<Timestamp> {
+        self.hypothesis()
+            .map(|probe| self.probes.get(&probe.name).and_then(|track| track.last))
+            .min()
+            .flatten()
+    }
+
+    /// When the first alert since the first intent fired.
+    pub fn first_alert(&self) -> Option<Timestamp> {
+        self.probes.values().filter_map(|track| track.alerted).min()
     }
 }

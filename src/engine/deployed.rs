@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::state::{State, lasting};
 use crate::{
     cluster::{Snapshot, Workload},
-    faults::Injection,
+    faults::{self, Injection},
     journal::Deployed,
-    types::ObjectRef,
+    types::{InjectionId, ObjectRef},
 };
 
 /// Where a template may name the commit it was built from, most telling first.
@@ -25,9 +26,7 @@ pub fn concerned(snapshot: &Snapshot, injections: &[Injection]) -> BTreeSet<Obje
     let mut workloads = BTreeSet::new();
     for injection in injections {
         let target = &injection.target;
-        if let Some(workload) = snapshot.workload(&target.namespace, &target.kind, &target.name) {
-            workloads.insert(workload.object.clone());
-        }
+        workloads.extend(snapshot.workload_of(target).map(|workload| workload.object.clone()));
         for pod in injection.displaced.iter().chain([target]) {
             let owner = snapshot.pod(pod).and_then(|found| Some((found, snapshot.top_owner(found)?)));
             let workload = owner
@@ -56,36 +55,86 @@ pub fn look(snapshot: &Snapshot, workloads: &BTreeSet<ObjectRef>) -> Vec<Deploye
 /// As the kubelets report them, with digests; as the template says where no pod runs.
 fn images(snapshot: &Snapshot, workload: &Workload) -> Vec<String> {
     let reported: BTreeSet<String> = snapshot.pods_of(workload).flat_map(|pod| pod.images.clone()).collect();
-    if reported.is_empty() { workload.images.clone() } else { reported.into_iter().collect() }
+    if reported.is_empty() { workload.images() } else { reported.into_iter().collect() }
 }
 
-/// A release: its revision, and the images of its template.
-pub type Release = (Option<String>, Vec<String>);
+/// What tells one rollout of a workload from the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// `deployment.kubernetes.io/revision`, for Deployments.
+    pub revision: Option<String>,
+    /// [`fingerprint`](crate::cluster::fingerprint) of its template.
+    pub template: String,
+}
 
 /// What was released, by workload.
 pub type Releases = BTreeMap<ObjectRef, Release>;
 
-/// What tells one rollout of a workload from the next: its template's images, and its revision.
+/// The releases of these workloads.
 pub fn releases(snapshot: &Snapshot, workloads: &BTreeSet<ObjectRef>) -> Releases {
     let found = workloads
         .iter()
         .filter_map(|object| snapshot.workload(&object.namespace, &object.kind, &object.name));
-    found
-        .map(|workload| {
-            (workload.object.clone(), (workload.revision().map(str::to_owned), workload.images.clone()))
-        })
-        .collect()
+    found.map(|workload| (workload.object.clone(), released(workload))).collect()
 }
 
-/// The first of these workloads whose release is another than it was.
-pub fn rolled_out<'a>(snapshot: &Snapshot, releases: &'a Releases) -> Option<&'a ObjectRef> {
-    let other = |object: &ObjectRef, (revision, images): &Release| {
+fn released(workload: &Workload) -> Release {
+    let revision = workload.revision().map(str::to_owned);
+    Release { revision, template: workload.fingerprint.clone() }
+}
+
+/// The first of these workloads whose release is another than it was, and not ours.
+pub fn rolled_out<'a>(snapshot: &Snapshot, releases: &'a Releases, state: &State) -> Option<&'a ObjectRef> {
+    let other = |object: &ObjectRef, before: &Release| {
         let workload = snapshot.workload(&object.namespace, &object.kind, &object.name);
-        workload.is_some_and(|now| {
-            now.object == *object && (now.revision() != revision.as_deref() || now.images != *images)
-        })
+        workload
+            .filter(|now| now.object == *object)
+            .is_some_and(|now| foreign(state, object, (before, &released(now))))
     };
-    releases.iter().find(|(object, release)| other(object, release)).map(|(object, _)| object)
+    releases.iter().find(|(object, before)| other(object, before)).map(|(object, _)| object)
+}
+
+/// Whether a workload's release is another than `before`, and not of this run's making.
+///
+/// A fault that writes templates makes a release: from its first write on revisions come and go with it, and
+/// templates tell. While it is in force the platform may bring the former one back, and so do we afterwards.
+pub fn foreign(state: &State, object: &ObjectRef, (before, now): (&Release, &Release)) -> bool {
+    if before == now {
+        return false;
+    }
+    let injections = state.injections.values().filter(|found| found.injection.target == *object);
+    let mut writers = injections.filter(|found| writes(&found.injection, "spec.template"));
+    !writers.any(|found| {
+        // What is under way may have been written; its outcome says with what.
+        found.injected.is_none()
+            || found.wrote.as_ref() == Some(&now.template)
+            || lasting(&found.injection) && before.template == now.template
+    })
+}
+
+/// An injection in force whose workload has its former template back, with the revision that it has now: somebody
+/// else's doing, unless it is being taken back.
+pub fn brought_back(
+    snapshot: &Snapshot,
+    releases: &Releases,
+    state: &State,
+) -> Option<(InjectionId, Option<String>)> {
+    let mut held = state.injections.values().filter(|found| {
+        let begun = found.wrote.is_some() && found.seen.is_some();
+        begun && found.pending() && !found.brought_back
+    });
+    held.find_map(|found| {
+        let target = &found.injection.target;
+        let now = snapshot.workload_of(target)?;
+        let before = releases.get(&now.object)?;
+        let back = now.fingerprint == before.template && now.generation.1 >= now.generation.0;
+        back.then(|| (found.injection.id.clone(), now.revision().map(str::to_owned)))
+    })
+}
+
+/// Whether the fault of this injection sets that field.
+fn writes(injection: &Injection, field: &str) -> bool {
+    faults::find(&injection.fault).is_some_and(|fault| fault.info().writes.contains(&field))
 }
 
 /// Whether every pod that these workloads want is bound to a node. What our own scaling has taken away is
@@ -99,7 +148,9 @@ pub fn all_bound<'a>(
         .into_iter()
         .filter_map(|object| snapshot.workload(&object.namespace, &object.kind, &object.name));
     found.all(|workload| {
-        let scaled = in_force.iter().filter(|injection| injection.target == workload.object);
+        let scaled = in_force
+            .iter()
+            .filter(|injection| injection.target == workload.object && writes(injection, "spec.replicas"));
         let lost: usize = scaled.map(|injection| injection.replicas_lost as usize).sum();
         let wanted = usize::try_from(workload.replicas).unwrap_or(0) + lost;
         snapshot.pods_of(workload).filter(|pod| !pod.node.is_empty()).count() >= wanted

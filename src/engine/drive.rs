@@ -7,27 +7,28 @@ use std::{
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{
     EngineError, Observer,
     deployed::{self, Releases},
+    judging::Watched,
     keeper::Outside,
+    loading::Loading,
     next::{Command, Patience, next},
-    sampler::{Measured, Sampler},
+    sampler::Measured,
     state::{State, transition},
     unseen, unwind,
     unwritten::Unwritten,
 };
 use crate::{
-    api::{Action, ProbeSpec},
+    api::Action,
     cluster::Snapshot,
     env::{Clock, Rng},
     faults::{self, FaultError, Injected, Injection, World},
-    journal::{Entry, InjectOutcome, Moment, Record, SampleState, StopReason, Writer},
+    journal::{Entry, InjectOutcome, Moment, Record, StopReason, Writer},
     plan::{Bounds, Consent},
-    probes::{Judge, Past, Reading, cel::Expression},
+    probes::cel::Expression,
     types::{InjectionId, ObjectRef, Verdict, planted},
 };
 
@@ -37,22 +38,6 @@ const SLEPT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(500);
 /// Tries of an injection.
 pub(super) const TRIES: u32 = 5;
-
-/// A probe at work.
-pub(super) struct Watched {
-    pub spec: ProbeSpec,
-    pub judge: Judge,
-    pub sampler: Option<Sampler>,
-    /// `object` as it was when Baseline ended, for `before`.
-    pub before: Option<Value>,
-    latest: Option<Value>,
-}
-
-impl Watched {
-    pub(super) fn new(spec: ProbeSpec, judge: Judge, sampler: Option<Sampler>) -> Self {
-        Self { spec, judge, sampler, before: None, latest: None }
-    }
-}
 
 /// Something that was under way is over.
 enum Outcome {
@@ -82,6 +67,7 @@ pub(super) struct Driver {
     pub checks: BTreeMap<String, Expression>,
     pub measured_rx: mpsc::UnboundedReceiver<Measured>,
     pub outside_rx: mpsc::UnboundedReceiver<Outside>,
+    pub loading: Loading,
     /// Workloads whose rollouts matter, with the release that was there at the start.
     pub releases: Releases,
     pub slept_before: jiff::SignedDuration,
@@ -89,6 +75,8 @@ pub(super) struct Driver {
     pub passed_over: BTreeSet<ObjectRef>,
     /// What the journal does not hold any more.
     pub unwritten: Option<Unwritten>,
+    /// What this process has begun to take back: what comes back of it is not others' doing.
+    pub taking_back: BTreeSet<InjectionId>,
 }
 
 /// What is under way in this process; lost with it, and begun again from the journal.
@@ -118,6 +106,7 @@ impl Driver {
                 tasks.injecting = FuturesUnordered::new();
                 tasks.injections.clear();
             }
+            self.load()?;
             let until = match next(&self.state, self.clock.now(), self.patience) {
                 Command::Done => return Ok(()),
                 Command::Record(record) => {
@@ -231,6 +220,7 @@ impl Driver {
         for id in ids {
             let Some(found) = self.state.injections.get(id) else { continue };
             if tasks.reverts.insert(id.clone()) {
+                self.taking_back.insert(id.clone());
                 let (world, injection) = (self.world.clone(), found.injection.clone());
                 tasks.reverting.push(unwind::revert(world, injection, 1).map(Outcome::unwound).boxed());
             }
@@ -251,6 +241,11 @@ impl Driver {
                 tasks.injections.remove(&injection);
                 let (outcome, detail) = match result {
                     Ok(Injected::Done(detail)) => (InjectOutcome::Done, detail),
+                    Ok(Injected::RolledOut { said, template }) => {
+                        let injection = injection.clone();
+                        self.append(Record::TemplateWritten { injection, template })?;
+                        (InjectOutcome::Done, said)
+                    }
                     Ok(Injected::TargetGone) => (InjectOutcome::TargetGone, "the target was gone".to_owned()),
                     Err(error) => (InjectOutcome::Failed, error.to_string()),
                 };
@@ -275,36 +270,6 @@ impl Driver {
                 self.append(record)
             }
         }
-    }
-
-    fn measured(&mut self, measured: Measured) -> Result<(), EngineError> {
-        let Some(watched) = self.probes.get_mut(&measured.probe) else { return Ok(()) };
-        if let Reading::Measured(variables) = &measured.reading {
-            watched.latest = variables.get("object").or_else(|| variables.get("objects")).cloned();
-        }
-        let check =
-            active_check(&self.state, &measured.probe, measured.at).and_then(|step| self.checks.get(step));
-        let past = past(&self.state, watched);
-        let (judgement, checked) = watched.judge.judge(&measured.reading, &past, check);
-        let guarded = match self.state.guard() {
-            super::steady::Guard::During => judgement.during,
-            _ => judgement.expect,
-        };
-        let state = match guarded {
-            _ if watched.spec.role == crate::api::Role::Informational => SampleState::Recorded,
-            Some(true) => SampleState::Within,
-            Some(false) => SampleState::Outside,
-            None => SampleState::Missing,
-        };
-        self.append(Record::Sampled {
-            probe: measured.probe,
-            state,
-            value: judgement.value,
-            expect: judgement.expect,
-            during: judgement.during,
-            check: checked,
-            note: judgement.note,
-        })
     }
 
     fn outside(&mut self, outside: Outside) -> Result<(), EngineError> {
@@ -353,6 +318,12 @@ impl Driver {
         {
             return Ok(());
         }
+        let back = |now: &Snapshot| deployed::brought_back(now, &self.releases, &self.state);
+        let back =
+            self.world.mirror.look(back).filter(|(injection, _)| !self.taking_back.contains(injection));
+        if let Some((injection, revision)) = back {
+            self.append(Record::BroughtBack { injection, revision })?;
+        }
         let look = |now: &Snapshot| intruder(now, &self.state, &self.releases);
         if let Some((reason, by)) = self.world.mirror.look(look) {
             return self.append(Record::StopRequested { reason, by });
@@ -365,7 +336,7 @@ impl Driver {
         if self.state.decided.is_some() || self.state.stop.is_some() {
             return Ok(());
         }
-        let found = unseen::rollout(&self.world.access, &self.releases).await;
+        let found = unseen::rollout(&self.world.access, &self.releases, &self.state).await;
         let Some(message) = found else { return Ok(()) };
         let (verdict, reason) = (Verdict::Inconclusive, "RolloutNoticed".to_owned());
         self.append(Record::Decided { verdict, reason, message })
@@ -427,38 +398,6 @@ async fn observe(world: World, injection: Injection) -> Outcome {
     }
 }
 
-/// The check step that waits for this probe.
-fn active_check<'a>(state: &'a State, probe: &str, at: Timestamp) -> Option<&'a str> {
-    let steps = state.spec.method.iter().zip(&state.steps);
-    let mut waiting = steps.filter(|(step, progress)| {
-        progress.ended.is_none()
-            && progress.started.is_some_and(|started| at >= started)
-            && matches!(&step.action, Action::Check(check) if check.probe == probe)
-    });
-    waiting.next().map(|(step, _)| step.name.as_str())
-}
-
-fn past(state: &State, watched: &Watched) -> Past {
-    let name = &watched.spec.name;
-    let track = state.probes.get(name);
-    let numbers = || track.into_iter().flat_map(|track| &track.numbers);
-    let baseline = match &state.baseline {
-        Some((_, stats)) => stats.get(name).copied(),
-        None if watched.judge.uses("baseline") => {
-            crate::probes::Stats::of(numbers().map(|(_, value)| *value))
-        }
-        None => None,
-    };
-    let window = match (watched.spec.window, track.and_then(|track| track.last)) {
-        (Some(window), Some(last)) => numbers()
-            .filter(|(at, _)| super::steady::elapsed(*at, last) <= window)
-            .map(|(_, value)| *value)
-            .collect(),
-        _ => Vec::new(),
-    };
-    Past { baseline, window, before: watched.before.clone() }
-}
-
 /// What somebody else does that makes the run prove nothing, or ends it.
 fn intruder(snapshot: &Snapshot, state: &State, releases: &Releases) -> Option<(StopReason, String)> {
     for namespace in &state.header.namespaces {
@@ -469,6 +408,6 @@ fn intruder(snapshot: &Snapshot, state: &State, releases: &Releases) -> Option<(
             ));
         }
     }
-    let workload = deployed::rolled_out(snapshot, releases)?;
+    let workload = deployed::rolled_out(snapshot, releases, state)?;
     Some((StopReason::RolloutNoticed, format!("a rollout of {workload} that is not ours has begun")))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    clocks,
+    clocks, loads,
     next::{Command, Patience, pending},
     state::State,
     steady::elapsed,
@@ -106,6 +106,9 @@ pub(super) fn recover(state: &State, now: Timestamp) -> Option<Command> {
         && known >= lifted
         && elapsed(since.max(lifted), known) >= stable
     {
+        if let Some(wait) = awaiting(state, now) {
+            return Some(wait);
+        }
         return Some(Command::record(Record::Recovered {
             since: since.max(state.first_seen().unwrap_or(lifted).min(lifted)),
         }));
@@ -122,6 +125,35 @@ pub(super) fn recover(state: &State, now: Timestamp) -> Option<Command> {
             .is_none_or(|since| elapsed(lifted, since) > within)
     });
     Some(Command::record(Record::NotRecovered { probes: outside.map(|probe| probe.name.clone()).collect() }))
+}
+
+/// Waits for what was promised and may still come: an alert that has to fire, or to clear. None when there is no
+/// such thing, or when it can change nothing any more.
+fn awaiting(state: &State, now: Timestamp) -> Option<Command> {
+    if state.decided.is_some() || state.stop.is_some() {
+        return None;
+    }
+    let promised = state.spec.objectives.detect_within.zip(state.first_seen());
+    let until = promised.and_then(|(within, seen)| seen.checked_add(within.0).ok());
+    if let Some(until) = until.filter(|until| *until > now && state.first_alert().is_none()) {
+        return Some(Command::Wait(Some(until)));
+    }
+    let awaited =
+        |probe: &crate::api::ProbeSpec| state.probes.get(&probe.name).is_some_and(|track| track.awaited);
+    // Its next sample says whether it still is.
+    state.hypothesis().any(awaited).then_some(Command::Wait(None))
+}
+
+/// Why detection was not as promised; None if it was, or if nothing was.
+fn undetected(state: &State, alert_ms: Option<u64>) -> Option<String> {
+    let promised = state.spec.objectives.detect_within.filter(|_| state.first_seen().is_some())?;
+    match alert_ms.map(Length::from_millis) {
+        None => Some(format!("no alert fired, and one was promised within {promised}")),
+        Some(took) if took > promised => {
+            Some(format!("it took {took} until an alert fired, and {promised} was promised"))
+        }
+        Some(_) => None,
+    }
 }
 
 /// The verdict, and the last record.
@@ -156,6 +188,12 @@ pub(super) fn finish(state: &State) -> Command {
             let message =
                 format!("it took {} to heal, and {promised} was promised", Length::from_millis(rto));
             return decide(Verdict::Failed, "RtoMissed", message);
+        }
+        if let Some(message) = undetected(state, clocks.alert_ms) {
+            return decide(Verdict::Failed, "DetectionMissed", message);
+        }
+        if let Some(command) = loads::in_vain(state) {
+            return command;
         }
         return decide(Verdict::Passed, "HypothesisHeld", "the hypothesis held".to_owned());
     };

@@ -10,7 +10,10 @@ mod clocks;
 mod deployed;
 mod drive;
 mod ending;
+mod judging;
 mod keeper;
+mod loading;
+mod loads;
 mod next;
 mod prepare;
 mod preview;
@@ -26,6 +29,7 @@ mod unwritten;
 
 pub use assess::{Assessment, Request, assess};
 pub use keeper::Outside;
+pub use loads::LoadState;
 pub use next::{Command, Patience, next};
 pub use preview::{FieldChange, Preview, preview};
 pub use rollback::{

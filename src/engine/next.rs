@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     by_hand,
     ending::{decide, finish, recover, unwound},
-    rounds,
+    loads, rounds,
     state::{State, Violation},
     steady::elapsed,
 };
@@ -58,6 +58,9 @@ pub fn next(state: &State, now: Timestamp, patience: Patience) -> Command {
         return unwound(state, now, patience).unwrap_or_else(|| finish(state));
     }
     if state.baseline_started.is_none() {
+        if let Some(reached) = loads::rising(state, now).filter(|_| state.stop.is_none()) {
+            return Command::Wait(Some(reached));
+        }
         return Command::record(Record::BaselineStarted {});
     }
     if let Some(record) = losses(state) {
@@ -247,6 +250,7 @@ fn step(state: &State, index: usize, now: Timestamp) -> Progress {
         },
         Action::Check(check) => check_step(state, index, check, now),
         Action::Manual(manual) => by_hand::step(state, index, manual, now),
+        Action::Load(_) => loads::step(state, index, now),
         Action::Fault { .. } => rounds::fault(state, index, now),
     }
 }

@@ -100,18 +100,23 @@ impl Driver {
                 rng: self.rng,
                 consent: &self.consent,
                 bounds: &self.bounds,
+                now: self.server_time(),
                 until: self.until(),
             },
             in_force: &in_force,
         })
     }
 
+    /// Now, by the API server's clock.
+    fn server_time(&self) -> Timestamp {
+        let ahead = jiff::SignedDuration::from_millis(self.state.header.server_ahead_ms);
+        self.clock.now().checked_add(ahead).unwrap_or(Timestamp::MAX)
+    }
+
     /// When everything should be undone at the latest, by the API server's clock.
     fn until(&self) -> Timestamp {
-        let ahead = jiff::SignedDuration::from_millis(self.state.header.server_ahead_ms);
         let longest = plan::longest(&self.bounds, self.state.spec.objectives.recover_within());
-        let until = self.clock.now().checked_add(ahead).and_then(|now| now.checked_add(longest));
-        until.unwrap_or(Timestamp::MAX)
+        self.server_time().checked_add(longest).unwrap_or(Timestamp::MAX)
     }
 
     /// What was born since into what a step follows gets the fault too.

@@ -12,6 +12,7 @@ use super::{
     assess::blind,
     drive::Driver,
     keeper::{Keeper, Outside},
+    loading::Loading,
     next::{Command, Patience, next},
     start::conclude,
     state::{State, transition},
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     api::Limits,
     cluster::{Access, ApiError, Budgets, Identity, Lease, LeaseError, Tenure},
-    env::{Clock, Env, Rng, Storage, StorageError},
+    env::{Clock, Env, Loads, Rng, Storage, StorageError},
     faults::{FAULTS, Found, Injection, Signature, World},
     journal::{Entry, JournalError, Record, Residue, RevertOutcome, Writer},
     plan::{Bounds, Consent},
@@ -195,10 +196,12 @@ async fn blind_driver(
         checks: BTreeMap::new(),
         measured_rx: mpsc::unbounded_channel().1,
         outside_rx,
+        loading: Loading { orders: BTreeMap::new(), wire: env.load.clone(), under_way: Loads::default() },
         releases: BTreeMap::new(),
         slept_before: env.clock.slept(),
         passed_over: BTreeSet::new(),
         unwritten: None,
+        taking_back: BTreeSet::new(),
     })
 }
 

@@ -9,10 +9,12 @@ use tokio::sync::mpsc;
 
 use super::{
     Assessment, EngineError, Observer, Request,
-    assess::has_faults,
+    assess::disturbs,
     deployed,
-    drive::{Driver, Watched},
+    drive::Driver,
+    judging::Watched,
     keeper::{Keeper, Outside},
+    loading::Loading,
     next::Patience,
     sampler::{Measured, Sampler},
     state::State,
@@ -21,7 +23,7 @@ use super::{
 use crate::{
     api::Action,
     cluster::{Budgets, Tenure},
-    env::{Env, Rng, Storage},
+    env::{Env, Loads, Rng, Storage},
     faults::{Signature, World},
     journal::{Header, Moment, Record, Residue, Writer},
     plan,
@@ -94,7 +96,7 @@ pub async fn run(env: &Env, start: Start) -> Result<Outcome, EngineError> {
         abort: None,
         acknowledged: false,
     };
-    let leases = if has_faults(&request.experiment) {
+    let leases = if disturbs(&request.experiment) {
         Keeper::acquire(&assessment.access, &namespaces, &tenure, false).await?
     } else {
         Vec::new()
@@ -139,7 +141,7 @@ fn watched(
     env: &Env,
     request: &Request,
     assessment: &Assessment,
-    measured_tx: &mpsc::UnboundedSender<Measured>,
+    (measured_tx, loads): (&mpsc::UnboundedSender<Measured>, &Loads),
 ) -> BTreeMap<String, Watched> {
     let mut watched = BTreeMap::new();
     let spec = &request.experiment.spec;
@@ -152,6 +154,8 @@ fn watched(
             http: env.http.clone(),
             metrics: assessment.sources.get(&spec.name).cloned(),
             namespace: request.namespace.clone(),
+            loads: loads.clone(),
+            every: spec.every,
         };
         // Spread over a tenth of a second, so that they do not all ask at once.
         let offset = Duration::from_millis(100) * u32::try_from(index).unwrap_or(0) / count;
@@ -183,7 +187,8 @@ async fn driven(
     let state = State::new(&first)?;
     observer(&first);
     let (measured_tx, measured_rx) = mpsc::unbounded_channel();
-    let probes = watched(env, &request, &assessment, &measured_tx);
+    let loads = Loads::default();
+    let probes = watched(env, &request, &assessment, (&measured_tx, &loads));
     let checks = checks(&request);
     let snapshot = assessment.mirror.snapshot();
     let concerned = deployed::concerned(&snapshot, &assessment.plan.injections);
@@ -211,10 +216,12 @@ async fn driven(
         checks,
         measured_rx,
         outside_rx,
+        loading: Loading { orders: assessment.loads, wire: env.load.clone(), under_way: loads },
         releases: deployed::releases(&snapshot, &concerned),
         slept_before: env.clock.slept(),
         passed_over: BTreeSet::new(),
         unwritten: None,
+        taking_back: BTreeSet::new(),
     };
     let plan = &assessment.plan;
     let earliest = plan.earliest_abort.as_ref().map_or(Duration::ZERO, |earliest| earliest.after.0);
@@ -241,6 +248,7 @@ pub(super) async fn conclude(mut driver: Driver, storage: &dyn Storage) -> Resul
             Err(error) => Err(error),
         };
     }
+    driver.quiet();
     match ended {
         Ok(()) => {
             let verdict =

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::steady::{Guard, Judged, Track};
+use super::{
+    loads::{self, LoadState},
+    steady::{Guard, Judged, Track},
+};
 use crate::{
     api::{Action, Experiment, ExperimentSpec, Role},
     faults::{self, Injection, Lifetime},
@@ -40,6 +43,8 @@ pub struct State {
     pub steps: Vec<StepState>,
     /// Every injection that was ever intended.
     pub injections: BTreeMap<InjectionId, InjectionState>,
+    /// Every load that was ever begun.
+    pub loads: BTreeMap<String, LoadState>,
     /// When Baseline began.
     pub baseline_started: Option<Timestamp>,
     /// When it held, and what was measured.
@@ -126,6 +131,10 @@ pub struct InjectionState {
     pub intended: Timestamp,
     /// How applying it went.
     pub injected: Option<InjectOutcome>,
+    /// What tells the pod template that it wrote from others.
+    pub wrote: Option<String>,
+    /// Whether somebody else has brought the former pod template back.
+    pub brought_back: bool,
     /// When its effect was seen.
     pub seen: Option<Timestamp>,
     /// Whether it was not seen in time.
@@ -169,6 +178,7 @@ impl State {
             header: (**header).clone(),
             spec,
             injections: BTreeMap::new(),
+            loads: BTreeMap::new(),
             baseline_started: None,
             baseline: None,
             first_intent: None,
@@ -238,9 +248,14 @@ impl State {
         }
     }
 
-    /// The first fault seen in force.
+    /// The first fault seen in force; without any fault, the first load of a step.
     pub fn first_seen(&self) -> Option<Timestamp> {
-        self.injections.values().filter_map(|state| state.seen).min()
+        let loaded = || self.step_loads().map(|load| load.started).min();
+        self.injections.values().filter_map(|state| state.seen).min().or_else(loaded)
+    }
+
+    fn step_loads(&self) -> impl Iterator<Item = &LoadState> {
+        self.loads.values().filter(|load| load.of_step)
     }
 
     /// From when recovery counts: the last fault lifted, or the last effect of an instant one.
@@ -254,24 +269,12 @@ impl State {
             .values()
             .filter(|state| !lasting(&state.injection))
             .filter_map(|state| state.seen);
-        reverted.chain(instant).max().or_else(|| self.all_reverted.as_ref().map(|(at, _)| *at))
-    }
-
-    /// Since when every `expect` of the hypothesis has held without a break; None while one does not.
-    pub fn steady_since(&self) -> Option<Timestamp> {
-        let mut since = Timestamp::MIN;
-        for probe in self.hypothesis() {
-            since = since.max(self.probes.get(&probe.name)?.steady_since?);
-        }
-        Some(since)
-    }
-
-    /// The oldest of the latest samples: up to here everything is known.
-    pub fn known_until(&self) -> Option<Timestamp> {
-        self.hypothesis()
-            .map(|probe| self.probes.get(&probe.name).and_then(|track| track.last))
-            .min()
-            .flatten()
+        let unloaded = self.step_loads().filter_map(|load| load.ended.map(|(at, ..)| at));
+        reverted
+            .chain(instant)
+            .chain(unloaded)
+            .max()
+            .or_else(|| self.all_reverted.as_ref().map(|(at, _)| *at))
     }
 
     /// The probes that the hypothesis is made of.
@@ -337,7 +340,10 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         | Record::Checked { .. }
         | Record::ManualAnswered { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
-        Record::Injected { .. }
+        Record::LoadStarted { .. } | Record::LoadEnded { .. } => loads::taken_in(state, entry)?,
+        Record::TemplateWritten { .. }
+        | Record::BroughtBack { .. }
+        | Record::Injected { .. }
         | Record::EffectSeen { .. }
         | Record::EffectMissed { .. }
         | Record::Reverted { .. }
@@ -351,10 +357,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
             }
             state.violations.push(Violation { probe: probe.clone(), since: *since, at, missing: *missing });
         }
-        Record::StopRequested { reason, by } => {
-            state.impatient |= state.stop.is_some();
-            state.stop.get_or_insert((*reason, by.clone(), at));
-        }
+        Record::StopRequested { reason, by } => stopped(state, *reason, by, at),
         Record::Decided { verdict, reason, message } => {
             // The first decision stands.
             state.decided.get_or_insert((*verdict, reason.clone(), message.clone()));
@@ -369,14 +372,22 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     Ok(())
 }
 
+fn stopped(state: &mut State, reason: StopReason, by: &str, at: Timestamp) {
+    state.impatient |= state.stop.is_some() && reason == StopReason::Signal;
+    state.stop.get_or_insert((reason, by.to_owned(), at));
+}
+
 fn sampled(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
-    let Record::Sampled { probe, value, expect, during, check, .. } = &entry.record else { return Ok(()) };
+    let Record::Sampled { probe, value, expect, during, check, alerting, awaited, .. } = &entry.record else {
+        return Ok(());
+    };
     let (guard, at) = (state.guard(), entry.at);
     let (Some(spec), Some(track)) = (state.spec.probe(probe), state.probes.get_mut(probe)) else {
         return Err(Illegal { seq: entry.seq, why: format!("there is no probe {probe}") });
     };
     let guard = if spec.role == Role::Informational { Guard::Off } else { guard };
     track.sample(spec, Judged { at, value: *value, expect: *expect, during: *during }, guard);
+    track.told(at, (*alerting, *awaited), state.first_intent);
     for (step, progress) in state.spec.method.iter().zip(&mut state.steps) {
         let Action::Check(wanted) = &step.action else { continue };
         let Some(started) = progress.started.filter(|_| progress.ended.is_none() && wanted.probe == *probe)
@@ -437,6 +448,8 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
                     order: order + number,
                     intended: at,
                     injected: None,
+                    wrote: None,
+                    brought_back: false,
                     seen: None,
                     missed: false,
                     reverted: None,
@@ -452,7 +465,9 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
 }
 
 fn affected(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
-    let (Record::Injected { injection, .. }
+    let (Record::TemplateWritten { injection, .. }
+    | Record::BroughtBack { injection, .. }
+    | Record::Injected { injection, .. }
     | Record::EffectSeen { injection, .. }
     | Record::EffectMissed { injection, .. }
     | Record::Reverted { injection, .. }
@@ -464,6 +479,8 @@ fn affected(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         return Err(Illegal { seq: entry.seq, why: format!("injection {injection} was never intended") });
     };
     match &entry.record {
+        Record::TemplateWritten { template, .. } => found.wrote = Some(template.clone()),
+        Record::BroughtBack { .. } => found.brought_back = true,
         Record::Injected { outcome, .. } => found.injected = Some(*outcome),
         Record::EffectSeen { .. } => found.seen = Some(entry.at),
         Record::EffectMissed { .. } => found.missed = true,

@@ -59,6 +59,12 @@ pub struct Track {
     pub numbers: VecDeque<(Timestamp, f64)>,
     /// The loss that is not yet acted on.
     pub loss: Option<Loss>,
+    /// Whether something that was promised may still come.
+    pub awaited: bool,
+    /// The first sample since the first intent that was an alert.
+    pub alerted: Option<Timestamp>,
+    /// The last sample that was one.
+    pub alerted_last: Option<Timestamp>,
     outside_since: Option<Timestamp>,
     missing_since: Option<Timestamp>,
     recent: VecDeque<bool>,
@@ -104,6 +110,18 @@ impl Track {
         self.outside(probe, sample.at, outside);
     }
 
+    /// Takes in what else a sample at `at` says: an alert, which counts from the first intent on, and whether there
+    /// is something to wait for.
+    pub fn told(&mut self, at: Timestamp, (alerting, awaited): (bool, bool), intended: Option<Timestamp>) {
+        self.awaited = awaited;
+        if alerting {
+            self.alerted_last = Some(at);
+            if intended.is_some_and(|intended| at >= intended) {
+                self.alerted.get_or_insert(at);
+            }
+        }
+    }
+
     fn outside(&mut self, probe: &ProbeSpec, at: Timestamp, outside: bool) {
         if outside {
             self.outside_since.get_or_insert(at);
@@ -111,6 +129,7 @@ impl Track {
             self.outside_since = None;
         }
         let lost = match probe.patience {
+            _ if probe.by_rule() => outside,
             Patience::For(patience) => self.outside_since.is_some_and(|since| elapsed(since, at) >= patience),
             Patience::Samples { outside: wanted, of } => {
                 self.recent.push_back(outside);

@@ -1,12 +1,16 @@
 //! What a watch that stands still has not shown: the API server is asked before a verdict that would be good.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use kube::{ResourceExt, api::DynamicObject};
 use serde_json::Value;
 
+use super::{
+    deployed::{Release, Releases, foreign},
+    state::State,
+};
 use crate::{
-    cluster::{Access, ApiError},
+    cluster::{Access, ApiError, fingerprint},
     types::ObjectRef,
 };
 
@@ -15,14 +19,11 @@ const TRIES: u32 = 5;
 /// Between two of them.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Revision and images by workload, as the run found them.
-type Releases = BTreeMap<ObjectRef, (Option<String>, Vec<String>)>;
-
 /// In words, that one of the workloads has been rolled out since, or that it cannot be told.
-pub(super) async fn rollout(access: &Access, releases: &Releases) -> Option<String> {
+pub(super) async fn rollout(access: &Access, releases: &Releases, state: &State) -> Option<String> {
     let asked = releases.iter().map(|(workload, before)| async move {
         match read(access, workload).await {
-            Ok(now) if release(&now) != *before => {
+            Ok(now) if foreign(state, workload, (before, &release(&now))) => {
                 Some(format!("a rollout of {workload} that is not ours has begun"))
             }
             // Without the right to ask there is what the watch has shown.
@@ -46,10 +47,9 @@ async fn read(access: &Access, workload: &ObjectRef) -> Result<DynamicObject, Ap
     }
 }
 
-/// Revision and images, as `deployed::releases` has them of a snapshot.
-fn release(workload: &DynamicObject) -> (Option<String>, Vec<String>) {
+/// The release, as `deployed::releases` has it of a snapshot.
+fn release(workload: &DynamicObject) -> Release {
     let revision = workload.annotations().get("deployment.kubernetes.io/revision").cloned();
-    let containers = workload.data.pointer("/spec/template/spec/containers").and_then(Value::as_array);
-    let image = |container: &Value| container["image"].as_str().unwrap_or_default().to_owned();
-    (revision, containers.into_iter().flatten().map(image).collect())
+    let template = workload.data.pointer("/spec/template").unwrap_or(&Value::Null);
+    Release { revision, template: fingerprint(template) }
 }

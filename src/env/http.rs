@@ -23,6 +23,11 @@ const BODY_MAX: usize = 8 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstBytes(pub usize);
 
+/// Put into a request's extensions: HTTP/2 is spoken, without TLS by prior knowledge (RFC 9113, section 3.3). The
+/// answer's trailers are among its headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2;
+
 /// Why there was no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
@@ -88,28 +93,32 @@ async fn over_network(mut request: Request<Bytes>) -> Result<Response<Bytes>, Ht
     }
     let tls = request.extensions_mut().remove::<Tls>().unwrap_or_default();
     let first = request.extensions_mut().remove::<FirstBytes>();
+    let second = request.extensions_mut().remove::<Http2>().is_some();
     let config = client_config(&tls, request.uri().scheme() != Some(&Scheme::HTTP))?;
     let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
-    let connector = match tls.server_name {
+    let builder = match tls.server_name {
         Some(name) => {
             let name = rustls::pki_types::ServerName::try_from(name)
                 .map_err(|error| HttpError::Settings(format!("tls.serverName: {error}")))?;
-            builder
-                .with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name))
-                .enable_http1()
-                .build()
+            builder.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name))
         }
-        None => builder.enable_http1().build(),
+        None => builder,
     };
-    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+    let connector = if second { builder.enable_http2().build() } else { builder.enable_http1().build() };
+    let client: Client<_, Full<Bytes>> =
+        Client::builder(TokioExecutor::new()).http2_only(second).build(connector);
     let unreachable = |error: &dyn std::error::Error| HttpError::Unreachable(chain(error));
     let response = client.request(request.map(Full::new)).await.map_err(|error| unreachable(&error))?;
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
     let body = match first {
         Some(FirstBytes(limit)) => first_bytes(body, limit).await.map_err(|error| unreachable(&error))?,
         None => {
             let whole = Limited::new(body, BODY_MAX).collect().await;
-            whole.map_err(|error| unreachable(&*error))?.to_bytes()
+            let whole = whole.map_err(|error| unreachable(&*error))?;
+            if let Some(trailers) = whole.trailers().filter(|_| second) {
+                parts.headers.extend(trailers.clone());
+            }
+            whole.to_bytes()
         }
     };
     Ok(Response::from_parts(parts, body))
@@ -159,8 +168,12 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Without `with_roots` nobody is trusted: plain HTTP has no use for the system's authorities, and they take time to read.
-fn client_config(tls: &Tls, with_roots: bool) -> Result<ClientConfig, HttpError> {
+/// How to speak TLS as these settings say. Without `with_roots` nobody is trusted: plain HTTP has no use for the
+/// system's authorities, and they take time to read.
+///
+/// # Errors
+/// The settings cannot be used.
+pub fn client_config(tls: &Tls, with_roots: bool) -> Result<ClientConfig, HttpError> {
     let settings = |error: String| HttpError::Settings(format!("tls: {error}"));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())

@@ -1,15 +1,17 @@
-//! The injected world: clock, randomness, Kubernetes client, HTTP, storage.
+//! The injected world: clock, randomness, Kubernetes client, HTTP, loads, storage.
 //!
 //! Simulated and real runs differ only in how an [`Env`] was built. The fake is at the wire, under the
 //! real `kube::Client`, never at our own traits.
 
 mod clock;
 mod http;
+mod load;
 mod rng;
 mod storage;
 
 pub use clock::Clock;
-pub use http::{FirstBytes, HttpClient, HttpError, Tls, first_bytes};
+pub use http::{FirstBytes, Http2, HttpClient, HttpError, Tls, client_config, first_bytes};
+pub use load::{LoadOrder, LoadWire, Loads, Underway};
 pub use rng::{Rng, Stream};
 pub use storage::{DirStorage, Log, MemoryStorage, Storage, StorageError};
 
@@ -26,6 +28,8 @@ pub struct Env {
     pub kube: kube::Client,
     /// Any other HTTP server (metric sources).
     pub http: HttpClient,
+    /// Who sends loads.
+    pub load: LoadWire,
     /// Where journals are.
     pub storage: Arc<dyn Storage>,
 }

@@ -5,18 +5,23 @@
 //! idempotent: whatever may have happened is treated as having happened and done again.
 //! Schema, `explain`, rights checks, crash tests and documentation come from [`FAULTS`].
 
+mod bad_rollout;
 mod cordon;
 mod field;
+mod hpa_clamp;
 mod info;
 mod node_cordon;
 mod node_drain;
 mod node_scar;
 mod node_taint;
 mod nodes;
+mod owners;
 mod pod_evict;
 mod pod_kill;
 mod pods;
+mod rollout_restart;
 mod scale;
+mod template;
 mod vacate;
 mod zone_outage;
 
@@ -80,6 +85,8 @@ pub struct Prepare<'a> {
     pub snapshot: &'a Snapshot,
     /// Namespaces that have agreed to evictions of their pods, and to nothing else.
     pub bystanders: &'a BTreeSet<String>,
+    /// Now, by the API server's clock.
+    pub now: Timestamp,
     /// When everything should be undone at the latest.
     pub until: Timestamp,
 }
@@ -115,6 +122,13 @@ pub struct Signature {
 pub enum Injected {
     /// Applied; in words.
     Done(String),
+    /// Applied, and with it a rollout was begun, which is ours.
+    RolledOut {
+        /// In words.
+        said: String,
+        /// [`fingerprint`](crate::cluster::fingerprint) of the pod template as it is stored now.
+        template: String,
+    },
     /// The target is gone: nothing was applied, and nothing is to be undone.
     TargetGone,
 }
@@ -254,11 +268,14 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Every fault, by name.
 pub static FAULTS: &[&dyn Fault] = &[
+    &bad_rollout::BadRollout,
+    &hpa_clamp::HpaClamp,
     &node_cordon::NodeCordon,
     &node_drain::NodeDrain,
     &node_taint::NodeTaint,
     &pod_evict::PodEvict,
     &pod_kill::PodKill,
+    &rollout_restart::RolloutRestart,
     &scale::Scale,
     &zone_outage::ZoneOutage,
 ];

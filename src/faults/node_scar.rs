@@ -1,6 +1,7 @@
 //! What every fault of nodes has in common: the scar that goes with its change in one write, and whom it
 //! may hit.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 
@@ -139,30 +140,41 @@ pub(super) async fn find(
 ) -> Result<Vec<Found>, ApiError> {
     let nodes = access.api(&ObjectRef::node(""));
     let list = access.read(nodes.list_metadata(&ListParams::default().labels(RUN_LABEL))).await?;
-    let mut found = Vec::new();
-    for node in list.items {
-        let name = node.metadata.name.clone().unwrap_or_default();
+    let of_node = |node: kube::core::PartialObjectMeta<DynamicObject>| {
         let uid = node.metadata.uid.clone().unwrap_or_default();
-        for (key, text) in node.metadata.annotations.iter().flatten() {
-            let Some(id) = key.strip_prefix(UNDO_PREFIX) else { continue };
-            // A claim by whoever may write nodes.
-            let Ok(scar) = serde_json::from_str::<Scar>(text) else { continue };
-            let Some(action) = action(&scar.before).filter(|_| scar.fault == fault) else { continue };
-            found.push(Found {
-                run: scar.run.to_string(),
-                injection: Injection {
-                    id: InjectionId(id.to_owned()),
-                    fault: scar.fault,
-                    target: ObjectRef::node(&name).with_uid(&uid),
-                    action,
-                    before: scar.before,
-                    displaced: Vec::new(),
-                    replicas_lost: 0,
-                    effect_within: Length::default(),
-                    until: scar.until.parse().unwrap_or_default(),
-                },
-            });
-        }
+        let target = ObjectRef::node(&node.metadata.name.clone().unwrap_or_default()).with_uid(&uid);
+        claims(&node.metadata, &target, fault, &action)
+    };
+    Ok(list.items.into_iter().flat_map(of_node).collect())
+}
+
+/// What the scars of `fault` on one object claim.
+pub(super) fn claims(
+    metadata: &ObjectMeta,
+    target: &ObjectRef,
+    fault: &str,
+    action: impl Fn(&Value) -> Option<Value>,
+) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (key, text) in metadata.annotations.iter().flatten() {
+        let Some(id) = key.strip_prefix(UNDO_PREFIX) else { continue };
+        // A claim by whoever may write the object.
+        let Ok(scar) = serde_json::from_str::<Scar>(text) else { continue };
+        let Some(action) = action(&scar.before).filter(|_| scar.fault == fault) else { continue };
+        found.push(Found {
+            run: scar.run.to_string(),
+            injection: Injection {
+                id: InjectionId(id.to_owned()),
+                fault: scar.fault,
+                target: target.clone(),
+                action,
+                before: scar.before,
+                displaced: Vec::new(),
+                replicas_lost: 0,
+                effect_within: Length::default(),
+                until: scar.until.parse().unwrap_or_default(),
+            },
+        });
     }
-    Ok(found)
+    found
 }

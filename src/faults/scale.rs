@@ -12,6 +12,7 @@ use super::{
     Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, LimitKind, Prepare, Reverted, Right,
     TargetKind, World, decode, encode,
     field::{self, Change, Next},
+    owners::{gitops, whoever},
     patiently,
 };
 use crate::{
@@ -264,25 +265,13 @@ fn other_owners(snapshot: &Snapshot, workload: &Workload, to: i32) -> Vec<Findin
             ),
         }
     }
-    if let Some(tool) = gitops(workload) {
+    if let Some(tool) = workload.replicas_manager.as_deref().and_then(gitops) {
         findings.push(
             Finding::error(guard::OWNED_ELSEWHERE, &workload.object, format!("{tool} sets its replicas and would put them back"))
                 .remedy("suspend its synchronisation for the time of the run, or leave replicas out of what it applies"),
         );
     }
     findings
-}
-
-/// The GitOps tool that applies this workload's replicas, by the names under which the tools write.
-fn gitops(workload: &Workload) -> Option<&'static str> {
-    const MANAGERS: [(&str, &str); 4] = [
-        ("argocd-controller", "Argo CD"),
-        ("argocd-application-controller", "Argo CD"),
-        ("kustomize-controller", "Flux"),
-        ("helm-controller", "Flux"),
-    ];
-    let manager = workload.replicas_manager.as_deref()?;
-    MANAGERS.iter().find(|(name, _)| *name == manager).map(|(_, tool)| *tool)
 }
 
 /// The field manager under which the change is made; it is the scar, for the scale subresource drops
@@ -345,7 +334,7 @@ async fn put_back(world: &World, injection: &Injection) -> Result<Reverted, Faul
                     Reverted::NothingToDo(format!("replicas is {count}, as before"))
                 }
                 None => {
-                    let by = owner_of(&now.metadata, &REPLICAS).unwrap_or_else(|| "somebody".to_owned());
+                    let by = whoever(now, &REPLICAS);
                     Reverted::ChangedSince(format!("replicas is {count}, set by {by} since"))
                 }
             });

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 
-use super::{FaultError, Injected, World, pods};
+use super::{FaultError, World, pods};
 use crate::{
     cluster::{ApiError, Pod, Snapshot},
     types::{Finding, ObjectRef, codes::guard},
@@ -85,8 +85,6 @@ async fn send_away(world: &World, pod: &Pod, exit: Exit) -> Result<(), FaultErro
             let done = world.budgets.evict(pod, grace).await;
             done.map(|_| ()).map_err(FaultError::api(format!("evicting {}", pod.object)))
         }
-        Exit::Killed(grace) => match pods::delete(world, &pod.object, grace).await? {
-            Injected::Done(_) | Injected::TargetGone => Ok(()),
-        },
+        Exit::Killed(grace) => pods::delete(world, &pod.object, grace).await.map(drop),
     }
 }

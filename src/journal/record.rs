@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     faults::Injection,
     probes::Stats,
-    types::{Epoch, Finding, InjectionId, ObjectRef, RunId, Verdict},
+    types::{Epoch, Finding, InjectionId, ObjectRef, RunId, Verdict, load::LoadTally},
 };
 
 /// One line of the journal.
@@ -85,6 +85,12 @@ pub enum Record {
         /// Why there is nothing to judge, or what is remarkable.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         note: String,
+        /// Whether it is an alert that fires.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        alerting: bool,
+        /// Whether something that was promised may still come.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        awaited: bool,
     },
     /// A step has begun.
     StepStarted {
@@ -118,6 +124,21 @@ pub enum Record {
         step: String,
         /// Why.
         findings: Vec<Finding>,
+    },
+    /// Applying a fault begins a rollout, which is ours. Comes right before [`Record::Injected`].
+    TemplateWritten {
+        /// Which application.
+        injection: InjectionId,
+        /// [`fingerprint`](crate::cluster::fingerprint) of the pod template as it is stored now.
+        template: String,
+    },
+    /// Somebody else has brought the former pod template back while a fault held another one.
+    BroughtBack {
+        /// Which application.
+        injection: InjectionId,
+        /// The revision that the former template has now, where revisions are counted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<String>,
     },
     /// A fault was applied, or could not be.
     Injected {
@@ -185,6 +206,22 @@ pub enum Record {
         /// Their words.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         comment: String,
+    },
+    /// A load has begun to be sent.
+    LoadStarted {
+        /// Its name, or its step's.
+        load: String,
+        /// Whether it is a step's: those disturb, and those of the experiment are part of what normal is.
+        of_step: bool,
+        /// What is sent where and how often.
+        what: String,
+    },
+    /// Nothing more of a load is sent. There is nothing to undo.
+    LoadEnded {
+        /// Its name, or its step's.
+        load: String,
+        /// What became of its requests.
+        tally: Box<LoadTally>,
     },
     /// The step is over.
     StepEnded {
@@ -435,9 +472,12 @@ pub struct Residue {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Clocks {
-    /// First fault in force to the first violation.
+    /// First fault in force to the first violation or alert.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detection_ms: Option<u64>,
+    /// First fault in force to the first alert.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert_ms: Option<u64>,
     /// The sample that completes a violation to the last verified revert.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub abort_ms: Option<u64>,

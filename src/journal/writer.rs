@@ -140,6 +140,8 @@ fn must_survive(record: &Record) -> bool {
             | Record::Noted { .. }
             | Record::StepEnded { .. }
             | Record::RevertStarted { .. }
+            | Record::TemplateWritten { .. }
+            | Record::BroughtBack { .. }
             | Record::Injected { .. }
             | Record::EffectSeen { .. }
             | Record::Reverted { .. }

@@ -129,9 +129,10 @@ pub fn namespaces(spec: &ExperimentSpec, own: &str) -> BTreeSet<String> {
     others.chain([own.to_owned()]).collect()
 }
 
-/// The namespaces whose lease a run holds: all that it concerns, if it changes anything at all.
+/// The namespaces whose lease a run holds: all that it concerns, if it disturbs anything at all.
 pub fn leased(spec: &ExperimentSpec, own: &str) -> BTreeSet<String> {
-    let changes = spec.method.iter().any(|step| matches!(step.action, Action::Fault { .. }));
+    let disturbs = |action: &Action| matches!(action, Action::Fault { .. } | Action::Load(_));
+    let changes = spec.method.iter().any(|step| disturbs(&step.action));
     if changes { namespaces(spec, own) } else { BTreeSet::new() }
 }
 

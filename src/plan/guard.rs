@@ -15,7 +15,7 @@ use crate::{
 const PROTECTED: [&str; 2] = ["kube-system", "kube-node-lease"];
 
 /// Whether a namespace keeps the cluster, or us, alive.
-fn protected(namespace: &str) -> bool {
+pub(super) fn protected(namespace: &str) -> bool {
     PROTECTED.contains(&namespace) || namespace == "firedrill" || namespace.starts_with("firedrill-")
 }
 
@@ -25,29 +25,7 @@ pub(super) fn targets(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]
     let mut findings = Vec::new();
     let spaces: BTreeSet<&str> =
         targets.iter().map(|target| target.namespace.as_str()).filter(|n| !n.is_empty()).collect();
-    for namespace in spaces {
-        if protected(namespace) {
-            findings.push(Finding::error(
-                code::PROTECTED,
-                format!("namespace/{namespace}"),
-                "it is protected; nothing opens it",
-            ));
-            continue;
-        }
-        let space = setting.snapshot.space(namespace).map(|space| &**space);
-        if space.is_some_and(|space| space.terminating) {
-            findings.push(Finding::error(
-                code::NO_TARGET,
-                format!("namespace/{namespace}"),
-                "it is being deleted",
-            ));
-        } else if !setting.consent.given(namespace, space) {
-            findings.push(
-                Finding::error(code::NO_CONSENT, format!("namespace/{namespace}"), "it has not consented to experiments")
-                    .remedy(format!("kubectl label namespace {namespace} firedrill.dev/allowed=true, or --allow-namespace {namespace}")),
-            );
-        }
-    }
+    findings.extend(spaces.into_iter().filter_map(|namespace| unwilling(setting, namespace)));
     for target in targets {
         // What holds it already within this run is judged field by field.
         if !ask.in_force.iter().any(|injection| injection.target == *target) {
@@ -65,6 +43,25 @@ pub(super) fn targets(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]
     findings
 }
 
+/// Why nothing may be done to what is in a namespace.
+pub(super) fn unwilling(setting: &Setting<'_>, namespace: &str) -> Option<Finding> {
+    let subject = format!("namespace/{namespace}");
+    if protected(namespace) {
+        return Some(Finding::error(code::PROTECTED, subject, "it is protected; nothing opens it"));
+    }
+    let space = setting.snapshot.space(namespace).map(|space| &**space);
+    if space.is_some_and(|space| space.terminating) {
+        return Some(Finding::error(code::NO_TARGET, subject, "it is being deleted"));
+    }
+    if setting.consent.given(namespace, space) {
+        return None;
+    }
+    let remedy = format!(
+        "kubectl label namespace {namespace} firedrill.dev/allowed=true, or --allow-namespace {namespace}"
+    );
+    Some(Finding::error(code::NO_CONSENT, subject, "it has not consented to experiments").remedy(remedy))
+}
+
 /// A scar that is there already names the run that holds the object.
 fn held_by_another(setting: &Setting<'_>, target: &ObjectRef) -> Option<Finding> {
     let snapshot = setting.snapshot;
@@ -73,7 +70,9 @@ fn held_by_another(setting: &Setting<'_>, target: &ObjectRef) -> Option<Finding>
         "Pod" => return None,
         kind => {
             let workload = snapshot.workload(&target.namespace, kind, &target.name)?;
-            workload.replicas_manager.as_deref()?.strip_prefix("firedrill:")?.split(':').next()?.to_owned()
+            let scaled =
+                || workload.replicas_manager.as_deref()?.strip_prefix("firedrill:")?.split(':').next();
+            workload.labels.get(RUN_LABEL).map(String::as_str).or_else(scaled)?.to_owned()
         }
     };
     Some(
@@ -218,8 +217,11 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
                 of.insert(pod.object.clone());
             }
         }
-        if injection.replicas_lost > 0 {
-            let key = (target.namespace.clone(), target.kind.clone(), target.name.clone());
+        if injection.replicas_lost > 0
+            && let Some(workload) = snapshot.workload_of(target)
+        {
+            let object = &workload.object;
+            let key = (object.namespace.clone(), object.kind.clone(), object.name.clone());
             losses.entry(key).or_default().replicas += injection.replicas_lost as usize;
         }
     }
@@ -229,7 +231,7 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
         // What our own scaling has taken away is still wanted.
         let scaled: u32 = in_force
             .iter()
-            .filter(|injection| injection.target == workload.object)
+            .filter(|injection| injection.target == workload.object && scales(injection))
             .map(|i| i.replicas_lost)
             .sum();
         let wanted = usize::try_from(workload.replicas).unwrap_or(0) + scaled as usize;
@@ -252,6 +254,11 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
 /// Whether a pod that goes with the injection asks its budgets.
 pub(super) fn evicts(injection: &Injection, pod: &ObjectRef) -> bool {
     faults::find(&injection.fault).is_none_or(|fault| fault.evicts(injection, pod))
+}
+
+/// Whether it changes how many replicas the workload itself wants.
+fn scales(injection: &Injection) -> bool {
+    faults::find(&injection.fault).is_some_and(|fault| fault.info().writes.contains(&"spec.replicas"))
 }
 
 fn target_namespace(pod: &Pod) -> String {

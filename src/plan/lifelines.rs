@@ -52,7 +52,7 @@ fn cut(snapshot: &Snapshot, lifeline: &Lifeline, injections: &[Injection]) -> us
     for injection in injections {
         let target = &injection.target;
         hit.extend(injection.displaced.iter().chain([target]).map(|object| object.uid.as_str()));
-        let workload = snapshot.workload(&target.namespace, &target.kind, &target.name);
+        let workload = snapshot.workload_of(target);
         if let Some(workload) = workload.filter(|_| injection.replicas_lost > 0) {
             let behind = snapshot.pods_of(workload).filter(|pod| lifeline.pods.contains(&pod.object.uid));
             scaled += behind.count().min(injection.replicas_lost as usize);

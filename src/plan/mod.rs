@@ -7,6 +7,7 @@ mod bounds;
 mod forecast;
 mod guard;
 mod lifelines;
+mod loads;
 mod outline;
 mod overlap;
 mod select;
@@ -14,6 +15,7 @@ mod select;
 pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
 pub use forecast::{displaced_owners, query_window};
 pub use lifelines::Lifeline;
+pub use loads::PlannedLoad;
 pub use outline::{Displaced, EarliestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope};
 pub use select::select;
 
@@ -71,6 +73,8 @@ pub struct Setting<'a> {
     pub consent: &'a Consent,
     /// How far the damage may go.
     pub bounds: &'a Bounds,
+    /// Now, by the API server's clock.
+    pub now: Timestamp,
     /// When everything should be undone at the latest.
     pub until: Timestamp,
 }
@@ -114,6 +118,7 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         targets: &targets,
         snapshot: setting.snapshot,
         bystanders: &setting.consent.bystanders,
+        now: setting.now,
         until: setting.until,
     };
     let mut injections = match fault.prepare(&request) {

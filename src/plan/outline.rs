@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, lifelines,
-    overlap::InForce, prepare, query_window,
+    PlannedLoad, Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, lifelines,
+    loads, overlap::InForce, prepare, query_window,
 };
 use crate::{
     api::{Action, ExperimentSpec, Patience, Repeat, Role, Step},
@@ -34,6 +34,8 @@ pub struct Plan {
     pub seed: u64,
     /// The steps, in order.
     pub steps: Vec<PlannedStep>,
+    /// What would be sent where.
+    pub loads: Vec<PlannedLoad>,
     /// What refuses (errors) and what is worth knowing (warnings).
     pub findings: Vec<Finding>,
     /// How early a loss of normal can end the run.
@@ -107,7 +109,8 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         namespace: setting.namespace.to_owned(),
         seed: setting.rng.seed(),
         steps: Vec::new(),
-        findings: Vec::new(),
+        loads: loads::planned(spec),
+        findings: loads::findings(spec, setting),
         earliest_abort: earliest_abort(spec),
         calls: 0,
         limits: setting.bounds.in_words(),
@@ -149,6 +152,10 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
         Action::Manual(manual) => {
             planned.action = "manual".to_owned();
             planned.duration = Some(manual.timeout);
+            return planned;
+        }
+        Action::Load(_) => {
+            planned.action = "load".to_owned();
             return planned;
         }
         Action::Revert(of) => {
@@ -224,8 +231,7 @@ fn rollouts(setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
         let (kind, name) =
             owner.map_or((target.kind.clone(), target.name.clone()), |owner| (owner.kind, owner.name));
         let Some(workload) = snapshot.workload(&target.namespace, &kind, &name) else { continue };
-        let behind = workload.generation.1 < workload.generation.0 || workload.updated < workload.replicas;
-        if kind == "Deployment" && behind && seen.insert(workload.object.clone()) {
+        if kind == "Deployment" && workload.rolling_out() && seen.insert(workload.object.clone()) {
             let message = "a rollout of it is under way";
             let finding = Finding::error(guard::ROLLOUT, &workload.object, message);
             findings.push(
@@ -272,9 +278,17 @@ fn earliest_abort(spec: &ExperimentSpec) -> Option<EarliestAbort> {
     let judged = spec.steady_state.iter().filter(|probe| probe.role != Role::Informational);
     judged
         .map(|probe| {
-            let query = probe.params.get("query").and_then(serde_json::Value::as_str);
-            let window = query.map_or(Duration::ZERO, query_window);
+            let text = |name: &str| probe.params.get(name).and_then(serde_json::Value::as_str);
+            let query = text("query").or(text("good"));
+            // A rule of the kind's own has its own patience: an alert the time in which it has to fire.
+            let promised = text("firesWithin").filter(|_| probe.by_rule()).and_then(|text| text.parse().ok());
+            let window = match promised {
+                Some(Length(length)) => length,
+                None if probe.by_rule() => Duration::ZERO,
+                None => query.map_or(Duration::ZERO, query_window),
+            };
             let patience = match probe.patience {
+                _ if probe.by_rule() => Duration::ZERO,
                 Patience::For(length) => length,
                 Patience::Samples { outside, .. } => probe.every * outside.saturating_sub(1),
             };
@@ -363,6 +377,8 @@ fn resource_for(step: &Step, resource: &'static str) -> &'static str {
     match (resource, kind.map(|(kind, _)| kind)) {
         ("deployments/scale", Some("StatefulSet")) => "statefulsets/scale",
         ("deployments/scale", Some("ReplicaSet")) => "replicasets/scale",
+        ("deployments", Some("StatefulSet")) => "statefulsets",
+        ("deployments", Some("DaemonSet")) => "daemonsets",
         (resource, _) => resource,
     }
 }

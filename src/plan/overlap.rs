@@ -54,18 +54,23 @@ fn at_least(step: &Step) -> Duration {
     match &step.action {
         Action::Wait(length) => *length,
         Action::Check(check) => check.hold.0,
-        Action::Fault { .. } if !step.background => step.duration.unwrap_or_default(),
-        Action::Fault { .. } | Action::Revert(_) | Action::Manual(_) => Duration::ZERO,
+        Action::Fault { .. } | Action::Load(_) if !step.background => step.duration.unwrap_or_default(),
+        Action::Fault { .. } | Action::Load(_) | Action::Revert(_) | Action::Manual(_) => Duration::ZERO,
     }
 }
 
-/// The injection in force that holds a field of `target` which `info` writes too.
+/// The injection in force that holds a field of `target`, or of what scales it, which `info` writes too.
 pub(super) fn holder<'a>(
+    ask: &StepAsk<'a>,
     info: &FaultInfo,
     target: &ObjectRef,
-    in_force: &[&'a Injection],
 ) -> Option<(&'a Injection, &'static str)> {
-    in_force.iter().filter(|injection| injection.target == *target).find_map(|injection| {
+    let snapshot = ask.setting.snapshot;
+    let concerns = |injection: &Injection| {
+        let workload = snapshot.workload_of(&injection.target);
+        injection.target == *target || workload.is_some_and(|workload| workload.object == *target)
+    };
+    ask.in_force.iter().filter(|injection| concerns(injection)).find_map(|injection| {
         let held = faults::find(&injection.fault)?.info().writes;
         let field = info.writes.iter().find(|field| held.contains(field))?;
         Some((*injection, *field))
@@ -75,7 +80,7 @@ pub(super) fn holder<'a>(
 /// That steps of the same run hold what this one would change.
 pub(super) fn findings(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]) -> Vec<Finding> {
     let held = targets.iter().filter_map(|target| {
-        let (injection, field) = holder(info, target, ask.in_force)?;
+        let (injection, field) = holder(ask, info, target)?;
         let (first, second) = (injection.id.step(), ask.step);
         let message = format!(
             "step {second} would change its {field} while step {first} holds it, and neither could be put back to what was there before"

@@ -33,7 +33,7 @@ pub fn select(ask: &StepAsk<'_>, info: &FaultInfo) -> Result<Vec<ObjectRef>, Vec
     if count != Amount::All {
         candidates.retain(|candidate| candidate.healthy);
         // Nor is what an earlier step holds, as long as there are others.
-        let free = |candidate: &Candidate| holder(info, &candidate.object, ask.in_force).is_none();
+        let free = |candidate: &Candidate| holder(ask, info, &candidate.object).is_none();
         if candidates.iter().any(free) {
             candidates.retain(free);
         }

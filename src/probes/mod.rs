@@ -2,31 +2,37 @@
 //!
 //! A probe measures ([`Probe::measure`], raw) and is judged elsewhere, purely: see [`Judge`].
 
+mod alert;
 pub mod cel;
 mod freshness;
+mod grpc;
 mod http;
 mod info;
 mod judge;
 mod kubernetes;
+mod load;
 mod prometheus;
+mod rule;
 mod service;
+pub mod slo;
 mod source;
 mod stats;
 mod tcp;
 
 pub use info::{ProbeInfo, Variable, VariableType};
 pub use judge::{Expressions, Judge, Judgement, Past, common_variables};
+pub use rule::{Course, Opinion, Rule};
 pub use source::{MetricSource, ServiceRef, Source, SourceError};
 pub use stats::Stats;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::{future::BoxFuture, stream::BoxStream};
 use serde_json::Value;
 
 use crate::{
     cluster::Access,
-    env::HttpClient,
+    env::{HttpClient, Loads},
     types::{Finding, Length, codes::guard},
 };
 
@@ -41,6 +47,10 @@ pub struct Measure {
     pub metrics: Option<MetricSource>,
     /// The file's namespace.
     pub namespace: String,
+    /// The loads that are under way.
+    pub loads: Loads,
+    /// How often the probe is measured: what a sample is about that looks back.
+    pub every: Duration,
 }
 
 /// What was measured, raw.
@@ -82,6 +92,21 @@ pub trait Probe: Send + Sync {
         None
     }
 
+    /// What is judged when the file gives no `expect`, in words; None: it has to give one.
+    fn promise(&self, _params: &Value) -> Option<String> {
+        None
+    }
+
+    /// Whether it can say that somebody is alerted.
+    fn alerts(&self) -> bool {
+        false
+    }
+
+    /// Judges that, and says when somebody is alerted.
+    fn rule(&self, _params: &Value) -> Option<Box<dyn Rule>> {
+        None
+    }
+
     /// Measures once. The caller bounds it in time.
     fn measure<'a>(&'a self, measure: &'a Measure, params: &'a Value) -> BoxFuture<'a, Reading>;
 
@@ -97,8 +122,16 @@ pub trait Probe: Send + Sync {
 }
 
 /// Every probe, by name.
-pub static PROBES: &[&dyn Probe] =
-    &[&kubernetes::Kubernetes, &prometheus::Prometheus, &http::Http, &tcp::Tcp];
+pub static PROBES: &[&dyn Probe] = &[
+    &kubernetes::Kubernetes,
+    &prometheus::Prometheus,
+    &http::Http,
+    &tcp::Tcp,
+    &alert::Alert,
+    &slo::Slo,
+    &grpc::Grpc,
+    &load::Load,
+];
 
 /// The probe called `name` in files.
 pub fn find(name: &str) -> Option<&'static dyn Probe> {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Measure, MetricSource, Probe, ProbeInfo, Reading, Source, Variable, VariableType,
     freshness::{self, Reads},
-    unfit,
+    source::{connection, own_source},
 };
 use crate::types::{FieldSchema, Finding, Length};
 
@@ -81,35 +81,11 @@ impl Probe for Prometheus {
     }
 
     fn lint(&self, params: &Value) -> Vec<Finding> {
-        let given = |name: &str| params.get(name).is_some_and(|value| !value.is_null());
-        let mut findings = Vec::new();
-        if given("server") && given("service") {
-            findings.push(unfit(
-                "prometheus",
-                "at most one of server and service can be given",
-                "take one of them out",
-            ));
-        }
-        if (given("auth") || given("tls")) && !given("server") && !given("service") {
-            findings.push(unfit(
-                "prometheus",
-                "auth and tls belong to a server or service of the probe's own",
-                "put them into spec.prometheus",
-            ));
-        }
-        if given("service") && (given("auth") || given("tls")) {
-            findings.push(unfit(
-                "prometheus",
-                "the API server's proxy passes neither credentials nor TLS settings on to a service",
-                "take auth and tls out, or name a server",
-            ));
-        }
-        findings
+        connection("prometheus", params)
     }
 
     fn source(&self, params: &Value) -> Option<Option<Source>> {
-        let own: Source = serde_json::from_value(params.clone()).unwrap_or_default();
-        Some((own.server.is_some() || own.service.is_some()).then_some(own))
+        Some(own_source(params))
     }
 
     fn measure<'a>(&'a self, measure: &'a Measure, params: &'a Value) -> BoxFuture<'a, Reading> {
@@ -130,14 +106,15 @@ impl Probe for Prometheus {
 }
 
 /// Where one measurement asks, and how old the data may be.
-struct Asking<'a> {
-    measure: &'a Measure,
-    source: &'a MetricSource,
-    max_age: Option<Duration>,
+pub(super) struct Asking<'a> {
+    pub measure: &'a Measure,
+    pub source: &'a MetricSource,
+    /// None: as the samples show.
+    pub max_age: Option<Duration>,
 }
 
 impl Asking<'_> {
-    async fn ask(&self, query: &str) -> Result<Response<Bytes>, String> {
+    pub async fn ask(&self, query: &str) -> Result<Response<Bytes>, String> {
         let Measure { access, http, .. } = self.measure;
         self.source.query(access, http, query).await.map_err(|error| error.to_string())
     }
@@ -150,7 +127,7 @@ impl Asking<'_> {
     }
 
     /// Why what `query` is answered from is too old, if it is.
-    async fn staleness(&self, query: &str) -> Option<String> {
+    pub async fn staleness(&self, query: &str) -> Option<String> {
         let reads = freshness::reads(query);
         let ages = join_all(reads.iter().map(|reads| async move { (reads, self.age(reads).await) })).await;
         let mut unseen = None;
@@ -204,14 +181,32 @@ struct Data {
     result: Value,
 }
 
+/// A series at one instant.
 #[derive(Deserialize)]
-struct Element {
+pub(super) struct Element {
     metric: Map<String, Value>,
     value: (f64, String),
 }
 
+impl Element {
+    /// Its labels, the name among them.
+    pub fn metric(&self) -> &Map<String, Value> {
+        &self.metric
+    }
+
+    /// Its value as it was written.
+    pub fn text(&self) -> &str {
+        &self.value.1
+    }
+
+    /// Its value.
+    pub fn number(&self) -> Option<f64> {
+        self.value.1.parse().ok()
+    }
+}
+
 /// What an answer of Prometheus' HTTP API holds (docs, HTTP API: instant queries).
-fn elements(response: &Response<Bytes>) -> Result<Vec<Element>, String> {
+pub(super) fn elements(response: &Response<Bytes>) -> Result<Vec<Element>, String> {
     let answer: Answer = serde_json::from_slice(response.body())
         .map_err(|_| format!("HTTP {}: not an answer of Prometheus", response.status().as_u16()))?;
     let data = match answer.data {

@@ -2,12 +2,14 @@
 //! same on a laptop, in a pod and in a rehearsal.
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header, uri::Authority};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     cluster::Access,
     env::{HttpError, first_bytes},
+    types::service_of_host,
 };
 
 /// Why there is nothing to measure of an answer.
@@ -28,6 +30,19 @@ impl From<HttpError> for Silence {
     }
 }
 
+/// The field `address`.
+pub(super) fn address(params: &Value) -> Option<&str> {
+    params.get("address").and_then(Value::as_str)
+}
+
+/// `HOST:PORT`, and nothing else.
+pub(super) fn parsed(address: &str) -> Option<(Authority, u16)> {
+    let authority: Authority = address.parse().ok()?;
+    let port = authority.port_u16().filter(|port| *port > 0)?;
+    let usable = !authority.host().is_empty() && !address.contains('@');
+    usable.then_some((authority, port))
+}
+
 /// A Service's port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ClusterService {
@@ -38,15 +53,9 @@ pub(super) struct ClusterService {
 }
 
 impl ClusterService {
-    /// The Service that `host` names: `NAME.NAMESPACE.svc`, with or without `.cluster.local` behind it (Kubernetes docs,
-    /// "DNS for Services and Pods"). None for any other host, names of single pods included.
+    /// The Service that `host` names, if it names one.
     pub fn of_host(host: &str, port: u16, scheme: &'static str) -> Option<Self> {
-        let host = host.strip_suffix('.').unwrap_or(host);
-        let host = host.strip_suffix(".cluster.local").unwrap_or(host).strip_suffix(".svc")?;
-        let (name, namespace) = host.split_once('.')?;
-        if name.is_empty() || namespace.is_empty() || namespace.contains('.') {
-            return None;
-        }
+        let (namespace, name) = service_of_host(host)?;
         Some(Self { name: name.to_owned(), namespace: namespace.to_owned(), port, scheme })
     }
 

@@ -10,8 +10,10 @@ use serde_json::Value;
 use crate::{
     cluster::{Access, ApiError},
     env::{HttpClient, Tls},
-    types::ObjectRef,
+    types::{Finding, ObjectRef},
 };
+
+use super::unfit;
 
 /// Where PromQL is answered: a URL, or a Service through the API server's proxy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -170,6 +172,37 @@ impl fmt::Display for Source {
     }
 }
 
+/// The source that a probe's own fields name.
+pub(super) fn own_source(params: &Value) -> Option<Source> {
+    let own: Source = serde_json::from_value(params.clone()).unwrap_or_default();
+    (own.server.is_some() || own.service.is_some()).then_some(own)
+}
+
+/// What does not fit together in the fields that name a probe's own source.
+pub(super) fn connection(probe: &str, params: &Value) -> Vec<Finding> {
+    let given = |name: &str| params.get(name).is_some_and(|value| !value.is_null());
+    let mut findings = Vec::new();
+    if given("server") && given("service") {
+        let message = "at most one of server and service can be given";
+        findings.push(unfit(probe, message, "take one of them out"));
+    }
+    if (given("auth") || given("tls")) && !given("server") && !given("service") {
+        findings.push(unfit(
+            probe,
+            "auth and tls belong to a server or service of the probe's own",
+            "put them into spec.prometheus",
+        ));
+    }
+    if given("service") && (given("auth") || given("tls")) {
+        findings.push(unfit(
+            probe,
+            "the API server's proxy passes neither credentials nor TLS settings on to a service",
+            "take auth and tls out, or name a server",
+        ));
+    }
+    findings
+}
+
 /// A source with its credentials read.
 #[derive(Clone)]
 pub struct MetricSource {
@@ -243,12 +276,21 @@ impl MetricSource {
         http: &HttpClient,
         query: &str,
     ) -> Result<Response<Bytes>, SourceError> {
-        let query = format!("/api/v1/query?query={}", percent_encoded(query));
+        self.get(access, http, &format!("/api/v1/query?query={}", percent_encoded(query))).await
+    }
+
+    /// Reads a path of its API, with its query.
+    pub(super) async fn get(
+        &self,
+        access: &Access,
+        http: &HttpClient,
+        path: &str,
+    ) -> Result<Response<Bytes>, SourceError> {
         match (&self.source.server, &self.source.service) {
             (Some(server), _) => {
-                self.over_http(http, &format!("{}{query}", server.trim_end_matches('/'))).await
+                self.over_http(http, &format!("{}{path}", server.trim_end_matches('/'))).await
             }
-            (None, Some(service)) => through_proxy(access, service, &query).await,
+            (None, Some(service)) => through_proxy(access, service, path).await,
             (None, None) => Err(SourceError::Unreachable("neither server nor service is given".to_owned())),
         }
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Measure, NoAnswer, Probe, ProbeInfo, Reading, Variable, VariableType,
-    service::{ClusterService, Silence},
+    service::{ClusterService, Silence, address, parsed},
     unfit,
 };
 use crate::types::{FieldSchema, Finding, Length};
@@ -51,7 +51,7 @@ impl Probe for Tcp {
     }
 
     fn lint(&self, params: &Value) -> Vec<Finding> {
-        match text(params) {
+        match address(params) {
             // A parameter without a value is not filled in yet.
             Some(address) if !address.contains("$(") && parsed(address).is_none() => {
                 vec![unfit("tcp", "the address is not HOST:PORT", "write it as db.example.com:5432")]
@@ -62,7 +62,7 @@ impl Probe for Tcp {
 
     fn measure<'a>(&'a self, measure: &'a Measure, params: &'a Value) -> BoxFuture<'a, Reading> {
         Box::pin(async move {
-            let Some((authority, port)) = text(params).and_then(parsed) else {
+            let Some((authority, port)) = address(params).and_then(parsed) else {
                 return Reading::Missing("the address is not HOST:PORT".to_owned());
             };
             let begun = Instant::now();
@@ -81,17 +81,6 @@ impl Probe for Tcp {
     fn overdue(&self, within: Length) -> Reading {
         no_answer(format!("no connection within {within}"))
     }
-}
-
-fn text(params: &Value) -> Option<&str> {
-    params.get("address").and_then(Value::as_str)
-}
-
-fn parsed(address: &str) -> Option<(Authority, u16)> {
-    let authority: Authority = address.parse().ok()?;
-    let port = authority.port_u16().filter(|port| *port > 0)?;
-    let usable = !authority.host().is_empty() && !address.contains('@');
-    usable.then_some((authority, port))
 }
 
 async fn directly(measure: &Measure, to: &Authority) -> Result<(), Silence> {

@@ -31,7 +31,7 @@ pub struct Objective {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Milestone {
-    /// `leftNormal`, `detected`, `rescheduled`, `ready`, `steady`.
+    /// `leftNormal`, `detected`, `broughtBack` (of a bad release only), `rescheduled`, `ready`, `steady`.
     pub name: &'static str,
     /// Milliseconds since the first fault was in force; None: not measured, or not reached.
     pub after_ms: Option<u64>,
@@ -48,8 +48,17 @@ pub(super) fn clocks(entries: &[Entry], window: Option<&FaultWindow>) -> Clocks 
     if let Some(clocks) = finished {
         return clocks;
     }
-    let detected = first_violation(entries).zip(window.and_then(|window| window.in_force));
-    Clocks { detection_ms: detected.and_then(|(at, from)| after(from, at)), ..Clocks::default() }
+    let Some(in_force) = window.and_then(|window| window.in_force) else { return Clocks::default() };
+    let begin = window.map_or(in_force, |window| window.begin);
+    let alert = entries.iter().find(|entry| entry.at >= begin && fires(entry)).map(|entry| entry.at);
+    let detected = first_violation(entries).into_iter().chain(alert).min();
+    // What had fired a moment before the fault was seen in force was no slower for it.
+    let since = |at: Timestamp| after(in_force, at).unwrap_or(0);
+    Clocks { detection_ms: detected.map(since), alert_ms: alert.map(since), ..Clocks::default() }
+}
+
+fn fires(entry: &Entry) -> bool {
+    matches!(entry.record, Record::Sampled { alerting: true, .. })
 }
 
 /// When the first violation was complete.
@@ -100,6 +109,25 @@ pub(super) fn objectives(
     ]
 }
 
+/// When the first alert fired, if a file promises that or one did; `missed`: none did, and that was the verdict.
+pub(super) fn detection(experiment: Option<&Experiment>, clocks: &Clocks, missed: bool) -> Option<Objective> {
+    let promised = experiment.and_then(|experiment| experiment.spec.objectives.detect_within);
+    let promised_ms = promised.map(|length| u64::try_from(length.0.as_millis()).unwrap_or(u64::MAX));
+    let measured_ms = clocks.alert_ms;
+    // Nothing to tell where nothing was promised and nothing fired.
+    promised_ms.or(measured_ms)?;
+    let both = promised_ms.zip(measured_ms);
+    let close = both.zip(clocks.resolution_ms);
+    Some(Objective {
+        name: "detectWithin",
+        meaning: "time to detect: first fault in force to the first alert",
+        promised_ms,
+        measured_ms,
+        met: both.map(|(promised, measured)| measured <= promised).or(missed.then_some(false)),
+        close: close.is_some_and(|((promised, measured), exact)| promised.abs_diff(measured) < exact),
+    })
+}
+
 /// The way back to normal. What no record gives says so.
 pub(super) fn breakdown(
     entries: &[Entry],
@@ -119,9 +147,10 @@ pub(super) fn breakdown(
         None if !hypothesis().any(sampled) => milestone("leftNormal", None, "no sample since".to_owned()),
         None => milestone("leftNormal", None, "never".to_owned()),
     };
-    let detected = match clocks.detection_ms {
-        Some(ms) => milestone("detected", Some(ms), "first violation complete".to_owned()),
-        None => milestone("detected", None, "no violation".to_owned()),
+    let detected = match (clocks.detection_ms, clocks.alert_ms) {
+        (Some(ms), Some(alert)) if alert <= ms => milestone("detected", Some(ms), "first alert".to_owned()),
+        (Some(ms), _) => milestone("detected", Some(ms), "first violation complete".to_owned()),
+        (None, _) => milestone("detected", None, "no violation".to_owned()),
     };
     let bound = entries.iter().find(|entry| matches!(entry.record, Record::Rescheduled {}));
     let rescheduled = match bound.and_then(|entry| after(in_force, entry.at)) {
@@ -145,5 +174,34 @@ pub(super) fn breakdown(
         Some(ms) => milestone("steady", Some(ms), "every probe within expect for good".to_owned()),
         None => milestone("steady", None, "not reached, or not measured".to_owned()),
     };
-    vec![left, detected, rescheduled, ready, steady]
+    let mut milestones = vec![left, detected];
+    milestones.extend(brought_back(entries, in_force));
+    milestones.extend([rescheduled, ready, steady]);
+    milestones
+}
+
+/// When others had the former release back; None of a run that has made no release.
+fn brought_back(entries: &[Entry], in_force: Timestamp) -> Option<Milestone> {
+    let lasting = |entry: &Entry| match &entry.record {
+        Record::TemplateWritten { injection, .. } => Some(injection.clone()),
+        _ => None,
+    };
+    let written: Vec<_> = entries.iter().filter_map(lasting).collect();
+    let reverted = entries.iter().any(|entry| match &entry.record {
+        Record::Reverted { injection, .. } => written.contains(injection),
+        _ => false,
+    });
+    let back = entries.iter().find(|entry| matches!(entry.record, Record::BroughtBack { .. }));
+    let name = "broughtBack";
+    match back.and_then(|entry| after(in_force, entry.at)) {
+        Some(ms) => {
+            let remark = "others had brought the former release back".to_owned();
+            Some(Milestone { name, after_ms: Some(ms), remark })
+        }
+        None if reverted => {
+            let remark = "not by others: firedrill brought the former release back".to_owned();
+            Some(Milestone { name, after_ms: None, remark })
+        }
+        None => None,
+    }
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::Signal,
     journal::{CheckOutcome, Clocks, Deployed, Residue},
-    types::{Finding, InjectionId, ObjectRef, Phase, RunId, Verdict},
+    types::{Finding, InjectionId, ObjectRef, Phase, RunId, Verdict, load::LoadTally},
 };
 
 /// Why a journal cannot be reported on.
@@ -68,6 +68,8 @@ pub struct Facts {
     pub breakdown: Vec<Milestone>,
     /// The steps of the method, in order, also those that were not reached.
     pub steps: Vec<StepFacts>,
+    /// What was sent on purpose, in the order in which it began.
+    pub loads: Vec<LoadFacts>,
     /// Every violation, the first one first.
     pub violations: Vec<Violation>,
     /// Probes that did not come back in time; empty when all did.
@@ -207,6 +209,24 @@ pub struct FaultWindow {
     pub end: Option<Timestamp>,
 }
 
+/// A load that was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadFacts {
+    /// Its name, or its step's.
+    pub name: String,
+    /// Whether it is a step's.
+    pub of_step: bool,
+    /// What was sent where and how often.
+    pub what: String,
+    /// When its first requests were sent.
+    pub started: Timestamp,
+    /// When its last one was; None: the record is missing, it ended with its runner.
+    pub ended: Option<Timestamp>,
+    /// What became of them.
+    pub tally: Option<LoadTally>,
+}
+
 /// A step of the method.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -231,6 +251,14 @@ pub struct StepFacts {
     pub check: Option<CheckFacts>,
     /// Why it could not be carried out.
     pub refusals: Vec<Finding>,
+}
+
+impl StepFacts {
+    /// Whether it was in force until the method ended, and is back since.
+    pub fn back_with_the_method(&self) -> bool {
+        let back = self.injections.iter().all(|injection| injection.reverted.is_some());
+        self.state == StepState::Begun && !self.injections.is_empty() && back
+    }
 }
 
 /// How far a step came.
@@ -294,6 +322,9 @@ pub struct InjectionFacts {
     pub injected: Option<Told<crate::journal::InjectOutcome>>,
     /// Whether the effect was seen, and in what; None: no record.
     pub effect: Option<Told<bool>>,
+    /// When others had the former release back while this held another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub brought_back: Option<Timestamp>,
     /// How the revert went, verified; None: no record.
     pub reverted: Option<Told<crate::journal::RevertOutcome>>,
     /// How many tries to revert it failed.
@@ -353,6 +384,19 @@ pub struct DeployedFacts {
     pub after: Option<Deployed>,
     /// Whether images, revision or commit changed; None: not known.
     pub changed: Option<bool>,
+}
+
+impl DeployedFacts {
+    /// Whether it was rolled out, and is what it was all the same: restarted, or released and brought back.
+    pub fn rolled_out(&self) -> bool {
+        let both = self.before.as_ref().zip(self.after.as_ref());
+        self.changed == Some(true) && both.is_some_and(|(before, after)| same_build(before, after))
+    }
+}
+
+/// Whether images and commit of two sightings are the same.
+pub(super) fn same_build(before: &Deployed, after: &Deployed) -> bool {
+    before.images == after.images && before.commit == after.commit
 }
 
 /// A lasting fault that no record says is gone.

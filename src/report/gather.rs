@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{
     clocks,
     facts::{
-        CheckFacts, DeployedFacts, Facts, FaultWindow, InForce, InjectionFacts, Note, Outcome, Owner, People,
-        Place, PlanFacts, ReportError, Source, StepFacts, StepState, Stop, Told, Violation,
+        CheckFacts, DeployedFacts, Facts, FaultWindow, InForce, InjectionFacts, LoadFacts, Note, Outcome,
+        Owner, People, Place, PlanFacts, ReportError, Source, StepFacts, StepState, Stop, Told, Violation,
     },
     narrate::{Narrator, differs, is_lasting, same_workload},
     probes::{self, ProbeFacts},
@@ -39,7 +39,7 @@ impl Facts {
         let experiment = decoded.as_ref().ok();
         let mut gather = Gather::new(experiment);
         for entry in entries {
-            let _ = gather.of_the_run(entry) || gather.of_faults(entry);
+            let _ = gather.of_the_run(entry) || gather.of_loads(entry) || gather.of_faults(entry);
         }
         if let Err(error) = &decoded {
             let text = format!(
@@ -50,6 +50,10 @@ impl Facts {
         let window = gather.window();
         let probes = probes::collect(entries, experiment, window.as_ref());
         let clocks = clocks::clocks(entries, window.as_ref());
+        let mut objectives =
+            clocks::objectives(experiment, &clocks, gather.measurably_lost(&probes), window.is_some());
+        let missed = gather.decided.as_ref().is_some_and(|(_, reason, _)| reason == "DetectionMissed");
+        objectives.extend(clocks::detection(experiment, &clocks, missed));
         let mut narrator = Narrator::new();
         Ok(Self {
             run: header.run.clone(),
@@ -68,12 +72,7 @@ impl Facts {
             source: Source { file: header.file.clone(), seed: header.seed, version: header.version.clone() },
             limits: header.limits.clone(),
             fault_window: window,
-            objectives: clocks::objectives(
-                experiment,
-                &clocks,
-                gather.measurably_lost(&probes),
-                window.is_some(),
-            ),
+            objectives,
             breakdown: clocks::breakdown(entries, &clocks, &probes, window.as_ref()),
             clocks,
             violations: gather.violations(&probes),
@@ -84,6 +83,7 @@ impl Facts {
             residue: gather.residue.clone(),
             plan: gather.plan,
             steps: gather.steps,
+            loads: gather.loads,
             not_recovered: gather.not_recovered,
             notes: gather.notes,
             timeline: entries.iter().flat_map(|entry| narrator.tell(entry)).collect(),
@@ -114,6 +114,7 @@ struct Gather {
     owners: Vec<Owner>,
     plan: Option<PlanFacts>,
     steps: Vec<StepFacts>,
+    loads: Vec<LoadFacts>,
     /// Where an injection is: step and place in it.
     places: BTreeMap<InjectionId, (usize, usize)>,
     seen: Vec<(Moment, Vec<Deployed>)>,
@@ -139,6 +140,7 @@ impl Gather {
             owners: Vec::new(),
             plan: None,
             steps: method.iter().map(declared).collect(),
+            loads: Vec::new(),
             places: BTreeMap::new(),
             seen: Vec::new(),
             violated: Vec::new(),
@@ -209,6 +211,37 @@ impl Gather {
         true
     }
 
+    /// Takes what concerns loads; whether it was that.
+    fn of_loads(&mut self, entry: &Entry) -> bool {
+        let at = entry.at;
+        match &entry.record {
+            Record::LoadStarted { load, of_step, what } => {
+                if *of_step {
+                    self.first_intent.get_or_insert(at);
+                }
+                self.loads.push(LoadFacts {
+                    name: load.clone(),
+                    of_step: *of_step,
+                    what: what.clone(),
+                    started: at,
+                    ended: None,
+                    tally: None,
+                });
+            }
+            Record::LoadEnded { load, tally } => {
+                if let Some(facts) = self.loads.iter_mut().find(|facts| facts.name == *load) {
+                    facts.ended = Some(at);
+                    facts.tally = Some((**tally).clone());
+                    if facts.of_step {
+                        self.lifted = self.lifted.max(Some(at));
+                    }
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
     /// Takes what concerns steps and faults; whether it was that.
     fn of_faults(&mut self, entry: &Entry) -> bool {
         let at = entry.at;
@@ -244,6 +277,9 @@ impl Gather {
                 self.lifted = self.lifted.max(Some(at));
                 let told = Told { at, outcome: true, detail: evidence.clone() };
                 self.with(injection, |facts| facts.effect = Some(told));
+            }
+            Record::BroughtBack { injection, .. } => {
+                self.with(injection, |facts| facts.brought_back = Some(at));
             }
             Record::EffectMissed { injection, why } => {
                 let told = Told { at, outcome: false, detail: why.clone() };
@@ -299,6 +335,7 @@ impl Gather {
                 intended: at,
                 injected: None,
                 effect: None,
+                brought_back: None,
                 reverted: None,
                 revert_failures: 0,
                 revert_error: String::new(),
@@ -321,7 +358,10 @@ impl Gather {
         let over = self.finished || self.all_reverted || (self.method_ended.is_some() && !lasting);
         let method = self.method_ended.or(self.stop.as_ref().map(|stop| stop.at));
         let end = self.lifted.max(method).unwrap_or(begin).max(begin);
-        Some(FaultWindow { begin, in_force: self.in_force, end: over.then_some(end) })
+        // Without a fault, what disturbs is the load.
+        let loaded = || self.loads.iter().find(|load| load.of_step).map(|load| load.started);
+        let in_force = self.in_force.or_else(loaded);
+        Some(FaultWindow { begin, in_force, end: over.then_some(end) })
     }
 
     fn outcome(&self) -> Outcome {

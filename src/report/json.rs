@@ -10,6 +10,7 @@
 //! | `outcome` | `finished`, `verdict`, `reason`, `message`, `exitCode`, `phase`, `stop` |
 //! | `started`, `ended`, `lastSeen`, `faultWindow` | moments, RFC 3339 in UTC |
 //! | `clocks`, `objectives`, `breakdown` | lengths in milliseconds; absent or null: not measured |
+//! | `loads` | what was sent on purpose, and what became of it; lengths in microseconds |
 //! | `steps` | the method with every injection: target, action, before-image, outcome, evidence, revert |
 //! | `violations`, `notRecovered`, `lanes`, `probes` | what was measured; `probes[].samples` is everything |
 //! | `deployed` | what ran before and after |

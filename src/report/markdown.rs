@@ -129,6 +129,9 @@ fn head(facts: &Facts, out: &mut String) {
             row(&[label.to_owned(), text], out);
         }
     }
+    for load in &facts.loads {
+        row(&["Load".to_owned(), escape(&words::load(load))], out);
+    }
 }
 
 fn open_ends(facts: &Facts, out: &mut String) {
@@ -166,7 +169,7 @@ fn clocks(facts: &Facts, out: &mut String) {
         row(&[name, promised, length(objective.measured_ms), met.to_owned()], out);
     }
     for (name, ms) in [
-        ("detection: first fault in force to the first violation", facts.clocks.detection_ms),
+        ("detection: first fault in force to the first violation or alert", facts.clocks.detection_ms),
         ("abort: the sample that completed the violation to the last verified revert", facts.clocks.abort_ms),
         ("revert: begin of reverting to the last verified revert", facts.clocks.revert_ms),
     ] {
@@ -316,6 +319,7 @@ fn deployed(facts: &Facts, out: &mut String) {
             seen.as_ref().map_or_else(|| "not seen".to_owned(), |seen| escape(&build(seen)))
         };
         let changed = match deployed.changed {
+            Some(true) if deployed.rolled_out() => "rolled out, the same",
             Some(true) => "**changed during the run**",
             Some(false) => "the same",
             None => "not known",

@@ -20,6 +20,7 @@ mod markup;
 mod narrate;
 mod phrases;
 mod probes;
+mod shift;
 mod sparkline;
 mod tally;
 pub mod text;
@@ -34,6 +35,7 @@ pub use facts::{
 pub use ink::{Style, Tone, clean};
 pub use narrate::{Event, Narrator};
 pub use probes::{ProbeFacts, SampleFact, Spread};
+pub use shift::Shift;
 pub use words::{length, moment, number};
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub(super) fn state_of(step: &StepFacts, stopped: bool) -> (Tone, String) {
         (_, Some(check)) => check,
         (StepState::NotReached, _) => (Tone::Faint, "not reached"),
         (StepState::Begun, _) if stopped => (Tone::Warning, "cut short"),
+        (StepState::Begun, _) if step.back_with_the_method() => (Tone::Good, "until the end of the method"),
         (StepState::Begun, _) => (Tone::Warning, "no end on record"),
         (StepState::Refused, _) => (Tone::Bad, "refused, nothing was changed"),
         (StepState::Ended, _) => (Tone::Good, ""),
@@ -70,6 +71,9 @@ pub(super) fn fate(injection: &InjectionFacts, took: &str) -> (Tone, String) {
             RevertOutcome::TargetGone => say(Tone::Warning, "gone by then, nothing to put back".to_owned()),
             RevertOutcome::NothingToDo if !injection.lasting => {}
             RevertOutcome::NothingToDo => say(Tone::Good, format!("nothing to put back: {}", told.detail)),
+            RevertOutcome::ChangedSince if injection.brought_back.is_some() => {
+                say(Tone::Good, format!("nothing to put back: {}", told.detail));
+            }
             RevertOutcome::ChangedSince => {
                 say(Tone::Warning, format!("left alone, changed by somebody else since: {}", told.detail));
             }
@@ -138,6 +142,7 @@ pub(super) fn measured_words(probe: &ProbeFacts) -> String {
         Some(last) => format!("after {}", words::number(last)),
         None => "after no data".to_owned(),
     });
-    let parts: Vec<String> = before.into_iter().chain(fault).chain(after).collect();
+    let moved = probe.shifts.iter().filter(|shift| shift.moved()).map(words::shift);
+    let parts: Vec<String> = before.into_iter().chain(fault).chain(moved).chain(after).collect();
     if parts.is_empty() { "never measured".to_owned() } else { parts.join(" · ") }
 }

@@ -7,11 +7,13 @@ use serde::Serialize;
 
 use super::{
     facts::{FaultWindow, Lane},
+    shift::{Shift, shifts},
     words,
 };
 use crate::{
     api::{Experiment, ProbeSpec, Role, Signal},
     journal::{Entry, ProbeStats, Record, SampleState},
+    probes,
 };
 
 /// One measurement.
@@ -85,6 +87,9 @@ pub struct ProbeFacts {
     pub fault: Option<Spread>,
     /// Thereafter.
     pub after: Option<Spread>,
+    /// How far quantiles moved from Baseline to the fault window, where there are enough samples to tell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shifts: Vec<Shift>,
     /// First fault in force to the first sample that was not within `expect`; None: it never left.
     pub left_ms: Option<u64>,
     /// First fault in force to the sample from which `expect` held for good; None: it never left, or
@@ -111,6 +116,7 @@ impl ProbeFacts {
             before: None,
             fault: None,
             after: None,
+            shifts: Vec::new(),
             left_ms: None,
             back_ms: None,
             samples: Vec::new(),
@@ -118,7 +124,12 @@ impl ProbeFacts {
     }
 
     fn declared(spec: &ProbeSpec) -> Self {
-        let expect = spec.expect.clone().unwrap_or_default();
+        // Nothing is judged of an Informational probe; others judge by themselves where the file has no `expect`.
+        let promise = || {
+            let judged = spec.role != Role::Informational;
+            probes::find(&spec.kind).filter(|_| judged).and_then(|probe| probe.promise(&spec.params))
+        };
+        let expect = spec.expect.clone().or_else(promise).unwrap_or_default();
         Self {
             signal: spec.signal,
             kind: spec.kind.clone(),
@@ -127,7 +138,7 @@ impl ProbeFacts {
             during: spec.during.clone().unwrap_or_else(|| expect.clone()),
             expect,
             every_ms: u64::try_from(spec.every.as_millis()).unwrap_or(u64::MAX),
-            patience: words::patience(spec.patience),
+            patience: words::patience_of(spec),
             role: Some(spec.role),
             ..Self::new(&spec.name)
         }
@@ -145,6 +156,11 @@ impl ProbeFacts {
         self.before = spread(self.samples.iter().filter(|sample| sample.at < begin));
         self.fault = spread(self.samples.iter().filter(|sample| sample.at >= begin && sample.at <= end));
         self.after = spread(self.samples.iter().filter(|sample| sample.at > end && sample.at >= begin));
+        let of = |fault: bool| -> Vec<f64> {
+            let there = |at: Timestamp| if fault { at >= begin && at <= end } else { at < begin };
+            self.samples.iter().filter(|sample| there(sample.at)).filter_map(|sample| sample.value).collect()
+        };
+        self.shifts = shifts(&of(false), &of(true));
         let Some(in_force) = window.and_then(|window| window.in_force) else { return };
         let since = |sample: &SampleFact| u64::try_from(words::millis(in_force, sample.at)).unwrap_or(0);
         let judged =

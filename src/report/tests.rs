@@ -1,9 +1,9 @@
 //! The report as a whole, on hand-made journals.
 
-use super::{Facts, ReportError, Style, ink::hidden, journals, json, markdown, text};
+use super::{Facts, ReportError, Style, html, ink::hidden, journals, json, markdown, text};
 use crate::{
     journal::{Entry, Record},
-    types::{Phase, Verdict},
+    types::{Phase, Verdict, load::LoadTally},
 };
 
 fn facts(entries: &[Entry]) -> Facts {
@@ -37,6 +37,39 @@ fn every_prefix_of_every_journal_is_told_truthfully() {
             let _ = (markdown::render(&facts), json::render(&facts));
         }
     }
+}
+
+#[test]
+fn a_load_is_told_with_what_became_of_it() {
+    let mut journal = journals::Journal::rehearsal();
+    let tally = LoadTally {
+        sent: 12_000,
+        answered: 11_990,
+        timed_out: 10,
+        overflowed: 2,
+        p50_us: Some(21_000),
+        p99_us: Some(180_500),
+        longest_us: Some(5_000_000),
+        ..LoadTally::default()
+    };
+    let what = "GET http://checkout.shop.svc/cart, 200 requests/s".to_owned();
+    let load = || "shoppers".to_owned();
+    journal
+        .push(0.0, Record::LoadStarted { load: load(), of_step: false, what })
+        .push(60.0, Record::LoadEnded { load: load(), tally: Box::new(tally) });
+    let whole = facts(&journal.entries);
+    assert_eq!(whole.fault_window, None, "the experiment's own load disturbs nothing");
+    let words = "sent 12000, answered 11990, failed 12 (10 out of time, 2 beyond maxInFlight, not sent)";
+    let wide = Style { width: 400, ..Style::default() };
+    let page = html::render(&[super::Chapter::Run(Box::new(whole.clone()))]);
+    for report in [text::render(&whole, &wide), page] {
+        assert!(report.contains(words) && report.contains("p99 180.5 ms"), "{report}");
+    }
+    assert!(markdown::render(&whole).contains("answered 11990"));
+    assert!(json::render(&whole).contains("\"timedOut\": 10"));
+    // Without its end the load is there all the same.
+    let cut = facts(&journal.entries[..journal.entries.len() - 1]);
+    assert!(text::render(&cut, &wide).contains("it ended with its runner"));
 }
 
 #[test]

@@ -169,6 +169,9 @@ impl Page<'_> {
         if !facts.limits.is_empty() {
             self.labelled("Limits", &words::limits(&facts.limits));
         }
+        for load in &facts.loads {
+            self.labelled("Load", &words::load(load));
+        }
     }
 
     fn clocks(&mut self) {
@@ -310,6 +313,9 @@ impl Page<'_> {
         for facts in &self.facts.deployed {
             let (tone, changed) = match facts.changed {
                 Some(false) => (Tone::Plain, "the same before and after"),
+                Some(true) if facts.rolled_out() => {
+                    (Tone::Plain, "rolled out during the run, and the same as before")
+                }
                 Some(true) => (Tone::Warning, "changed during the run"),
                 None if facts.before.is_some() => (Tone::Plain, "seen before the run only"),
                 None => (Tone::Plain, "seen after the run only"),

@@ -5,11 +5,14 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::facts::{Facts, Outcome, People, Place, Source};
+use super::{
+    facts::{Facts, LoadFacts, Outcome, People, Place, Source},
+    shift::Shift,
+};
 use crate::{
     api::{Action, Patience, ProbeSpec, Step, Target},
     journal::StopReason,
-    types::{Finding, Length, ObjectRef},
+    types::{Finding, Length, ObjectRef, load::LoadTally},
 };
 
 /// Milliseconds from `from` to `to`, negative when `to` is earlier.
@@ -71,6 +74,13 @@ pub(super) fn value(value: Option<f64>) -> String {
     value.map_or_else(|| "no data".to_owned(), number)
 }
 
+/// `p50 moved by +0.12 (+0.1 to +0.15)`: how far a quantile moved, with at least 95 % confidence.
+pub(super) fn shift(shift: &Shift) -> String {
+    let signed = |value: f64| format!("{}{}", if value > 0.0 { "+" } else { "" }, number(value));
+    let Shift { quantile, baseline, fault, low, high } = *shift;
+    format!("{quantile} moved by {} ({} to {})", signed(fault - baseline), signed(low), signed(high))
+}
+
 /// `1 pod`, `2 pods`.
 pub(super) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
@@ -87,8 +97,13 @@ pub(super) fn names<'a>(objects: impl ExactSizeIterator<Item = &'a ObjectRef>, s
     text
 }
 
+/// How long a probe may be lost, in words; what judges by itself has no patience.
+pub(super) fn patience_of(probe: &ProbeSpec) -> String {
+    if probe.by_rule() { "at once".to_owned() } else { patience(probe.patience) }
+}
+
 /// How long something may be lost: `for 10s`, `3 of 5 samples`.
-pub(super) fn patience(patience: Patience) -> String {
+fn patience(patience: Patience) -> String {
     match patience {
         Patience::For(Duration::ZERO) => "at the first sample".to_owned(),
         Patience::For(length) => format!("for {}", Length(length)),
@@ -99,10 +114,15 @@ pub(super) fn patience(patience: Patience) -> String {
 /// What a probe looks at: its query, or the object.
 pub(super) fn measured_from(probe: &ProbeSpec) -> String {
     let field = |name: &str| probe.params.get(name).and_then(|value| value.as_str());
+    let in_a_line = |query: &str| query.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let (Some(good), Some(total)) = (field("good"), field("total")) {
+        return format!("{} / {}", in_a_line(good), in_a_line(total));
+    }
     match (field("query"), field("kind"), field("name")) {
-        (Some(query), _, _) => query.split_whitespace().collect::<Vec<_>>().join(" "),
+        (Some(query), _, _) => in_a_line(query),
         (_, Some(kind), Some(name)) => format!("{}/{name}", kind.to_lowercase()),
         (_, Some(kind), None) => format!("list of {kind}"),
+        (None, None, Some(name)) => name.to_owned(),
         _ => probe.params.to_string(),
     }
 }
@@ -126,6 +146,7 @@ pub(super) fn step(step: &Step) -> String {
             }
             text
         }
+        Action::Load(load) => format!("load: {}", load.in_words()),
         Action::Revert(name) => format!("revert {name}"),
         Action::Manual(manual) => {
             let line = manual.instructions.lines().next().unwrap_or_default();
@@ -152,6 +173,37 @@ pub(super) fn step(step: &Step) -> String {
     text
 }
 
+/// What became of a load: `sent 12000, answered 11990, failed 12 (10 out of time, 2 beyond maxInFlight); p50 …`.
+pub(super) fn tally(tally: &LoadTally) -> String {
+    let mut text = format!("sent {}, answered {}, failed {}", tally.sent, tally.answered, tally.failed());
+    let reasons = [
+        (tally.refused_by_status, "with a status of 400 or more"),
+        (tally.timed_out, "out of time"),
+        (tally.not_connected, "without a connection"),
+        (tally.broken, "broken off"),
+        (tally.overflowed, "beyond maxInFlight, not sent"),
+    ];
+    let reasons: Vec<String> =
+        reasons.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}")).collect();
+    if !reasons.is_empty() {
+        text.push_str(&format!(" ({})", reasons.join(", ")));
+    }
+    if tally.unfinished > 0 {
+        text.push_str(&format!(", {} unfinished at its end", tally.unfinished));
+    }
+    let ms = |micros: u64| format!("{} ms", number(micros as f64 / 1000.0));
+    if let (Some(p50), Some(p99), Some(longest)) = (tally.p50_us, tally.p99_us, tally.longest_us) {
+        text.push_str(&format!("; p50 {}, p99 {}, longest {}", ms(p50), ms(p99), ms(longest)));
+    }
+    text
+}
+
+/// A load on one line.
+pub(super) fn load(load: &LoadFacts) -> String {
+    let became = load.tally.as_ref().map_or_else(|| "it ended with its runner".to_owned(), tally);
+    format!("{}: {}: {became}", load.name, load.what)
+}
+
 /// A finding on one line.
 pub(super) fn finding(finding: &Finding) -> String {
     format!("{} {}: {}", finding.code, finding.subject, finding.message)
@@ -165,6 +217,7 @@ pub(super) fn step_kind(step: &Step) -> String {
         Action::Check(_) => "check".to_owned(),
         Action::Revert(_) => "revert".to_owned(),
         Action::Manual(_) => "manual".to_owned(),
+        Action::Load(_) => "load".to_owned(),
     }
 }
 
@@ -294,7 +347,11 @@ pub(super) fn meaning(outcome: &Outcome) -> String {
 
 /// A milestone's name in words.
 pub(super) fn milestone(name: &str) -> &str {
-    if name == "leftNormal" { "left normal" } else { name }
+    match name {
+        "leftNormal" => "left normal",
+        "broughtBack" => "brought back",
+        name => name,
+    }
 }
 
 #[cfg(test)]

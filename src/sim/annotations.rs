@@ -11,6 +11,7 @@
 //! | `sim.firedrill.dev/queue` | pod template | `128` | requests that may wait beyond those |
 //! | `sim.firedrill.dev/crash-after` | pod template | never | the application exits with 1 so long after each start |
 //! | `sim.firedrill.dev/image-pull` | pod template | `ok` | `fail`: the image can never be pulled |
+//! | `sim.firedrill.dev/rollback-after` | Deployment | never | a delivery pipeline undoes a rollout so long after its progress deadline has passed |
 //! | `sim.firedrill.dev/offered-load` | Service | none | requests a second that clients offer to the Service |
 //! | `sim.firedrill.dev/arrivals` | Service | `poisson` | or `constant`: evenly spaced |
 //! | `sim.firedrill.dev/timeout` | Service | `5s` | how long a client waits for its answer |
@@ -19,6 +20,8 @@
 //! | `sim.firedrill.dev/node-group-min` | Node | `0` | fewest nodes of the group |
 //! | `sim.firedrill.dev/node-group-max` | Node | `10` | most nodes of the group |
 //! | `sim.firedrill.dev/node-provisioning` | Node | `90s` | from the order of a node of the group until it is ready |
+//!
+//! Images of the host `registry.invalid` can never be pulled either (RFC 2606 reserves the name).
 //!
 //! Durations are written as Go writes them (`1m30s`, `250ms`). A value that cannot be read is an error that names
 //! annotation and value; the kubelet then says so in an Event and takes the default.
@@ -44,6 +47,8 @@ pub const QUEUE: &str = "sim.firedrill.dev/queue";
 pub const CRASH_AFTER: &str = "sim.firedrill.dev/crash-after";
 /// `fail`: the image can never be pulled.
 pub const IMAGE_PULL: &str = "sim.firedrill.dev/image-pull";
+/// On a Deployment: a delivery pipeline undoes a rollout so long after its progress deadline has passed.
+pub const ROLLBACK_AFTER: &str = "sim.firedrill.dev/rollback-after";
 /// Requests a second that clients offer to a Service, such as `"200"` or `"12.5/s"`.
 pub const OFFERED_LOAD: &str = "sim.firedrill.dev/offered-load";
 /// On a Service: `poisson` (independent clients) or `constant` (evenly spaced).

@@ -48,6 +48,7 @@ impl Cluster {
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
             json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": service, "namespace": namespace},
                    "spec": {"ports": [{"name": "web", "port": 9090}]}}),
+            prometheus_rules(),
         ])?;
         let (metrics, feed) = ClusterMetrics::follow(sim.store(), config.seed, ScrapeConfig::default());
         let controllers = controllers::spawn_with(
@@ -102,6 +103,18 @@ impl Cluster {
             .map(|object| format!("{}/{}", object.meta.namespace, object.meta.name))
             .collect()
     }
+}
+
+/// The kind by which clusters with the Prometheus Operator have their rules (its docs, API reference).
+fn prometheus_rules() -> Value {
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "prometheusrules.monitoring.coreos.com"},
+        "spec": {"group": "monitoring.coreos.com", "scope": "Namespaced",
+            "names": {"kind": "PrometheusRule", "listKind": "PrometheusRuleList", "plural": "prometheusrules",
+                      "singular": "prometheusrule", "shortNames": ["promrule"]},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object", "required": ["spec"],
+                "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}}}]}})
 }
 
 fn all_ready(object: &Object) -> bool {

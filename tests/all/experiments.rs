@@ -3,14 +3,17 @@
 use std::process::Command;
 
 /// Which exit code each of `experiments/` ends with; `.ci/run` has the same list.
-const ENDS: [(&str, i32); 9] = [
+const ENDS: &[(&str, i32)] = &[
     ("autoscaling/checkout-catches-up", 0),
+    ("autoscaling/search-follows-load", 0),
+    ("bad-release-rolls-back", 0),
     ("checkout-survives-pod-loss", 0),
     ("drain-under-a-budget", 0),
     ("drain-that-can-never-finish", 3),
     ("scale-below-need", 1),
     ("metric-source-gone", 4),
     ("random-kills", 0),
+    ("somebody-is-paged", 0),
     ("every-node-of-the-pool", 0),
     ("zones/zone-lost", 0),
 ];
@@ -26,7 +29,7 @@ fn ends(name: &str, seed: u64, code: i32) {
 
 #[test]
 fn every_experiment_ends_alike_with_every_seed() {
-    for (name, code) in ENDS {
+    for &(name, code) in ENDS {
         for seed in [1, 2, 3] {
             ends(name, seed, code);
         }
@@ -51,4 +54,24 @@ fn a_zone_stays_lost_when_the_autoscaler_grows_it() {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("lose-zone: hits node/general-a-"), "{said}");
     assert!(said.contains("node/general-a-") && said.contains("is back, verified: uncordoned"), "{said}");
+}
+
+/// What a reader of the report wants to know of a release that others have taken back.
+#[test]
+fn a_release_that_others_take_back_is_told_as_a_good_end() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firedrill"));
+    command.args(["rehearse", "experiments/bad-release-rolls-back.yaml", "--seed", "7"]);
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        "of revision 2 waits: ErrImagePull",
+        "brought back after 1m",
+        "deployment/shop/checkout: rolled out during the run, and the same as before",
+        "others have brought the former release of deployment/shop/checkout back, as revision 3",
+        "deployment/shop/checkout has nothing to put back: the template of revision 1 was back already, by kubectl-rollout",
+    ] {
+        assert!(said.contains(words), "`{words}` is not in:\n{said}");
+    }
+    assert!(!said.contains("left alone") && !said.contains("no end on record"), "{said}");
 }

@@ -1,9 +1,11 @@
 //! Everything that is tested from outside of the crate, in one binary.
 
+mod alerts;
 mod cli;
 mod crash;
 mod experiments;
 mod kit;
+mod loads;
 mod misfortune;
 mod probes;
 mod promises;
@@ -11,5 +13,6 @@ mod real;
 mod registry;
 mod reports;
 mod scenarios;
+mod slo;
 mod sources;
 mod tidy;

@@ -1,18 +1,21 @@
 //! Probes that ask for themselves: against servers on loopback, and in the embedded cluster.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use firedrill::{
     cluster::Access,
-    env::HttpClient,
+    env::{HttpClient, Loads},
     journal::{Record, SampleState},
     probes::{self, Measure, Reading},
     sim::{Sim, SimConfig},
     types::{Length, Verdict},
 };
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -86,6 +89,8 @@ fn measure() -> Measure {
         http: HttpClient::network(),
         metrics: None,
         namespace: "shop".to_owned(),
+        loads: Loads::default(),
+        every: Duration::from_secs(5),
     }
 }
 
@@ -217,6 +222,8 @@ fn a_service_is_reached_by_its_name_in_a_rehearsal() {
             http: stage.env.http.clone(),
             metrics: None,
             namespace: "shop".to_owned(),
+            loads: Loads::default(),
+            every: Duration::from_secs(5),
         };
         let totals = || stage.cluster.metrics().totals("shop", "checkout").expect("it has traffic");
         let before = totals().offered;
@@ -231,6 +238,11 @@ fn a_service_is_reached_by_its_name_in_a_rehearsal() {
         let none = read(&measure, "tcp", json!({"address": "none.shop.svc:80"})).await;
         assert!(no_answer(&none).contains("not found"), "{none:?}");
         no_answer(&read(&measure, "tcp", json!({"address": "db.example.com:5432"})).await);
+        let serves = read(&measure, "grpc", json!({"address": "checkout.shop.svc:9000"})).await;
+        assert_eq!(variable(&serves, "serving"), true);
+        let none = read(&measure, "grpc", json!({"address": "none.shop.svc:9000"})).await;
+        assert!(no_answer(&none).contains("not found"), "{none:?}");
+        no_answer(&read(&measure, "grpc", json!({"address": "orders.example.com:9000"})).await);
         let outside = read(&measure, "http", json!({"url": "http://shop.example.com"})).await;
         no_answer(&outside);
     });
@@ -295,6 +307,50 @@ fn pods_that_are_gone_take_no_connection() {
         (Verdict::Passed, true)
     );
     assert_eq!(all_gone(probe, "connected", "during: \"true\""), (Verdict::Passed, true));
+}
+
+#[test]
+fn pods_that_are_gone_do_not_serve() {
+    let probe = "grpc: {address: \"checkout.shop.svc:9000\"}";
+    assert_eq!(all_gone(probe, "serving && latency < 1.0", ""), (Verdict::Failed, true));
+    assert_eq!(all_gone(probe, "serving", "during: \"true\""), (Verdict::Passed, true));
+}
+
+/// A gRPC server on loopback, over HTTP/2 by prior knowledge, with its status in the trailers.
+#[tokio::test]
+async fn a_grpc_server_says_whether_it_serves() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(|request: Request<Incoming>| async move {
+                assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                let asked = request.into_body().collect().await.expect("a question").to_bytes();
+                let (body, status): (&[u8], _) = match &asked[5..] {
+                    b"" => (b"\0\0\0\0\x02\x08\x01", "0"),
+                    b"\x0a\x04down" => (b"\0\0\0\0\x02\x08\x02", "0"),
+                    _ => (b"", "5"),
+                };
+                let mut trailers = http::HeaderMap::new();
+                trailers.insert("grpc-status", http::HeaderValue::from_static(status));
+                let body = Full::new(Bytes::from_static(body)).with_trailers(async { Some(Ok(trailers)) });
+                Ok::<_, std::convert::Infallible>(Response::new(body))
+            });
+            let http2 = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+            tokio::spawn(http2.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    let (measure, address) = (measure(), format!("127.0.0.1:{port}"));
+    for (service, serving) in [("", true), ("down", false), ("unknown", false)] {
+        let reading = read(&measure, "grpc", json!({"address": address, "service": service})).await;
+        assert_eq!(variable(&reading, "serving"), serving, "{service}");
+        assert!(variable(&reading, "latency").as_f64().is_some_and(|latency| latency > 0.0 && latency < 5.0));
+    }
+    let refused = read(&measure, "grpc", json!({"address": "127.0.0.1:1"})).await;
+    assert!(no_answer(&refused).contains("refused"), "{refused:?}");
+    let (http1, _) = server(0).await;
+    let other = read(&measure, "grpc", json!({"address": format!("127.0.0.1:{http1}")})).await;
+    assert!(!no_answer(&other).is_empty());
 }
 
 /// A server that takes connections and says nothing is outside as soon as the probe's patience is over.

@@ -117,6 +117,8 @@ impl Step<'_> {
             Some(fault) if fault.lifetime == Lifetime::Instant => Some(Kind::Instant),
             Some(_) if self.background() => Some(Kind::Background),
             Some(_) => Some(Kind::Foreground),
+            None if action.key == "load" && self.background() => Some(Kind::Background),
+            None if action.key == "load" => Some(Kind::Foreground),
             None if ["wait", "check", "revert", "manual"].contains(&action.key.as_str()) => {
                 Some(Kind::NoFault)
             }
@@ -183,6 +185,11 @@ impl Step<'_> {
                 let message = format!("`{key}` cannot go on in the background; lasting faults can");
                 report.error(codes::TOGETHER, (&path("background"), span), &message, "leave it out");
             }
+        }
+        if key == "load" && self.node.get("duration").is_none() && !self.background() {
+            let message = "`load` lasts until it is ended, and has no duration";
+            let remedy = "write for example duration: 2m, or background: true";
+            report.error(codes::STEP_DURATION, (&self.path, self.anchor()), message, remedy);
         }
         if planned {
             return;
@@ -345,9 +352,8 @@ impl Step<'_> {
             );
         }
         let kind = target.get("workload").and_then(Node::text).and_then(workload_type);
-        if let Some(workload) =
-            target.get("workload").filter(|_| whole(fault).is_some() && kind == Some("daemonset"))
-        {
+        let scales = fault.writes.contains(&"spec.replicas");
+        if let Some(workload) = target.get("workload").filter(|_| scales && kind == Some("daemonset")) {
             let message = format!("a DaemonSet has no replicas that `{}` could change", fault.name);
             report.error(codes::TARGET, (&format!("{path}.workload"), workload.span), &message, "");
         }

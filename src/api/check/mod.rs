@@ -4,6 +4,7 @@
 //! stops at the first mistake: what cannot be understood is reported and left out of what follows.
 
 mod expressions;
+mod loads;
 mod method;
 mod overlap;
 mod pattern;
@@ -254,6 +255,7 @@ fn document(node: &Node, schema: &KindSchema, report: &mut Report<'_>) {
             if schema.kind == "Experiment" && matches!(entry.value.value, Value::Map(_)) {
                 let probes = steady_state::check(&entry.value, entry.key_span, report);
                 method::check(&entry.value, &probes, report);
+                loads::check(&entry.value, report);
             }
         }
         None => report.error(codes::MISSING_FIELD, ("spec", start), "`spec` is missing", ""),

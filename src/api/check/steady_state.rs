@@ -61,7 +61,9 @@ fn probe<'a>(node: &'a Node, path: &str, report: &mut Report<'_>) -> Option<Decl
     let Some(info) = probes::find(kind).map(|probe| probe.info()) else {
         return Some(Declared { name, variables: None, has_expect, has_value: true });
     };
-    if !has_expect && !informational {
+    let own_rule = node.get(kind).map(Node::to_json).unwrap_or_default();
+    let own_rule = probes::find(kind).is_some_and(|probe| probe.promise(&own_rule).is_some());
+    if !has_expect && !informational && !own_rule {
         let span = node.entry("name").map_or(start, |entry| entry.value.span);
         let remedy = "write for example expect: value >= 0.99, or role: Informational";
         report.error(codes::MISSING_FIELD, (path, span), "`expect` is missing", remedy);

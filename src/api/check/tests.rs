@@ -63,7 +63,7 @@ fn what_is_right_is_accepted_without_a_word() {
     let read = read(&[data("accepted.yaml")]);
     assert_eq!(read.findings, vec![]);
     let Document::Experiment(experiment) = &read.documents[0].document else { panic!("an Experiment") };
-    assert_eq!(experiment.spec.method.len(), 13);
+    assert_eq!(experiment.spec.method.len(), 17);
     assert_eq!(experiment.spec.method[1].name, "step-2");
 }
 
@@ -88,9 +88,12 @@ fn the_examples_of_the_reference_are_accepted_or_not_supported_yet() {
         accepted,
         [
             "00-shared-steady-state.yaml",
+            "01-kill-50-of-checkout-slo-from-prometheus.yaml",
             "03-drain-each-node-of-a-pool-one-after-anot.yaml",
+            "04-lose-a-zone-for-10-minutes-autoscaler-an.yaml",
             "05-random-kills-every-30-s-for-30-min-hpa-a.yaml",
             "06-a-dependency-at-zero.yaml",
+            "07-a-bad-release-must-be-rolled-back-by-the.yaml",
             "11-weekly-game-day.yaml",
             "14-guardrail-of-a-platform-team.yaml",
             "15-a-run-by-hand.yaml",
@@ -109,10 +112,11 @@ fn examples_of_faults_and_probes_are_accepted() {
         let lines = text.lines().enumerate();
         lines.map(|(at, line)| format!("  {} {line}\n", if at == 0 { "-" } else { " " })).collect::<String>()
     };
+    let load = "  load:\n  - {name: shoppers, url: \"http://checkout.shop.svc/\", requestsPerSecond: 10}\n";
     let probe = "name: ok\nprometheus: {query: up}\nexpect: value == 1.0\n";
     let mut texts: Vec<String> = crate::probes::PROBES
         .iter()
-        .map(|probe| format!("{head}  steadyState:\n{}", indent(probe.info().example)))
+        .map(|probe| format!("{head}{load}  steadyState:\n{}", indent(probe.info().example)))
         .collect();
     texts.extend(crate::faults::FAULTS.iter().map(|fault| {
         format!("{head}  steadyState:\n{}  method:\n{}", indent(probe), indent(fault.info().example))
@@ -313,7 +317,15 @@ fn every_supported_field_is_in_the_accepted_file() {
             .iter()
             .any(|part| path.split('.').any(|p| p == *part))
     });
-    assert_eq!(missing, vec!["spec.prometheus.server", "spec.steadyState.prometheus.service"]);
+    assert_eq!(
+        missing,
+        vec![
+            "spec.prometheus.server",
+            "spec.steadyState.alert.server",
+            "spec.steadyState.prometheus.service",
+            "spec.steadyState.slo.server"
+        ]
+    );
 }
 
 const ACCEPTED: &str = include_str!("testdata/accepted.yaml");

@@ -59,8 +59,7 @@ fn spec() -> Schema {
             "load",
             "Requests that are sent from before Baseline until recovery is judged.",
             named(load(true), 16),
-        )
-        .not_yet(),
+        ),
         field(
             "steadyState",
             "The probes that say what normal looks like; at least one is judged, here or from steadyStateFrom.",
@@ -133,6 +132,12 @@ fn load(is_named: bool) -> Schema {
         )
         .required(),
         field(
+            "arrivals",
+            "How they follow each other: evenly, or at random as independent people come.",
+            choice(&["Constant", "Poisson"]),
+        )
+        .default("Constant"),
+        field(
             "method",
             "HTTP method.",
             choice(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
@@ -140,9 +145,20 @@ fn load(is_named: bool) -> Schema {
         .default("GET"),
         field("headers", "Headers.", named(header, 32)),
         field("body", "Body.", text(65536)),
-        field("rampUp", "How long it takes to reach the rate.", duration()).default("0s"),
-        field("timeout", "How long one request may take.", positive()).default("5s"),
-        field("maxInFlight", "Requests at once; more count as errors.", integer(1, 100_000)).default("1000"),
+        field(
+            "protocol",
+            "HTTP/1.1, or HTTP/2: by ALPN with https, and with prior knowledge otherwise.",
+            choice(&["HTTP1", "HTTP2"]),
+        )
+        .default("HTTP1"),
+        field("rampUp", "How long the rate takes to grow from nothing.", duration()).default("0s"),
+        field("timeout", "How long one request may take from when it is due.", positive()).default("5s"),
+        field(
+            "maxInFlight",
+            "Requests waiting at once; one more is not sent and counts as an error.",
+            integer(1, 100_000),
+        )
+        .default("1000"),
     ]);
     object(fields)
 }
@@ -166,7 +182,7 @@ fn probe() -> Schema {
             .default("expect"),
         field("every", "How often it is measured; kubernetes also measures on each change.", positive()).default("5s"),
         field("timeout", "How long one measurement may take; at most every.", positive()).default("5s, at most every"),
-        field("for", "Continuously outside this long is a violation; 0s: the first sample.", duration()).default("2 x every"),
+        field("for", "Continuously outside this long is a violation; 0s: the first sample. Of alert and slo without expect: without data this long.", duration()).default("2 x every"),
         field("samples", "Instead of for: so many of the last samples outside are a violation.", samples),
         field("window", "Gives window.min, max, mean, p50, p95, p99, first, last, count of value over this time.", positive()),
         field("role", "Hypothesis is judged; a violated StopCondition aborts; Informational is only recorded.",
@@ -238,7 +254,7 @@ fn step() -> Schema {
     ]);
     fields.extend([
         field("wait", "Nothing happens for this long.", positive()),
-        field("load", "Requests, for duration.", load(false)).not_yet(),
+        field("load", "Requests, for duration.", load(false)),
         field("check", "A probe has to hold.", check),
         field("manual", "A person does something and confirms it.", manual),
         field("revert", "Ends this background step now.", label()),
@@ -315,7 +331,8 @@ fn target() -> Schema {
         field("exclude", "What is left out before counting. Default: nothing.", exclude),
         field("count", "How many: 2, 50% of the healthy (rounded down, at least 1), or all. Not for faults on a whole workload.", amount())
             .default("1; all for a zone alone"),
-        field("follow", "Whether what is born later gets the fault too.", boolean()).default("false"),
+        field("follow", "Whether what is born later gets the fault too.", boolean())
+            .default("false; true for a zone as a whole"),
     ])
     .at_most_one(&["pods", "workload", "nodes", "nodesRunning"], "a target takes at most one of pods, workload, nodes, nodesRunning")
     .rule(
@@ -347,8 +364,7 @@ fn objectives() -> Schema {
             "detectWithin",
             "From the first fault in force to the first alert. Default: measured, not judged.",
             positive(),
-        )
-        .not_yet(),
+        ),
     ])
 }
 

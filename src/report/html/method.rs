@@ -198,6 +198,9 @@ fn back(injection: &InjectionFacts) -> (Tone, String) {
                 (Tone::Faint, "instant: nothing to put back".to_owned())
             }
             RevertOutcome::NothingToDo => (Tone::Good, or(&told.detail, "nothing to put back")),
+            RevertOutcome::ChangedSince if injection.brought_back.is_some() => {
+                (Tone::Good, format!("nothing to put back: {}", told.detail))
+            }
             RevertOutcome::ChangedSince => {
                 (Tone::Warning, format!("left alone, changed by somebody else since: {}", told.detail))
             }
@@ -232,6 +235,7 @@ pub(super) fn deployed(facts: &Facts, id: &str, markup: &mut Markup) {
         build(deployed.after.as_ref(), markup);
         markup.open("td", &[("class", "answer")]);
         match deployed.changed {
+            Some(true) if deployed.rolled_out() => badge(Tone::Plain, "rolled out, the same", markup),
             Some(true) => badge(Tone::Warning, "changed during the run", markup),
             Some(false) => badge(Tone::Plain, "the same", markup),
             None => badge(Tone::Faint, "not known", markup),

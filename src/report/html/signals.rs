@@ -172,6 +172,13 @@ fn spreads(probe: &ProbeFacts, markup: &mut Markup) {
         markup.close();
         markup.close();
     }
+    let moved: Vec<String> = probe.shifts.iter().filter(|shift| shift.moved()).map(words::shift).collect();
+    if !moved.is_empty() {
+        markup.open("div", &[]);
+        markup.leaf("dt", &[("title", "Fault window against Baseline, 95 % confidence")], "Moved");
+        markup.leaf("dd", &[], &moved.join(", "));
+        markup.close();
+    }
     markup.close();
 }
 

@@ -165,6 +165,8 @@ fn an_hour_with_many_probes_is_a_small_page() {
         during: Some(value >= 0.95),
         check: None,
         note: String::new(),
+        alerting: false,
+        awaited: false,
     };
     let mut word: u64 = 7;
     for secs in (0..3600).step_by(5) {

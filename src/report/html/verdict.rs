@@ -166,6 +166,12 @@ pub(super) fn circumstances(facts: &Facts, markup: &mut Markup) {
             markup.close();
         }
     }
+    for load in &facts.loads {
+        markup.open("div", &[]);
+        markup.leaf("dt", &[], "Load");
+        markup.leaf("dd", &[], &words::load(load));
+        markup.close();
+    }
     markup.close();
 }
 
@@ -178,7 +184,7 @@ pub(super) fn clocks(facts: &Facts, id: &str, markup: &mut Markup) {
         row(objective, longest.unwrap_or(1).max(1), markup);
     }
     for (name, meaning, ms) in [
-        ("detection", "first fault in force to the first violation", facts.clocks.detection_ms),
+        ("detection", "first fault in force to the first violation or alert", facts.clocks.detection_ms),
         (
             "abort",
             "the sample that completed the violation to the last verified revert",

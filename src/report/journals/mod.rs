@@ -201,6 +201,8 @@ impl Journal {
             during,
             check: None,
             note: note.to_owned(),
+            alerting: false,
+            awaited: false,
         };
         self.push(secs, record)
     }

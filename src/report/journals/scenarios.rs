@@ -58,6 +58,7 @@ pub(crate) fn failed() -> Vec<Entry> {
     journal.push(120.3, Record::DeployedSeen { moment: Moment::After, workloads: deployed("4", "bb22") });
     let clocks = Clocks {
         detection_ms: Some(48_300),
+        alert_ms: None,
         abort_ms: Some(1_300),
         revert_ms: Some(1_200),
         rto_ms: Some(78_200),

@@ -73,9 +73,9 @@ impl ApiServer {
             }
             let why = match self.backends.others() {
                 None => format!("no endpoints available for service \"{}\"", target.name),
-                // What pods answer does not depend on what they are asked.
+                // What pods answer does not depend on what they are asked, but for the language.
                 Some(others) => match others(target.namespace.clone(), name.to_owned()).await {
-                    Ok(answer) => return Ok(answer.map(whole)),
+                    Ok(answer) => return Ok(spoken(&call.headers, answer).map(whole)),
                     Err(why) => why,
                 },
             };
@@ -93,6 +93,22 @@ impl ApiServer {
         request.headers_mut().remove(http::header::AUTHORIZATION);
         Ok(backend(request).await.map(whole))
     }
+}
+
+/// An answer in gRPC for whoever asks in it: a health check's `SERVING`, or `UNAVAILABLE` for what could not be taken
+/// (gRPC's doc/health-checking.md, doc/statuscodes.md). A real proxy passes no gRPC; in a rehearsal the name of a
+/// Service means what it means within the cluster.
+fn spoken(asked: &http::HeaderMap, answer: Response<Bytes>) -> Response<Bytes> {
+    if asked.get(http::header::CONTENT_TYPE).is_none_or(|language| language != "application/grpc") {
+        return answer;
+    }
+    let taken = answer.status().is_success();
+    let (code, body): (_, &[u8]) = if taken { ("0", b"\0\0\0\0\x02\x08\x01") } else { ("14", b"") };
+    let mut spoken = Response::new(Bytes::from_static(body));
+    let headers = spoken.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", http::HeaderValue::from_static(code));
+    spoken
 }
 
 /// Percent-encodes what may not stand in a query.

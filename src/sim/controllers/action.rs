@@ -24,6 +24,8 @@ pub enum Action {
     Merge(Target, Value),
     /// Set `spec.replicas` through the scale subresource.
     Scale(Target, i64),
+    /// Replace `spec.template`, under this manager's name.
+    Template(Target, Value, &'static str),
     /// Add and remove taints of a node, by key and effect.
     Taints {
         /// The node.
@@ -130,6 +132,14 @@ pub fn apply(store: &Store, action: &Action) -> Result<(), Status> {
     match action {
         Action::Create(object) => store.create(object.clone()).map(drop),
         Action::Apply(object) => apply_object(store, object),
+        Action::Status(target, status) if target.kind == Kind::HORIZONTAL_POD_AUTOSCALER => {
+            // Whoever reads `managedFields` sees when the controller has looked last.
+            let writer = Writer::update("kube-controller-manager").through("status");
+            recorded(store, target, writer, |object| {
+                object.set_value("status", status);
+                Ok(())
+            })
+        }
         Action::Status(target, status) => change(store, target, |object| {
             // Evictions write the status of budgets too: what they took must not be given back.
             let shared = target.kind == Kind::POD_DISRUPTION_BUDGET;
@@ -140,7 +150,19 @@ pub fn apply(store: &Store, action: &Action) -> Result<(), Status> {
             Ok(())
         }),
         Action::Merge(target, patch) => change(store, target, |object| merge(object, patch)),
-        Action::Scale(target, replicas) => scale(store, target, *replicas),
+        // Whoever reads `managedFields` sees who scales, as in a real cluster.
+        Action::Scale(target, replicas) => {
+            let writer = Writer::update("kube-controller-manager").through("scale");
+            recorded(store, target, writer, |object| merge(object, &json!({"spec": {"replicas": replicas}})))
+        }
+        Action::Template(target, template, manager) => {
+            recorded(store, target, Writer::update(manager), |object| {
+                let mut spec: Map<String, Value> = object.field("spec").unwrap_or_default();
+                spec.insert("template".into(), template.clone());
+                object.set_value("spec", &Value::Object(spec));
+                Ok(())
+            })
+        }
         Action::Taints { node, add, remove } => store
             .modify(&Kind::NODE, "", node, |object| {
                 change_taints(object, add, remove);
@@ -173,12 +195,15 @@ where
         .map(drop)
 }
 
-/// Whoever reads `managedFields` sees who scales, as in a real cluster.
-fn scale(store: &Store, target: &Target, replicas: i64) -> Result<(), Status> {
-    let (now, writer) = (store.now(), Writer::update("kube-controller-manager").through("scale"));
+/// A change that `managedFields` tell of.
+fn recorded<F>(store: &Store, target: &Target, writer: Writer, edit: F) -> Result<(), Status>
+where
+    F: FnOnce(&mut Object) -> Result<(), Status>,
+{
+    let now = store.now();
     change(store, target, |object| {
         let old = object.clone();
-        merge(object, &json!({"spec": {"replicas": replicas}}))?;
+        edit(object)?;
         let value = object.to_value();
         managed::record(Some((&old, &old.to_value())), object, &value, &writer, now);
         Ok(())

@@ -21,12 +21,22 @@ const KNOWN: usize = 100;
 /// The version that `/api/v1/status/buildinfo` reports: that of the semantics implemented here.
 const VERSION: &str = "3.0.0+firedrill";
 
+/// Answers about rules: `/api/v1/rules` (all of them, or `alert`, or `record`) and `/api/v1/alerts`.
+pub trait RuleSource: Send + Sync {
+    /// Groups of rules as `data` has them.
+    fn groups(&self, only: Option<&str>) -> Json;
+
+    /// Alerts that are pending or firing as `data` has them.
+    fn alerts(&self) -> Json;
+}
+
 /// The API over one source. Cheap to clone.
 #[derive(Clone)]
 pub struct PrometheusApi {
     source: Arc<dyn Source>,
     now: Arc<dyn Fn() -> i64 + Send + Sync>,
     known: Arc<Mutex<BTreeMap<String, Arc<Query>>>>,
+    rules: Option<Arc<dyn RuleSource>>,
 }
 
 /// A refusal: status and Prometheus' error type.
@@ -57,7 +67,12 @@ impl PrometheusApi {
     /// An API over `source`; `now` is the time in milliseconds since the Unix epoch that a query
     /// without `time` means.
     pub fn new(source: Arc<dyn Source>, now: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
-        Self { source, now: Arc::new(now), known: Arc::default() }
+        Self { source, now: Arc::new(now), known: Arc::default(), rules: None }
+    }
+
+    /// The same with rules.
+    pub fn with_rules(self, rules: Arc<dyn RuleSource>) -> Self {
+        Self { rules: Some(rules), ..self }
     }
 
     /// Answers one request. Paths are those of Prometheus without a prefix.
@@ -70,6 +85,10 @@ impl PrometheusApi {
             (&Method::GET | &Method::POST, "/api/v1/query") => self.query(&Params::of(&req)),
             (&Method::GET | &Method::POST, "/api/v1/query_range") => self.query_range(&Params::of(&req)),
             (&Method::GET | &Method::POST, "/api/v1/labels") => Ok(self.label_names()),
+            (&Method::GET, "/api/v1/rules") => self.rules(&Params::of(&req)),
+            (&Method::GET, "/api/v1/alerts") => {
+                Ok(self.rules.as_ref().map_or_else(|| json!({"alerts": []}), |rules| rules.alerts()))
+            }
             (&Method::GET, _) => match label_of(&path) {
                 Some(name) => Ok(self.label_values(name)),
                 None => return not_found(),
@@ -98,6 +117,14 @@ impl PrometheusApi {
             }
             Value::Matrix(all) => matrix(&all),
         })
+    }
+
+    fn rules(&self, params: &Params) -> Result<Json, Failure> {
+        let only = params.get("type").filter(|only| !only.is_empty());
+        if let Some(other) = only.filter(|only| !["alert", "record"].contains(only)) {
+            return Err(bad_data(format!("not supported value {other:?}")));
+        }
+        Ok(self.rules.as_ref().map_or_else(|| json!({"groups": []}), |rules| rules.groups(only)))
     }
 
     fn query_range(&self, params: &Params) -> Result<Json, Failure> {

@@ -3,6 +3,7 @@
 
 pub mod http;
 pub mod promql;
+pub mod rules;
 pub mod scrape;
 pub mod series;
 pub mod state;

@@ -351,7 +351,7 @@ fn first_scrape(offset: i64, interval: i64, at: i64) -> i64 {
 }
 
 /// FNV-1a: spreads targets over the interval, alike on every platform.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 

@@ -126,6 +126,28 @@ pub trait Source: Send + Sync {
     }
 }
 
+/// Two sources that have no series in common, as one.
+pub struct Both<'a>(pub &'a dyn Source, pub &'a dyn Source);
+
+impl Both<'_> {
+    fn read(&self, read: impl Fn(&dyn Source) -> Vec<Series>) -> Vec<Series> {
+        let mut found = read(self.0);
+        found.extend(read(self.1));
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        found
+    }
+}
+
+impl Source for Both<'_> {
+    fn select(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Series> {
+        self.read(|source| source.select(matchers, from, to))
+    }
+
+    fn select_latest(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Series> {
+        self.read(|source| source.select_latest(matchers, from, to))
+    }
+}
+
 /// Whether a label set passes all matchers. A regular expression matches the whole value, as in
 /// Prometheus: the parser anchors it.
 pub fn matches(labels: &Labels, matchers: &[Matcher]) -> bool {

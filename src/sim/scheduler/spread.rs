@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Candidate, HOSTNAME, Node, Pod, UNSCHEDULABLE, ZONE, selected, siblings, tolerates};
 use crate::sim::controllers::views::{Matcher, Taint, TopologySpreadConstraint};
-use crate::sim::traffic::random::ln;
+use crate::types::ln;
 
 /// What a node is refused with that would skew the domains too much.
 pub(super) const SKEWED: &str = "node(s) didn't match pod topology spread constraints";

@@ -268,11 +268,13 @@ fn assign(
         if keep.is_empty() {
             continue;
         }
+        // Whoever changes the value of a field is given a new time, whether the field was theirs or not
+        // (managedfieldsupdater.go in structured-merge-diff's user, apimachinery/pkg/util/managedfields/internal).
+        if mine && !taken.is_empty() {
+            entry.time = Timestamp::from_second(now.as_second()).ok();
+        }
         if keep != have {
             entry.fields_v1 = fields_v1(&keep);
-            if mine {
-                entry.time = Timestamp::from_second(now.as_second()).ok();
-            }
         }
         out.push(entry);
     }

@@ -22,10 +22,12 @@
 //! microseconds since the Unix epoch; a time before the last one counts as the last one.
 
 mod busy;
+mod clients;
 mod counts;
 mod load;
 pub(in crate::sim) mod random;
 mod server;
+mod views;
 mod visits;
 pub mod wiring;
 
@@ -33,6 +35,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 pub use busy::WINDOW_US;
+pub use clients::{Client, ClientOrder};
 pub use load::{ServiceLoad, Serving, Spread};
 
 use self::counts::{Counts, ServiceSeries};
@@ -122,8 +125,22 @@ pub struct Totals {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    Arrival { service: usize, epoch: u64 },
-    Answer { service: usize, pod: usize, epoch: u64, arrival: u64, code: Code },
+    Arrival {
+        service: usize,
+        epoch: u64,
+    },
+    /// A client that was opened sends its next request.
+    Call {
+        client: usize,
+    },
+    Answer {
+        service: usize,
+        pod: usize,
+        epoch: u64,
+        client: Option<usize>,
+        arrival: u64,
+        code: Code,
+    },
 }
 
 struct Service {
@@ -159,6 +176,8 @@ pub struct Traffic {
     pods: Vec<Pod>,
     pod_index: BTreeMap<String, usize>,
     gateways: BTreeMap<String, TargetId>,
+    /// Those that were opened, the ended ones among them.
+    clients: Vec<Client>,
     /// Who comes without a gateway.
     visits: Stream,
     scrapes: Scrapes,
@@ -182,6 +201,7 @@ impl Traffic {
             pods: Vec::new(),
             pod_index: BTreeMap::new(),
             gateways: BTreeMap::new(),
+            clients: Vec::new(),
             visits: Stream::new(seed, "visits"),
             scrapes: Scrapes::new(scrape, millis(start)),
         }
@@ -330,11 +350,14 @@ impl Traffic {
             self.now = self.now.max(t);
             match event {
                 Event::Arrival { service, epoch } if self.services[service].epoch == epoch => {
-                    self.arrive(service, t);
+                    self.send(service, None, t);
                     self.schedule_arrival(service, t);
                 }
-                Event::Answer { service, pod, epoch, arrival, code } if self.pods[pod].epoch == epoch => {
-                    self.answer(service, arrival, t, code);
+                Event::Call { client } => self.call(client, t),
+                Event::Answer { service, pod, epoch, client, arrival, code }
+                    if self.pods[pod].epoch == epoch =>
+                {
+                    self.answer((service, client), arrival, t, code);
                 }
                 Event::Arrival { .. } | Event::Answer { .. } => {}
             }
@@ -376,40 +399,50 @@ impl Traffic {
         self.push(at, Event::Arrival { service: index, epoch });
     }
 
-    /// One request is sent.
-    fn arrive(&mut self, index: usize, now: u64) {
+    /// One request is sent, by the Service's own clients or by one that was opened.
+    fn send(&mut self, index: usize, client: Option<usize>, now: u64) {
         let service = &mut self.services[index];
         while service.coming.front().is_some_and(|c| c.0 <= now) {
             service.endpoints = service.coming.pop_front().map(|c| c.1).unwrap_or_default();
         }
         service.counts.sent(&mut self.scrapes, millis(now));
         if service.endpoints.is_empty() {
-            return self.answer(index, now, now, Code::Unavailable);
+            return self.answer((index, client), now, now, Code::Unavailable);
         }
-        let chosen = service.endpoints[service.stream.below(service.endpoints.len())];
+        let (stream, timeout_us) = match client {
+            Some(client) => {
+                let client = &mut self.clients[client];
+                (&mut client.stream, client.timeout_us)
+            }
+            None => (&mut service.stream, service.load.timeout_us),
+        };
+        let chosen = service.endpoints[stream.below(service.endpoints.len())];
         let pod = &mut self.pods[chosen];
         let Some(server) = pod.server.as_mut().filter(|s| s.since <= now) else {
-            return self.answer(index, now, now, Code::BadGateway);
+            return self.answer((index, client), now, now, Code::BadGateway);
         };
         let mean = server.serving.service_time_us as f64;
         let takes = match server.serving.spread {
             Spread::Constant => mean,
-            Spread::Exponential => service.stream.exponential(mean),
+            Spread::Exponential => stream.exponential(mean),
         };
         let Some(finish) = server.offer(now, takes.round() as u64) else {
-            return self.answer(index, now, now, Code::Unavailable);
+            return self.answer((index, client), now, now, Code::Unavailable);
         };
-        let patience = now.saturating_add(service.load.timeout_us);
+        let patience = now.saturating_add(timeout_us);
         let (answered, code) = if finish > patience { (patience, Code::Timeout) } else { (finish, Code::Ok) };
-        server.hold(Held { finish, answered, arrival: now, service: index }, now);
+        server.hold(Held { finish, answered, arrival: now, service: index, client }, now);
         let epoch = pod.epoch;
-        self.push(answered, Event::Answer { service: index, pod: chosen, epoch, arrival: now, code });
+        self.push(answered, Event::Answer { service: index, pod: chosen, epoch, client, arrival: now, code });
     }
 
-    /// A client has its answer.
-    fn answer(&mut self, index: usize, arrival: u64, now: u64, code: Code) {
+    /// Whoever asked has an answer.
+    fn answer(&mut self, (index, client): (usize, Option<usize>), arrival: u64, now: u64, code: Code) {
         let seconds = (now - arrival) as f64 / 1e6;
         self.services[index].counts.answered(&mut self.scrapes, millis(now), (code, seconds));
+        if let Some(client) = client {
+            self.clients[client].answered(arrival, now, code);
+        }
     }
 
     /// The process of a pod ends: its clients see the connection break.
@@ -419,7 +452,7 @@ impl Traffic {
         let Some(server) = pod.server.take() else { return };
         let now = self.now;
         for held in server.lost(now) {
-            self.answer(held.service, held.arrival, now, Code::BadGateway);
+            self.answer((held.service, held.client), held.arrival, now, Code::BadGateway);
         }
     }
 

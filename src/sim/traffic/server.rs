@@ -18,6 +18,8 @@ pub struct Held {
     pub arrival: u64,
     /// Index of the service that it came through.
     pub service: usize,
+    /// The client that was opened, if it is one's.
+    pub client: Option<usize>,
 }
 
 /// The serving process of a pod.
@@ -123,7 +125,7 @@ mod tests {
         for (arrival, timeout) in [(0, 1000), (1, 1000), (2, 50), (3, 1000)] {
             let finish = s.offer(arrival, 100).unwrap();
             let answered = finish.min(arrival + timeout);
-            s.hold(Held { finish, answered, arrival, service: 0 }, arrival);
+            s.hold(Held { finish, answered, arrival, service: 0, client: None }, arrival);
         }
         assert_eq!(s.in_flight(150), 3);
         let lost: Vec<u64> = s.lost(150).map(|h| h.arrival).collect();

@@ -9,24 +9,28 @@
 //!   is gone from the API. A pod that is being deleted serves until its kubelet has stopped it.
 //! - An annotation that cannot be read counts as absent, with a warning in the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use promql_parser::label::Matcher;
-use serde::Deserialize;
 
-use super::{PodState, ServiceLoad, Serving, Totals, Traffic, visits::Visit};
+use super::views::{
+    DeploymentSpec, DeploymentStatus, Endpoint, EndpointConditions, NodeSpec, PodSpec, PodStatus,
+};
+use super::{Client, ClientOrder, PodState, ServiceLoad, Serving, Totals, Traffic, visits::Visit};
 use crate::sim::annotations::InvalidAnnotation;
 use crate::sim::apiserver::{Backend, Services};
-use crate::sim::metrics::http::PrometheusApi;
-use crate::sim::metrics::scrape::{ScrapeConfig, Scrapes};
-use crate::sim::metrics::series::{Series, Source};
+use crate::sim::metrics::http::{PrometheusApi, RuleSource};
+use crate::sim::metrics::rules::{RuleSpec, Rules};
+use crate::sim::metrics::scrape::ScrapeConfig;
+use crate::sim::metrics::series::{Both, Series, Source};
 use crate::sim::metrics::state::{DeploymentReplicas, KubeState};
 use crate::sim::store::{Event, EventType, Kind, Object, Store, Subscription};
 use crate::sim::usage::BusyShares;
+use crate::types::load::LoadTally;
 
 /// The label by which an EndpointSlice names its Service (discovery/v1, `LabelServiceName`).
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -47,7 +51,10 @@ pub struct Feed {
 struct State {
     traffic: Traffic,
     objects: KubeState,
+    rules: Rules,
     services: BTreeMap<(String, String), ServiceView>,
+    /// Services that clients have been opened for: those have clients whatever the annotations state.
+    called: BTreeSet<(String, String)>,
     /// The process that serves in each pod, by UID.
     serving: BTreeMap<String, Process>,
 }
@@ -66,88 +73,6 @@ struct Process {
     since: u64,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct Endpoint {
-    conditions: EndpointConditions,
-    target_ref: Reference,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct EndpointConditions {
-    ready: Option<bool>,
-    serving: Option<bool>,
-    terminating: Option<bool>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Reference {
-    uid: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct PodSpec {
-    node_name: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct PodStatus {
-    conditions: Vec<Condition>,
-    container_statuses: Vec<ContainerStatus>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Condition {
-    r#type: String,
-    status: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct ContainerStatus {
-    restart_count: i64,
-    state: ContainerState,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ContainerState {
-    running: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(default)]
-struct DeploymentSpec {
-    replicas: i64,
-}
-
-impl Default for DeploymentSpec {
-    fn default() -> Self {
-        Self { replicas: 1 }
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct DeploymentStatus {
-    replicas: i64,
-    ready_replicas: i64,
-    available_replicas: i64,
-    unavailable_replicas: i64,
-    updated_replicas: i64,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct NodeSpec {
-    unschedulable: bool,
-}
-
 impl ClusterMetrics {
     /// Follows a store from its present objects on. Nothing after that is seen unless [`Feed::run`] runs.
     pub fn follow(store: &Store, seed: u64, scrape: ScrapeConfig) -> (Arc<Self>, Feed) {
@@ -155,7 +80,9 @@ impl ClusterMetrics {
         let state = State {
             traffic: Traffic::new(seed, now, scrape),
             objects: KubeState::new(scrape, (now / 1000) as i64),
+            rules: Rules::new(scrape.retention_ms),
             services: BTreeMap::new(),
+            called: BTreeSet::new(),
             serving: BTreeMap::new(),
         };
         let metrics = Arc::new(Self { store: store.clone(), state: Mutex::new(state) });
@@ -172,7 +99,7 @@ impl ClusterMetrics {
     /// Prometheus' HTTP API over this cluster.
     pub fn prometheus(self: &Arc<Self>) -> PrometheusApi {
         let store = self.store.clone();
-        PrometheusApi::new(self.clone(), move || store.now().as_millisecond())
+        PrometheusApi::new(self.clone(), move || store.now().as_millisecond()).with_rules(self.clone())
     }
 
     /// [`ClusterMetrics::prometheus`] as a back end of the API server's service proxy.
@@ -226,21 +153,54 @@ impl ClusterMetrics {
         state.traffic.totals(namespace, name)
     }
 
+    /// Whether there is such a Service.
+    pub fn has_service(&self, namespace: &str, name: &str) -> bool {
+        self.store.get(&Kind::SERVICE, namespace, name).is_some()
+    }
+
+    /// Somebody begins to send. The number of the client.
+    pub fn open_client(&self, order: ClientOrder) -> usize {
+        let now = micros(&self.store);
+        let state = &mut *self.lock();
+        let key = (order.namespace.clone(), order.service.clone());
+        state.called.insert(key.clone());
+        state.serve(&key, now);
+        state.traffic.open_client(&order, now)
+    }
+
+    /// Looks at a client as it is now.
+    ///
+    /// # Panics
+    /// If it was never opened here.
+    pub fn client<T>(&self, client: usize, look: impl Fn(&Client) -> T) -> T {
+        let now = micros(&self.store);
+        look(self.lock().traffic.client(client, now).expect("a number that open_client gave"))
+    }
+
+    /// A client sends nothing more: what became of its requests.
+    pub fn close_client(&self, client: usize) -> LoadTally {
+        let now = micros(&self.store);
+        self.lock().traffic.close_client(client, now).unwrap_or_default()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What traffic and objects expose as of now, in the order of labels. Their jobs differ, so no
-    /// label set is in both.
-    fn of_both(&self, read: impl Fn(&Scrapes) -> Vec<Series>) -> Vec<Series> {
+    /// The state as of now: every scrape and every evaluation up to it can be read.
+    fn at_present(&self) -> MutexGuard<'_, State> {
         let now = micros(&self.store);
         let mut state = self.lock();
-        state.traffic.advance(now);
-        state.objects.advance((now / 1000) as i64);
-        let mut found = read(state.traffic.scrapes());
-        found.extend(read(state.objects.scrapes()));
-        found.sort_by(|a, b| a.labels.cmp(&b.labels));
-        found
+        state.advance(now);
+        state
+    }
+
+    /// What traffic and objects expose as of now and what rules have given, in the order of labels. Their jobs and
+    /// names differ, so no label set is in two of them.
+    fn of_all(&self, read: impl Fn(&dyn Source) -> Vec<Series>) -> Vec<Series> {
+        let state = self.at_present();
+        let exposed = Both(state.traffic.scrapes(), state.objects.scrapes());
+        read(&Both(&exposed, state.rules.samples()))
     }
 
     fn apply(&self, kind: EventType, object: &Object) {
@@ -256,6 +216,8 @@ impl ClusterMetrics {
             state.deployment(object, gone, now);
         } else if object.kind == Kind::NODE {
             state.node(object, gone, now);
+        } else if object.kind.group == "monitoring.coreos.com" && object.kind.kind == "PrometheusRule" {
+            state.rule(object, gone, now);
         }
     }
 }
@@ -270,11 +232,21 @@ impl BusyShares for ClusterMetrics {
 
 impl Source for ClusterMetrics {
     fn select(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Series> {
-        self.of_both(|scrapes| scrapes.select(matchers, from, to))
+        self.of_all(|source| source.select(matchers, from, to))
     }
 
     fn select_latest(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Series> {
-        self.of_both(|scrapes| scrapes.select_latest(matchers, from, to))
+        self.of_all(|source| source.select_latest(matchers, from, to))
+    }
+}
+
+impl RuleSource for ClusterMetrics {
+    fn groups(&self, only: Option<&str>) -> serde_json::Value {
+        self.at_present().rules.groups(only)
+    }
+
+    fn alerts(&self) -> serde_json::Value {
+        self.at_present().rules.alerts()
     }
 }
 
@@ -332,6 +304,22 @@ impl State {
         self.traffic.visit(&uids, now)
     }
 
+    /// Time has come to `now`, microseconds since the Unix epoch.
+    fn advance(&mut self, now: u64) {
+        let millis = (now / 1000) as i64;
+        self.traffic.advance(now);
+        self.objects.advance(millis);
+        self.rules.advance(millis, &Both(self.traffic.scrapes(), self.objects.scrapes()));
+    }
+
+    fn rule(&mut self, object: &Object, gone: bool, now: u64) {
+        // What was due until now is the business of the rules as they were.
+        self.advance(now);
+        let spec: RuleSpec = field(object, "spec");
+        let key = (object.meta.namespace.as_str(), object.meta.name.as_str());
+        self.rules.set(key, (!gone).then_some(&spec), scrape_time(now));
+    }
+
     fn service(&mut self, object: &Object, gone: bool, now: u64) {
         let key = (object.meta.namespace.clone(), object.meta.name.clone());
         let names = (key.0.as_str(), key.1.as_str(), app_of(object));
@@ -341,6 +329,7 @@ impl State {
         if gone {
             if let Some(old) = view.load.take().filter(|_| view.begun) {
                 self.traffic.set_service(ServiceLoad { per_second: 0.0, ..old }, now);
+                self.traffic.set_endpoints(&key.0, &key.1, &[], now);
             }
             self.services.remove(&key);
             return;
@@ -371,7 +360,8 @@ impl State {
         if uids.is_empty() {
             uids = view.chosen(&|c| c.serving.unwrap_or(false) && c.terminating.unwrap_or(false));
         }
-        if !view.begun && (uids.is_empty() || load.per_second <= 0.0) {
+        let waits = uids.is_empty() || load.per_second <= 0.0;
+        if !view.begun && waits && !self.called.contains(key) {
             return;
         }
         view.begun = true;

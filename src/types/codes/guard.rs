@@ -26,6 +26,8 @@ pub const OVERLAP: Code = Code::new("FD2010");
 pub const NO_SOURCE: Code = Code::new("FD2011");
 /// Nobody is there to answer a manual step.
 pub const UNATTENDED: Code = Code::new("FD2012");
+/// A load's address cannot be reached from here.
+pub const LOAD_UNREACHABLE: Code = Code::new("FD2031");
 /// The target selects nothing.
 pub const NO_TARGET: Code = Code::new("FD3001");
 /// A fault's fields do not fit together.
@@ -64,6 +66,8 @@ pub const SAME_FIELD: Code = Code::new("FD3017");
 pub const METRIC_SOURCE: Code = Code::new("FD3018");
 /// The zone without which there is no node left.
 pub const LAST_ZONE: Code = Code::new("FD3019");
+/// A load's address is one where nothing is ever sent.
+pub const LOAD_ADDRESS: Code = Code::new("FD3031");
 
 /// The family, in order.
 pub static CODES: &[CodeInfo] = &[
@@ -150,6 +154,13 @@ pub static CODES: &[CodeInfo] = &[
         standard: "A step that a person takes needs a person: a run that waits for nobody proves nothing.",
         discovery: "The file has a manual step, and there is no terminal.",
         resolution: "Run it at a terminal, rehearse it (assume stands in for the person), or leave the step out.",
+    },
+    CodeInfo {
+        code: LOAD_UNREACHABLE,
+        title: "a load cannot be sent to its address from here",
+        standard: "A load goes straight to what it is for. Through the API server's proxy it would measure the proxy, and load the API server that the way back depends on; so a Service's name is for a runner inside of the cluster, and for a rehearsal.",
+        discovery: "The host of the URL was looked up from here; in a rehearsal, among the embedded cluster's Services.",
+        resolution: "Name an address that can be reached from here: an Ingress, a LoadBalancer, a NodePort, kubectl port-forward for small loads; a parameter lets a rehearsal keep the Service's name.",
     },
     CodeInfo {
         code: NO_TARGET,
@@ -283,5 +294,12 @@ pub static CODES: &[CodeInfo] = &[
         standard: "Losing a zone asks what the others do; with none left there is nothing to find out, and nowhere to go.",
         discovery: "No node outside the zone, the control plane's aside, is ready and schedulable, earlier steps of the file counted.",
         resolution: "Add nodes in another zone, uncordon those that are there, or put back an earlier step before this one.",
+    },
+    CodeInfo {
+        code: LOAD_ADDRESS,
+        title: "a load's address is link-local",
+        standard: "Link-local addresses (RFC 3927, RFC 4291 section 2.5.6) are where clouds answer for the credentials of a machine; no file may send there.",
+        discovery: "The URL's host is such an address, or a name that means one; each connection is held against that again.",
+        resolution: "Name the service that the load is for. Nothing opens this.",
     },
 ];

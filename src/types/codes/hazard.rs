@@ -12,6 +12,8 @@ pub const EMPTY_NODE: Code = Code::new("FD4003");
 pub const SOURCE_THINNED: Code = Code::new("FD4004");
 /// Who answers the hypothesis' queries cannot be told.
 pub const SOURCE_UNKNOWN: Code = Code::new("FD4005");
+/// A load goes somewhere else than to the file's namespace.
+pub const LOAD_ELSEWHERE: Code = Code::new("FD4031");
 
 /// The family, in order.
 pub static CODES: &[CodeInfo] = &[
@@ -49,5 +51,12 @@ pub static CODES: &[CodeInfo] = &[
         standard: "A fault that cuts off the metric source of its own hypothesis is refused; that takes the right to see who is behind the Service.",
         discovery: "Its EndpointSlices cannot be listed.",
         resolution: "Grant list on endpointslices.discovery.k8s.io in the Service's namespace, or make sure that the fault does not hit it.",
+    },
+    CodeInfo {
+        code: LOAD_ELSEWHERE,
+        title: "a load goes to somebody outside of the file's namespace",
+        standard: "Whoever owns what a load is sent to has to agree to it; only a namespace can be asked for its consent.",
+        discovery: "The URL's host does not name a Service of the file's namespace.",
+        resolution: "Make sure that they know, or send to the Service itself: http://NAME.NAMESPACE.svc.",
     },
 ];

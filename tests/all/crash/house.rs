@@ -1,4 +1,4 @@
-//! A small house to break: four nodes in two zones, a workload under a budget and one without; and a method
+//! A small house to break: four nodes in two zones, a workload under a budget and one under an autoscaler; and a method
 //! for every fault of the registry.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -12,7 +12,9 @@ use serde_json::Value;
 use crate::kit::{Stage, manifests};
 
 /// How each fault of the registry is tried out: its name, and the step.
-pub const METHODS: [(&str, &str); 7] = [
+pub const METHODS: [(&str, &str); 10] = [
+    ("badRollout", "{name: hit, target: {workload: deployment/web}, badRollout: {}, duration: 5s}"),
+    ("hpaClamp", "{name: hit, target: {workload: deployment/api}, hpaClamp: {min: 3}, duration: 5s}"),
     (
         "nodeCordon",
         "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeCordon: {}, duration: 5s}",
@@ -27,6 +29,7 @@ pub const METHODS: [(&str, &str); 7] = [
     ),
     ("podEvict", "{name: hit, target: {workload: deployment/web, count: 2}, podEvict: {}}"),
     ("podKill", "{name: hit, target: {workload: deployment/web, count: 2}, podKill: {gracePeriod: 0s}}"),
+    ("rolloutRestart", "{name: hit, target: {workload: deployment/api}, rolloutRestart: {}}"),
     ("scale", "{name: hit, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 5s}"),
     ("zoneOutage", "{name: hit, target: {zone: a}, zoneOutage: {}, duration: 5s}"),
 ];
@@ -80,6 +83,16 @@ apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata: {name: web, namespace: shop}
 spec: {maxUnavailable: 1, selector: {matchLabels: {app: web}}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: api, namespace: shop}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: api}
+  minReplicas: 2
+  maxReplicas: 4
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]
+  behavior: {scaleDown: {stabilizationWindowSeconds: 0}}
 ",
     );
     objects.extend([("web", 4), ("api", 2)].map(|(name, replicas)| deployment(name, replicas)));
@@ -114,7 +127,9 @@ pub fn deployment(name: &str, replicas: u32) -> Value {
                     "labels": {"app": name},
                     "annotations": {"sim.firedrill.dev/startup": "1s", "sim.firedrill.dev/shutdown": "1s"},
                 },
-                "spec": {"containers": [{"name": "main", "image": "docker.io/local/app:1"}]},
+                "spec": {"containers": [{
+                    "name": "main", "image": "docker.io/local/app:1", "resources": {"requests": {"cpu": "10m"}},
+                }]},
             },
         },
     })
@@ -139,6 +154,7 @@ pub async fn settled_with(objects: &[Value], seed: u64) -> Stage {
         http: HttpClient::from_fn(|_| {
             Box::pin(async { Err(HttpError::Unreachable("nothing is outside".to_owned())) })
         }),
+        load: firedrill::load::embedded(cluster.metrics()),
         storage: Arc::new(storage.clone()),
     };
     Stage { cluster, env, storage }
@@ -146,13 +162,33 @@ pub async fn settled_with(objects: &[Value], seed: u64) -> Stage {
 
 /// Waits until the state is `before` again, for some minutes; what differs then.
 pub async fn settles(stage: &Stage, before: &BTreeMap<String, Value>) -> Vec<String> {
+    let before = apart_from_rollouts(before.clone());
     for _ in 0..100 {
-        if stage.state() == *before {
+        if apart_from_rollouts(stage.state()) == before {
             return Vec::new();
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
-    difference(before, &stage.state())
+    difference(&before, &apart_from_rollouts(stage.state()))
+}
+
+/// Without what every rollout leaves for good, whoever began it and whoever took it back: the number of the
+/// revision, the ReplicaSets of former ones, and that it was a restart.
+pub fn apart_from_rollouts(mut state: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    const TEMPLATE: &str = "/spec/template/metadata/annotations";
+    let owned = |object: &Value| object.pointer("/metadata/ownerReferences").is_some();
+    state.retain(|key, object| !(key.starts_with("ReplicaSet ") && owned(object)));
+    for object in state.values_mut() {
+        for (place, mark) in [
+            ("/metadata/annotations", "deployment.kubernetes.io/revision"),
+            (TEMPLATE, "kubectl.kubernetes.io/restartedAt"),
+        ] {
+            if let Some(annotations) = object.pointer_mut(place).and_then(Value::as_object_mut) {
+                annotations.remove(mark);
+            }
+        }
+    }
+    state
 }
 
 /// What differs between two states, in words.

@@ -194,7 +194,7 @@ fn changed<'a>(
 
 /// Whether an object, or what owns it, is named.
 fn covers(named: &BTreeSet<String>, stage: &Stage, key: &str, value: &Value) -> bool {
-    if named.contains(key) {
+    if named.contains(key) || named.iter().any(|of| scales(stage, of, key)) {
         return true;
     }
     let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();
@@ -206,6 +206,18 @@ fn covers(named: &BTreeSet<String>, stage: &Stage, key: &str, value: &Value) -> 
         let owner = owner.and_then(|kind| stage.cluster.sim().store().get(&kind, namespace, text("name")));
         covers(named, stage, &key, &owner.map_or(Value::Null, |owner| owner.to_value()))
     })
+}
+
+/// Whether `named` is an autoscaler, and what it scales is `key`.
+fn scales(stage: &Stage, named: &str, key: &str) -> bool {
+    let Some((namespace, name)) =
+        named.strip_prefix("HorizontalPodAutoscaler ").and_then(|of| of.split_once('/'))
+    else {
+        return false;
+    };
+    let hpa = house::object(stage, &Kind::HORIZONTAL_POD_AUTOSCALER, namespace, name);
+    let text = |field: &str| hpa["spec"]["scaleTargetRef"][field].as_str().unwrap_or_default().to_owned();
+    key == format!("{} {namespace}/{}", text("kind"), text("name"))
 }
 
 /// Whether a call may change anything but a lease: reviews are questions.

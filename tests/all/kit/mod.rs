@@ -11,6 +11,7 @@ use firedrill::{
     engine::{self, EngineError, Outcome, Outside, Request, Start},
     env::{Clock, Env, HttpClient, HttpError, MemoryStorage, Rng},
     journal::{self, Entry, Environment},
+    load,
     plan::Consent,
     probes::{ServiceRef, Source},
     sim::{
@@ -71,6 +72,7 @@ impl Stage {
             http: HttpClient::from_fn(|_| {
                 Box::pin(async { Err(HttpError::Unreachable("nothing is outside".to_owned())) })
             }),
+            load: load::embedded(cluster.metrics()),
             storage: Arc::new(storage.clone()),
         };
         Self { cluster, env, storage }

@@ -9,6 +9,7 @@ mod metrics;
 mod outages;
 mod owners;
 mod people;
+mod releases;
 mod slow;
 mod source;
 mod undo;

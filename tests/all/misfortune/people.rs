@@ -328,17 +328,17 @@ fn all_targets_gone_between_plan_and_injection_is_inconclusive() {
     in_virtual_time(async {
         let stage = settled(1).await;
         for fault in ["scale", "podKill"] {
-            stage.cluster.sim().apply_manifests(&[deployment("api", 2)]).expect("applied");
+            stage.cluster.sim().apply_manifests(&[deployment("gone", 2)]).expect("applied");
             stage.cluster.settle(Duration::from_secs(60)).await.expect("ready");
             let person = Person::of(&stage);
             let act = move || {
                 let person = person.clone();
                 tokio::spawn(async move {
-                    person.delete(&ObjectRef::namespaced("apps/v1", "Deployment", "shop", "api")).await;
+                    person.delete(&ObjectRef::namespaced("apps/v1", "Deployment", "shop", "gone")).await;
                 });
             };
             let watch = once(|record| matches!(record, Record::BaselineStarted {}), act);
-            let step = method(fault).replace("web", "api");
+            let step = method(fault).replace("web", "gone");
             let request = stage.request(&experiment(&["wait: 10s", &step]), 1);
             let ran = stage.run_with(request, move |entry, _| watch(entry)).await.expect("not refused");
             assert_eq!(ran.verdict(), Verdict::Inconclusive, "{fault}");

@@ -102,6 +102,7 @@ impl Real {
                 rng: Rng::new(row.seed),
                 kube: account.map_or_else(|| self.client(), |account| self.client_as(&account)),
                 http: HttpClient::network(),
+                load: firedrill::load::network(),
                 storage: Arc::new(MemoryStorage::default()),
             },
             client,

@@ -15,6 +15,7 @@ const NAMESPACE: (&str, &str, &str) = ("", "v1", "Namespace");
 const POD: (&str, &str, &str) = ("", "v1", "Pod");
 const CONFIG_MAP: (&str, &str, &str) = ("", "v1", "ConfigMap");
 const DEPLOYMENT: (&str, &str, &str) = ("apps", "v1", "Deployment");
+const AUTOSCALER: (&str, &str, &str) = ("autoscaling", "v2", "HorizontalPodAutoscaler");
 const BUDGET: (&str, &str, &str) = ("policy", "v1", "PodDisruptionBudget");
 
 async fn patch(actor: &Actor, kind: (&str, &str, &str), name: &str, change: Value) -> Result<String, String> {
@@ -141,6 +142,36 @@ pub fn releases_web(actor: Actor) -> Done {
         let change = json!({"spec": {"template": {"metadata": {"annotations": {"release": "2"}}}}});
         patch(&actor, DEPLOYMENT, "web", change).await
     })
+}
+
+/// Releases `web` anew, a little later: while the rollout of somebody else goes on.
+pub fn releases_web_meanwhile(actor: Actor) -> Done {
+    Box::pin(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        releases_web(actor).await
+    })
+}
+
+/// Raises the bound of the autoscaler of `web` to 20.
+pub fn raises_the_bound(actor: Actor) -> Done {
+    Box::pin(async move { patch(&actor, AUTOSCALER, "web", json!({"spec": {"maxReplicas": 20}})).await })
+}
+
+/// Releases another image of `web`: a fix forward.
+pub fn fixes_web_forward(actor: Actor) -> Done {
+    Box::pin(async move {
+        let fixed = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "registry.example.com/main:2"}]);
+        let fixed: json_patch::Patch = serde_json::from_value(fixed).map_err(|error| error.to_string())?;
+        let how = PatchParams { field_manager: Some("kubectl-set".to_owned()), ..PatchParams::default() };
+        let deployments = api(&actor.client, DEPLOYMENT, &actor.namespace);
+        let done = deployments.patch("web", &how, &Patch::Json::<DynamicObject>(fixed)).await;
+        done.map(|_| String::new()).map_err(|error| error.to_string())
+    })
+}
+
+/// Pauses the rollouts of `web`.
+pub fn pauses_web(actor: Actor) -> Done {
+    Box::pin(async move { patch(&actor, DEPLOYMENT, "web", json!({"spec": {"paused": true}})).await })
 }
 
 /// Argo CD applies `web` with its replicas.

@@ -46,6 +46,8 @@ pub enum Judged {
     Alone,
     /// Where pods really answer requests and something measures that.
     WithMetrics,
+    /// On the embedded cluster alone: it takes kubelets that pull images, or resource metrics.
+    Embedded,
 }
 
 /// One scenario.
@@ -184,6 +186,12 @@ impl Row {
 
     pub fn alone(mut self) -> Self {
         self.judged = Judged::Alone;
+        self
+    }
+
+    /// Not on a control plane without kubelets and metrics.
+    pub fn embedded(mut self) -> Self {
+        self.judged = Judged::Embedded;
         self
     }
 

@@ -65,7 +65,7 @@ pub async fn state_of(
             };
             for object in items {
                 let name = object.metadata.name.clone().unwrap_or_default();
-                if mine(&object, kind, namespaces) {
+                if mine(&object, kind, namespaces) && !of_the_past(&object, kind) {
                     state.insert(format!("{kind} {namespace}/{name}"), reduced(object));
                 }
             }
@@ -85,8 +85,20 @@ fn mine(object: &DynamicObject, kind: &str, namespaces: &[String]) -> bool {
     }
 }
 
+/// A ReplicaSet of a former revision: every rollout leaves one, whoever began it.
+fn of_the_past(object: &DynamicObject, kind: &str) -> bool {
+    kind == "ReplicaSet"
+        && object.metadata.owner_references.is_some()
+        && object.data.pointer("/spec/replicas").and_then(Value::as_i64) == Some(0)
+}
+
 fn reduced(object: DynamicObject) -> Value {
     let mut value = json!({"metadata": object.metadata, "data": object.data});
+    if let Some(annotations) = value.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        for counted in ["revision", "revision-history"] {
+            annotations.remove(&format!("deployment.kubernetes.io/{counted}"));
+        }
+    }
     let ready = value.pointer("/data/status/readyReplicas").cloned();
     if let Some(metadata) = value.pointer_mut("/metadata").and_then(Value::as_object_mut) {
         for field in ["resourceVersion", "generation", "managedFields"] {

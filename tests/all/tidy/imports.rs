@@ -28,9 +28,9 @@ const NARROWER: &[(&str, &[&str])] = &[
     // The embedded cluster knows no fault, probe, experiment or query: else it would prove what it assumes.
     ("sim", &["types"]),
     // A report is made of journal bytes; it decodes the experiment in them and asks the registries for names.
-    ("report", &["types", "faults", "probes", "api", "plan", "journal"]),
+    ("report", &["types", "faults", "probes", "load", "api", "plan", "journal"]),
     // Pure: of the environment it has the seeded choices and no more (`purity` holds that).
-    ("plan", &["types", "env", "cluster", "faults", "probes", "api"]),
+    ("plan", &["types", "env", "cluster", "faults", "probes", "load", "api"]),
 ];
 
 fn row(room: &str) -> usize {

@@ -4,6 +4,7 @@
 //! The whole sync is one pure function over the Deployment and its ReplicaSets.
 
 mod conditions;
+mod pipeline;
 mod revision;
 mod rolling;
 
@@ -112,9 +113,11 @@ pub fn decide(input: &Inputs<'_>) -> Decision {
     } else if deployment.spec.strategy.kind == "Recreate" {
         sync.recreate();
         sync.note_progress();
+        sync.roll_back();
     } else {
         sync.roll();
         sync.note_progress();
+        sync.roll_back();
     }
     sync.finish()
 }

@@ -166,7 +166,7 @@ impl ControlLoop {
         }
     }
 
-    /// One scan of the cluster autoscaler. None: it looks again at the next.
+    /// One scan of the cluster autoscaler, and the next one later.
     pub(super) fn node_groups(&mut self) {
         self.after(Work::NodeGroups, SCAN);
         let actions = self.scale_node_groups_down();
@@ -209,15 +209,13 @@ impl ControlLoop {
             names::hash(&[&self.config.seed.to_string(), "expander", &self.node_groups.ordered.to_string()]);
         let choice = scale_up::decide(&pods, &candidates, &groups, draw);
         let hopeless: Vec<Arc<Object>> = choice.hopeless.iter().map(|pod| pod.object.clone()).collect();
-        let ordered = choice.order.map(|(group, count, helped)| {
+        let order = choice.order.and_then(|(group, count, helped)| {
+            let nodes = groups.iter().find(|(name, _)| name == group)?.1.iter().take(count);
             let helped: Vec<Arc<Object>> = helped.iter().map(|pod| pod.object.clone()).collect();
             let size = members.get(group).map_or(0, Vec::len);
-            (group.to_owned(), groups.iter().find(|(name, _)| name == group), count, helped, size)
+            Some((group.to_owned(), nodes.cloned().collect::<Vec<Node>>(), helped, size))
         });
-        let ordered = ordered.and_then(|(group, nodes, count, helped, size)| {
-            Some((group, nodes?.1[..count].to_vec(), helped, size))
-        });
-        if let Some((group, nodes, helped, size)) = ordered {
+        if let Some((group, nodes, helped, size)) = order {
             self.order(&group, nodes, &helped, size);
         }
         for pod in hopeless {

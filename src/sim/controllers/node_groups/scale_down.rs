@@ -44,7 +44,8 @@ pub(super) fn unneeded(world: &World<'_>, members: &BTreeMap<String, Vec<&Node>>
     for node in members.values().flatten().filter(|node| !world.draining.contains(node.name())) {
         let pods = (world.pods_on)(node.name());
         let moving: Vec<&Pod> = pods.iter().copied().filter(|pod| moves(pod)).collect();
-        if utilization(node, pods) >= THRESHOLD || moving.iter().any(|pod| stuck(pod, world)) {
+        let stuck = moving.iter().any(|pod| stuck(pod)) || !budgets_allow(world.budgets, &moving);
+        if utilization(node, pods) >= THRESHOLD || stuck {
             continue;
         }
         let mut without: Vec<Candidate<'_>> =
@@ -95,7 +96,7 @@ fn utilization(node: &Node, pods: Vec<&Pod>) -> f64 {
 }
 
 /// Whether a pod keeps its node ("What types of pods can prevent CA from removing a node?").
-fn stuck(pod: &Pod, world: &World<'_>) -> bool {
+fn stuck(pod: &Pod) -> bool {
     match pod.meta().annotations.get(SAFE).map(String::as_str) {
         Some("true") => return false,
         Some("false") => return true,
@@ -107,13 +108,18 @@ fn stuck(pod: &Pod, world: &World<'_>) -> bool {
         volume.get("hostPath").is_some() || (volume.get("emptyDir").is_some() && !memory)
     };
     let volumes = spec["volumes"].as_array();
-    let budget = world.budgets.iter().any(|budget| {
-        budget.namespace() == pod.namespace()
-            && budget.spec.selector.as_ref().is_some_and(|s| s.matches(&pod.meta().labels))
-            && budget.status.disruptions_allowed < 1
-    });
     pod.controller().is_none()
         || pod.namespace() == "kube-system"
         || volumes.is_some_and(|volumes| volumes.iter().any(local))
-        || budget
+}
+
+/// Whether all of the pods may go at the same time (`CanRemovePods` in `core/scaledown/pdb`).
+fn budgets_allow(budgets: &[&PodDisruptionBudget], pods: &[&Pod]) -> bool {
+    budgets.iter().all(|budget| {
+        let covered = pods.iter().filter(|pod| {
+            budget.namespace() == pod.namespace()
+                && budget.spec.selector.as_ref().is_some_and(|s| s.matches(&pod.meta().labels))
+        });
+        covered.count() as i64 <= budget.status.disruptions_allowed.max(0)
+    })
 }

@@ -287,3 +287,46 @@ async fn a_stateful_set_is_made_in_order_and_keeps_its_names() {
         (&json!(3), &status["updateRevision"])
     );
 }
+
+/// `progressDeadlineSeconds`, what a kubelet says of an image that is not there, and a pipeline that looks at both.
+#[tokio::test(start_paused = true)]
+async fn a_release_that_cannot_be_pulled_is_stuck_and_the_pipeline_takes_it_back() {
+    let mut object = deployment(4, json!({}));
+    object["metadata"]["annotations"]["sim.firedrill.dev/rollback-after"] = json!("30s");
+    object["spec"]["progressDeadlineSeconds"] = json!(60);
+    let world = start(3, &[object, service()]);
+    world.until_ready(4).await;
+    sleep(seconds(5)).await;
+    let before = world.value(&Kind::DEPLOYMENT, "web");
+    world.change(&Kind::DEPLOYMENT, "web", |d| {
+        d["spec"]["template"]["spec"]["containers"][0]["image"] = json!("registry.invalid/web:2")
+    });
+    let reason = |world: &World| -> String {
+        let new =
+            world.pods().into_iter().find(|p| p.spec.containers[0].image.starts_with("registry.invalid"));
+        let status = new.map_or(Value::Null, |pod| pod.object.field("status").unwrap());
+        let waiting = &status["containerStatuses"][0]["state"]["waiting"]["reason"];
+        waiting.as_str().unwrap_or_default().to_owned()
+    };
+    sleep(seconds(1)).await;
+    assert_eq!(reason(&world), "ErrImagePull");
+    sleep(seconds(5)).await;
+    assert_eq!((reason(&world).as_str(), world.ready()), ("ImagePullBackOff", 3));
+    let progressing = |world: &World| -> String {
+        let conditions = world.value(&Kind::DEPLOYMENT, "web")["status"]["conditions"].clone();
+        let found = conditions.as_array().unwrap().iter().find(|c| c["type"] == "Progressing").cloned();
+        found.unwrap()["reason"].as_str().unwrap().to_owned()
+    };
+    sleep(seconds(50)).await;
+    assert_eq!(progressing(&world), "ReplicaSetUpdated");
+    sleep(seconds(10)).await;
+    assert_eq!(progressing(&world), "ProgressDeadlineExceeded");
+    sleep(seconds(30)).await;
+    let after = world.value(&Kind::DEPLOYMENT, "web");
+    assert_eq!(after["spec"]["template"], before["spec"]["template"]);
+    assert_eq!(after["metadata"]["annotations"]["deployment.kubernetes.io/revision"], "3");
+    let managers = after["metadata"]["managedFields"].to_string();
+    assert!(managers.contains("kubectl-rollout"), "{managers}");
+    sleep(seconds(10)).await;
+    assert_eq!((progressing(&world).as_str(), world.ready()), ("NewReplicaSetAvailable", 4));
+}

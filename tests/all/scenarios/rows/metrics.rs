@@ -46,6 +46,18 @@ fn lose_one(name: &'static str, query: &str) -> Row {
         .never(&["InjectIntended"])
 }
 
+/// The kitchen is left with one pod, which carries three quarters of its load.
+fn one_cook(name: &'static str, more: &str) -> Row {
+    let probe = format!(
+        "  - name: objective\n    slo:\n      good: sum(rate(http_requests_total{{app=\"kitchen\",code!~\"5..\"}}[1m]))\n      total: sum(rate(http_requests_total{{app=\"kitchen\"}}[1m]))\n      objective: 99%\n    every: 2s\n{more}"
+    );
+    let method = "  - name: one-cook\n    target: {workload: deployment/kitchen}\n    scale: {replicas: 1}\n    duration: 1m";
+    row(name)
+        .objects(&[SHOP])
+        .spec(&probe, method, "  objectives: {recoverWithin: 3m}\n  limits: {pods: 70%}")
+        .of_the_shop()
+}
+
 /// What is judged by metrics.
 pub fn metrics() -> Vec<Row> {
     vec![
@@ -74,6 +86,13 @@ pub fn metrics() -> Vec<Row> {
         experiment("scale-below-need", include_str!("../../../../experiments/scale-below-need.yaml"))
             .ends(Verdict::Failed)
             .journal(&["Violated availability", "Reverted Restored"]),
+        one_cook("slo-is-lost", "").ends(Verdict::Failed).journal(&[
+            "Violated objective",
+            "Sampled objective Outside more than chance",
+            "Reverted Restored",
+        ]),
+        one_cook("slo-burns-and-that-is-borne", "    during: burnRate < 100.0")
+            .journal(&["Reverted Restored"]),
         lose_all("metric-falls", "").ends(Verdict::Failed).journal(&["Violated availability", "Recovered"]),
         lose_all("metric-falls-and-it-goes-on", "    onViolation: Continue")
             .ends(Verdict::Failed)

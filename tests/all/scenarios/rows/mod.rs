@@ -1,25 +1,33 @@
 //! The table.
 
+mod clamp;
 mod cordon;
 mod drain;
 mod evict;
 mod guard;
 mod kill;
+mod load;
 mod method;
 mod metrics;
+mod release;
+mod restart;
 mod rounds;
 mod scale;
 mod taint;
 mod zone;
 
 pub use self::{
+    clamp::clamp,
     cordon::cordon,
     drain::drain,
     evict::evict,
     guard::guard,
     kill::kill,
+    load::load,
     method::{method, namespace_deleted},
     metrics::metrics,
+    release::release,
+    restart::restart,
     rounds::rounds,
     scale::scale,
     taint::taint,
@@ -33,10 +41,10 @@ use super::{
 
 /// The whole table.
 pub fn all() -> Vec<Row> {
-    [kill(), evict(), drain(), cordon(), taint(), zone(), scale(), method(), rounds(), guard(), metrics()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let faults =
+        [kill(), evict(), drain(), cordon(), taint(), zone(), scale(), restart(), clamp(), release()];
+    let others = [method(), rounds(), load(), guard(), metrics()];
+    faults.into_iter().chain(others).flatten().collect()
 }
 
 /// What the API server is asked about: pods under no budget, under one that is spent, and under two.

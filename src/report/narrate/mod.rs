@@ -1,11 +1,13 @@
 //! Records into sentences: what is remarkable, told once, in the order of the journal.
 
+mod samples;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ink::Tone, tally::Tally, words};
+use super::{facts::same_build, ink::Tone, tally::Tally, words};
 use crate::{
     api::{Experiment, ProbeSpec},
     faults::{self, Injection, Lifetime},
@@ -41,7 +43,11 @@ pub struct Narrator {
     reverting: BTreeSet<InjectionId>,
     reverted: usize,
     states: BTreeMap<String, SampleState>,
+    /// Probes whose alert fires.
+    alerts: BTreeSet<String>,
     before: Vec<Deployed>,
+    /// What others have brought back themselves.
+    brought_back: BTreeSet<InjectionId>,
 }
 
 /// What is known of an injection.
@@ -125,9 +131,16 @@ impl Narrator {
                     let before = self.before.iter().find(|before| same_workload(before, after));
                     before.is_some_and(|before| differs(before, after))
                 });
-                let sentence =
-                    |after: &Deployed| format!("{} is not what it was before the run", after.workload);
-                told.extend(changed.map(|after| (Tone::Warning, sentence(after))));
+                told.extend(changed.map(|after| {
+                    let before = self.before.iter().find(|before| same_workload(before, after));
+                    let workload = &after.workload;
+                    match before.filter(|before| same_build(before, after)) {
+                        Some(_) => {
+                            (Tone::Plain, format!("{workload} was rolled out, and is what it was before"))
+                        }
+                        None => (Tone::Warning, format!("{workload} is not what it was before the run")),
+                    }
+                }));
             }
             Record::BaselineStarted {} => {
                 let length = self.experiment.as_ref().map(|experiment| experiment.spec.baseline_duration());
@@ -161,6 +174,13 @@ impl Narrator {
                     .map(words::step);
                 let text = what.map_or_else(|| format!("step {step}"), |what| format!("step {step}: {what}"));
                 told.push((Tone::Strong, text));
+            }
+            Record::LoadStarted { load, what, .. } => {
+                told.push((Tone::Strong, format!("load {load} begins: {what}")));
+            }
+            Record::LoadEnded { load, tally } => {
+                let tone = if tally.failed() > 0 { Tone::Warning } else { Tone::Plain };
+                told.push((tone, format!("load {load} is over: {}", words::tally(tally))));
             }
             Record::StepRefused { step, findings } => {
                 told.push((Tone::Bad, format!("step {step}: refused, nothing was changed by it")));
@@ -200,6 +220,16 @@ impl Narrator {
             Record::InjectIntended { step, injections } => self.intended(entry.at, step, injections, told),
             Record::Injected { injection, outcome, detail } => {
                 self.injected(injection, *outcome, detail, told)
+            }
+            Record::BroughtBack { injection, revision } => {
+                self.brought_back.insert(injection.clone());
+                let revision =
+                    revision.as_ref().map_or_else(String::new, |now| format!(", as revision {now}"));
+                let target = self.target_of(injection);
+                told.push((
+                    Tone::Good,
+                    format!("others have brought the former release of {target} back{revision}"),
+                ));
             }
             Record::EffectSeen { injection, evidence } => {
                 let step = self.step_of(injection);
@@ -332,6 +362,9 @@ impl Narrator {
         let grouped = self.reverting.remove(injection);
         self.reverted += usize::from(grouped);
         match outcome {
+            RevertOutcome::ChangedSince if self.brought_back.contains(injection) => {
+                told.push((Tone::Good, with(format!("{target} has nothing to put back"), detail)));
+            }
             RevertOutcome::ChangedSince => {
                 let text = format!("{target} left alone: somebody else has changed it since");
                 told.push((Tone::Warning, with(text, detail)));
@@ -351,49 +384,6 @@ impl Narrator {
                 Tone::Good,
                 format!("{} answered for, verified", words::count(self.reverted, "fault")),
             ));
-        }
-    }
-
-    fn of_probes(&mut self, entry: &Entry, told: &mut Vec<(Tone, String)>) {
-        match &entry.record {
-            Record::Sampled { probe, state, value, expect, note, .. } => {
-                let last = self.states.insert(probe.clone(), *state);
-                let was_bad = matches!(last, Some(SampleState::Outside | SampleState::Missing));
-                match state {
-                    _ if last == Some(*state) => {}
-                    SampleState::Outside => {
-                        // `expect` may hold where `during` does not: the guard is what was lost then.
-                        let guards =
-                            *expect != Some(false) || self.tallies.values().any(|tally| tally.total > 0);
-                        let wants = self.wants(probe, guards);
-                        told.push((
-                            Tone::Warning,
-                            format!("{probe} is outside: {}{wants}", words::value(*value)),
-                        ));
-                    }
-                    SampleState::Missing => {
-                        told.push((Tone::Warning, with(format!("{probe} has no data"), note)))
-                    }
-                    SampleState::Within if was_bad => {
-                        told.push((Tone::Good, format!("{probe} is within again: {}", words::value(*value))));
-                    }
-                    SampleState::Within | SampleState::Recorded => {}
-                }
-            }
-            Record::Violated { probe, since, missing } => {
-                let spec = self.probe(probe);
-                let patience =
-                    spec.map_or(String::new(), |spec| format!(" ({})", words::patience(spec.patience)));
-                let what = if *missing { "no data" } else { "normal lost" };
-                told.push((Tone::Bad, format!("{what}: {probe} since {}{patience}", self.since(*since))));
-            }
-            Record::Recovered { since } => {
-                told.push((Tone::Good, format!("steady again since {}", self.since(*since))));
-            }
-            Record::NotRecovered { probes } => {
-                told.push((Tone::Bad, format!("not steady again in time: {}", probes.join(", "))));
-            }
-            _ => {}
         }
     }
 
@@ -442,15 +432,6 @@ impl Narrator {
 
     fn probe(&self, name: &str) -> Option<&ProbeSpec> {
         self.experiment.as_ref().and_then(|experiment| experiment.spec.probe(name))
-    }
-
-    /// `, wants value >= 0.95`.
-    fn wants(&self, probe: &str, guards: bool) -> String {
-        let spec = self.probe(probe);
-        let expression = spec.and_then(|spec| {
-            if guards { spec.during.as_ref().or(spec.expect.as_ref()) } else { spec.expect.as_ref() }
-        });
-        expression.map_or(String::new(), |expression| format!(", wants {expression}"))
     }
 }
 

@@ -1,0 +1,294 @@
+//! What a file says of a load.
+
+use std::{net::IpAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::is_forbidden;
+use crate::{
+    cluster::{Access, ApiError},
+    env::{LoadOrder, Rng},
+    types::{
+        Finding, Length, ObjectRef,
+        codes::guard,
+        load::{Arrivals, Pace},
+        service_of_host,
+    },
+};
+
+/// A load of `spec.load`, or of a step.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadSpec {
+    /// Name of a load of the experiment; empty for a step's, which is known by the step's.
+    #[serde(default)]
+    pub name: String,
+    /// What is requested.
+    pub url: String,
+    /// How many a second, once `rampUp` is over.
+    pub requests_per_second: u32,
+    /// How they follow each other.
+    #[serde(default)]
+    pub arrivals: Arrivals,
+    /// Method.
+    #[serde(default = "get")]
+    pub method: String,
+    /// Headers.
+    #[serde(default)]
+    pub headers: Vec<LoadHeader>,
+    /// Body.
+    #[serde(default)]
+    pub body: String,
+    /// Version of HTTP.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// How long the rate takes to grow from nothing.
+    #[serde(default)]
+    pub ramp_up: Length,
+    /// How long one request may take from when it is due.
+    #[serde(default = "five_seconds")]
+    pub timeout: Length,
+    /// How many may wait at once.
+    #[serde(default = "a_thousand")]
+    pub max_in_flight: u32,
+}
+
+/// Which version of HTTP a load speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Protocol {
+    /// HTTP/1.1, over as many connections as requests wait at once.
+    #[default]
+    #[serde(rename = "HTTP1")]
+    Http1,
+    /// HTTP/2 over one connection: by ALPN with https, with prior knowledge otherwise.
+    #[serde(rename = "HTTP2")]
+    Http2,
+}
+
+/// A header of a load.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadHeader {
+    /// Its name.
+    pub name: String,
+    /// Its value; exactly one of this and `valueFrom`.
+    pub value: Option<String>,
+    /// Where its value is kept.
+    pub value_from: Option<ValueFrom>,
+}
+
+/// Where a value is kept.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ValueFrom {
+    /// A Secret of the file's namespace.
+    pub secret_key_ref: SecretKey,
+}
+
+/// A key of a Secret.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct SecretKey {
+    /// Name of the Secret.
+    pub name: String,
+    /// Key in it.
+    pub key: String,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+fn five_seconds() -> Length {
+    Length::from_secs(5)
+}
+
+fn a_thousand() -> u32 {
+    1000
+}
+
+impl LoadSpec {
+    /// The URL, if it is one of HTTP.
+    pub fn uri(&self) -> Option<Uri> {
+        let url: Uri = self.url.parse().ok()?;
+        let usable = matches!(url.scheme_str(), Some("http" | "https"));
+        (usable && url.host().is_some_and(|host| !host.is_empty())).then_some(url)
+    }
+
+    /// Namespace and name of the Service that it is sent to, if its host names one.
+    pub fn service(&self) -> Option<(String, String)> {
+        let url = self.uri()?;
+        let (namespace, name) = service_of_host(url.host()?)?;
+        Some((namespace.to_owned(), name.to_owned()))
+    }
+
+    /// How many requests, and how they begin.
+    pub fn pace(&self) -> Pace {
+        Pace {
+            per_second: f64::from(self.requests_per_second.max(1)),
+            ramp_up: self.ramp_up.0,
+            arrivals: self.arrivals,
+        }
+    }
+
+    /// What is sent where and how often: `GET http://checkout.shop.svc/, 200 requests/s`.
+    pub fn in_words(&self) -> String {
+        let mut words = format!("{} {}, {} requests/s", self.method, self.url, self.requests_per_second);
+        if self.arrivals == Arrivals::Poisson {
+            words.push_str(" at random");
+        }
+        if self.protocol == Protocol::Http2 {
+            words.push_str(" over HTTP/2");
+        }
+        if !self.ramp_up.is_zero() {
+            words.push_str(&format!(", growing over {}", self.ramp_up));
+        }
+        words
+    }
+
+    /// What can be said of the fields beyond their schema. Pure.
+    pub fn lint(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut wrong = |code: &crate::types::Code, message: String, remedy: &str| {
+            findings.push(Finding::error(code.clone(), "load", message).remedy(remedy));
+        };
+        for header in &self.headers {
+            if header.name.parse::<HeaderName>().is_err() {
+                wrong(
+                    &guard::FIELDS,
+                    format!("`{}` is no name of a header", header.name),
+                    "letters, digits, hyphens",
+                );
+            }
+            if header.value.as_deref().is_some_and(|value| HeaderValue::from_str(value).is_err()) {
+                wrong(&guard::FIELDS, format!("the value of header {} cannot be sent", header.name), "");
+            }
+        }
+        // A parameter without a value is not filled in yet.
+        if self.url.contains("$(") {
+            return findings;
+        }
+        let Some(url) = self.uri() else {
+            wrong(&guard::FIELDS, "the URL cannot be read".to_owned(), "write it as http://HOST/PATH");
+            return findings;
+        };
+        if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            wrong(
+                &guard::FIELDS,
+                "the URL carries a credential".to_owned(),
+                "use a header with valueFrom, which names a Secret",
+            );
+        }
+        if let Some(address) = literal(&url).filter(|address| is_forbidden(*address)) {
+            let message = format!("{address} is a link-local address, as those of cloud metadata are");
+            wrong(&guard::LOAD_ADDRESS, message, "name the service itself; nothing opens this");
+        }
+        findings
+    }
+
+    /// The load, ready to be sent: Secrets read, everything parsed. `keep` is how far back it is measured.
+    ///
+    /// # Errors
+    /// What cannot be read; no value of a Secret is in the words.
+    pub async fn order(
+        &self,
+        access: &Access,
+        namespace: &str,
+        (seed, keep): (u64, Duration),
+    ) -> Result<LoadOrder, String> {
+        let url = self.uri().ok_or("the URL cannot be read")?;
+        let mut headers = HeaderMap::new();
+        let agent = concat!("firedrill/", env!("CARGO_PKG_VERSION"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        for given in &self.headers {
+            let name: HeaderName =
+                given.name.parse().map_err(|_| format!("{} is no name of a header", given.name))?;
+            let value = match (&given.value, &given.value_from) {
+                (_, Some(from)) => secret(access, namespace, &from.secret_key_ref).await?,
+                (value, None) => value.clone().unwrap_or_default(),
+            };
+            let mut value = HeaderValue::from_str(&value)
+                .map_err(|_| format!("the value of header {name} cannot be sent"))?;
+            value.set_sensitive(given.value_from.is_some());
+            if name == header::USER_AGENT {
+                headers.remove(&name);
+            }
+            headers.append(name, value);
+        }
+        Ok(LoadOrder {
+            url,
+            method: self.method.parse::<Method>().map_err(|_| "the method is none")?,
+            headers,
+            body: Bytes::from(self.body.clone()),
+            http2: self.protocol == Protocol::Http2,
+            pace: self.pace(),
+            seed: Rng::new(seed).stream(&format!("load {} {}", self.name, self.url)).word(),
+            timeout: self.timeout.0,
+            max_in_flight: self.max_in_flight,
+            keep,
+        })
+    }
+}
+
+/// The address that a URL's host is, if it is one.
+fn literal(url: &Uri) -> Option<IpAddr> {
+    let host = url.host()?;
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+async fn secret(access: &Access, namespace: &str, key: &SecretKey) -> Result<String, String> {
+    let object = ObjectRef::namespaced("v1", "Secret", namespace, &key.name);
+    let wrong = |why: &str| format!("{object}, key {}: {why}", key.key);
+    let found = access.get(&object).await.map_err(|error| match error {
+        ApiError::NotFound => wrong("it is not there"),
+        other => wrong(&other.to_string()),
+    })?;
+    let value = found.data.get("data").and_then(|data| data.get(&key.key)).and_then(Value::as_str);
+    let value = value.ok_or_else(|| wrong("there is no such key"))?;
+    let bytes: k8s_openapi::ByteString = serde_json::from_value(Value::String(value.to_owned()))
+        .map_err(|_| wrong("its value is not base64"))?;
+    let text = String::from_utf8(bytes.0).map_err(|_| wrong("its value is not text"))?;
+    Ok(text.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn load(url: &str) -> LoadSpec {
+        serde_json::from_value(json!({"url": url, "requestsPerSecond": 10})).expect("a load")
+    }
+
+    #[test]
+    fn urls_that_nobody_should_send_to_are_refused() {
+        for good in ["http://checkout.shop.svc/cart", "https://shop.example.com", "http://$(params.host)/"] {
+            assert_eq!(load(good).lint(), [], "{good}");
+        }
+        for bad in ["checkout", "ftp://shop", "http://a:b@shop.example.com", "http://"] {
+            assert_eq!(load(bad).lint().first().map(|f| f.code.clone()), Some(guard::FIELDS), "{bad}");
+        }
+        for forbidden in [
+            "http://169.254.169.254/latest/meta-data",
+            "http://[fe80::1]/",
+            "http://[::ffff:169.254.169.254]/",
+            "http://[fd00:ec2::254]/",
+        ] {
+            let found = load(forbidden).lint();
+            assert_eq!(found.first().map(|f| f.code.clone()), Some(guard::LOAD_ADDRESS), "{forbidden}");
+        }
+    }
+
+    #[test]
+    fn services_are_told_from_hosts_and_defaults_are_those_of_the_format() {
+        let in_cluster = load("http://checkout.shop.svc.cluster.local:8080/");
+        assert_eq!(in_cluster.service(), Some(("shop".to_owned(), "checkout".to_owned())));
+        assert_eq!(load("http://shop.example.com").service(), None);
+        assert_eq!((in_cluster.timeout, in_cluster.max_in_flight), (Length::from_secs(5), 1000));
+        assert_eq!(in_cluster.arrivals, Arrivals::Constant);
+        assert_eq!(in_cluster.in_words(), "GET http://checkout.shop.svc.cluster.local:8080/, 10 requests/s");
+    }
+}

@@ -1,0 +1,93 @@
+//! What loads would send where, and what speaks against it. Pure.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde::Serialize;
+
+use super::{
+    Setting,
+    guard::{protected, unwilling},
+};
+use crate::{
+    api::ExperimentSpec,
+    types::{
+        Finding, Length,
+        codes::{guard, hazard},
+    },
+};
+
+/// A load of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedLoad {
+    /// Its name, or its step's.
+    pub name: String,
+    /// What is sent where and how often, in words.
+    pub what: String,
+    /// How many requests a second, once it has grown.
+    pub requests_per_second: u32,
+    /// How many may wait at once.
+    pub max_in_flight: u32,
+    /// How long it lasts; None: for the whole run, or until it is reverted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Length>,
+    /// How many requests that is in all, where it is known how long it lasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
+    /// Whether it goes on for the whole run.
+    pub whole_run: bool,
+}
+
+/// Every load of a file.
+pub(super) fn planned(spec: &ExperimentSpec) -> Vec<PlannedLoad> {
+    let one = |(name, load, step): (&str, &crate::load::LoadSpec, Option<&crate::api::Step>)| {
+        let duration = step.and_then(|step| step.duration);
+        PlannedLoad {
+            name: name.to_owned(),
+            what: load.in_words(),
+            requests_per_second: load.requests_per_second,
+            max_in_flight: load.max_in_flight,
+            duration: duration.map(Length),
+            requests: duration.map(|duration: Duration| load.pace().due_within(duration).ceil() as u64),
+            whole_run: step.is_none(),
+        }
+    };
+    spec.loads().map(one).collect()
+}
+
+/// What speaks against the loads of a file: nothing is sent to who has not agreed, as far as that can be asked.
+pub(super) fn findings(spec: &ExperimentSpec, setting: &Setting<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut asked = BTreeSet::new();
+    for (name, load, _) in spec.loads() {
+        let subject = format!("load {name}");
+        for finding in load.lint() {
+            findings.push(Finding { subject: subject.clone(), ..finding });
+        }
+        match load.service() {
+            Some((namespace, _)) if namespace == setting.namespace => {
+                if asked.insert(namespace.clone()) {
+                    findings.extend(unwilling(setting, &namespace));
+                }
+            }
+            Some((namespace, _)) if protected(&namespace) => {
+                let message =
+                    format!("it goes to namespace {namespace}, which is protected; nothing opens it");
+                findings.push(Finding::error(guard::PROTECTED, subject, message));
+            }
+            Some((namespace, service)) => {
+                let message =
+                    format!("it goes to Service {service} of namespace {namespace}, which is not asked");
+                findings.push(Finding::warning(hazard::LOAD_ELSEWHERE, subject, message));
+            }
+            None => {
+                let url = load.uri();
+                let host = url.as_ref().and_then(|url| url.host()).unwrap_or(&load.url);
+                let message =
+                    format!("it goes to {host}, which is no Service of namespace {}", setting.namespace);
+                findings.push(Finding::warning(hazard::LOAD_ELSEWHERE, subject, message));
+            }
+        }
+    }
+    findings
+}

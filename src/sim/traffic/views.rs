@@ -1,0 +1,85 @@
+//! What of objects concerns traffic and metrics.
+
+use serde::Deserialize;
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Endpoint {
+    pub conditions: EndpointConditions,
+    pub target_ref: Reference,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct EndpointConditions {
+    pub ready: Option<bool>,
+    pub serving: Option<bool>,
+    pub terminating: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Reference {
+    pub uid: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct PodSpec {
+    pub node_name: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct PodStatus {
+    pub conditions: Vec<Condition>,
+    pub container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Condition {
+    pub r#type: String,
+    pub status: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct ContainerStatus {
+    pub restart_count: i64,
+    pub state: ContainerState,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct ContainerState {
+    pub running: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+pub(super) struct DeploymentSpec {
+    pub replicas: i64,
+}
+
+impl Default for DeploymentSpec {
+    fn default() -> Self {
+        Self { replicas: 1 }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct DeploymentStatus {
+    pub replicas: i64,
+    pub ready_replicas: i64,
+    pub available_replicas: i64,
+    pub unavailable_replicas: i64,
+    pub updated_replicas: i64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct NodeSpec {
+    pub unschedulable: bool,
+}

@@ -1,0 +1,25 @@
+//! Names of Services.
+
+/// Namespace and name of the Service that `host` names: `NAME.NAMESPACE.svc`, with or without `.cluster.local` behind it
+/// (Kubernetes docs, "DNS for Services and Pods"). None for any other host, names of single pods included.
+pub fn service_of_host(host: &str) -> Option<(&str, &str)> {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let host = host.strip_suffix(".cluster.local").unwrap_or(host).strip_suffix(".svc")?;
+    let (name, namespace) = host.split_once('.')?;
+    (!name.is_empty() && !namespace.is_empty() && !namespace.contains('.')).then_some((namespace, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_services_are_told_from_other_hosts() {
+        for host in ["cart.shop.svc", "cart.shop.svc.", "cart.shop.svc.cluster.local"] {
+            assert_eq!(service_of_host(host), Some(("shop", "cart")), "{host}");
+        }
+        for host in ["shop.example.com", "svc", "cart.svc", "pod-0.cart.shop.svc", "10.0.0.1", ".shop.svc"] {
+            assert_eq!(service_of_host(host), None, "{host}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Loads that are refused: nothing is sent to where nothing can be, or nobody may. What a load does where it can be
+//! sent is in `tests/all/loads.rs` and, over sockets, beside the sender.
+
+use crate::scenarios::{
+    objects::{any, deployment, place},
+    row::{Row, row},
+};
+
+fn to(name: &'static str, url: &str) -> Row {
+    let (place, web) = (place(), deployment("web", 2));
+    let surge =
+        format!("  - name: surge\n    load: {{url: '{url}', requestsPerSecond: 10}}\n    duration: 5s");
+    row(name).objects(&[&place, &web]).spec(&any(), &surge, "").never(&["LoadStarted"])
+}
+
+/// Loads.
+pub fn load() -> Vec<Row> {
+    vec![
+        // RFC 2606, section 2: never resolved.
+        to("load-to-nowhere", "http://nowhere.invalid/").refused(&["FD2031"]),
+        to("load-to-a-service-that-is-not-there", "http://nobody.$NS.svc/").refused(&["FD2031"]),
+        to("load-on-a-protected-namespace", "http://nobody.kube-system.svc/").refused(&["FD2004", "FD2031"]),
+    ]
+}
