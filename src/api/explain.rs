@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::schema::{API_VERSION, Form, Schema, Shape, kinds};
+use super::schema::{API_VERSION, Form, Schema, Shape, actions, kinds, probe_names};
 use crate::types::nearest;
 use crate::{faults, probes};
 
@@ -22,6 +22,9 @@ pub fn explain(path: &str) -> Result<String, String> {
         kind.kind.to_lowercase() == name || kind.plural == name || kind.short_names.contains(&name.as_str())
     });
     let Some(kind) = found else {
+        if let Some(place) = anywhere(name) {
+            return explain(&path.trim_matches('.').replacen(name, &place, 1));
+        }
         return Err(match nearest(name, names) {
             Some(near) => format!("there is no kind `{name}`; did you mean {near}?"),
             None => format!("there is no kind `{name}`; there are {}", kind_names()),
@@ -46,28 +49,75 @@ pub fn explain(path: &str) -> Result<String, String> {
     for (at, step) in steps.iter().enumerate() {
         let item = schema.item();
         let Some(field) = item.field(step) else {
+            // A step's fault, say, without the list that the steps are in.
+            if let Some(place) = place(item, step) {
+                let (above, after) = (&rest[..rest.len() - steps.len() + at], &steps[at + 1..]);
+                let parts =
+                    [kind.kind.to_lowercase()].into_iter().chain(above.iter().map(|s| (*s).to_owned()));
+                let parts = parts.chain([place]).chain(after.iter().map(|s| (*s).to_owned()));
+                return explain(&parts.collect::<Vec<_>>().join("."));
+            }
             let names = item.fields().iter().map(|field| field.name.as_str());
-            let place = if at == 0 { kind.kind } else { steps[at - 1] };
+            let where_to = if at == 0 { kind.kind } else { steps[at - 1] };
             return Err(match nearest(step, names.clone()) {
-                Some(near) => format!("{place} has no field `{step}`; did you mean {near}?"),
-                None if names.clone().next().is_none() => format!("{place} has no fields"),
+                Some(near) => format!("{where_to} has no field `{step}`; did you mean {near}?"),
+                None if names.clone().next().is_none() => format!("{where_to} has no fields"),
                 None => {
-                    format!("{place} has no field `{step}`; it has {}", names.collect::<Vec<_>>().join(", "))
+                    format!(
+                        "{where_to} has no field `{step}`; it has {}",
+                        names.collect::<Vec<_>>().join(", ")
+                    )
                 }
             });
         };
         schema = &field.schema;
         required = field.required;
     }
-    describe(&mut text, rest.last().copied().unwrap_or_default(), schema, required);
+    let _ = writeln!(text, "PATH:     {}", path.trim_matches('.'));
+    // `prometheus` is a probe in the steady state, and a place elsewhere.
+    let probing = steps.len() == 2 && steps[0] == "steadyState";
+    describe(&mut text, rest.last().copied().unwrap_or_default(), (schema, required), probing);
     Ok(text)
+}
+
+/// Where a name without a kind is: what steps do and probes ask before everything else.
+fn anywhere(name: &str) -> Option<String> {
+    if actions().contains(&name) {
+        return Some(format!("experiment.spec.method.{name}"));
+    }
+    if probe_names().any(|probe| probe == name) {
+        return Some(format!("experiment.spec.steadyState.{name}"));
+    }
+    kinds()
+        .iter()
+        .find_map(|kind| Some(format!("{}.spec.{}", kind.kind.to_lowercase(), place(&kind.spec, name)?)))
+}
+
+/// Where below `schema` there is a field of this name: the one that is least deep, the first of several.
+fn place(schema: &Schema, name: &str) -> Option<String> {
+    let mut level: Vec<(String, &Schema)> = vec![(String::new(), schema)];
+    while !level.is_empty() {
+        let mut below = Vec::new();
+        for (path, schema) in level {
+            for field in schema.item().fields() {
+                let path =
+                    if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
+                if field.name == name {
+                    return Some(path);
+                }
+                below.push((path, &field.schema));
+            }
+        }
+        level = below;
+    }
+    None
 }
 
 fn kind_names() -> String {
     kinds().iter().map(|kind| kind.kind).collect::<Vec<_>>().join(", ")
 }
 
-fn describe(text: &mut String, name: &str, schema: &Schema, required: bool) {
+fn describe(text: &mut String, name: &str, (schema, required): (&Schema, bool), probing: bool) {
     let _ =
         writeln!(text, "FIELD:    {name} <{}>{}", type_of(schema), if required { " (required)" } else { "" });
     if let Some(default) = &schema.default {
@@ -88,14 +138,16 @@ fn describe(text: &mut String, name: &str, schema: &Schema, required: bool) {
             let _ = writeln!(text, "\n{}.", capitalised(&union.message));
         }
     }
-    variables(text, name);
+    if probing {
+        variables(text, name);
+    }
     if !item.fields().is_empty() {
         let _ = writeln!(text, "\nFIELDS:");
         fields(text, item);
     }
     let example = faults::find(name)
         .map(|fault| fault.info().example)
-        .or_else(|| probes::find(name).map(|probe| probe.info().example));
+        .or_else(|| probes::find(name).filter(|_| probing).map(|probe| probe.info().example));
     if let Some(example) = example {
         let _ = writeln!(text, "\nEXAMPLE:");
         for (index, line) in example.lines().enumerate() {
@@ -196,12 +248,31 @@ mod tests {
     fn paths_are_read_as_kubectl_reads_them() {
         let text = explain("experiment.spec.steadyState.expect").expect("it is there");
         assert!(text.contains("FIELD:    expect <CEL>"), "{text}");
-        assert_eq!(explain("experiments.steadyState.expect").expect("without spec"), text);
+        let same = |text: &str| {
+            text.lines().filter(|line| !line.starts_with("PATH:")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(same(&explain("experiments.steadyState.expect").expect("without spec")), same(&text));
         let step = explain("experiment.method.podKill").expect("a fault");
         assert!(step.contains("gracePeriod") && step.contains("EXAMPLE:"), "{step}");
         assert!(explain("run.status.measured.rto").expect("status").contains("<duration>"));
         assert!(explain("experiment.spec.onRunnerLoss").expect("planned").contains("not supported yet"));
         assert!(explain("GameDay").expect("a kind alone").contains("blackouts"));
+    }
+
+    #[test]
+    fn a_name_is_found_wherever_it_is() {
+        for (name, path) in [
+            ("podKill", "experiment.spec.method.podKill"),
+            ("podKill.gracePeriod", "experiment.spec.method.podKill.gracePeriod"),
+            ("prometheus", "experiment.spec.steadyState.prometheus"),
+            ("wait", "experiment.spec.method.wait"),
+            ("experiment.podKill", "experiment.method.podKill"),
+            ("experiment.spec.podKill", "experiment.spec.method.podKill"),
+            ("rto", "experiment.spec.objectives.rto"),
+        ] {
+            let text = explain(name).expect(name);
+            assert!(text.contains(&format!("PATH:     {path}\n")), "{name}: {text}");
+        }
     }
 
     #[test]

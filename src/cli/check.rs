@@ -3,7 +3,10 @@
 use clap::Args;
 
 use super::{FileArgs, Output, input};
-use crate::{api::check, types::ExitCode};
+use crate::{
+    api::check,
+    types::{ExitCode, counted},
+};
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
@@ -32,14 +35,12 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         }
         let warnings = read.findings.len() - errors;
         super::say(&format!(
-            "{}, {} accepted, {errors} errors, {warnings} warnings",
-            plural(read.texts.len(), "file"),
-            plural(read.documents.len(), "document")
+            "{}, {} accepted, {}, {}",
+            counted(read.texts.len(), "file"),
+            counted(read.documents.len(), "document"),
+            counted(errors, "error"),
+            counted(warnings, "warning")
         ));
     }
     Ok(if errors > 0 { ExitCode::Invalid } else { ExitCode::Ok })
-}
-
-fn plural(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -2,11 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use super::Global;
+use super::{Global, Usage};
 use crate::{
+    cluster::ApiError,
     env::{Clock, DirStorage, Env, HttpClient, Rng},
     journal::Environment,
     load,
@@ -32,6 +33,16 @@ pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connec
         .and_then(|named| named.context.as_ref())
         .map(|context| context.cluster.clone())
         .unwrap_or_default();
+    if let Some(wanted) = &global.context
+        && !kubeconfig.contexts.iter().any(|named| named.name == *wanted)
+    {
+        let names: Vec<&str> = kubeconfig.contexts.iter().map(|named| named.name.as_str()).collect();
+        let there = match names.as_slice() {
+            [] => "it has none".to_owned(),
+            names => format!("there are {}", names.join(", ")),
+        };
+        bail!(Usage(format!("there is no context {wanted} in the kubeconfig; {there}")));
+    }
     let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
     let mut config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("kubeconfig")?;
@@ -43,8 +54,8 @@ pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connec
     let version = client.apiserver_version();
     let version = tokio::time::timeout(std::time::Duration::from_secs(10), version).await;
     let version = version
-        .context("the API server does not answer")?
-        .with_context(|| format!("cannot reach {server}"))?;
+        .with_context(|| format!("cannot reach {server}: no answer"))?
+        .map_err(|error| no_version(&server, &context, error))?;
     let env = Env {
         clock: Clock::system(),
         rng: Rng::new(seed),
@@ -56,6 +67,22 @@ pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connec
     let environment =
         Environment { cluster, server, context, version: version.git_version, rehearsal: false };
     Ok(Connection { env, environment, namespace })
+}
+
+/// Why the server does not even say which version it is.
+fn no_version(server: &str, context: &str, error: kube::Error) -> anyhow::Error {
+    if let kube::Error::Api(status) = &error
+        && status.code == 401
+    {
+        return anyhow!(
+            "not authorised (401): {server} does not accept the credentials of context {context}: {}",
+            status.message
+        );
+    }
+    match ApiError::from(error) {
+        ApiError::Unreachable(words) => anyhow!("cannot reach {server}: {words}"),
+        error => anyhow!("{server}: {error}"),
+    }
 }
 
 /// Where journals are kept: `--state`, else the user's state directory (XDG base directories).

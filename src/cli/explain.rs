@@ -21,6 +21,10 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     if let Some(info) = codes::all().find(|info| info.code.0 == wanted) {
         return super::print(&code(info, &super::stdout_style()));
     }
+    if wanted.strip_prefix("FD").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit())) {
+        super::say(&format!("error: there is no code {wanted}"));
+        return Ok(ExitCode::Invalid);
+    }
     match api::explain::explain(what) {
         Ok(text) => super::print(&text),
         Err(message) => {

@@ -15,7 +15,7 @@ use crate::{
         self, SourceText,
         check::{Accepted, Document, Given},
     },
-    types::{ExitCode, Finding, nearest},
+    types::{ExitCode, Finding, counted, nearest},
 };
 
 /// Texts, read.
@@ -71,11 +71,22 @@ pub(super) fn read(args: &FileArgs, purpose: For) -> anyhow::Result<Input> {
 
 fn readable(args: &FileArgs, purpose: For) -> anyhow::Result<Input> {
     let mut texts = Vec::new();
+    let mut passed_over = Vec::new();
     for path in args.files.iter().chain(&args.more) {
-        gather(path, &mut texts, true)?;
+        match path.is_dir() {
+            true => gather(path, &mut texts, &mut passed_over)?,
+            false => texts.push(text(path)?),
+        }
+    }
+    if !passed_over.is_empty() {
+        let (files, which) = (counted(passed_over.len(), "file"), passed_over.join(", "));
+        super::say(&format!("passed over {files} without a kind of firedrill's: {which}"));
+    }
+    if args.files.is_empty() && args.more.is_empty() {
+        bail!("no file is given; name files, folders, or - for standard input");
     }
     if texts.is_empty() {
-        bail!("no file is given; name files, folders, or - for standard input");
+        bail!("no file with a kind of firedrill's is in what is named");
     }
     let given = Given {
         parameters: parameters(&args.param)?,
@@ -126,7 +137,7 @@ fn beside(texts: &[SourceText]) -> anyhow::Result<Vec<SourceText>> {
     for folder in folders {
         for path in yaml_files(&folder)? {
             if !texts.iter().any(|text| Path::new(&text.name).file_name() == path.file_name()) {
-                gather(&path, &mut others, false)?;
+                others.extend(Some(text(&path)?).filter(is_ours));
             }
         }
     }
@@ -158,38 +169,72 @@ fn parse_selector(text: &str) -> anyhow::Result<Selector> {
     text.split(',').map(requirement).collect()
 }
 
-/// A folder's YAML files in the order of their names, not those of folders in it that hold other things.
-fn gather(path: &Path, texts: &mut Vec<SourceText>, named: bool) -> anyhow::Result<()> {
-    if path == Path::new("-") {
-        if std::io::stdin().is_terminal() {
-            super::say("reading standard input; end it with Ctrl-D");
-        }
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).context("standard input")?;
-        texts.push(SourceText::new("-", bytes));
-        return Ok(());
+/// What a folder and the folders in it hold, in the order of their names. There may be other people's
+/// manifests among it; a file that was named is meant.
+fn gather(folder: &Path, texts: &mut Vec<SourceText>, passed_over: &mut Vec<String>) -> anyhow::Result<()> {
+    let mut files = Vec::new();
+    below(folder, &mut files)?;
+    if files.is_empty() {
+        bail!("{} holds no .yaml, .yml or .json", folder.display());
     }
-    if path.is_dir() {
-        for path in yaml_files(path)? {
-            gather(&path, texts, false)?;
+    for file in files {
+        let text = text(&file)?;
+        if is_ours(&text) {
+            texts.push(text);
+        } else {
+            passed_over.push(text.name);
         }
-        return Ok(());
-    }
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    // In a folder there may be other people's manifests; a file that was named is meant.
-    if named || String::from_utf8_lossy(&bytes).contains("firedrill.dev/") {
-        texts.push(SourceText::new(path.display().to_string(), bytes));
     }
     Ok(())
 }
 
-/// The YAML files of a folder, by name.
+/// The files below a folder; hidden folders are not entered, nor are links to folders, which may lead back.
+fn below(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    files.extend(yaml_files(folder)?);
+    let mut folders = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if !hidden && entry.file_type()?.is_dir() {
+            folders.push(entry.path());
+        }
+    }
+    folders.sort();
+    folders.iter().try_for_each(|folder| below(folder, files))
+}
+
+/// A file, or standard input: no more of it than shows that it is too long.
+fn text(path: &Path) -> anyhow::Result<SourceText> {
+    let most = api::yaml::MAX_BYTES as u64 + 1;
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        if std::io::stdin().is_terminal() {
+            super::say("reading standard input; end it with Ctrl-D");
+        }
+        std::io::stdin().take(most).read_to_end(&mut bytes).context("standard input")?;
+        return Ok(SourceText::new("-", bytes));
+    }
+    let read = std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes));
+    read.with_context(|| path.display().to_string())?;
+    Ok(SourceText::new(path.display().to_string(), bytes))
+}
+
+/// Whether a text holds a document of one of our kinds: an apiVersion of our group, in YAML or JSON, in
+/// whatever quotes.
+fn is_ours(text: &SourceText) -> bool {
+    String::from_utf8_lossy(&text.bytes).split("apiVersion").skip(1).any(|after| {
+        let value = after.trim_start_matches(|c: char| matches!(c, '"' | '\'' | ':') || c.is_whitespace());
+        value.starts_with("firedrill.dev/")
+    })
+}
+
+/// The YAML and JSON files of a folder, by name, those of the folders in it aside.
 pub(super) fn yaml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
-        let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        if yaml && path.is_file() {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if matches!(extension, Some("yaml" | "yml" | "json")) && path.is_file() {
             files.push(path);
         }
     }

@@ -34,10 +34,9 @@ use crate::{
 /// Whatever dies on the way, `rollback` puts everything back.
 #[derive(Parser)]
 #[command(name = "firedrill", version, max_term_width = 100)]
-#[command(
-    after_help = "Exit codes: 0 passed, 1 failed, 2 wrong file or usage, 3 refused before the first change, \
-4 inconclusive, 5 aborted and everything back, 6 something could not be put back, 7 not steady to begin with."
-)]
+#[command(after_help = "Exit codes: 0 passed, 1 failed, 2 wrong file or usage or no \
+place for the report, 3 refused before the first change, \
+4 inconclusive, 5 aborted and everything back, 6 something could not be put back, 7 not steady to begin with.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -103,7 +102,8 @@ enum Command {
 /// Files to read, and which of their documents.
 #[derive(Args, Clone, Debug)]
 struct FileArgs {
-    /// Files, folders, or - for standard input.
+    /// Files, folders, or - for standard input. Of a folder, .yaml, .yml and .json in it and below it, hidden
+    /// folders aside.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
@@ -139,8 +139,16 @@ struct SettingArgs {
     bystanders: Vec<String>,
 
     /// Where PromQL is answered when the file does not say: URL, or service/NAMESPACE/NAME:PORT.
-    #[arg(long, value_name = "SOURCE", env = "FIREDRILL_PROMETHEUS")]
+    #[arg(long, value_name = "SOURCE", env = "FIREDRILL_PROMETHEUS", value_parser = metric_source)]
     prometheus: Option<String>,
+}
+
+/// A place that answers PromQL, refused before anything is asked of it if it cannot be one.
+fn metric_source(text: &str) -> Result<String, String> {
+    match text.parse::<crate::probes::Source>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// How a run is told and kept.
@@ -211,7 +219,7 @@ pub fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| {
-        say(&format!("error: {error:#}"));
+        say(&format!("error: {}", in_one_line(&error)));
         if error.is::<Usage>() { ExitCode::Invalid } else { ExitCode::Refused }
     })
 }
@@ -224,8 +232,21 @@ struct Usage(String);
 impl Usage {
     /// An error with its causes, as one of these.
     fn from(error: anyhow::Error) -> anyhow::Error {
-        Self(format!("{error:#}")).into()
+        Self(in_one_line(&error)).into()
     }
+}
+
+/// An error with its causes, each said once: some say their cause themselves.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for words in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = words;
+        } else if !line.contains(&words) {
+            line = format!("{line}: {words}");
+        }
+    }
+    line
 }
 
 /// Logs go to standard error, and only on request: the timeline is what people read.
@@ -241,13 +262,16 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// A result on standard output; a closed pipe ends quietly.
+/// A result on standard output; a closed pipe ends quietly. One that takes nothing is the wrong place to
+/// write to.
 fn print(text: &str) -> anyhow::Result<ExitCode> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     let newline = if text.ends_with('\n') { "" } else { "\n" };
     match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Usage(format!("standard output: {error}")).into())
+        }
         _ => Ok(ExitCode::Ok),
     }
 }
@@ -281,7 +305,7 @@ fn stderr_style() -> Style {
 fn in_words(findings: &[Finding], style: &Style) -> String {
     use crate::report::Tone;
     let mut text = String::new();
-    for finding in findings {
+    for (at, finding) in findings.iter().enumerate() {
         let (tone, word) =
             if finding.is_error() { (Tone::Bad, "refused") } else { (Tone::Warning, "hazard") };
         let head = style.paint(tone, &format!("{word}[{}]", finding.code));
@@ -290,7 +314,11 @@ fn in_words(findings: &[Finding], style: &Style) -> String {
             style.plain(&finding.subject),
             style.plain(&finding.message)
         ));
-        if !finding.remedy.is_empty() {
+        // What is the same for several in a row is said after the last of them.
+        let again = findings
+            .get(at + 1)
+            .is_some_and(|next| next.code == finding.code && next.remedy == finding.remedy);
+        if !finding.remedy.is_empty() && !again {
             text.push_str(&format!(
                 "    {} {}\n",
                 style.paint(Tone::Faint, "remedy:"),

@@ -5,8 +5,9 @@ use clap::Args;
 use super::{Global, Output, SettingArgs, by_hand, connect, input, run::request};
 use crate::{
     engine::{self, Assessment, Request},
+    plan::{EarliestAbort, LatestAbort, Plan, PlannedStep},
     report::{Style, Tone},
-    types::{ExitCode, Finding},
+    types::{ExitCode, Finding, counted},
 };
 
 #[derive(Args)]
@@ -97,34 +98,14 @@ pub(super) fn summary(assessment: &Assessment, request: &Request, style: &Style)
     ];
     for step in &plan.steps {
         lines.push(step_line(step, style));
-        let shown = 12;
-        for target in step.targets.iter().take(shown) {
-            lines.push(format!("      {}", style.plain(&target.to_string())));
-        }
-        if step.targets.len() > shown {
-            lines.push(format!("      and {} more", step.targets.len() - shown));
-        }
-        for displaced in step.displaced.iter().take(shown) {
-            lines.push(format!(
-                "        displaces {} of {}",
-                style.plain(&displaced.pod.to_string()),
-                style.plain(&displaced.owner)
-            ));
-        }
-        if step.displaced.len() > shown {
-            lines.push(format!("        and {} more pods", step.displaced.len() - shown));
-        }
+        targets(&mut lines, step, style);
     }
     lines.extend(plan.loads.iter().map(|load| load_line(load, style)));
     let limits: Vec<String> = plan.limits.iter().map(|(name, value)| format!("{name} {value}")).collect();
-    lines.push(format!("  limits: {}; at most {} calls to the API server", limits.join(", "), plan.calls));
-    if let Some(earliest) = &plan.earliest_abort {
-        let scrape = if earliest.plus_scrape_interval { " + scrape interval" } else { "" };
-        lines.push(format!(
-            "  earliest abort after a loss of normal: {}{scrape} (probe {}: window {} + every {} + for {})",
-            earliest.after, earliest.probe, earliest.window, earliest.every, earliest.patience
-        ));
-    }
+    let calls = usize::try_from(plan.calls).unwrap_or(usize::MAX);
+    let calls = counted(calls, "call");
+    lines.push(format!("  limits: {}; at most {calls} to the API server", limits.join(", ")));
+    lines.push(abort_line(plan));
     if plan.steps.iter().any(|step| !step.targets.is_empty()) && !environment.rehearsal {
         lines.push(
             "  if this process dies, changes stay until `firedrill rollback` is run, from anywhere"
@@ -141,6 +122,56 @@ pub(super) fn summary(assessment: &Assessment, request: &Request, style: &Style)
     text
 }
 
+/// How many targets of a step, pods that go with one, and nodes that are left out are shown.
+const SHOWN: usize = 12;
+
+/// Whom a step hits, each with what goes with it, and who is left out.
+fn targets(lines: &mut Vec<String>, step: &PlannedStep, style: &Style) {
+    for target in step.targets.iter().take(SHOWN) {
+        lines.push(format!("      {}", style.plain(&target.to_string())));
+        let with: Vec<_> = step.displaced.iter().filter(|displaced| displaced.with == *target).collect();
+        for displaced in with.iter().take(SHOWN) {
+            let (pod, owner) = (displaced.pod.to_string(), &displaced.owner);
+            lines.push(format!("        displaces {} of {}", style.plain(&pod), style.plain(owner)));
+        }
+        if with.len() > SHOWN {
+            lines.push(format!("        and {} more", counted(with.len() - SHOWN, "pod")));
+        }
+    }
+    if step.targets.len() > SHOWN {
+        let rest = &step.targets[SHOWN..];
+        let pods = step.displaced.iter().filter(|displaced| rest.contains(&displaced.with)).count();
+        let with = if pods > 0 { format!(", with {}", counted(pods, "pod")) } else { String::new() };
+        lines.push(format!("      and {} more{with}", rest.len()));
+    }
+    for left in step.left_out.iter().take(SHOWN) {
+        let (target, why) = (left.target.to_string(), &left.why);
+        lines.push(format!("      leaves out {}: {}", style.plain(&target), style.plain(why)));
+    }
+    if step.left_out.len() > SHOWN {
+        lines.push(format!("      leaves out {} more", step.left_out.len() - SHOWN));
+    }
+}
+
+/// When a loss of normal ends the run: the earliest, and for one that lasts.
+fn abort_line(plan: &Plan) -> String {
+    let Some(abort) = &plan.earliest_abort else {
+        return "  no probe can abort: none is judged while faults are in force".to_owned();
+    };
+    let EarliestAbort { probe, after, every, patience, at_most } = abort;
+    let made = format!("(probe {probe}: for {patience} + one sample, every {every})");
+    if at_most.after == *after && !at_most.plus_scrape_interval {
+        return format!("  a loss of normal aborts after {after} {made}");
+    }
+    let LatestAbort { probe, after: latest, window, every, patience, plus_scrape_interval } = at_most;
+    let window = if window.is_zero() { String::new() } else { format!("window {window} + ") };
+    let (plus, scrape) =
+        if *plus_scrape_interval { (" + scrape interval", "scrape interval + ") } else { ("", "") };
+    format!(
+        "  a loss of normal aborts after {after} at the earliest {made}\n  one that lasts aborts after about {latest}{plus} at most (probe {probe}: {window}{scrape}every {every} + for {patience})"
+    )
+}
+
 fn load_line(load: &crate::plan::PlannedLoad, style: &Style) -> String {
     let long = match (load.whole_run, load.duration, load.requests) {
         (true, ..) => ", for the whole run".to_owned(),
@@ -155,7 +186,7 @@ fn load_line(load: &crate::plan::PlannedLoad, style: &Style) -> String {
     )
 }
 
-fn step_line(step: &crate::plan::PlannedStep, style: &Style) -> String {
+fn step_line(step: &PlannedStep, style: &Style) -> String {
     let mut line = format!("  {} {}", style.paint(Tone::Strong, &step.name), step.action);
     if let Some(duration) = step.duration.filter(|duration| !duration.is_zero()) {
         line.push_str(&format!(" for {duration}"));

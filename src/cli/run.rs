@@ -63,9 +63,7 @@ pub(super) fn run(global: &Global, args: RunArgs) -> anyhow::Result<ExitCode> {
                 break;
             }
         }
-        let last = lost.as_ref().map(|(name, error)| (*name, error));
-        reports.close(last, rest.map(|(_, experiment)| experiment.metadata.name.clone()));
-        lost.map_or_else(|| Ok(ExitCode::worst(codes)), |(_, error)| Err(error))
+        reports.close(codes, lost, rest.map(|(_, experiment)| experiment.metadata.name.clone()))
     })
 }
 

@@ -1,13 +1,12 @@
 //! How a run is told: live on standard error, then as a report on standard output and in files.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{IsTerminal as _, Stderr},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use anyhow::Context as _;
 use clap::ValueEnum;
 use jiff::Timestamp;
 
@@ -20,7 +19,7 @@ use crate::{
     env::{Env, Storage},
     journal::{self, Entry, Header},
     report::{self, Chapter, Facts, Style},
-    types::{ExitCode, Finding, RunId, Verdict},
+    types::{ExitCode, Finding, RunId, Verdict, counted},
 };
 
 /// The live timeline, shared with the engine.
@@ -48,7 +47,7 @@ pub(super) enum Format {
     /// For people.
     #[default]
     Text,
-    /// For machines.
+    /// For machines: a document an experiment, one after another.
     Json,
     /// For a document or a ticket.
     Markdown,
@@ -83,15 +82,17 @@ impl Format {
 pub(super) struct Reports<'a> {
     args: &'a TellArgs,
     chapters: Vec<Chapter>,
+    /// Where the report is missing by now, each said once.
+    missing: BTreeSet<PathBuf>,
 }
 
 impl<'a> Reports<'a> {
     pub(super) fn new(args: &'a TellArgs) -> Self {
-        Self { args, chapters: Vec::new() }
+        Self { args, chapters: Vec::new(), missing: BTreeSet::new() }
     }
 
     /// One more experiment is over. A report that cannot be written is no reason to stop: the verdict holds,
-    /// written down here or not.
+    /// written down here or not, and [`Self::close`] does not let it pass.
     fn add(&mut self, chapter: Chapter) {
         let output = self.args.output;
         // For people, standard error has said already why it is refused.
@@ -124,11 +125,22 @@ impl<'a> Reports<'a> {
         self.add(Chapter::Run(Box::new(Facts::refused(header, findings.to_vec(), at))));
     }
 
-    /// Every experiment is over but `rest`, which do not run any more; `lost` is the one that could not be
-    /// begun, and why.
-    pub(super) fn close(mut self, lost: Option<(&str, &anyhow::Error)>, rest: impl Iterator<Item = String>) {
-        if let Some((experiment, error)) = lost {
-            let (experiment, error) = (experiment.to_owned(), format!("{error:#}"));
+    /// Every experiment is over, with these codes, but `rest`, which do not run any more; `lost` is the one
+    /// that could not be begun, and why. Says with what to exit: not 0 while a report is missing.
+    pub(super) fn close(
+        mut self,
+        codes: Vec<ExitCode>,
+        lost: Option<(&str, anyhow::Error)>,
+        rest: impl ExactSizeIterator<Item = String>,
+    ) -> anyhow::Result<ExitCode> {
+        if rest.len() > 0 {
+            let (were, them) = if rest.len() == 1 { ("was", "it") } else { ("were", "them") };
+            let left = lost.is_some() || codes.contains(&ExitCode::Residue);
+            let hint = if left { String::new() } else { format!(" (--keep-going runs {them})") };
+            super::say(&format!("{} {were} not run{hint}", counted(rest.len(), "experiment")));
+        }
+        if let Some((experiment, error)) = &lost {
+            let (experiment, error) = ((*experiment).to_owned(), super::in_one_line(error));
             self.chapters.push(Chapter::Lost { experiment, error });
         }
         self.chapters.extend(rest.map(|experiment| Chapter::Skipped { experiment }));
@@ -136,22 +148,35 @@ impl<'a> Reports<'a> {
         if self.args.output.is_whole() {
             self.print(&self.args.output.render(&self.chapters, &super::stdout_style()));
         }
+        match (lost, ExitCode::worst(codes)) {
+            (Some((_, error)), _) => Err(error),
+            (None, ExitCode::Ok) if !self.missing.is_empty() => Ok(ExitCode::Invalid),
+            (None, code) => Ok(code),
+        }
     }
 
-    fn print(&self, text: &str) {
-        if let Err(error) = super::print(text) {
+    fn print(&mut self, text: &str) {
+        if let Err(error) = super::print(text)
+            && self.missing.insert(PathBuf::from("-"))
+        {
             super::say(&format!("error: the report is not printed: {error:#}"));
         }
     }
 
     /// Writes every file anew.
-    fn write(&self) {
+    fn write(&mut self) {
         let named = self.args.report.iter().filter_map(|path| Some((path, kind(path).ok()?)));
         let junit = self.args.junit.iter().map(|path| (path, Format::Junit));
         for (path, format) in named.chain(junit) {
             let text = format.render(&self.chapters, &Style::default());
-            if let Err(error) = std::fs::write(path, text).with_context(|| path.display().to_string()) {
-                super::say(&format!("error: the report is not written: {error:#}"));
+            match std::fs::write(path, text) {
+                Ok(()) => {
+                    self.missing.remove(path);
+                }
+                Err(error) if self.missing.insert(path.clone()) => {
+                    super::say(&format!("error: the report is not written: {}: {error}", path.display()));
+                }
+                Err(_) => {}
             }
         }
     }

@@ -73,10 +73,10 @@ pub(super) struct Driver {
     pub slept_before: jiff::SignedDuration,
     /// What was born into a followed target and may not be hit.
     pub passed_over: BTreeSet<ObjectRef>,
-    /// What the journal does not hold any more.
-    pub unwritten: Option<Unwritten>,
     /// What this process has begun to take back: what comes back of it is not others' doing.
     pub taking_back: BTreeSet<InjectionId>,
+    /// What the journal does not hold any more.
+    pub unwritten: Option<Unwritten>,
 }
 
 /// What is under way in this process; lost with it, and begun again from the journal.

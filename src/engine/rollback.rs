@@ -200,8 +200,8 @@ async fn blind_driver(
         releases: BTreeMap::new(),
         slept_before: env.clock.slept(),
         passed_over: BTreeSet::new(),
-        unwritten: None,
         taking_back: BTreeSet::new(),
+        unwritten: None,
     })
 }
 

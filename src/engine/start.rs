@@ -220,8 +220,8 @@ async fn driven(
         releases: deployed::releases(&snapshot, &concerned),
         slept_before: env.clock.slept(),
         passed_over: BTreeSet::new(),
-        unwritten: None,
         taking_back: BTreeSet::new(),
+        unwritten: None,
     };
     let plan = &assessment.plan;
     let earliest = plan.earliest_abort.as_ref().map_or(Duration::ZERO, |earliest| earliest.after.0);

@@ -109,7 +109,7 @@ impl Fault for HpaClamp {
         let mut findings = Vec::new();
         let mut injections = Vec::new();
         for (number, target) in ask.targets.iter().enumerate() {
-            let found = the_one(ask.snapshot, target).map_err(|finding| vec![finding]);
+            let found = the_one(ask.snapshot, target).map_err(|finding| vec![*finding]);
             let bounds = found.and_then(|hpa| Ok((hpa, wanted(&params, hpa)?)));
             let (hpa, bounds) = match bounds {
                 Ok(found) => found,
@@ -187,38 +187,44 @@ fn data(injection: &Injection) -> Result<(Bounds, Bounds), FaultError> {
 }
 
 /// The autoscaler of a workload, if there is exactly one and nobody else decides over it.
-fn the_one<'a>(snapshot: &'a Snapshot, target: &'a ObjectRef) -> Result<&'a Autoscaler, Finding> {
+fn the_one<'a>(snapshot: &'a Snapshot, target: &'a ObjectRef) -> Result<&'a Autoscaler, Box<Finding>> {
     let found: Vec<&Autoscaler> = snapshot.autoscalers_of(target).map(|hpa| &**hpa).collect();
     let hpa = match found.as_slice() {
         [one] => *one,
         [] => {
             let message = "no HorizontalPodAutoscaler scales it";
-            return Err(Finding::error(guard::NO_TARGET, target, message)
-                .remedy(format!("kubectl get hpa -n {}", target.namespace)));
+            return Err(Box::new(
+                Finding::error(guard::NO_TARGET, target, message)
+                    .remedy(format!("kubectl get hpa -n {}", target.namespace)),
+            ));
         }
         several => {
             let names: Vec<&str> = several.iter().map(|hpa| hpa.object.name.as_str()).collect();
             let message = format!("several HorizontalPodAutoscalers scale it: {}", names.join(", "));
-            return Err(Finding::error(guard::NO_TARGET, target, message)
-                .remedy("leave one: they fight over its replicas in any case"));
+            return Err(Box::new(
+                Finding::error(guard::NO_TARGET, target, message)
+                    .remedy("leave one: they fight over its replicas in any case"),
+            ));
         }
     };
     if let Some(run) = &hpa.run {
         let message = format!("run {run} has changed it and not put it back");
-        return Err(
-            Finding::error(guard::OVERLAP, &hpa.object, message).remedy(format!("firedrill rollback {run}"))
-        );
+        return Err(Box::new(
+            Finding::error(guard::OVERLAP, &hpa.object, message).remedy(format!("firedrill rollback {run}")),
+        ));
     }
     if let Some(name) = &hpa.scaled_object {
         let message = format!("KEDA's ScaledObject {name} sets its bounds and would put them back");
-        return Err(Finding::error(guard::OWNED_ELSEWHERE, &hpa.object, message).remedy(
+        return Err(Box::new(Finding::error(guard::OWNED_ELSEWHERE, &hpa.object, message).remedy(
             "pause it with the annotation autoscaling.keda.sh/paused-replicas, or choose another fault",
-        ));
+        )));
     }
     if let Some(tool) = hpa.max_manager.as_deref().and_then(gitops) {
         let message = format!("{tool} sets its bounds and would put them back");
-        return Err(Finding::error(guard::OWNED_ELSEWHERE, &hpa.object, message)
-            .remedy("suspend its synchronisation for the time of the run"));
+        return Err(Box::new(
+            Finding::error(guard::OWNED_ELSEWHERE, &hpa.object, message)
+                .remedy("suspend its synchronisation for the time of the run"),
+        ));
     }
     Ok(hpa)
 }

@@ -9,11 +9,16 @@ use jiff::{Timestamp, civil::Time, tz::TimeZone};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
-use super::Lifeline;
+use super::{Lifeline, Setting};
 use crate::{
     api::{Action, ExperimentSpec, Guardrail, GuardrailSpec, Limits, Target},
     cluster::{Snapshot, Space},
-    types::{Amount, Finding, codes::guard as code},
+    faults::Injection,
+    types::{
+        Amount, Finding, ObjectRef,
+        codes::{guard as code, hazard},
+        counted,
+    },
 };
 
 /// Who has agreed to what.
@@ -97,6 +102,57 @@ impl Bounds {
         ]
         .into()
     }
+}
+
+/// Limits that are a count and allow all of what is hit: a percent sign may have been forgotten.
+pub(super) fn lifted(setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
+    let (snapshot, bounds) = (setting.snapshot, setting.bounds);
+    let owner_of = |pod: &ObjectRef| {
+        let pod = snapshot.pod(pod)?;
+        let owner = snapshot.top_owner(pod)?;
+        snapshot.workload(&pod.object.namespace, &owner.kind, &owner.name)
+    };
+    let mut wanted: BTreeMap<&ObjectRef, usize> = BTreeMap::new();
+    for Injection { target, displaced, .. } in injections {
+        let owners = displaced.iter().chain([target]).filter_map(owner_of);
+        for workload in owners.chain(snapshot.workload(&target.namespace, &target.kind, &target.name)) {
+            wanted.insert(&workload.object, usize::try_from(workload.replicas).unwrap_or(0));
+        }
+    }
+    let mut findings: Vec<Finding> = wanted
+        .into_iter()
+        .filter(|(_, wanted)| *wanted > 0 && bounds.pods_of(*wanted) >= *wanted)
+        .filter_map(|(workload, wanted)| {
+            no_limit(("pods", "pod"), &bounds.pods, workload.to_string(), wanted)
+        })
+        .collect();
+    let all = snapshot.nodes.len();
+    if injections.iter().any(|injection| injection.target.kind == "Node") && bounds.nodes_of(all) >= all {
+        findings.extend(no_limit(("nodes", "node"), &bounds.nodes, "nodes".to_owned(), all));
+    }
+    findings
+}
+
+/// That a count of the file's limits nothing.
+fn no_limit(
+    (limit, one): (&str, &str),
+    amounts: &[Amount],
+    subject: String,
+    whole: usize,
+) -> Option<Finding> {
+    let Some(Amount::Count(count)) = amounts.first().copied() else { return None };
+    let meant = match count {
+        count if count as usize > whole && count <= 100 => format!("; did you mean {count}%?"),
+        _ => String::new(),
+    };
+    let (allowed, there) = (counted(count as usize, one), counted(whole, one));
+    let message =
+        format!("limits.{limit} allows {allowed}, and there are {there} in all, so it limits nothing{meant}");
+    Some(
+        Finding::warning(hazard::NO_LIMIT, subject, message).remedy(format!(
+            "write limits.{limit} as a share with a percent sign, or as a count below {whole}"
+        )),
+    )
 }
 
 fn smallest(amounts: &[Amount], total: usize) -> usize {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::guard::evicts;
+use super::{Displaced, guard::evicts};
 use crate::{
     cluster::{Key, Pdb, Snapshot},
     faults::Injection,
@@ -52,8 +52,10 @@ pub fn budgets(snapshot: &Snapshot, injections: &[Injection]) -> Vec<Finding> {
             );
         } else {
             let message = format!(
-                "PDB {name} allows 0 now ({} of {} pods are healthy), so {pods} evictions have to wait for that",
-                budget.healthy, budget.expected
+                "PDB {name} allows 0 now ({} of {} pods are healthy), so {} to wait for that",
+                budget.healthy,
+                budget.expected,
+                if pods == 1 { "1 eviction has".to_owned() } else { format!("{pods} evictions have") }
             );
             findings.push(Finding::warning(hazard::PDB_WAIT, &budget.object, message));
         }
@@ -61,21 +63,21 @@ pub fn budgets(snapshot: &Snapshot, injections: &[Injection]) -> Vec<Finding> {
     findings
 }
 
-/// Each pod that goes, with the workload that has to replace it.
-pub fn displaced_owners(snapshot: &Snapshot, injections: &[Injection]) -> Vec<(ObjectRef, String)> {
-    let displaced = injections.iter().flat_map(|injection| &injection.displaced);
-    displaced
-        .map(|object| {
-            let owner = snapshot.pod(object).and_then(|pod| snapshot.top_owner(pod));
-            (
-                object.clone(),
-                owner.map_or_else(
-                    || "nobody".to_owned(),
-                    |owner| format!("{}/{}", owner.kind.to_lowercase(), owner.name),
-                ),
-            )
-        })
-        .collect()
+/// Each pod that goes, with its target, and the workload that has to replace it.
+pub(super) fn displaced(snapshot: &Snapshot, injections: &[Injection]) -> Vec<Displaced> {
+    let owner_of = |object: &ObjectRef| {
+        let owner = snapshot.pod(object).and_then(|pod| snapshot.top_owner(pod));
+        owner.map_or_else(
+            || "nobody".to_owned(),
+            |owner| format!("{}/{}", owner.kind.to_lowercase(), owner.name),
+        )
+    };
+    let of = |injection: &Injection| {
+        let with = injection.target.clone();
+        let pods = injection.displaced.clone().into_iter();
+        pods.map(move |pod| (pod, with.clone()))
+    };
+    injections.iter().flat_map(of).map(|(pod, with)| Displaced { owner: owner_of(&pod), pod, with }).collect()
 }
 
 /// The longest range of a PromQL query (`[1m]`): what happened is spread over that long a window, so it

@@ -8,7 +8,7 @@ use super::{Setting, StepAsk};
 use crate::{
     cluster::{Pod, RUN_LABEL},
     faults::{self, FaultInfo, Injection, LimitKind},
-    types::{Finding, ObjectRef, codes::guard as code},
+    types::{Finding, ObjectRef, codes::guard as code, counted},
 };
 
 /// Namespaces that nothing opens.
@@ -295,8 +295,10 @@ fn room(setting: &Setting<'_>, injections: &[Injection], hit: &BTreeSet<&str>) -
         .sum();
     let displaced: usize = injections.iter().map(|injection| injection.displaced.len()).sum();
     (displaced > free).then(|| {
-        let message =
-            format!("{displaced} pods would be displaced, and the other nodes have room for {free}");
+        let message = format!(
+            "{} would be displaced, and the other nodes have room for {free}",
+            counted(displaced, "pod")
+        );
         Finding::error(code::NO_ROOM, "nodes", message).remedy("add a node, or drain fewer")
     })
 }

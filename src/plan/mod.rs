@@ -13,11 +13,14 @@ mod overlap;
 mod select;
 
 pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
-pub use forecast::{displaced_owners, query_window};
+pub use forecast::query_window;
 pub use lifelines::Lifeline;
 pub use loads::PlannedLoad;
-pub use outline::{Displaced, EarliestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope};
-pub use select::select;
+pub use outline::{
+    Displaced, EarliestAbort, LatestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope,
+};
+pub use select::LeftOut;
+use select::{Together, select};
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -82,7 +85,7 @@ pub struct Setting<'a> {
 /// Chooses all targets of a step that goes through them batch by batch.
 pub fn choose(ask: &StepAsk<'_>) -> Result<Vec<ObjectRef>, Vec<Finding>> {
     match faults::find(ask.kind) {
-        Some(fault) => select(ask, fault.info()),
+        Some(fault) => select(ask, fault, Together::No),
         None => prepare(ask).map(|_| Vec::new()),
     }
 }
@@ -104,7 +107,7 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
     let setting = ask.setting;
     let targets = match ask.round.only {
         Some(only) => only.to_vec(),
-        None => select(ask, fault.info())?,
+        None => select(ask, fault, Together::Yes)?,
     };
     // Alone: what else would be said of such a target is this run's own doing.
     let overlap = overlap::findings(ask, fault.info(), &targets);

@@ -9,11 +9,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    PlannedLoad, Round, Setting, StepAsk, bounds::namespaces, choose, displaced_owners, forecast, lifelines,
-    loads, overlap::InForce, prepare, query_window,
+    LeftOut, PlannedLoad, Round, Setting, StepAsk,
+    bounds::{self, namespaces},
+    choose, forecast, lifelines, loads,
+    overlap::InForce,
+    prepare, query_window,
+    select::left_out,
 };
 use crate::{
-    api::{Action, ExperimentSpec, Patience, Repeat, Role, Step},
+    api::{Action, ExperimentSpec, OnViolation, ProbeSpec, Repeat, Role, Step},
     cluster::Scope,
     faults::{self, Injection, Lifetime, LimitKind},
     types::{
@@ -64,6 +68,9 @@ pub struct PlannedStep {
     pub background: bool,
     /// Who it would be now.
     pub targets: Vec<ObjectRef>,
+    /// Nodes that the target means and that are not hit, since others can be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// Which pods go with them.
     pub displaced: Vec<Displaced>,
     /// How long its effect may take to be seen.
@@ -79,15 +86,34 @@ pub struct Displaced {
     pub pod: ObjectRef,
     /// Who has to replace it: `deployment/web`.
     pub owner: String,
+    /// The target that it goes with.
+    pub with: ObjectRef,
 }
 
-/// How early a loss of normal can end the run, and of what that is made.
+/// When a loss of normal ends the run, and of what that is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EarliestAbort {
-    /// The probe that is quickest.
+    /// The probe that can be quickest.
     pub probe: String,
-    /// In all, without the scrape interval, which only the metric source knows.
+    /// Its `for` and one sample: a rate dips as soon as its window holds some of the loss.
+    pub after: Length,
+    /// Its interval.
+    pub every: Length,
+    /// How long it has to be outside.
+    pub patience: Length,
+    /// The longest that it takes, whichever probe notices.
+    pub at_most: LatestAbort,
+}
+
+/// When a loss that is complete and lasts has ended the run at the latest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LatestAbort {
+    /// The probe that is slowest.
+    pub probe: String,
+    /// Until nothing in the window is from before it, and then `for` and one sample; without the scrape
+    /// interval, which only the metric source knows.
     pub after: Length,
     /// The longest range of its query.
     pub window: Length,
@@ -134,6 +160,7 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
         duration: step.duration.map(Length),
         background: step.background,
         targets: Vec::new(),
+        left_out: Vec::new(),
         displaced: Vec::new(),
         effect_within: None,
     };
@@ -169,6 +196,7 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
     let held = in_force.injections();
     let round = Round::default();
     let ask = StepAsk { step: &step.name, kind, params, target: &target, round, setting, in_force: &held };
+    planned.left_out = faults::find(kind).map_or_else(Vec::new, |fault| left_out(&ask, fault));
     let injections = match batches(step, &ask) {
         Ok(injections) => injections,
         Err(findings) => {
@@ -181,9 +209,9 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
     plan.findings.extend(lifelines::findings(setting, &injections));
     plan.findings.extend(hazards((kind, params), setting, &injections));
     plan.findings.extend(rollouts(setting, &injections));
+    plan.findings.extend(bounds::lifted(setting, &injections));
     planned.targets = injections.iter().map(|injection| injection.target.clone()).collect();
-    let owners = displaced_owners(setting.snapshot, &injections);
-    planned.displaced = owners.into_iter().map(|(pod, owner)| Displaced { pod, owner }).collect();
+    planned.displaced = forecast::displaced(setting.snapshot, &injections);
     planned.effect_within = injections.iter().map(|injection| injection.effect_within).max();
     // One write a target and pod, a look before each eviction, and two reads and a write to go back.
     let rounds = step.repeat.map_or(1, rounds_at_most);
@@ -273,35 +301,59 @@ fn hazards((kind, params): (&str, &Value), setting: &Setting<'_>, injections: &[
     findings
 }
 
-/// How early a loss of normal can end the run: the quickest of the judged probes.
+/// When a loss of normal ends the run: by the quickest and by the slowest of the probes that can end it.
 fn earliest_abort(spec: &ExperimentSpec) -> Option<EarliestAbort> {
-    let judged = spec.steady_state.iter().filter(|probe| probe.role != Role::Informational);
-    judged
-        .map(|probe| {
-            let text = |name: &str| probe.params.get(name).and_then(serde_json::Value::as_str);
-            let query = text("query").or(text("good"));
-            // A rule of the kind's own has its own patience: an alert the time in which it has to fire.
-            let promised = text("firesWithin").filter(|_| probe.by_rule()).and_then(|text| text.parse().ok());
-            let window = match promised {
-                Some(Length(length)) => length,
-                None if probe.by_rule() => Duration::ZERO,
-                None => query.map_or(Duration::ZERO, query_window),
-            };
-            let patience = match probe.patience {
-                _ if probe.by_rule() => Duration::ZERO,
-                Patience::For(length) => length,
-                Patience::Samples { outside, .. } => probe.every * outside.saturating_sub(1),
-            };
-            EarliestAbort {
-                probe: probe.name.clone(),
-                after: Length(window + probe.every + patience),
-                window: Length(window),
-                every: Length(probe.every),
-                patience: Length(patience),
-                plus_scrape_interval: query.is_some(),
-            }
-        })
-        .min_by_key(|earliest| earliest.after)
+    let aborting: Vec<&ProbeSpec> = spec.steady_state.iter().filter(|probe| can_abort(probe)).collect();
+    let quickest = aborting.iter().min_by_key(|probe| own_length(probe) + patience(probe) + probe.every)?;
+    let latest = |probe: &&ProbeSpec| {
+        let query = query(probe);
+        let window = match query.filter(|_| !probe.by_rule()) {
+            Some(query) => query_window(query),
+            None => own_length(probe),
+        };
+        let patience = patience(probe);
+        LatestAbort {
+            probe: probe.name.clone(),
+            after: Length(window + probe.every + patience),
+            window: Length(window),
+            every: Length(probe.every),
+            patience: Length(patience),
+            plus_scrape_interval: query.is_some(),
+        }
+    };
+    let patience = own_length(quickest) + patience(quickest);
+    Some(EarliestAbort {
+        probe: quickest.name.clone(),
+        after: Length(patience + quickest.every),
+        every: Length(quickest.every),
+        patience: Length(patience),
+        at_most: aborting.iter().map(latest).max_by_key(|abort| (abort.after, abort.plus_scrape_interval))?,
+    })
+}
+
+/// The query that a metric source answers.
+fn query(probe: &ProbeSpec) -> Option<&str> {
+    let text = |name: &str| probe.params.get(name).and_then(Value::as_str);
+    text("query").or(text("good"))
+}
+
+/// How long a probe with a rule of its own waits in any case: an alert the time in which it has to fire.
+fn own_length(probe: &ProbeSpec) -> Duration {
+    let promised = probe.params.get("firesWithin").and_then(Value::as_str).filter(|_| probe.by_rule());
+    promised.and_then(|text| text.parse::<Length>().ok()).unwrap_or_default().0
+}
+
+/// How long it has to be outside at the least; a rule of the kind's own has its own patience.
+fn patience(probe: &ProbeSpec) -> Duration {
+    if probe.by_rule() { Duration::ZERO } else { probe.patience.least(probe.every) }
+}
+
+/// Whether a probe can be violated, and a violation ends the run.
+fn can_abort(probe: &ProbeSpec) -> bool {
+    let during = probe.during.as_deref().or(probe.expect.as_deref());
+    probe.role != Role::Informational
+        && (probe.role == Role::StopCondition || probe.on_violation == OnViolation::Abort)
+        && (probe.by_rule() || during.is_some_and(|during| during.trim() != "true"))
 }
 
 /// What has to be followed to run `spec`: the whole cluster for node faults, else the namespaces concerned.

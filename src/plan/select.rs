@@ -1,22 +1,50 @@
 //! Who is hit: by target, from a sorted list, by seed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
-use super::{StepAsk, overlap::holder};
+use super::{Round, StepAsk, forecast, guard, overlap::holder, prepare};
 use crate::{
     api::Target,
     cluster::{Snapshot, Workload},
-    faults::{FaultInfo, TargetKind},
-    types::{Amount, Finding, ObjectRef, codes::guard as code},
+    faults::{Fault, FaultInfo, LimitKind, Prepare, TargetKind},
+    types::{Amount, Code, Finding, ObjectRef, codes::guard as code},
 };
 
+/// A node that the target means and that is not hit, since others can be.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftOut {
+    /// Which.
+    pub target: ObjectRef,
+    /// What speaks against hitting it, in words.
+    pub why: String,
+}
+
+/// Whether what is chosen is hit at the same time, or batch after batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Together {
+    Yes,
+    No,
+}
+
+/// What another choice of nodes may mend: everything else would be said of any.
+const MENDED_BY_CHOICE: [Code; 6] = [
+    code::LAST_IN_ZONE,
+    code::POD_LIMIT,
+    code::PDB_DEADLOCK,
+    code::TWO_PDBS,
+    code::BYSTANDER,
+    code::METRIC_SOURCE,
+];
+
 /// One that could be chosen.
+#[derive(Clone)]
 struct Candidate {
     object: ObjectRef,
-    labels: std::collections::BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
     zone: Option<String>,
     healthy: bool,
 }
@@ -24,9 +52,128 @@ struct Candidate {
 /// The step's targets, pinned by UID, in the order of namespace and name. Same target, state and seed:
 /// same choice.
 ///
+/// Nodes that cannot be hit are left out as long as enough others can, so that no seed is refused where
+/// another is not.
+///
 /// # Errors
-/// Nothing to choose from, and a workload that is not there.
-pub fn select(ask: &StepAsk<'_>, info: &FaultInfo) -> Result<Vec<ObjectRef>, Vec<Finding>> {
+/// Nothing to choose from, a workload that is not there, and too few nodes that can be hit.
+pub(super) fn select(
+    ask: &StepAsk<'_>,
+    fault: &dyn Fault,
+    together: Together,
+) -> Result<Vec<ObjectRef>, Vec<Finding>> {
+    let (candidates, chosen) = wanted(ask, fault.info())?;
+    if chosen == candidates.len() || !fault.info().limits.contains(&LimitKind::Nodes) {
+        return Ok(drawn(ask, candidates, chosen));
+    }
+    let unfit = unfit(ask, fault, &candidates);
+    let fit: Vec<Candidate> =
+        candidates.iter().filter(|candidate| !unfit.contains_key(&candidate.object)).cloned().collect();
+    if fit.is_empty() {
+        // What is wrong with all of them is best said of those that would be hit.
+        return Ok(drawn(ask, candidates, chosen));
+    }
+    if fit.len() < chosen {
+        return Err(unfit.into_values().flatten().collect());
+    }
+    let targets = drawn(ask, fit.clone(), chosen);
+    if together == Together::No {
+        return Ok(targets);
+    }
+    match refusal(ask, &targets) {
+        Some(findings) if findings.iter().all(|finding| MENDED_BY_CHOICE.contains(&finding.code)) => {
+            Ok(one_by_one(ask, fit, chosen).unwrap_or(targets))
+        }
+        _ => Ok(targets),
+    }
+}
+
+/// As many as are wanted that can be hit at the same time: by seed, passing over who does not go with those
+/// that are chosen already. None where there are not enough.
+fn one_by_one(ask: &StepAsk<'_>, mut fit: Vec<Candidate>, wanted: usize) -> Option<Vec<ObjectRef>> {
+    let mut stream = ask.setting.rng.stream(&format!("{}, one by one", purpose(ask)));
+    let mut chosen: Vec<ObjectRef> = Vec::new();
+    while chosen.len() < wanted && !fit.is_empty() {
+        let next = fit.swap_remove(usize::try_from(stream.below(fit.len() as u64)).unwrap_or(0)).object;
+        chosen.push(next);
+        if refusal(ask, &chosen).is_some() {
+            chosen.pop();
+        }
+    }
+    chosen.sort();
+    (chosen.len() == wanted).then_some(chosen)
+}
+
+/// What speaks against hitting these at the same time.
+fn refusal(ask: &StepAsk<'_>, targets: &[ObjectRef]) -> Option<Vec<Finding>> {
+    let round = Round { only: Some(targets), ..ask.round };
+    prepare(&StepAsk { round, ..*ask }).err()
+}
+
+/// The candidates that cannot be hit, each taken alone, and why.
+fn unfit(
+    ask: &StepAsk<'_>,
+    fault: &dyn Fault,
+    candidates: &[Candidate],
+) -> BTreeMap<ObjectRef, Vec<Finding>> {
+    let setting = ask.setting;
+    let findings = |target: &ObjectRef| {
+        let targets = std::slice::from_ref(target);
+        let mut findings = guard::targets(ask, fault.info(), targets);
+        let request = Prepare {
+            step: ask.step,
+            params: ask.params,
+            targets,
+            snapshot: setting.snapshot,
+            bystanders: &setting.consent.bystanders,
+            until: setting.until,
+            now: setting.now,
+        };
+        match fault.prepare(&request) {
+            Ok(injections) => {
+                findings.extend(forecast::budgets(setting.snapshot, &injections));
+                findings.extend(guard::bystanders(setting, &injections));
+            }
+            Err(more) => findings.extend(more),
+        }
+        findings.retain(Finding::is_error);
+        findings
+    };
+    let judged = candidates.iter().map(|candidate| (candidate.object.clone(), findings(&candidate.object)));
+    judged.filter(|(_, findings)| !findings.is_empty()).collect()
+}
+
+/// The nodes that the step's target means and that are left out, for the plan.
+pub(super) fn left_out(ask: &StepAsk<'_>, fault: &dyn Fault) -> Vec<LeftOut> {
+    let info = fault.info();
+    let (Ok((all, count)), Ok((candidates, chosen))) = (eligible(ask, info), wanted(ask, info)) else {
+        return Vec::new();
+    };
+    if count == Amount::All || !info.limits.contains(&LimitKind::Nodes) {
+        return Vec::new();
+    }
+    let down = all.into_iter().filter(|candidate| !candidate.healthy);
+    let mut left: Vec<LeftOut> = down
+        .map(|candidate| LeftOut { target: candidate.object, why: "it is not ready".to_owned() })
+        .collect();
+    if chosen < candidates.len() {
+        left.extend(unfit(ask, fault, &candidates).into_iter().map(|(target, findings)| {
+            let why: Vec<String> = findings
+                .into_iter()
+                .map(|finding| match finding.subject == target.to_string() {
+                    true => finding.message,
+                    false => format!("{}: {}", finding.subject, finding.message),
+                })
+                .collect();
+            LeftOut { target, why: why.join("; ") }
+        }));
+    }
+    left.sort_by(|one, other| one.target.cmp(&other.target));
+    left
+}
+
+/// Those that may be chosen, and how many of them are to be: one at the least.
+fn wanted(ask: &StepAsk<'_>, info: &FaultInfo) -> Result<(Vec<Candidate>, usize), Vec<Finding>> {
     let (mut candidates, count) = eligible(ask, info)?;
     let found = candidates.len();
     // What is down already is not hit again, unless everything is meant.
@@ -53,7 +200,7 @@ pub fn select(ask: &StepAsk<'_>, info: &FaultInfo) -> Result<Vec<ObjectRef>, Vec
                 .remedy("kubectl get pods,nodes --show-labels shows what there is"),
         ]);
     }
-    Ok(drawn(ask, candidates, chosen))
+    Ok((candidates, chosen))
 }
 
 /// Those that are there and not hit yet, as many as the count asks for of all that are there now.
@@ -76,11 +223,15 @@ pub(super) fn born(
 /// By seed, in the order of namespace and name.
 fn drawn(ask: &StepAsk<'_>, candidates: Vec<Candidate>, count: usize) -> Vec<ObjectRef> {
     let objects = candidates.into_iter().map(|candidate| candidate.object).collect();
-    let purpose = match ask.round.first {
+    ask.setting.rng.stream(&purpose(ask)).choose(objects, count)
+}
+
+/// What the choice is for, as the seed's streams are named.
+fn purpose(ask: &StepAsk<'_>) -> String {
+    match ask.round.first {
         0 => format!("select {}", ask.step),
         round => format!("select {} {round}", ask.step),
-    };
-    ask.setting.rng.stream(&purpose).choose(objects, count)
+    }
 }
 
 /// Those that may be chosen, and how many are to be.
@@ -196,7 +347,7 @@ pub(super) fn kind_of(text: &str) -> Option<(&'static str, &str)> {
 }
 
 /// A selector that cannot be read matches nothing; neither does an empty one, which nobody means.
-fn matches(selector: &LabelSelector, labels: &std::collections::BTreeMap<String, String>) -> bool {
+fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     let empty = selector.match_labels.as_ref().is_none_or(std::collections::BTreeMap::is_empty)
         && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
     !empty && Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))

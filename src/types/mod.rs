@@ -4,6 +4,7 @@
 
 mod amount;
 pub mod codes;
+mod counted;
 mod duration;
 mod finding;
 mod ids;
@@ -17,6 +18,7 @@ mod service;
 mod verdict;
 
 pub use amount::{Amount, AmountError};
+pub use counted::counted;
 pub use duration::{DurationError, Length};
 pub use finding::{Code, CodeInfo, Finding, Place, Severity};
 pub use ids::{Epoch, InjectionId, RunId};

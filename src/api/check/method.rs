@@ -177,7 +177,7 @@ impl Step<'_> {
                 report.error(
                     codes::STEP_DURATION,
                     (&path("duration"), span),
-                    &format!("`{key}` has no duration"),
+                    &format!("`{key}` takes no duration"),
                     remedy,
                 );
             }
@@ -250,7 +250,7 @@ impl Step<'_> {
         let (name, duration) = (fault.name, self.node.entry("duration"));
         match (fault.lifetime, duration) {
             (Lifetime::Instant, Some(entry)) => {
-                let message = format!("`{name}` is over as soon as it is seen, and has no duration");
+                let message = format!("`{name}` is over as soon as it is seen, and takes no duration");
                 let remedy = "leave it out; a wait after it gives time";
                 report.error(
                     codes::STEP_DURATION,
@@ -260,7 +260,7 @@ impl Step<'_> {
                 );
             }
             (Lifetime::Lasting, None) if !self.background() => {
-                let message = format!("`{name}` lasts until it is taken back, and has no duration");
+                let message = format!("`{name}` lasts until it is taken back, and needs a duration");
                 let remedy = "write for example duration: 2m, or background: true";
                 report.error(codes::STEP_DURATION, (&self.path, self.anchor()), &message, remedy);
             }
@@ -270,7 +270,7 @@ impl Step<'_> {
         if let Some(entry) = self.node.entry("background").filter(|_| over_at_once)
             && self.background()
         {
-            let message = format!("`{name}` is over as soon as it is seen, and has no background");
+            let message = format!("`{name}` is over as soon as it is seen, and takes no background");
             report.error(
                 codes::TOGETHER,
                 (&format!("{}.background", self.path), entry.key_span),

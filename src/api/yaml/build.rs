@@ -13,7 +13,7 @@ use super::{
 pub fn parse(bytes: &[u8]) -> Parsed {
     let mut parsed = Parsed::default();
     if bytes.len() > MAX_BYTES {
-        let message = format!("the text has {} bytes, more than the {MAX_BYTES} that are read", bytes.len());
+        let message = format!("the text is longer than the {MAX_BYTES} bytes that are read");
         parsed.problems.push(problem(Fault::TooLarge, Span::default(), message));
         return parsed;
     }

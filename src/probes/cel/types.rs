@@ -19,6 +19,8 @@ pub enum Kind {
     Text,
     /// A length of time or a point in it.
     Time,
+    /// What has fields: `baseline`, `window`, `params`.
+    Map,
     /// Unknown until it is evaluated.
     Any,
 }
@@ -41,6 +43,7 @@ impl Kind {
             Kind::Bool => "a truth value",
             Kind::Text => "text",
             Kind::Time => "a duration or a time",
+            Kind::Map => "a map",
             Kind::Any => "anything",
         }
     }
@@ -51,6 +54,9 @@ impl std::fmt::Display for Kind {
         f.write_str(self.word())
     }
 }
+
+/// Variables that hold others, each with one to name.
+const FIELD_OF: [(&str, &str); 3] = [("baseline", "mean"), ("window", "mean"), ("params", "NAME")];
 
 /// What inference found.
 pub(super) struct Typed {
@@ -84,6 +90,7 @@ impl Inference<'_> {
                 LiteralValue::String(_) => Kind::Text,
                 _ => Kind::Any,
             },
+            Expr::Ident(name) if self.is_map(name) => Kind::Map,
             Expr::Ident(name) => {
                 self.variables.iter().find(|v| v.name == name).map_or(Kind::Any, |v| match v.kind {
                     VariableType::Double => Kind::Double,
@@ -99,12 +106,28 @@ impl Inference<'_> {
                 Expr::Ident(name) if matches!(name.as_str(), "baseline" | "window") => {
                     if select.field == "count" { Kind::Int } else { Kind::Double }
                 }
+                Expr::Ident(name) if name == "params" => Kind::Text,
                 _ => Kind::Any,
             },
             // Inside of a loop its variables shadow the probe's: nothing is known there.
             Expr::Comprehension(_) => Kind::Any,
             _ => Kind::Any,
         }
+    }
+
+    /// Whether `name` is one of the variables that hold others.
+    fn is_map(&self, name: &str) -> bool {
+        FIELD_OF.iter().any(|(map, _)| *map == name)
+            && self.variables.iter().any(|variable| variable.name == name)
+    }
+
+    /// What to write where one of these stands alone.
+    fn field_of(&self, call: &CallExpr) -> String {
+        let alone = call.args.iter().find_map(|side| match &side.expr {
+            Expr::Ident(name) if self.is_map(name) => FIELD_OF.iter().find(|(map, _)| map == name),
+            _ => None,
+        });
+        alone.map_or_else(String::new, |(map, field)| format!("`{map}` is a map: write {map}.{field}"))
     }
 
     fn call(&mut self, node: &IdedExpr, call: &CallExpr) -> Kind {
@@ -151,6 +174,11 @@ impl Inference<'_> {
         match (left, right) {
             (Kind::Double, Kind::Int) => self.mixed(node, &call.args[1]),
             (Kind::Int, Kind::Double) => self.mixed(node, &call.args[0]),
+            (Kind::Map, other) | (other, Kind::Map) => {
+                let help = self.field_of(call);
+                self.report(node, format!("{} and {other} cannot be combined", Kind::Map), help);
+                return Kind::Any;
+            }
             (Kind::Any, other) | (other, Kind::Any) => {
                 return if other == Kind::Double { Kind::Double } else { Kind::Any };
             }
@@ -173,10 +201,13 @@ impl Inference<'_> {
 
     fn comparable(&mut self, node: &IdedExpr, call: &CallExpr, (left, right): (Kind, Kind), equality: bool) {
         let number = |kind| matches!(kind, Kind::Double | Kind::Int);
-        if left == Kind::Any || right == Kind::Any || left == right || (number(left) && number(right)) {
+        let maps = left == Kind::Map || right == Kind::Map;
+        let untold = left == Kind::Any || right == Kind::Any;
+        let alike = left == right || (number(left) && number(right));
+        if if maps { equality && (untold || alike) } else { untold || alike } {
             return;
         }
-        let mut help = String::new();
+        let mut help = self.field_of(call);
         for side in &call.args {
             if let Some(seconds) = literal_seconds(side) {
                 help = format!("times are seconds here: write {seconds}");

@@ -116,9 +116,12 @@ impl Narrator {
                 told.push((Tone::Warning, format!("{why}: {holder} owns the run from here on, for {by}")));
             }
             Record::Planned { findings, earliest_abort_ms, calls } => {
-                let abort = words::length(*earliest_abort_ms);
-                let text =
-                    format!("plan: earliest abort {abort} after normal is lost; at most {calls} API calls");
+                let abort = match earliest_abort_ms {
+                    0 => "no probe can abort".to_owned(),
+                    length => format!("earliest abort {} after normal is lost", words::length(*length)),
+                };
+                let calls = words::count(usize::try_from(*calls).unwrap_or(usize::MAX), "API call");
+                let text = format!("plan: {abort}; at most {calls}");
                 told.push((Tone::Plain, text));
                 for finding in findings {
                     let tone = if finding.is_error() { Tone::Bad } else { Tone::Warning };

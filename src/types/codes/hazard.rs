@@ -12,6 +12,8 @@ pub const EMPTY_NODE: Code = Code::new("FD4003");
 pub const SOURCE_THINNED: Code = Code::new("FD4004");
 /// Who answers the hypothesis' queries cannot be told.
 pub const SOURCE_UNKNOWN: Code = Code::new("FD4005");
+/// A limit is a number where a share may be meant, and limits nothing.
+pub const NO_LIMIT: Code = Code::new("FD4009");
 /// A load goes somewhere else than to the file's namespace.
 pub const LOAD_ELSEWHERE: Code = Code::new("FD4031");
 
@@ -51,6 +53,13 @@ pub static CODES: &[CodeInfo] = &[
         standard: "A fault that cuts off the metric source of its own hypothesis is refused; that takes the right to see who is behind the Service.",
         discovery: "Its EndpointSlices cannot be listed.",
         resolution: "Grant list on endpointslices.discovery.k8s.io in the Service's namespace, or make sure that the fault does not hit it.",
+    },
+    CodeInfo {
+        code: NO_LIMIT,
+        title: "a limit allows everything",
+        standard: "The damage of an experiment is bounded beforehand (Principles of Chaos: minimise blast radius); limits are counts, or shares with a percent sign.",
+        discovery: "limits.pods or limits.nodes is a count that is as large as all the pods that the workload wants, or as all nodes there are, and no Guardrail allows less.",
+        resolution: "Write a share with a percent sign, such as 60%, or a count below the whole; 100% says in so many words that everything may go.",
     },
     CodeInfo {
         code: LOAD_ELSEWHERE,

@@ -38,7 +38,7 @@ fn parameters_and_shared_probes_are_filled_in_before_anything_runs() {
         .run(&["check", &file])
         .exits(0)
         .prints("parameter `app` has no value here")
-        .says("0 documents accepted, 0 errors, 1 warnings");
+        .says("0 documents accepted, 0 errors, 1 warning");
     place.run(&["rehearse", &file, "--manifests", demo]).exits(2).says("parameter `app` has no value");
     place.run(&["check", &file, "--param", "ap=x"]).exits(2).says("no file declares it; did you mean app?");
     place.run(&["check", &file, "--param", "app=a\"} or vector(1)"]).exits(2).prints("does not match");

@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// What came of everything that scars name.
-async fn taken_back(stage: &Stage) -> Vec<Result<(RevertOutcome, String), Residue>> {
+async fn taken_back(stage: &Stage) -> Vec<Result<(RevertOutcome, String), Box<Residue>>> {
     let person = Person::of(stage);
     let (found, unseen) = engine::from_scars(person.access(), &[String::new()]).await;
     assert_eq!(unseen, Vec::new());
     let results = engine::revert_found(&stage.env, found, &rollback(false)).await;
-    results.expect("the API server answers").into_iter().map(|(_, result)| result).collect()
+    results.expect("the API server answers").into_iter().map(|(_, result)| result.map_err(Box::new)).collect()
 }
 
 fn web() -> ObjectRef {
