@@ -357,10 +357,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
             }
             state.violations.push(Violation { probe: probe.clone(), since: *since, at, missing: *missing });
         }
-        Record::StopRequested { reason, by } => {
-            state.impatient |= state.stop.is_some();
-            state.stop.get_or_insert((*reason, by.clone(), at));
-        }
+        Record::StopRequested { reason, by } => stopped(state, *reason, by, at),
         Record::Decided { verdict, reason, message } => {
             // The first decision stands.
             state.decided.get_or_insert((*verdict, reason.clone(), message.clone()));
@@ -373,6 +370,11 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         Record::Finished { .. } => state.finished = true,
     }
     Ok(())
+}
+
+fn stopped(state: &mut State, reason: StopReason, by: &str, at: Timestamp) {
+    state.impatient |= state.stop.is_some() && reason == StopReason::Signal;
+    state.stop.get_or_insert((reason, by.to_owned(), at));
 }
 
 fn sampled(state: &mut State, entry: &Entry) -> Result<(), Illegal> {

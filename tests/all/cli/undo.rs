@@ -167,7 +167,7 @@ impl Running {
     }
 }
 
-const IN_FORCE: &str = "in force";
+const IN_FORCE: &str = "seen in force";
 
 #[test]
 fn a_closed_terminal_and_sigquit_put_everything_back() {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use firedrill::{
     engine::{self, EngineError, Leftover, Outside, Preview, Start},
     env::Storage as _,
+    faults::{FAULTS, Lifetime},
     journal::{self, Entry, Record, StopReason},
     report::Facts,
     sim::store::Kind,
@@ -282,6 +283,27 @@ fn what_a_rollback_would_do_is_read_from_the_world() {
         assert_eq!(seen[1].1, Preview::Gone);
         engine::from_journal(&stage.env, &run, rollback(false)).await.expect("rolls back");
     });
+}
+
+/// For every fault that is taken back; and looking does nothing.
+#[test]
+fn every_fault_can_be_looked_at_before_it_is_put_back() {
+    for fault in FAULTS.iter().map(|fault| fault.info()).filter(|info| info.lifetime == Lifetime::Lasting) {
+        in_virtual_time(async {
+            let stage = settled(9).await;
+            let seen = |record: &Record| matches!(record, Record::EffectSeen { .. });
+            let run = killed(&stage, &held(fault.name, "5m"), seen).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let before = stage.state();
+            let looked = previewed(&stage, &run).await;
+            assert!(!looked.is_empty(), "{}", fault.name);
+            let changed = |(_, preview): &(String, Preview)| matches!(preview, Preview::Changes(_));
+            assert!(looked.iter().any(changed), "{}: {looked:?}", fault.name);
+            let nobody = |(_, preview): &(String, Preview)| matches!(preview, Preview::Unknown(_));
+            assert!(!looked.iter().any(nobody), "{}: {looked:?}", fault.name);
+            assert_eq!(stage.state(), before, "{}", fault.name);
+        });
+    }
 }
 
 #[test]
