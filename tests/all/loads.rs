@@ -265,7 +265,10 @@ fn a_load_ends_with_its_runner_and_a_rollback_sends_nothing() {
     in_virtual_time(async {
         let stage = Stage::new(&shop(), 7).await;
         let before = stage.state();
-        let ran = stage.run_with(stage.request(&endless(), 7), |entry, tx| {
+        // A runner that is told to leave does so only while something is in force.
+        let less = "  method:\n  - name: less\n    target: {workload: deployment/checkout}\n    scale: {by: -1}\n    background: true\n";
+        let file = endless().replace("  method:\n", less);
+        let ran = stage.run_with(stage.request(&file, 7), |entry, tx| {
             if matches!(&entry.record, Record::LoadStarted { of_step: true, .. }) {
                 tx.send(Outside::Leave).expect("it listens");
             }
