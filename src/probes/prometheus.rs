@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Measure, MetricSource, Probe, ProbeInfo, Reading, Source, Variable, VariableType,
     freshness::{self, Reads},
-    source::{connection, own_source},
+    source::{self, connection, own_source},
 };
 use crate::types::{FieldSchema, Finding, Length};
 
@@ -38,34 +38,10 @@ pub static INFO: ProbeInfo = ProbeInfo {
             default: None,
             schema: "duration",
         },
-        FieldSchema {
-            name: "server",
-            description: "URL of a Prometheus, in place of spec.prometheus. At most one of server and service.",
-            required: false,
-            default: None,
-            schema: r#"{"type":"string","maxLength":1024,"pattern":"^https?://[^\\s]+$"}"#,
-        },
-        FieldSchema {
-            name: "service",
-            description: "A Service, reached through the API server's proxy, in place of spec.prometheus.",
-            required: false,
-            default: None,
-            schema: "service",
-        },
-        FieldSchema {
-            name: "auth",
-            description: "How to authenticate; with server or service.",
-            required: false,
-            default: None,
-            schema: "auth",
-        },
-        FieldSchema {
-            name: "tls",
-            description: "TLS settings; with server.",
-            required: false,
-            default: None,
-            schema: "tls",
-        },
+        source::SERVER,
+        source::SERVICE,
+        source::AUTH,
+        source::TLS,
     ],
     variables: &[Variable {
         name: "series",

@@ -10,10 +10,46 @@ use serde_json::Value;
 use crate::{
     cluster::{Access, ApiError},
     env::{HttpClient, Tls},
-    types::{Finding, ObjectRef},
+    types::{FieldSchema, Finding, ObjectRef},
 };
 
 use super::unfit;
+
+/// `server` of the probes that ask a Prometheus.
+pub(super) const SERVER: FieldSchema = FieldSchema {
+    name: "server",
+    description: "URL of a Prometheus, in place of spec.prometheus. At most one of server and service.",
+    required: false,
+    default: None,
+    schema: r#"{"type":"string","maxLength":1024,"pattern":"^https?://[^\\s]+$"}"#,
+};
+
+/// `service` of the same.
+pub(super) const SERVICE: FieldSchema = FieldSchema {
+    name: "service",
+    description: "A Service, reached through the API server's proxy, in place of spec.prometheus.",
+    required: false,
+    default: None,
+    schema: "service",
+};
+
+/// `auth` of the same.
+pub(super) const AUTH: FieldSchema = FieldSchema {
+    name: "auth",
+    description: "How to authenticate; with server or service.",
+    required: false,
+    default: None,
+    schema: "auth",
+};
+
+/// `tls` of the same.
+pub(super) const TLS: FieldSchema = FieldSchema {
+    name: "tls",
+    description: "TLS settings; with server.",
+    required: false,
+    default: None,
+    schema: "tls",
+};
 
 /// Where PromQL is answered: a URL, or a Service through the API server's proxy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     Measure, MetricSource, Probe, ProbeInfo, Reading, Rule, Source, Variable, VariableType,
-    source::{connection, own_source},
+    source::{self, connection, own_source},
 };
 use crate::types::{FieldSchema, Finding, Length, codes::guard};
 use answers::Told;
@@ -69,27 +69,9 @@ pub static INFO: ProbeInfo = ProbeInfo {
             default: None,
             schema: r#"{"type":"string","maxLength":1024,"pattern":"^https?://[^\\s]+$"}"#,
         },
-        FieldSchema {
-            name: "service",
-            description: "A Service, reached through the API server's proxy, in place of spec.prometheus.",
-            required: false,
-            default: None,
-            schema: "service",
-        },
-        FieldSchema {
-            name: "auth",
-            description: "How to authenticate; with server or service.",
-            required: false,
-            default: None,
-            schema: "auth",
-        },
-        FieldSchema {
-            name: "tls",
-            description: "TLS settings; with server.",
-            required: false,
-            default: None,
-            schema: "tls",
-        },
+        source::SERVICE,
+        source::AUTH,
+        source::TLS,
     ],
     variables: &[
         Variable {
