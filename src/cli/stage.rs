@@ -34,13 +34,21 @@ pub(super) struct Stage {
 
 /// Ordinary manifests from a folder or file.
 pub(super) fn manifests(path: &Path) -> anyhow::Result<Vec<Value>> {
-    let files = if path.is_dir() { input::yaml_files(path)? } else { vec![path.to_owned()] };
+    let folder = path.is_dir();
+    let files = if folder { input::yaml_files(path)? } else { vec![path.to_owned()] };
     let mut objects = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         let documents: Vec<Value> =
             serde_yaml::from_multiple(&text).with_context(|| file.display().to_string())?;
-        objects.extend(documents.into_iter().filter(|document| !document.is_null()));
+        for document in documents.into_iter().filter(|document| !document.is_null()) {
+            // A folder may hold other things: the values of a chart, a report of ours.
+            if folder && !document["kind"].is_string() {
+                super::say(&format!("note: {} is passed over: it has no kind", file.display()));
+            } else {
+                objects.push(document);
+            }
+        }
     }
     if objects.is_empty() {
         bail!("{}: there is no manifest in it", path.display());

@@ -16,7 +16,10 @@ fn a_report_that_cannot_be_written_does_not_hide_the_verdict() {
 fn files_hold_every_experiment_also_those_that_did_not_run() {
     let place = Place::new();
     let manifests = with_a_vault(&place);
-    let path = |name: &str| place.home.path().join(name).display().to_string();
+    // Not beside the manifests, among which everything is read that is JSON.
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(place.home.path().join("values.yaml"), "replicas: 3\n").expect("a file");
     let (junit, page, json) = (path("out.xml"), path("out.html"), path("out.json"));
     let files =
         [POD_LOSS, "experiments/drain-that-can-never-finish.yaml", "experiments/drain-under-a-budget.yaml"];
@@ -28,6 +31,7 @@ fn files_hold_every_experiment_also_those_that_did_not_run() {
     };
     let read = |path: &str| std::fs::read_to_string(path).expect("a report");
     let ended = with(&["--junit", &junit, "--report", &page, "--report", &json]).exits(3).prints("PASSED");
+    let ended = ended.says("values.yaml is passed over: it has no kind");
     assert!(!ended.out.contains("REFUSED"), "standard error has said it: {}", ended.out);
     let xml = read(&junit);
     assert_eq!(xml.matches("<testsuite name=").count(), 3, "{xml}");

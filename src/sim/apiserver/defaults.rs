@@ -155,12 +155,14 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
                 }
             }
         }
-        // `omitempty`: a list whose last taint is taken away is not written.
+        // `omitempty`: a list whose last taint is taken away is not written, nor is what is false.
         ("", "nodes") => {
-            if let Some(spec) = spec(object)
-                && spec.get("taints").is_some_and(|taints| *taints == json!([]))
-            {
-                spec.remove("taints");
+            if let Some(spec) = spec(object) {
+                spec.retain(|field, value| match field.as_str() {
+                    "taints" => *value != json!([]),
+                    "unschedulable" => *value != json!(false),
+                    _ => true,
+                });
             }
         }
         ("", "services") => service(object),

@@ -103,6 +103,20 @@ fn ordinary() -> Vec<Call> {
             json!([{"op": "test", "path": "/spec/unschedulable", "value": null}, {"op": "add", "path": "/spec/unschedulable", "value": true}]),
         ),
         (
+            "a node made schedulable that was",
+            "PATCH",
+            node(""),
+            MERGE_PATCH,
+            json!({"spec": {"unschedulable": false}}),
+        ),
+        (
+            "a JSON patch with a test of null where false was written",
+            "PATCH",
+            node("?dryRun=All"),
+            JSON_PATCH,
+            json!([{"op": "test", "path": "/spec/unschedulable", "value": null}, {"op": "add", "path": "/spec/unschedulable", "value": true}]),
+        ),
+        (
             "a JSON patch that removes what is not there",
             "PATCH",
             node("?dryRun=All"),

@@ -43,6 +43,10 @@ async fn taints_by_json_patch_behave_as_tried_on_a_real_server() {
     let cordon = json_patch(
         json!([{"op": "test", "path": "/spec/unschedulable", "value": null}, {"op": "add", "path": "/spec/unschedulable", "value": true}]),
     );
+    // What is false is not written, as Go's `omitempty` has it.
+    let open = Patch::Merge(json!({"spec": {"unschedulable": false}}));
+    let opened = api.patch("n1", &params, &open).await.expect("opened");
+    assert_eq!(opened.spec.and_then(|spec| spec.unschedulable), None);
     api.patch("n1", &params, &cordon).await.expect("cordoned");
     assert_eq!(api_error(api.patch("n1", &params, &cordon).await.expect_err("cordoned already")).code, 422);
     // Another object under the same name.
