@@ -25,6 +25,8 @@ use crate::kit::{Stage, manifests};
 const FULL_WINDOW: Duration = Duration::from_secs(60);
 /// How long what a row brings may take to become ready.
 const SETTLE: Duration = Duration::from_secs(180);
+/// How long budgets alone may not know of pods that are ready before the controller is made to look again.
+const FORGOTTEN: Duration = Duration::from_secs(10);
 
 /// Where a row is played.
 pub struct Place {
@@ -196,17 +198,39 @@ pub async fn create(client: &Client, objects: &[Value]) -> Result<(), String> {
 
 /// Waits until workloads are whole, budgets have seen that, and nodes are ready.
 pub async fn settled(client: &Client, row: &Row) -> Result<(), String> {
-    let give_up = tokio::time::Instant::now() + SETTLE;
+    let begun = tokio::time::Instant::now();
+    let mut touched = begun;
     loop {
         let waiting = waiting_for(client, row).await?;
         if waiting.is_empty() {
             return Ok(());
         }
-        if tokio::time::Instant::now() >= give_up {
+        if touched.elapsed() >= FORGOTTEN
+            && waiting.iter().all(|what| what.starts_with("PodDisruptionBudget "))
+        {
+            touch_budgets(client, row, begun.elapsed().as_millis()).await?;
+            touched = tokio::time::Instant::now();
+        }
+        if begun.elapsed() >= SETTLE {
             return Err(format!("not ready: {}", waiting.join(", ")));
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
+}
+
+/// Has the controller look at the budgets again: of several over one pod it picks one when the pod becomes
+/// ready, and leaves the others as they were (getPdbForPod in pkg/controller/disruption/disruption.go).
+async fn touch_budgets(client: &Client, row: &Row, mark: u128) -> Result<(), String> {
+    let touch = Patch::Merge(json!({"metadata": {"annotations": {"touched": mark.to_string()}}}));
+    for namespace in super::namespaces(row) {
+        let budgets: Api<DynamicObject> = api(client, ("policy", "v1", "PodDisruptionBudget"), &namespace);
+        let listed = budgets.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        for name in listed.items.into_iter().filter_map(|budget| budget.metadata.name) {
+            let done = budgets.patch(&name, &PatchParams::default(), &touch).await;
+            done.map_err(|error| format!("touching {name}: {error}"))?;
+        }
+    }
+    Ok(())
 }
 
 async fn waiting_for(client: &Client, row: &Row) -> Result<Vec<String>, String> {
