@@ -234,6 +234,11 @@ fn wanted(params: &Params, hpa: &Autoscaler) -> Result<Bounds, Vec<Finding>> {
     let refused = |code, message: String, remedy: &str| {
         Err(vec![Finding::error(code, &hpa.object, message).remedy(remedy)])
     };
+    if hpa.conditions.is_empty() {
+        // Its counts are zero until then, and what would be taken away could not be held to the limits.
+        let message = "its controller has not looked at it yet".to_owned();
+        return refused(guard::NO_CHANGE, message, "wait until kubectl get hpa shows its replicas");
+    }
     let (min, max) = match (params.min, params.max) {
         (None, None) if hpa.current < 1 => {
             let message = "it says that there are no replicas to freeze it at".to_owned();
@@ -391,6 +396,8 @@ async fn find_scars(access: &Access, namespaces: &[String]) -> Result<Vec<Found>
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;
@@ -427,6 +434,30 @@ mod tests {
         );
         assert_eq!(patch(of(4, 4), absent)[2], json!({"op": "remove", "path": "/spec/minReplicas"}));
         assert_eq!(patch(absent, absent).as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn one_that_has_not_said_anything_is_refused() {
+        let new = Autoscaler {
+            object: ObjectRef::namespaced("autoscaling/v2", "HorizontalPodAutoscaler", "shop", "web"),
+            target: ("Deployment".to_owned(), "web".to_owned()),
+            scaled_object: None,
+            min: None,
+            max: 10,
+            current: 0,
+            desired: 0,
+            conditions: BTreeMap::new(),
+            status_written: None,
+            written: None,
+            max_manager: None,
+            run: None,
+        };
+        let params = Params { min: None, max: Some(2) };
+        let refused = wanted(&params, &new).expect_err("its counts mean nothing");
+        assert_eq!(refused[0].code, guard::NO_CHANGE, "{refused:?}");
+        let condition = ("AbleToScale".to_owned(), ("True".to_owned(), "ReadyForNewScale".to_owned()));
+        let looked = Autoscaler { current: 4, conditions: [condition].into(), ..new };
+        assert_eq!(wanted(&params, &looked).ok(), Some(of(1, 2)));
     }
 
     #[test]

@@ -88,18 +88,6 @@ impl Fault for Scale {
         &INFO
     }
 
-    fn lint(&self, params: &Value) -> Vec<Finding> {
-        let given =
-            ["replicas", "by"].iter().filter(|name| params.get(**name).is_some_and(|v| !v.is_null())).count();
-        if given == 1 {
-            return Vec::new();
-        }
-        vec![
-            Finding::error(guard::FIELDS, "scale", "exactly one of replicas and by has to be given")
-                .remedy("write for example `scale: {replicas: 0}` or `scale: {by: -50%}`"),
-        ]
-    }
-
     fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         let params: Params = super::params(ask)?;
         let mut findings = Vec::new();

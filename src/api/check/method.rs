@@ -46,6 +46,7 @@ pub(super) fn check(spec: &Node, probes: &Probes<'_>, report: &mut Report<'_>) {
         let step = Step { node, index, path: format!("spec.method[{index}]"), action: action(node) };
         let name = step.name(&mut earlier, report);
         step.fields(report);
+        step.lint(report);
         match step.action {
             Some(entry) if entry.key == "check" => checked(&entry.value, &step.path, probes, report),
             Some(entry) if entry.key == "revert" => {
@@ -152,6 +153,18 @@ impl Step<'_> {
             );
         }
         name
+    }
+
+    /// What a fault has to say of its own fields beyond their schema.
+    fn lint(&self, report: &mut Report<'_>) {
+        let Some((entry, fault)) = self.action.and_then(|entry| Some((entry, faults::find(&entry.key)?)))
+        else {
+            return;
+        };
+        let path = format!("{}.{}", self.path, entry.key);
+        for finding in fault.lint(&entry.value.to_json()) {
+            report.error(finding.code, (&path, entry.value.span), &finding.message, &finding.remedy);
+        }
     }
 
     /// Fields beside the action that it needs, or that mean nothing to it.

@@ -89,8 +89,12 @@ impl Serving {
             env!("CARGO_BIN_EXE_firedrill"),
             self.kubeconfig
         );
-        let mut command = std::process::Command::new("sh");
-        command.args(["-c", &script]).current_dir(env!("CARGO_MANIFEST_DIR")).env_clear();
+        // Whoever runs the tests under nohup ignores SIGHUP, and no shell takes that back.
+        let mut command = std::process::Command::new("env");
+        command
+            .args(["--default-signal=HUP", "sh", "-c", &script])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env_clear();
         command.env("HOME", self.place.home.path()).env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a shell");

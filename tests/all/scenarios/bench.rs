@@ -258,6 +258,7 @@ async fn waiting_for(client: &Client, row: &Row) -> Result<Vec<String>, String> 
         look(("apps", "v1", "StatefulSet"), &namespace, is_whole).await?;
         look(("apps", "v1", "DaemonSet"), &namespace, daemons_are_ready).await?;
         look(("policy", "v1", "PodDisruptionBudget"), &namespace, budget_is_known).await?;
+        look(("autoscaling", "v2", "HorizontalPodAutoscaler"), &namespace, has_looked).await?;
         look(("", "v1", "Pod"), &namespace, pod_is_ready).await?;
     }
     Ok(waiting)
@@ -284,6 +285,11 @@ fn daemons_are_ready(object: &Value) -> bool {
 fn budget_is_known(object: &Value) -> bool {
     let status = &object["status"];
     observed(object) && status["currentHealthy"] == status["expectedPods"] && status["expectedPods"].is_i64()
+}
+
+/// Its controller comes by every 15 s (--horizontal-pod-autoscaler-sync-period).
+fn has_looked(autoscaler: &Value) -> bool {
+    autoscaler.pointer("/status/conditions").and_then(Value::as_array).is_some_and(|all| !all.is_empty())
 }
 
 fn condition(object: &Value, kind: &str) -> bool {

@@ -84,8 +84,6 @@ pub fn taint() -> Vec<Row> {
             ])
             .bystanders("$NS-other")
             .refused(&["FD3014"]),
-        tainted("taint-of-kubernetes", A0, "{key: node.kubernetes.io/not-ready, effect: NoSchedule}")
-            .refused(&["FD3002"]),
         tainted("taint-that-somebody-has-with-another-value", A0, TAINT)
             .act(Moment::Before, people::has_the_drills_taint_on_a0)
             .refused(&["FD3005"]),
