@@ -32,7 +32,8 @@ pub async fn outage(bench: &Bench, table: &mut Table) -> Outcome {
     uncordoned(bench).await?;
     for mode in ["Drain", "Kill"] {
         let (mut engine, mut hand) = (Vec::new(), Vec::new());
-        for _ in 0..3 {
+        // A thousand pods take the controllers half a minute each time.
+        for _ in 0..if bench.rounds > 10 { 3 } else { 1 } {
             deploy(bench).await?;
             engine.push(by_engine(bench, mode).await?);
             undeploy(bench).await?;

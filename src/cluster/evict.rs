@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use futures::future::join;
+use futures::future::{Either, join, select};
 use tokio::{
     sync::MutexGuard,
     time::{Instant, sleep, timeout},
@@ -77,13 +77,11 @@ impl Budgets {
                 }
             };
             gate.sent(pod, &shown);
-            let mut call = pin!(self.access.evict(&pod.object, grace, false));
-            let answer = match timeout(CONFLICT, &mut call).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    drop(turn);
-                    call.await
-                }
+            let call = pin!(self.send(pod, grace, turn));
+            let again = pin!(self.again(pod, (&pdb, &gate), grace));
+            let answer = match select(call, again).await {
+                Either::Left((answer, _)) | Either::Right((answer @ Ok(()), _)) => answer,
+                Either::Right((Err(_), call)) => call.await,
             };
             gate.answered(pod, &shown, &answer);
             match answer {
@@ -94,6 +92,40 @@ impl Budgets {
                 Err(error) => patience(error).await?,
             }
         }
+    }
+
+    /// Sends an eviction, and lets others have their turn while the server sleeps over it.
+    async fn send(
+        &self,
+        pod: &Pod,
+        grace: Option<Duration>,
+        turn: MutexGuard<'_, ()>,
+    ) -> Result<(), ApiError> {
+        let mut call = pin!(self.access.evict(&pod.object, grace, false));
+        match timeout(CONFLICT, &mut call).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                drop(turn);
+                call.await
+            }
+        }
+    }
+
+    /// Asks once more for what the server sleeps over, once those who wait have had their turn: the last ones of a
+    /// budget would sleep while nobody is in the way. The first call may find the pod gone then, having taken a slot
+    /// in its name, which the controller gives back as soon as it looks: unless a pod of the same name has come.
+    async fn again(
+        &self,
+        pod: &Pod,
+        (pdb, gate): (&Pdb, &Gate),
+        grace: Option<Duration>,
+    ) -> Result<(), ApiError> {
+        sleep(CONFLICT).await;
+        let renamed = pod.owner.as_ref().is_some_and(|owner| owner.kind == "ReplicaSet");
+        if renamed && let Ok(Some((_, turn))) = self.turn(pod, pdb, gate).await {
+            return self.send(pod, grace, turn).await;
+        }
+        std::future::pending().await
     }
 
     /// Waits for the pod's turn and for room in its budget, and looks at the pod meanwhile: the precondition of an
@@ -149,7 +181,7 @@ impl Budgets {
                 Some(shown) => {
                     // Pending and finished pods are deleted without asking the budget.
                     let free = now.phase == "Pending" || now.finished();
-                    (free || gate.room(shown, snapshot) > 0).then(|| Some(shown.clone()))
+                    (free || gate.room(pod, (shown, snapshot)) > 0).then(|| Some(shown.clone()))
                 }
                 None => Some(Some(Arc::new(pdb.clone()))),
             }
@@ -212,8 +244,9 @@ impl Gate {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many more evictions the budget allows: what the watch shows less what it does not show yet.
-    fn room(&self, shown: &Arc<Pdb>, snapshot: &Snapshot) -> i32 {
+    /// How many more evictions the budget allows for this pod: what the watch shows less what it does not show yet
+    /// of others.
+    fn room(&self, pod: &Pod, (shown, snapshot): (&Arc<Pdb>, &Snapshot)) -> i32 {
         let mut known = self.known();
         let refused = known.refused.as_ref();
         let refused = refused.is_some_and(|(of, until)| Arc::ptr_eq(of, shown) && Instant::now() < *until);
@@ -224,7 +257,8 @@ impl Gate {
         if planted("taken-slots-not-counted") {
             known.taken.clear();
         }
-        shown.allowed.saturating_sub(i32::try_from(known.taken.len()).unwrap_or(i32::MAX))
+        let taken = known.taken.keys().filter(|other| **other != pod.object).count();
+        shown.allowed.saturating_sub(i32::try_from(taken).unwrap_or(i32::MAX))
     }
 
     fn sent(&self, pod: &Pod, shown: &Arc<Pdb>) {

@@ -2,7 +2,8 @@
 # The benchmarks that need a real API server: brings up a control plane with four kwok
 # nodes and an audit log, runs benches/real, takes it down.
 #
-#   bench.sh [CARGO-ARGUMENT...]     FIREDRILL_LONG=1 for all rounds (about half an hour)
+#   bench.sh [drain|budget|kill|zone|abort]...     all unless some are named;
+#                                                  FIREDRILL_LONG=1 for all rounds (about half an hour)
 set -Eeuo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -23,9 +24,9 @@ BIN=$("$here/build.sh")
 # Built before the cluster is there: it would only be in the way.
 bench=${FIREDRILL_BENCH-}
 if [[ -z $bench ]]; then
-  bench=$(cargo bench --manifest-path "$here/../../Cargo.toml" --bench real --no-run --message-format json "$@" |
+  bench=$(cargo bench --manifest-path "$here/../../Cargo.toml" --bench real --no-run --message-format json |
     sed -n 's/.*"name":"real".*"executable":"\([^"]*\)".*/\1/p')
 fi
 "$here/cluster.sh" up --dir "$dir" --nodes 4 --audit >/dev/null
 FIREDRILL_BENCH_KUBECONFIG=$dir/kubeconfig FIREDRILL_BENCH_KUBECTL=$BIN/kubectl FIREDRILL_BENCH_AUDIT=$dir/audit.log \
-  "$bench" --bench
+  "$bench" --bench "$@"

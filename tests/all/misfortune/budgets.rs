@@ -119,6 +119,48 @@ fn evictions_use_all_the_room_of_their_budget_and_never_ask_for_more() {
     });
 }
 
+/// The server sleeps half a second for each conflict on the budget; nobody else is in the way then.
+#[test]
+fn an_eviction_that_the_server_sleeps_over_is_asked_for_again() {
+    in_virtual_time(async {
+        let stage = roomy().await;
+        let asleep = Duration::from_secs(60);
+        let (record, least) = (recording(&stage), fewest(&stage));
+        // Those of the plan are dry runs.
+        let mischief = stage.cluster.sim().mischief().clone();
+        let late = once(
+            |record| matches!(record, Record::InjectIntended { .. }),
+            move || {
+                mischief.add(Rule {
+                    matcher: Matcher::on("create", "pods/eviction"),
+                    turn: Turn::Nth(1),
+                    action: Action::Latency(asleep),
+                });
+            },
+        );
+        let watch = move |entry: &Entry, _: &_| {
+            record(entry);
+            late(entry);
+        };
+        let ran = stage.run_with(stage.request(&drain(), 6), watch).await.expect("not refused");
+        assert_eq!(ran.verdict(), Verdict::Passed);
+        assert_sound(&stage, &ran, "asleep");
+        assert!(*least.lock().expect("nothing panics while holding it") >= PODS - MAX_UNAVAILABLE);
+        let at = |wanted: fn(&Record) -> bool| {
+            ran.entries.iter().filter(|entry| wanted(&entry.record)).map(|entry| entry.at).last()
+        };
+        let begun = at(|record| matches!(record, Record::InjectIntended { .. })).expect("there was an intent");
+        let seen = at(|record| matches!(record, Record::EffectSeen { .. })).expect("there was an effect");
+        let took = seen.duration_since(begun);
+        assert!(took < jiff::SignedDuration::from_secs(30), "it slept for {asleep:?}, the drain took {took}");
+        let mut asked = asked(&stage);
+        let calls = asked.len();
+        asked.sort();
+        asked.dedup();
+        assert_eq!(calls, asked.len() + 1, "one was asked for twice: {asked:?}");
+    });
+}
+
 /// The budget that had room at the look has none at the call, and later has it again.
 #[test]
 fn a_budget_that_shrinks_between_look_and_call_is_waited_for() {

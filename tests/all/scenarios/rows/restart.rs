@@ -60,7 +60,7 @@ pub fn restart() -> Vec<Row> {
         restarted("restart-and-somebody-releases", &[], "")
             .act(Moment::At("Injected"), people::releases_web_meanwhile)
             .ends(Verdict::Inconclusive)
-            .journal(&["StopRequested RolloutNoticed"]),
+            .journal(&["RolloutNoticed deployment/$NS/web"]),
         row("restart-round-after-round")
             .objects(&[&place(), &deployment("web", 4)])
             .spec(
