@@ -159,6 +159,7 @@ pub async fn budget(bench: &Bench, table: &mut Table) -> Outcome {
     table.note("drain of 50 pods under a budget of 5: kubectl drain", kubectl, "ms");
     table.at_least("drain of 50 pods under a budget of 5: kubectl / firedrill", kubectl / engine, (3.0, "×"));
     table.at_least("drain of 50 pods under a budget of 5: fewest ready", least as f64, (45.0, "pods"));
+    bench.kubectl(&["delete", "pdb", APP, "--namespace", NAMESPACE]).await?;
     Ok(())
 }
 

@@ -10,6 +10,9 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::types::load::Schedule;
 
+/// How long a sleep lasts at the least: at thousands of requests a second several are due then, and waking for each
+/// would take more of the machine than sending them. None leaves later than this for it.
+const SHORTEST_SLEEP: Duration = Duration::from_micros(250);
 /// How long a sleep lasts at the most, so that a load that has ended is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 
@@ -34,7 +37,7 @@ pub(super) fn start(
                 if ended() {
                     return;
                 }
-                thread::sleep(wait.min(LONGEST_SLEEP));
+                thread::sleep(wait.clamp(SHORTEST_SLEEP, LONGEST_SLEEP));
             }
             if due_tx.send(due).is_err() {
                 return;
