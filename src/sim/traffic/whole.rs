@@ -83,3 +83,103 @@ async fn pods_that_leave_gracefully_cost_next_to_nothing() {
     let failed = after.by_code[1] - before.by_code[1];
     assert!(failed < 20, "{after:?}");
 }
+
+fn workload(name: &str, replicas: u32, annotations: &Json) -> [Json; 2] {
+    [
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]}}),
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": {
+                "metadata": {"labels": {"app": name}, "annotations": annotations},
+                "spec": {"containers": [{"name": "app", "image": "app:1"}]}}}}),
+    ]
+}
+
+/// A cart that calls the vault, and the vault; nobody visits either from outside.
+async fn cart(calls: &str) -> (Sim, Arc<ClusterMetrics>, impl Drop) {
+    struct Running(
+        tokio::task::JoinHandle<()>,
+        #[allow(dead_code, reason = "it runs")] controllers::Controllers,
+    );
+    impl Drop for Running {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+    let sim = Sim::new(&SimConfig::default());
+    let loops = controllers::spawn(sim.store(), controllers::Config::default());
+    let (metrics, feed) = ClusterMetrics::follow(sim.store(), 1, ScrapeConfig::default());
+    let running = Running(tokio::spawn(feed.run()), loops);
+    sim.server().register_services(metrics.services());
+    let constant = json!({"sim.firedrill.dev/service-time-distribution": "constant"});
+    let mut caller = constant.clone();
+    caller["sim.firedrill.dev/calls"] = json!(calls);
+    let mut all = manifests();
+    all.truncate(4);
+    all.extend(workload("cart", 2, &caller));
+    all.extend(workload("vault", 2, &constant));
+    sim.apply_manifests(&all).expect("manifests");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    (sim, metrics, running)
+}
+
+/// What the API server's proxy says of the cart: the status, and after how long.
+async fn visit(sim: &Sim) -> (u16, Duration) {
+    let path = "/api/v1/namespaces/shop/services/cart:80/proxy/";
+    let begin = tokio::time::Instant::now();
+    let answer =
+        sim.client().request_text(http::Request::get(path).body(Vec::new()).expect("a request")).await;
+    let status = match answer {
+        Ok(_) => 200,
+        Err(kube::Error::Api(status)) => status.code,
+        Err(error) => panic!("{error}"),
+    };
+    (status, begin.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_of_a_service_that_calls_another_waits_for_that_one() {
+    let (sim, metrics, _running) = cart("vault:80 timeout=2s").await;
+    let (status, took) = visit(&sim).await;
+    assert_eq!(status, 200);
+    assert!((40..60).contains(&took.as_millis()), "20 ms here and 20 ms there: {took:?}");
+    assert_eq!(metrics.totals("shop", "vault").map(|t| t.offered), Some(1), "the vault was asked");
+    sim.store()
+        .modify(&Kind::DEPLOYMENT, "shop", "vault", |d| {
+            let mut spec: Json = d.field("spec").expect("a literal of this test");
+            spec["replicas"] = json!(0);
+            d.set_value("spec", &spec);
+            Ok(())
+        })
+        .expect("scaled");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let (status, took) = visit(&sim).await;
+    assert_eq!(status, 502, "it says so itself");
+    assert!(took.as_millis() < 40, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_of_calls_is_as_if_it_was_not_there() {
+    let (sim, metrics, _running) = cart("vault twice").await;
+    assert_eq!(visit(&sim).await.0, 200);
+    assert_eq!(metrics.totals("shop", "vault"), None, "nobody calls it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_calling_pod_that_dies_breaks_the_connections_to_it() {
+    let (sim, _, _running) = cart("vault timeout=30s retries=99 backoff=10s").await;
+    sim.store().delete(&Kind::SERVICE, "shop", "vault", &DeleteOptions::default()).expect("deleted");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let asked = tokio::spawn({
+        let sim = sim.clone();
+        async move { visit(&sim).await }
+    });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    for pod in sim.store().list(&Kind::POD, Some("shop"), &Selector::everything()) {
+        sim.store().delete(&Kind::POD, "shop", &pod.meta.name, &now).expect("deleted");
+    }
+    let (status, took) = asked.await.expect("it ends");
+    assert_eq!(status, 503, "the API server's own word for a broken connection");
+    assert!((5000..5100).contains(&took.as_millis()), "{took:?}");
+}
