@@ -152,14 +152,15 @@ fn callers_that_wait_fill_up_and_so_do_theirs_while_none_of_them_works() {
     after(&mut traffic, 60);
     let before = (totals(&traffic, "front"), totals(&traffic, "checkout"));
     after(&mut traffic, 600);
-    // Eight places of ten seconds each, at both levels: under one request a second of forty.
+    // Eight places of ten seconds each, at both levels, not all of them used since chance spreads the calls: under
+    // one request a second of forty.
     let [ok, ..] = since(&traffic, "checkout", before.1);
-    assert!(ok.abs_diff(480) < 30, "{ok}");
+    assert!((300..=480).contains(&ok), "{ok}");
     let front = since(&traffic, "front", before.0);
     assert!(front[0] < 500, "{front:?}");
     assert!(front[Code::Unavailable as usize] > 20_000, "its own queue is full: {front:?}");
     assert!(traffic.busy_share("checkout-0") < 0.01, "waiting is no work");
-    assert_eq!(traffic.in_flight("checkout-0"), 12, "four places and eight waiting");
+    assert_eq!(traffic.in_flight("front-0"), 12, "four places and eight waiting");
     serve(&mut traffic, "vault", shape(2, 50_000, ""));
     after(&mut traffic, 60);
     let before = totals(&traffic, "front");
@@ -237,10 +238,12 @@ fn a_call_fails_its_request_at_once_where_nobody_listens_unless_it_is_optional()
         if let Some(pods) = endpoints_of {
             endpoints(&mut traffic, "vault", 0..pods);
         }
-        after(&mut traffic, 70);
-        let all = totals(&traffic, "checkout");
-        let codes = all.by_code.map(|n| n > 0);
-        (codes, latency(&traffic, "checkout"), totals(&traffic, "vault").by_code.map(|n| n > 0))
+        // Callers follow endpoints after a second, and those on their way have their answers.
+        after(&mut traffic, 5);
+        let before = ["checkout", "vault"].map(|service| totals(&traffic, service));
+        after(&mut traffic, 120);
+        let codes = |service, before| since(&traffic, service, before).map(|n| n > 0);
+        (codes("checkout", before[0]), latency(&traffic, "checkout"), codes("vault", before[1]))
     };
     let only = |code: Code| Code::ALL.map(|one| one == code);
     let (codes, seconds, vault) = outcome("vault", Some(0));

@@ -127,14 +127,9 @@ async fn cart(calls: &str) -> (Sim, Arc<ClusterMetrics>, impl Drop) {
 async fn visit(sim: &Sim) -> (u16, Duration) {
     let path = "/api/v1/namespaces/shop/services/cart:80/proxy/";
     let begin = tokio::time::Instant::now();
-    let answer =
-        sim.client().request_text(http::Request::get(path).body(Vec::new()).expect("a request")).await;
-    let status = match answer {
-        Ok(_) => 200,
-        Err(kube::Error::Api(status)) => status.code,
-        Err(error) => panic!("{error}"),
-    };
-    (status, begin.elapsed())
+    let request = http::Request::get(path).body(kube::client::Body::empty()).expect("a request");
+    let answer = sim.client().send(request).await.expect("an answer");
+    (answer.status().as_u16(), begin.elapsed())
 }
 
 #[tokio::test(start_paused = true)]
