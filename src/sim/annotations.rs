@@ -17,6 +17,7 @@
 //! | `sim.firedrill.dev/arrivals` | Service | `poisson` | or `constant`: evenly spaced |
 //! | `sim.firedrill.dev/timeout` | Service | `5s` | how long a client waits for its answer |
 //! | `sim.firedrill.dev/kubelet` | Node | `running` | `stopped`: the node's kubelet does nothing more |
+//! | `sim.firedrill.dev/network-policy` | Node | `enforced` | what its network plugin makes of NetworkPolicies: `external-blocks`: enforced, but `ipBlock` matches no pod (as Cilium has it); `ignored`: none is enforced |
 //! | `sim.firedrill.dev/node-group` | Node | none | the group that a cluster autoscaler grows and shrinks; in the zones of its nodes |
 //! | `sim.firedrill.dev/node-group-min` | Node | `0` | fewest nodes of the group |
 //! | `sim.firedrill.dev/node-group-max` | Node | `10` | most nodes of the group |
@@ -66,6 +67,8 @@ pub const ARRIVALS: &str = "sim.firedrill.dev/arrivals";
 pub const TIMEOUT: &str = "sim.firedrill.dev/timeout";
 /// On a Node, `stopped`: its kubelet does nothing more.
 pub const KUBELET: &str = "sim.firedrill.dev/kubelet";
+/// On a Node: what its network plugin makes of NetworkPolicies, `enforced`, `external-blocks` or `ignored`.
+pub const NETWORK_POLICY: &str = "sim.firedrill.dev/network-policy";
 /// On a Node: the group that the cluster autoscaler grows and shrinks.
 pub const NODE_GROUP: &str = "sim.firedrill.dev/node-group";
 /// On a Node: fewest nodes of its group.
