@@ -101,7 +101,8 @@ fn scale(input: &Inputs<'_>, active: &[&Pod], decision: &mut Decision) {
         }
     } else if active.len() > wanted {
         let mut ranked = rank(active, input.related);
-        let (ready, created) = (Ages::new(active, Pod::ready_since), Ages::new(active, |p| Some(p.created())));
+        let (ready, created) =
+            (Ages::new(active, Pod::ready_since), Ages::new(active, |p| Some(p.created())));
         let ages = |p: &Pod| (ready.of(p.ready_since(), input.now), created.of(Some(p.created()), input.now));
         ranked.sort_by(|(a, rank_a), (b, rank_b)| compare((a, *rank_a, ages(a)), (b, *rank_b, ages(b))));
         for (pod, _) in ranked.iter().take((active.len() - wanted).min(BURST)) {

@@ -15,6 +15,8 @@
 //! All four codes are exposed from the start with zero (Prometheus docs, "Avoid missing metrics"), so
 //! that a rate sees the first failure. Pods are targets of the job `kubernetes-pods` with `up` only.
 //!
+//! A request that NetworkPolicies do not let through is one that is not answered in time ([`reach`]).
+//!
 //! A request goes to one of the Service's endpoints at random, as kube-proxy spreads connections
 //! (iptables mode, `statistic --mode random`). A change of endpoints reaches the clients after
 //! [`PROPAGATION_US`]; until then they still try pods that are gone.
@@ -31,6 +33,7 @@ mod load;
 mod pods;
 mod proxied;
 pub(in crate::sim) mod random;
+mod reach;
 mod requests;
 mod server;
 mod views;
@@ -46,6 +49,7 @@ pub use calls::{Call, Times};
 pub use clients::{Client, ClientOrder};
 pub use load::{ServiceLoad, Serving, Spread};
 pub use pods::PodState;
+pub use reach::OUTSIDE;
 pub use work::MOST_HOPS;
 
 use self::counts::Counts;
@@ -55,6 +59,7 @@ use self::requests::{Ask, Asker};
 use self::work::{WorkId, Works};
 use super::metrics::scrape::{ScrapeConfig, Scrapes, TargetId};
 use super::metrics::series::Labels;
+use super::network::Network;
 
 /// Time from a change of endpoints until clients follow it: kube-proxy's `iptables.minSyncPeriod`,
 /// one second by default (pkg/proxy/apis/config/v1alpha1/defaults.go), within which it gathers changes.
@@ -150,6 +155,11 @@ enum Event {
     Retry {
         work: WorkId,
     },
+    /// Nobody has answered a request that got nowhere.
+    Nothing {
+        asker: Asker,
+        arrival: u64,
+    },
 }
 
 struct Service {
@@ -192,6 +202,11 @@ pub struct Traffic {
     ended_visits: BTreeMap<u64, (u64, Option<Code>)>,
     /// What calling pods have in work.
     works: Works,
+    /// What lies between pods; none as long as there has been no NetworkPolicy, for it costs to follow.
+    network: Option<Network>,
+    /// Whether a pod, or somebody outside, gets to a port of a pod, as far as somebody has tried since the network
+    /// last changed.
+    verdicts: BTreeMap<(Option<usize>, usize, u16), bool>,
     /// Whether a request makes a call that only a share of all makes.
     chances: Stream,
     /// Whether it was said that there is a circle of calls.
@@ -222,6 +237,8 @@ impl Traffic {
             tickets: 0,
             ended_visits: BTreeMap::new(),
             works: Works::default(),
+            network: None,
+            verdicts: BTreeMap::new(),
             chances: Stream::new(seed, "chances"),
             circle: false,
             scrapes: Scrapes::new(scrape, millis(start)),
@@ -346,6 +363,7 @@ impl Traffic {
             }
             Event::Patience { work } => self.out_of_patience(work, t),
             Event::Worked { work } | Event::Retry { work } => self.proceed(work, t),
+            Event::Nothing { asker, arrival } => self.answer(asker, arrival, t, Code::Timeout),
             Event::Called { work, code } => self.called(work, code, t),
         }
     }

@@ -33,6 +33,7 @@ pub struct PodState {
 
 #[derive(Default)]
 pub(super) struct Pod {
+    pub uid: String,
     pub server: Option<Server>,
     /// Answers of an earlier process are void.
     pub epoch: u64,
@@ -122,7 +123,7 @@ impl Traffic {
         if let Some(index) = self.pod_index.get(uid) {
             return *index;
         }
-        self.pods.push(Pod::default());
+        self.pods.push(Pod { uid: uid.to_string(), ..Pod::default() });
         self.pod_index.insert(uid.to_string(), self.pods.len() - 1);
         self.pods.len() - 1
     }

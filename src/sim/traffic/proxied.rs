@@ -11,6 +11,9 @@ use super::visits::{Visit, Visited};
 use super::wiring::{ClusterMetrics, ServiceView, State, micros};
 use crate::sim::apiserver::Services;
 
+/// How long the API server tries to connect: `CreateProxyTransport` (pkg/controlplane/apiserver/config.go) takes the dialer
+/// of net/http's DefaultTransport, which has 30 s.
+const DIAL: Duration = Duration::from_secs(30);
 /// How often somebody who waits for a calling pod looks whether it has died.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -34,6 +37,10 @@ impl ClusterMetrics {
             Visit::NoEndpoint => Err(format!("no endpoints available for service \"{}\"", key.1)),
             Visit::Refused => {
                 Err("error trying to reach service: dial tcp: connect: connection refused".to_owned())
+            }
+            Visit::Dropped => {
+                tokio::time::sleep(DIAL).await;
+                Err("error trying to reach service: dial tcp: i/o timeout".to_owned())
             }
             Visit::Full => Ok(answer(Code::Unavailable)),
             Visit::Taken { finish, process } => {
@@ -63,8 +70,10 @@ impl ClusterMetrics {
 impl State {
     /// The API server goes to ready endpoints only, and knows of them at once.
     fn visit(&mut self, key: &(String, String), now: u64) -> Visit {
-        let uids = self.services.get(key).map(ServiceView::ready).unwrap_or_default();
-        self.traffic.visit(&uids, now)
+        let view = self.services.get(key);
+        let uids = view.map(ServiceView::ready).unwrap_or_default();
+        let port = view.and_then(|view| view.ports().first().copied()).map_or(0, |(_, behind)| behind);
+        self.traffic.visit((&uids, port), now)
     }
 }
 

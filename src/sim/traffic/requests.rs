@@ -2,7 +2,7 @@
 
 use super::server::{Held, Server};
 use super::work::{Work, WorkId};
-use super::{Code, Event, Service, Spread, Traffic, millis, random::Stream};
+use super::{Client, Code, Event, Service, Spread, Traffic, millis, random::Stream};
 
 /// Who asks, and through which Service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,18 +60,19 @@ impl Traffic {
         if service.endpoints.is_empty() {
             return self.answer(asker, now, now, Code::Unavailable);
         }
-        let stream = match asker {
-            Asker::Client { client, .. } => &mut self.clients[client].stream,
-            Asker::Call { .. } => &mut service.calls,
-            Asker::Clients { .. } | Asker::Visit { .. } => &mut service.stream,
-        };
-        let chosen = service.endpoints[stream.below(service.endpoints.len())];
+        let endpoints = service.endpoints.len();
+        let nth = randomness(service, &mut self.clients, asker).below(endpoints);
+        let chosen = self.services[ask.service].endpoints[nth];
+        let patience = now.saturating_add(ask.timeout_us);
+        if !self.reaches(ask.from, ask.service, chosen) {
+            return self.push(patience, Event::Nothing { asker, arrival: now });
+        }
+        let stream = randomness(&mut self.services[ask.service], &mut self.clients, asker);
         let pod = &mut self.pods[chosen];
         let Some(server) = pod.server.as_mut().filter(|s| s.since <= now) else {
             return self.answer(asker, now, now, Code::BadGateway);
         };
         let takes = takes(server, stream);
-        let patience = now.saturating_add(ask.timeout_us);
         if let Some(pool) = &server.pool {
             if pool.is_full(server.serving.capacity, server.serving.queue) {
                 return self.answer(asker, now, now, Code::Unavailable);
@@ -101,6 +102,15 @@ impl Traffic {
             Asker::Call { work, .. } => self.push(now, Event::Called { work, code }),
             Asker::Visit { ticket } => self.end_visit(ticket, Some(code), now),
         }
+    }
+}
+
+/// From what an asker's choices and service times follow.
+fn randomness<'a>(service: &'a mut Service, clients: &'a mut [Client], asker: Asker) -> &'a mut Stream {
+    match asker {
+        Asker::Client { client, .. } => &mut clients[client].stream,
+        Asker::Call { .. } => &mut service.calls,
+        Asker::Clients { .. } | Asker::Visit { .. } => &mut service.stream,
     }
 }
 

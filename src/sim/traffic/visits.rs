@@ -13,6 +13,8 @@ const KEPT_US: u64 = 120_000_000;
 pub enum Visit {
     /// There is no pod to go to.
     NoEndpoint,
+    /// NetworkPolicies do not let it through.
+    Dropped,
     /// The pod's process does not listen.
     Refused,
     /// The pod's queue is full.
@@ -50,12 +52,15 @@ pub struct ProcessId {
 }
 
 impl Traffic {
-    /// Sends one request to one of these pods at random.
-    pub fn visit(&mut self, uids: &[String], at: u64) -> Visit {
+    /// Sends one request to that port of one of these pods at random.
+    pub fn visit(&mut self, (uids, port): (&[String], u16), at: u64) -> Visit {
         self.advance(at);
         let now = self.now;
         let Some(uid) = uids.get(self.visits.below(uids.len())) else { return Visit::NoEndpoint };
         let Some(index) = self.pod_index.get(uid).copied() else { return Visit::Refused };
+        if !self.lets_through(None, index, port) {
+            return Visit::Dropped;
+        }
         let pod = &mut self.pods[index];
         let Some(server) = pod.server.as_mut().filter(|server| server.since <= now) else {
             return Visit::Refused;

@@ -95,7 +95,7 @@ fn workload(name: &str, replicas: u32, annotations: &Json) -> [Json; 2] {
     ]
 }
 
-/// A cart that calls the vault, and the vault; nobody visits either from outside.
+/// A cart that calls the vault, and the vault, which nobody visits from outside; and the checkout.
 async fn cart(calls: &str) -> (Sim, Arc<ClusterMetrics>, impl Drop) {
     struct Running(
         tokio::task::JoinHandle<()>,
@@ -115,7 +115,6 @@ async fn cart(calls: &str) -> (Sim, Arc<ClusterMetrics>, impl Drop) {
     let mut caller = constant.clone();
     caller["sim.firedrill.dev/calls"] = json!(calls);
     let mut all = manifests();
-    all.truncate(4);
     all.extend(workload("cart", 2, &caller));
     all.extend(workload("vault", 2, &constant));
     sim.apply_manifests(&all).expect("manifests");
@@ -177,4 +176,80 @@ async fn a_calling_pod_that_dies_breaks_the_connections_to_it() {
     let (status, took) = asked.await.expect("it ends");
     assert_eq!(status, 503, "the API server's own word for a broken connection");
     assert!((5000..5100).contains(&took.as_millis()), "{took:?}");
+}
+
+fn policy(app: &str, spec: &Json) -> Json {
+    let mut spec = spec.clone();
+    spec["podSelector"] = json!({"matchLabels": {"app": app}});
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": format!("of-{app}"), "namespace": "shop"}, "spec": spec})
+}
+
+async fn applied(sim: &Sim, policy: Json) {
+    let _ = sim.store().delete(
+        &Kind::NETWORK_POLICY,
+        "shop",
+        policy["metadata"]["name"].as_str().expect("a name"),
+        &DeleteOptions::default(),
+    );
+    sim.apply_manifests(&[policy]).expect("a policy");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_a_policy_drops_waits_until_its_time_out() {
+    let (sim, metrics, _running) = cart("vault:80 timeout=2s").await;
+    let vault = || metrics.totals("shop", "vault").expect("it is called").by_code;
+    assert_eq!((visit(&sim).await.0, vault()), (200, [1, 0, 0, 0]));
+    applied(&sim, policy("cart", &json!({"policyTypes": ["Egress"]}))).await;
+    let (status, took) = visit(&sim).await;
+    assert_eq!((status, vault()), (504, [1, 0, 0, 1]), "dropped, not refused");
+    assert!((2000..2060).contains(&took.as_millis()), "20 ms of its own, then the time-out: {took:?}");
+    // The port of the pods is 8080, not the Service's 80.
+    for (port, expected) in [(80, 504), (8080, 200)] {
+        let to =
+            json!([{"to": [{"podSelector": {"matchLabels": {"app": "vault"}}}], "ports": [{"port": port}]}]);
+        applied(&sim, policy("cart", &json!({"policyTypes": ["Egress"], "egress": to}))).await;
+        assert_eq!(visit(&sim).await.0, expected, "port {port}");
+    }
+    for (from, expected) in [("cart", 200), ("checkout", 504)] {
+        let rules = json!([{"from": [{"podSelector": {"matchLabels": {"app": from}}}]}]);
+        applied(&sim, policy("vault", &json!({"policyTypes": ["Ingress"], "ingress": rules}))).await;
+        assert_eq!(visit(&sim).await.0, expected, "from {from}");
+    }
+    for node in sim.store().list(&Kind::NODE, None, &Selector::everything()) {
+        let ignores = sim.store().modify(&Kind::NODE, "", &node.meta.name, |node| {
+            node.meta.annotations.insert("sim.firedrill.dev/network-policy".into(), "ignored".into());
+            Ok(())
+        });
+        ignores.expect("a node");
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(visit(&sim).await.0, 200, "a plugin that enforces none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_outside_obey_the_policies_for_what_comes_in() {
+    let (sim, metrics, _running) = cart("vault optional").await;
+    let answers = async || {
+        let before = metrics.totals("shop", "checkout").expect("it has clients").by_code;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let after = metrics.totals("shop", "checkout").expect("it has clients").by_code;
+        [after[0] - before[0], after[3] - before[3]]
+    };
+    let from = |peer: Json| json!({"policyTypes": ["Ingress"], "ingress": [{"from": [peer]}]});
+    for (peer, open) in [
+        (json!({"namespaceSelector": {}}), false),
+        (json!({"ipBlock": {"cidr": "0.0.0.0/0"}}), true),
+        (json!({"ipBlock": {"cidr": "10.0.0.0/8"}}), false),
+    ] {
+        applied(&sim, policy("checkout", &from(peer.clone()))).await;
+        // Those who were sent before have their answers.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let [ok, timeout] = answers().await;
+        assert_eq!((ok > 3500, timeout > 3500), (open, !open), "{peer}: {ok} {timeout}");
+    }
+    applied(&sim, policy("cart", &from(json!({"namespaceSelector": {}})))).await;
+    let (status, took) = visit(&sim).await;
+    assert_eq!((status, took.as_secs()), (503, 30), "the API server is no pod, and tries for so long");
 }

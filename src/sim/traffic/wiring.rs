@@ -8,6 +8,7 @@
 //! - A Service that pods call ([`super::calls`]) is one that has clients from when the first such pod serves.
 //! - A pod's process listens from the moment it is Ready until its containers end, restart, or the pod
 //!   is gone from the API. A pod that is being deleted serves until its kubelet has stopped it.
+//! - NetworkPolicies hold up what they do not let through ([`super::reach`]).
 //! - An annotation that cannot be read counts as absent, with a warning in the log.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use crate::sim::metrics::rules::{RuleSpec, Rules};
 use crate::sim::metrics::scrape::ScrapeConfig;
 use crate::sim::metrics::series::{Both, Series, Source};
 use crate::sim::metrics::state::{DeploymentReplicas, KubeState};
+use crate::sim::network::{self, Network};
 use crate::sim::store::{Event, EventType, Kind, Object, Store, Subscription};
 use crate::sim::usage::BusyShares;
 use crate::types::load::LoadTally;
@@ -179,6 +181,12 @@ impl ClusterMetrics {
     fn apply(&self, kind: EventType, object: &Object) {
         let (now, gone) = (micros(&self.store), kind == EventType::Deleted);
         let state = &mut *self.lock();
+        if network::KINDS.contains(&object.kind)
+            && !state.traffic.change_network(object, gone, now)
+            && object.kind == Kind::NETWORK_POLICY
+        {
+            state.traffic.set_network(Network::of(&self.store), now);
+        }
         if object.kind == Kind::SERVICE {
             state.service(object, gone, now);
         } else if object.kind == Kind::ENDPOINT_SLICE {
@@ -265,7 +273,7 @@ impl ServiceView {
     }
 
     /// The Service's ports, each with the one of its pods behind it: the same, where no pod says otherwise.
-    fn ports(&self) -> Vec<(u16, u16)> {
+    pub(super) fn ports(&self) -> Vec<(u16, u16)> {
         let behind = |own: &Port| {
             let all = self.slices.values().flat_map(|slice| &slice.ports);
             all.filter(|port| port.name == own.name).map(|port| port.port).next().unwrap_or(own.port)
