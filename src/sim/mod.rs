@@ -13,6 +13,8 @@ pub mod controllers;
 pub mod kubelet;
 pub mod manifests;
 pub mod metrics;
+pub mod network;
+pub mod network_policy;
 pub mod scheduler;
 pub mod serve;
 pub mod store;

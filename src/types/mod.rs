@@ -3,6 +3,8 @@
 //! Everything here is plain data with no I/O; every other room speaks these words.
 
 mod amount;
+mod attempt;
+mod cidr;
 pub mod codes;
 mod counted;
 mod duration;
@@ -18,6 +20,8 @@ mod service;
 mod verdict;
 
 pub use amount::{Amount, AmountError};
+pub use attempt::{Attempt, IMAGE, is_own_image};
+pub use cidr::{Cidr, CidrError};
 pub use counted::counted;
 pub use duration::{DurationError, Length};
 pub use finding::{Code, CodeInfo, Finding, Place, Severity};

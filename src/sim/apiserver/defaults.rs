@@ -5,7 +5,7 @@ use crate::sim::store::{Kind, Selector, Store};
 use serde_json::{Map, Value, json};
 
 /// Sets a field that is absent or null.
-fn default(map: &mut Map<String, Value>, field: &str, value: impl Into<Value>) {
+pub(super) fn default(map: &mut Map<String, Value>, field: &str, value: impl Into<Value>) {
     if map.get(field).is_none_or(Value::is_null) {
         map.insert(field.into(), value.into());
     }
@@ -185,12 +185,7 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
         }
         ("networking.k8s.io", _) => {
             if let Some(spec) = spec(object) {
-                let egress = spec.get("egress").is_some_and(|e| !e.is_null());
-                default(
-                    spec,
-                    "policyTypes",
-                    if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) },
-                );
+                super::network_policy::defaults(spec);
             }
         }
         ("apiextensions.k8s.io", _) => definition(object),

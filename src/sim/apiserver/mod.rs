@@ -12,6 +12,7 @@ mod event;
 mod eviction;
 mod metrics;
 pub mod mischief;
+mod network_policy;
 mod openapi;
 mod patch;
 mod proxy;

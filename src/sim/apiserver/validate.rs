@@ -24,6 +24,7 @@ pub(super) fn object(kind: &Kind, object: &Value) -> Vec<StatusCause> {
             let value = compact(&spec["leaseDurationSeconds"]);
             out.push(StatusCause::invalid("spec.leaseDurationSeconds", &value, "must be greater than 0"));
         }
+        ("networking.k8s.io", "networkpolicies") => super::network_policy::validate(spec, &mut out),
         ("policy", _) => {
             let set = |f: &str| spec.get(f).is_some_and(|v| !v.is_null());
             if set("minAvailable") && set("maxUnavailable") {
