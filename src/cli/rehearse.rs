@@ -16,6 +16,7 @@ use super::{
 use crate::{
     api::{Experiment, check::Accepted},
     engine::{self, Request, Start},
+    journal::Environment,
     plan::Consent,
     types::{ExitCode, Finding, codes::guard},
 };
@@ -104,7 +105,10 @@ fn rehearse(
             value: accepted.json.clone(),
             file: accepted.source.clone(),
             seed,
-            environment: stage.environment.clone(),
+            environment: Environment {
+                image: args.setting.image.clone().unwrap_or_default(),
+                ..stage.environment.clone()
+            },
             consent: Consent {
                 namespaces: args.setting.allow_namespace.iter().cloned().collect(),
                 bystanders: args.setting.bystanders.iter().cloned().collect(),

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     api::{Experiment, check::Accepted},
     engine::{self, Assessment, Request, Start},
+    journal::Environment,
     plan::Consent,
     probes::Source,
     types::{ExitCode, Finding, codes::guard as code},
@@ -136,7 +137,10 @@ pub(super) fn request(
         value: accepted.json.clone(),
         file: accepted.source.clone(),
         seed,
-        environment: connection.environment.clone(),
+        environment: Environment {
+            image: args.image.clone().unwrap_or_default(),
+            ..connection.environment.clone()
+        },
         consent: Consent {
             namespaces: args.allow_namespace.iter().cloned().collect(),
             bystanders: args.bystanders.iter().cloned().collect(),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     faults::Injection,
     probes::Stats,
-    types::{Epoch, Finding, InjectionId, ObjectRef, RunId, Verdict, load::LoadTally},
+    types::{Epoch, Finding, IMAGE, InjectionId, ObjectRef, RunId, Verdict, load::LoadTally},
 };
 
 /// One line of the journal.
@@ -335,6 +335,16 @@ pub struct Environment {
     pub version: String,
     /// Whether it is the embedded cluster.
     pub rehearsal: bool,
+    /// The image of firedrill itself, where another than the usual one is to be pulled.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub image: String,
+}
+
+impl Environment {
+    /// The image of firedrill itself, for what has to run in the cluster.
+    pub fn image(&self) -> &str {
+        if self.image.is_empty() { IMAGE } else { &self.image }
+    }
 }
 
 /// When something was seen.
