@@ -42,6 +42,7 @@ use crate::{
     types::{
         Cidr, FieldSchema, Finding, InjectionId, Length, ObjectRef,
         codes::{guard, hazard},
+        counted,
     },
 };
 
@@ -251,27 +252,16 @@ impl Fault for DependencyCut {
             let cut = Cut::read(world, injection).await?;
             let uid = made_policy(&cut).await?;
             let reached = prepared_witness(&cut, &uid).await?;
-            let labelled = join_all(cut.action.pods.iter().map(|pod| mark(&cut, pod, None, false))).await;
-            let mut gone = 0;
-            for result in labelled {
-                match result {
-                    Err(FaultError::Api { source: ApiError::NotFound, .. }) => gone += 1,
-                    other => other?,
-                }
-            }
-            let hit = cut.action.pods.len() - gone;
-            if hit == 0 {
+            let hit = labelled(&cut).await?;
+            if hit.is_empty() {
                 // Nothing is left to be undone, so nothing may be left.
                 revert::lift(world, injection).await?;
                 return Ok(Injected::TargetGone);
             }
             mark(&cut, &cut.witness, Some(&reached), false).await?;
             enforced(&cut, &reached).await?;
-            let gone = if gone == 0 { String::new() } else { format!("; {gone} were gone") };
-            Ok(Injected::Done(format!(
-                "{hit} pods cut off from {}{gone}",
-                cut.dependency.addresses.join(", ")
-            )))
+            let from = cut.dependency.addresses.join(", ");
+            Ok(Injected::Done(format!("{} cut off from {from}", in_words(&hit))))
         })
     }
 
@@ -514,6 +504,29 @@ async fn mark(
         }))
     })
     .await
+}
+
+/// Labels the pods: those that are still there.
+async fn labelled<'c>(cut: &'c Cut<'_>) -> Result<Vec<&'c ObjectRef>, FaultError> {
+    let pods = &cut.action.pods;
+    let results = join_all(pods.iter().map(|pod| mark(cut, pod, None, false))).await;
+    let mut hit = Vec::new();
+    for (pod, result) in pods.iter().zip(results) {
+        match result {
+            Ok(()) => hit.push(pod),
+            Err(FaultError::Api { source: ApiError::NotFound, .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(hit)
+}
+
+/// How many pods, with the names of the first few.
+fn in_words(pods: &[&ObjectRef]) -> String {
+    const NAMED: usize = 3;
+    let names: Vec<&str> = pods.iter().take(NAMED).map(|pod| pod.name.as_str()).collect();
+    let more = if pods.len() > NAMED { ", …" } else { "" };
+    format!("{} ({}{more})", counted(pods.len(), "pod"), names.join(", "))
 }
 
 /// Gives the plugin time, and says so if it does not enforce the policy.
