@@ -6,6 +6,7 @@
 mod figures;
 mod loads;
 mod noise;
+mod traffic;
 
 use std::{
     collections::BTreeSet,
@@ -41,13 +42,17 @@ fn main() -> Outcome {
     if !std::env::args().any(|argument| argument == "--bench") {
         return Ok(());
     }
-    // `cargo bench --bench local -- loads` measures those only.
-    let only_loads = std::env::args().any(|argument| argument == "loads");
+    // `cargo bench --bench local -- loads` measures those only, and so does `-- traffic`.
+    let only = |what: &str| std::env::args().any(|argument| argument == what);
     let before = load();
     let folder = tempfile::tempdir()?;
     let mut table = Table::default();
-    if only_loads {
-        loads::all(&mut table)?;
+    if only("loads") || only("traffic") {
+        if only("loads") {
+            loads::all(&mut table)?;
+        } else {
+            traffic::all(&mut table, folder.path())?;
+        }
         println!("\nload {before} before, {} after\n\n{table}", load());
         return Ok(());
     }
@@ -57,6 +62,7 @@ fn main() -> Outcome {
     journals(&mut table, folder.path())?;
     objectives(&mut table);
     rehearsal(&mut table, folder.path())?;
+    traffic::all(&mut table, folder.path())?;
     thousand(&mut table, folder.path())?;
     loads::all(&mut table)?;
     println!("\nload {before} before, {} after\n\n{table}", load());

@@ -9,6 +9,7 @@
 //! | `sim.firedrill.dev/service-time-distribution` | pod template | `exponential` | or `constant` |
 //! | `sim.firedrill.dev/capacity` | pod template | `32` | requests that one pod serves at the same time |
 //! | `sim.firedrill.dev/queue` | pod template | `128` | requests that may wait beyond those |
+//! | `sim.firedrill.dev/calls` | pod template | none | the Services that a pod calls for each request, and how |
 //! | `sim.firedrill.dev/crash-after` | pod template | never | the application exits with 1 so long after each start |
 //! | `sim.firedrill.dev/image-pull` | pod template | `ok` | `fail`: the image can never be pulled |
 //! | `sim.firedrill.dev/rollback-after` | Deployment | never | a delivery pipeline undoes a rollout so long after its progress deadline has passed |
@@ -23,6 +24,12 @@
 //! | `sim.firedrill.dev/node-provisioning` | Node | `90s` | from the order of a node of the group until it is ready |
 //!
 //! Images of the host `registry.invalid` can never be pulled either (RFC 2606 reserves the name).
+//!
+//! `calls` is a list such as `vault.shop:8080 timeout=1s retries=2 backoff=100ms, rates x3, audit 10% optional`: a
+//! Service's name (with its namespace, if it is another, and its port, if it is not the first), how often (`x3`: three
+//! times for each request; `10%`: for one request in ten), how long an attempt waits (`5s`), how often one that failed
+//! is made again (never) and after what wait, which doubles each time (none). A call that fails in the end fails the
+//! request unless it is `optional`. It is read when a container starts.
 //!
 //! Durations are written as Go writes them (`1m30s`, `250ms`). A value that cannot be read is an error that names
 //! annotation and value; the kubelet then says so in an Event and takes the default.
@@ -44,6 +51,8 @@ pub const SERVICE_TIMES: &str = "sim.firedrill.dev/service-time-distribution";
 pub const CAPACITY: &str = "sim.firedrill.dev/capacity";
 /// Requests that may wait beyond those.
 pub const QUEUE: &str = "sim.firedrill.dev/queue";
+/// The Services that a pod calls for each request.
+pub const CALLS: &str = "sim.firedrill.dev/calls";
 /// The application exits with 1 so long after each start.
 pub const CRASH_AFTER: &str = "sim.firedrill.dev/crash-after";
 /// `fail`: the image can never be pulled.
@@ -135,6 +144,17 @@ pub fn duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_for_users_has_the_same_table() {
+        let table = |text: &str, before: &str| -> Vec<String> {
+            let rows = text.lines().filter_map(|line| line.strip_prefix(before));
+            rows.filter(|row| row.starts_with("| `sim.firedrill.dev/")).map(str::to_owned).collect()
+        };
+        let here = table(include_str!("annotations.rs"), "//! ");
+        assert!(here.len() > 15, "the table was not found");
+        assert_eq!(table(include_str!("../../docs/embedded-cluster.md"), ""), here);
+    }
 
     #[test]
     fn durations_are_read_as_go_writes_them() {

@@ -151,13 +151,32 @@ impl Network {
         self.decide(from, to, port)
     }
 
+    /// Whether no connection at all is held up.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.policies.is_empty()
+    }
+
+    /// Whether somebody at an address outside of the cluster may connect to a port of a pod, by UID.
+    ///
+    /// # Errors
+    /// By which policies not.
+    pub fn check_from_outside(&self, from: IpAddr, to: &str, port: PortNumber) -> Result<(), Denied> {
+        let Some(to) = self.pod(to).filter(|_| !self.is_open()) else { return Ok(()) };
+        self.rules(|rules| rules.check_from_outside(from, to, port))
+    }
+
     fn decide(&self, from: &PodEnd, to: Destination<'_>, port: PortNumber) -> Result<(), Denied> {
+        self.rules(|rules| rules.check(from, to, port))
+    }
+
+    fn rules<T>(&self, ask: impl FnOnce(&Rules<'_>) -> T) -> T {
         let rules = Rules {
             policies: &self.policies,
             namespace_labels: &|name| self.namespaces.get(name),
             enforcement: &|node| self.nodes.get(node).copied().unwrap_or_default(),
         };
-        rules.check(from, to, port)
+        ask(&rules)
     }
 }
 

@@ -283,6 +283,14 @@ impl Rules<'_> {
         self.side(Direction::Ingress, pod, Other { pod: Some(from), address: from.address }, port)
     }
 
+    /// Whether an address that is no pod's may connect to that port of a pod.
+    ///
+    /// # Errors
+    /// By which policies it may not.
+    pub fn check_from_outside(&self, from: IpAddr, to: &PodEnd, port: PortNumber) -> Result<(), Denied> {
+        self.side(Direction::Ingress, to, Other { pod: None, address: Some(from) }, (port, Some(to)))
+    }
+
     /// Whether the policies for one end let it through.
     fn side(
         &self,

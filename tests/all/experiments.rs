@@ -10,6 +10,8 @@ const ENDS: &[(&str, i32)] = &[
     ("checkout-survives-pod-loss", 0),
     ("drain-under-a-budget", 0),
     ("drain-that-can-never-finish", 3),
+    ("retries/recovers-without-retries", 0),
+    ("retries/retries-keep-it-down", 1),
     ("scale-below-need", 1),
     ("metric-source-gone", 4),
     ("random-kills", 0),

@@ -3,6 +3,7 @@
 //! Source: `pkg/controller/replicaset` and `ActivePodsWithRanks` in `pkg/controller/controller_utils.go`, v1.36.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -100,7 +101,10 @@ fn scale(input: &Inputs<'_>, active: &[&Pod], decision: &mut Decision) {
         }
     } else if active.len() > wanted {
         let mut ranked = rank(active, input.related);
-        ranked.sort_by(|a, b| compare(a, b, input.now));
+        let (ready, created) =
+            (Ages::new(active, Pod::ready_since), Ages::new(active, |p| Some(p.created())));
+        let ages = |p: &Pod| (ready.of(p.ready_since(), input.now), created.of(Some(p.created()), input.now));
+        ranked.sort_by(|(a, rank_a), (b, rank_b)| compare((a, *rank_a, ages(a)), (b, *rank_b, ages(b))));
         for (pod, _) in ranked.iter().take((active.len() - wanted).min(BURST)) {
             let message = format!("Deleted pod: {}", pod.name());
             decision.actions.push(Action::Delete(Target::of(&pod.object), None));
@@ -150,8 +154,11 @@ fn rank<'a>(active: &[&'a Pod], related: &[&Pod]) -> Vec<(&'a Pod, usize)> {
         .collect()
 }
 
+/// A pod with its rank, and its age since it was ready and since it was created.
+type Candidate<'a> = (&'a Pod, usize, (Age<'a>, Age<'a>));
+
 /// Which of two pods goes first (`ActivePodsWithRanks.Less`); names decide where Kubernetes leaves it open.
-fn compare((a, rank_a): &(&Pod, usize), (b, rank_b): &(&Pod, usize), now: Timestamp) -> Ordering {
+fn compare((a, rank_a, age_a): Candidate<'_>, (b, rank_b, age_b): Candidate<'_>) -> Ordering {
     let phase = |p: &Pod| match p.status.phase.as_str() {
         "" | "Pending" => 0,
         "Unknown" => 1,
@@ -165,26 +172,37 @@ fn compare((a, rank_a): &(&Pod, usize), (b, rank_b): &(&Pod, usize), now: Timest
         .then(phase(a).cmp(&phase(b)))
         .then(a.ready().cmp(&b.ready()))
         .then(deletion_cost(a).cmp(&deletion_cost(b)))
-        .then(rank_b.cmp(rank_a))
-        .then_with(|| match (a.ready_since(), b.ready_since()) {
-            (Some(x), Some(y)) => by_age(a, b, (x, y), now),
-            _ => Ordering::Equal,
-        })
+        .then(rank_b.cmp(&rank_a))
+        .then(age_a.0.cmp(&age_b.0))
         .then(b.restarts().cmp(&a.restarts()))
-        .then_with(|| by_age(a, b, (a.created(), b.created()), now))
+        .then(age_a.1.cmp(&age_b.1))
         .then_with(|| a.name().cmp(b.name()))
 }
 
-/// Younger first, by powers of two of the age; within one power by UID (`logarithmicRankDiff`).
-fn by_age(a: &Pod, b: &Pod, (at, bt): (Timestamp, Timestamp), now: Timestamp) -> Ordering {
-    if at == bt {
-        return Ordering::Equal;
+/// Younger first, by powers of two; within one power by UID (`logarithmicRankDiff`). None for a pod without that time.
+type Age<'a> = Option<(i64, &'a str)>;
+
+/// Ages by one of the times of pods. Kubernetes compares UIDs only where the times differ, which is no order once more
+/// than two pods are compared; here pods of the same time share the smallest of their UIDs.
+struct Ages<'a>(BTreeMap<Timestamp, &'a str>);
+
+impl<'a> Ages<'a> {
+    fn new(pods: &[&'a Pod], time: impl Fn(&Pod) -> Option<Timestamp>) -> Self {
+        let mut uids: BTreeMap<Timestamp, &'a str> = BTreeMap::new();
+        for pod in pods {
+            let Some(at) = time(pod) else { continue };
+            let uid = uids.entry(at).or_insert(pod.uid());
+            *uid = (*uid).min(pod.uid());
+        }
+        Self(uids)
     }
-    let scale = |t: Timestamp| {
-        let age = now.as_nanosecond() - t.as_nanosecond();
-        if age > 0 { i64::from(age.ilog2()) } else { -1 }
-    };
-    scale(at).cmp(&scale(bt)).then_with(|| a.uid().cmp(b.uid()))
+
+    fn of(&self, time: Option<Timestamp>, now: Timestamp) -> Age<'a> {
+        let at = time?;
+        let age = now.as_nanosecond() - at.as_nanosecond();
+        let power = if age > 0 { i64::from(age.ilog2()) } else { -1 };
+        Some((power, self.0.get(&at).copied().unwrap_or_default()))
+    }
 }
 
 /// The annotation `controller.kubernetes.io/pod-deletion-cost`, 0 when absent or not a number.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Code, Event, Traffic, random::Stream};
+use super::{Ask, Asker, Code, Event, Traffic, random::Stream};
 use crate::types::load::{End, LoadTally, LoadWindow, Pace, Recorder, Schedule};
 
 /// What a client is to send.
@@ -30,7 +30,7 @@ pub struct ClientOrder {
 pub struct Client {
     /// Namespace and name.
     service: (String, String),
-    pub(super) timeout_us: u64,
+    timeout_us: u64,
     pub(super) stream: Stream,
     schedule: Schedule,
     start: u64,
@@ -118,7 +118,10 @@ impl Traffic {
         if found.recorder.send(due, due) {
             found.recorder.left(due, due);
             match self.service_index.get(&found.service).copied() {
-                Some(service) => self.send(service, Some(client), now),
+                Some(service) => {
+                    let (asker, timeout_us) = (Asker::Client { service, client }, found.timeout_us);
+                    self.send(Ask { asker, service, timeout_us, hops: 0, from: None }, now);
+                }
                 None => found.recorder.end(due, due, End::NotConnected),
             }
         }
@@ -129,6 +132,8 @@ impl Traffic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::sim::{
         metrics::scrape::ScrapeConfig,
         traffic::{PodState, ServiceLoad, Serving, Spread},
@@ -163,6 +168,7 @@ mod tests {
                 app: "checkout".into(),
                 serving_since: START,
                 serving,
+                calls: Arc::default(),
             };
             traffic.set_pod(pod, START);
         }
@@ -208,6 +214,7 @@ mod tests {
                 app: String::new(),
                 serving_since: START,
                 serving: slow,
+                calls: Arc::default(),
             };
             traffic.set_pod(pod, START);
         }

@@ -3,17 +3,39 @@
 //! Requests come by the hundred between two scrapes. They are counted here; the series change once for each
 //! scrape that sees them.
 
-use super::{BOUNDS, Code, Totals};
-use crate::sim::metrics::scrape::{Scrapes, SeriesId};
+use super::{BOUNDS, Code, ServiceLoad, Totals};
+use crate::sim::metrics::scrape::{Scrapes, SeriesId, TargetId};
 
 /// The series of one Service.
-pub(super) struct ServiceSeries {
-    pub codes: [SeriesId; 4],
+struct ServiceSeries {
+    codes: [SeriesId; 4],
     /// In the order of [`BOUNDS`], then the infinite one.
-    pub buckets: [SeriesId; 12],
-    pub sum: SeriesId,
-    pub count: SeriesId,
-    pub in_flight: SeriesId,
+    buckets: [SeriesId; 12],
+    sum: SeriesId,
+    count: SeriesId,
+    in_flight: SeriesId,
+}
+
+impl ServiceSeries {
+    fn register(scrapes: &mut Scrapes, gateway: TargetId, load: &ServiceLoad, now: i64) -> Self {
+        let app = ("app", load.app.as_str());
+        let service = ("service", load.name.as_str());
+        let mut register = |name: &str, more: &[(&str, &str)]| {
+            let labels: Vec<(&str, &str)> = [app, service].into_iter().chain(more.iter().copied()).collect();
+            scrapes.register(gateway, name, &labels, (now, 0.0))
+        };
+        let bucket = "http_request_duration_seconds_bucket";
+        Self {
+            codes: Code::ALL.map(|c| register("http_requests_total", &[("code", c.label())])),
+            buckets: std::array::from_fn(|i| {
+                let le = BOUNDS.get(i).map_or("+Inf", |(_, le)| le);
+                register(bucket, &[("le", le)])
+            }),
+            sum: register("http_request_duration_seconds_sum", &[]),
+            count: register("http_request_duration_seconds_count", &[]),
+            in_flight: register("http_requests_in_flight", &[]),
+        }
+    }
 }
 
 /// Counts of one Service since the start.
@@ -30,12 +52,13 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn new(series: ServiceSeries) -> Self {
+    /// None so far. `now` is in milliseconds.
+    pub(super) fn new(scrapes: &mut Scrapes, gateway: TargetId, load: &ServiceLoad, now: i64) -> Self {
         Self {
             totals: Totals::default(),
             within: [0; 12],
             seconds: 0.0,
-            series,
+            series: ServiceSeries::register(scrapes, gateway, load, now),
             unseen: None,
             scrape: i64::MIN,
         }

@@ -113,7 +113,7 @@ fn spread(
 }
 
 /// A duration in microseconds.
-fn duration_us(text: &str) -> Option<u64> {
+pub(super) fn duration_us(text: &str) -> Option<u64> {
     let micros = u64::try_from(duration(text)?.as_micros()).ok()?;
     (1..=3_600_000_000).contains(&micros).then_some(micros)
 }

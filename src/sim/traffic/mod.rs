@@ -1,17 +1,21 @@
 //! Traffic of the embedded cluster: offered requests, spread over endpoints, served, queued, lost.
 //!
 //! Clients are outside the cluster, behind a gateway of the Service's namespace, and it is the gateway
-//! that counts: a pod that dies cannot report what it lost. It exposes, as job `gateway`:
+//! that counts: a pod that dies cannot report what it lost. Pods that call other Services ([`calls`]) go through
+//! the callee's gateway too, and each attempt is a request. It exposes, as job `gateway`:
 //!
 //! - `http_requests_total{app,code}`: answered requests. `code` is 200; 503 where no endpoint is known
 //!   (connection refused) or the pod's queue is full; 502 where the pod is dead, is not listening yet,
-//!   or dies with the request in its hands; 504 where the client's patience ended.
+//!   or dies with the request in its hands, or where a call that it needed has failed; 504 where the asker's
+//!   patience ended, or where a call that the pod needed was not answered in time.
 //! - `http_request_duration_seconds_{bucket,sum,count}{app,le}`: time from sending to that answer,
 //!   whatever its code. Bounds are the Go client's defaults, spelled as Prometheus 3 stores them.
 //! - `http_requests_in_flight{app}`: sent and not yet answered.
 //!
 //! All four codes are exposed from the start with zero (Prometheus docs, "Avoid missing metrics"), so
 //! that a rate sees the first failure. Pods are targets of the job `kubernetes-pods` with `up` only.
+//!
+//! A request that NetworkPolicies do not let through is one that is not answered in time ([`reach`]).
 //!
 //! A request goes to one of the Service's endpoints at random, as kube-proxy spreads connections
 //! (iptables mode, `statistic --mode random`). A change of endpoints reaches the clients after
@@ -22,27 +26,40 @@
 //! microseconds since the Unix epoch; a time before the last one counts as the last one.
 
 mod busy;
+mod calls;
 mod clients;
 mod counts;
 mod load;
+mod pods;
+mod proxied;
 pub(in crate::sim) mod random;
+mod reach;
+mod requests;
 mod server;
 mod views;
 mod visits;
 pub mod wiring;
+mod work;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 pub use busy::WINDOW_US;
+pub use calls::{Call, Times};
 pub use clients::{Client, ClientOrder};
 pub use load::{ServiceLoad, Serving, Spread};
+pub use pods::PodState;
+pub use reach::OUTSIDE;
+pub use work::MOST_HOPS;
 
-use self::counts::{Counts, ServiceSeries};
+use self::counts::Counts;
+use self::pods::Pod;
 use self::random::Stream;
-use self::server::{Held, Server};
+use self::requests::{Ask, Asker};
+use self::work::{WorkId, Works};
 use super::metrics::scrape::{ScrapeConfig, Scrapes, TargetId};
 use super::metrics::series::Labels;
+use super::network::Network;
 
 /// Time from a change of endpoints until clients follow it: kube-proxy's `iptables.minSyncPeriod`,
 /// one second by default (pkg/proxy/apis/config/v1alpha1/defaults.go), within which it gathers changes.
@@ -92,26 +109,6 @@ impl Code {
     }
 }
 
-/// A pod's serving process. Whether it is ready is for the endpoints to say.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PodState {
-    /// UID of the pod.
-    pub uid: String,
-    /// Its name.
-    pub name: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// The node that it runs on.
-    pub node: String,
-    /// Value of the label `app` of its target.
-    pub app: String,
-    /// When it starts to listen. Another value than before means another process: the old one's
-    /// requests are lost.
-    pub serving_since: u64,
-    /// How it serves.
-    pub serving: Serving,
-}
-
 /// Counts of one Service since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
@@ -133,19 +130,46 @@ enum Event {
     Call {
         client: usize,
     },
+    /// A pod that calls nobody is done, or whoever asked it has waited long enough.
     Answer {
-        service: usize,
         pod: usize,
         epoch: u64,
-        client: Option<usize>,
+        asker: Asker,
         arrival: u64,
         code: Code,
+    },
+    /// Whoever asked a calling pod has waited long enough.
+    Patience {
+        work: WorkId,
+    },
+    /// A calling pod has done its own work on a request.
+    Worked {
+        work: WorkId,
+    },
+    /// An attempt of a call that a request needed has ended.
+    Called {
+        work: WorkId,
+        code: Code,
+    },
+    /// The next attempt of a call is due.
+    Retry {
+        work: WorkId,
+    },
+    /// Nobody has answered a request that got nowhere.
+    Nothing {
+        asker: Asker,
+        arrival: u64,
     },
 }
 
 struct Service {
     load: ServiceLoad,
+    /// Its own clients.
     stream: Stream,
+    /// Pods that call it.
+    calls: Stream,
+    /// Its ports, and the ports of its pods behind them.
+    ports: Vec<(u16, u16)>,
     /// Arrivals of an earlier load are void.
     epoch: u64,
     /// Evenly spaced arrivals are counted from here, so that rounding does not add up.
@@ -155,14 +179,6 @@ struct Service {
     /// Changes on their way to the clients, by the time they take effect.
     coming: VecDeque<(u64, Vec<usize>)>,
     counts: Counts,
-}
-
-#[derive(Default)]
-struct Pod {
-    server: Option<Server>,
-    /// Answers of an earlier process are void.
-    epoch: u64,
-    target: Option<TargetId>,
 }
 
 /// All traffic of one cluster.
@@ -180,6 +196,21 @@ pub struct Traffic {
     clients: Vec<Client>,
     /// Who comes without a gateway.
     visits: Stream,
+    /// How many visits there were to calling pods.
+    tickets: u64,
+    /// Those that have ended and that nobody has asked for yet.
+    ended_visits: BTreeMap<u64, (u64, Option<Code>)>,
+    /// What calling pods have in work.
+    works: Works,
+    /// What lies between pods; none as long as there has been no NetworkPolicy, for it costs to follow.
+    network: Option<Network>,
+    /// Whether a pod, or somebody outside, gets to a port of a pod, as far as somebody has tried since the network
+    /// last changed.
+    verdicts: BTreeMap<(Option<usize>, usize, u16), bool>,
+    /// Whether a request makes a call that only a share of all makes.
+    chances: Stream,
+    /// Whether it was said that there is a circle of calls.
+    circle: bool,
     scrapes: Scrapes,
 }
 
@@ -203,6 +234,13 @@ impl Traffic {
             gateways: BTreeMap::new(),
             clients: Vec::new(),
             visits: Stream::new(seed, "visits"),
+            tickets: 0,
+            ended_visits: BTreeMap::new(),
+            works: Works::default(),
+            network: None,
+            verdicts: BTreeMap::new(),
+            chances: Stream::new(seed, "chances"),
+            circle: false,
             scrapes: Scrapes::new(scrape, millis(start)),
         }
     }
@@ -223,19 +261,6 @@ impl Traffic {
         self.service_index.get(&key).and_then(|i| self.services.get(*i)).map(|s| s.counts.totals)
     }
 
-    /// Requests that a pod has in work or waiting.
-    pub fn in_flight(&self, uid: &str) -> usize {
-        let pod = self.pod_index.get(uid).and_then(|i| self.pods.get(*i));
-        pod.and_then(|p| p.server.as_ref()).map_or(0, |s| s.in_flight(self.now))
-    }
-
-    /// The share of its capacity that a pod worked during the last complete window ([`WINDOW_US`]), from 0 to 1.
-    pub fn busy_share(&self, uid: &str) -> f64 {
-        let window = (self.now / WINDOW_US).saturating_sub(1);
-        let pod = self.pod_index.get(uid).and_then(|i| self.pods.get(*i));
-        pod.and_then(|p| p.server.as_ref()).map_or(0.0, |s| s.busy_share(window))
-    }
-
     /// Sets the load of a Service from `at` on; a Service that was deleted has a load of zero.
     pub fn set_service(&mut self, load: ServiceLoad, at: u64) {
         self.advance(at);
@@ -243,11 +268,16 @@ impl Traffic {
         let index = match self.service_index.get(&key) {
             Some(index) => *index,
             None => {
-                let stream = Stream::new(self.seed, &format!("{}/{}", load.namespace, load.name));
-                let counts = Counts::new(self.service_series(&load));
+                let stream =
+                    |of: &str| Stream::new(self.seed, &format!("{}/{}{of}", load.namespace, load.name));
+                let (stream, calls) = (stream(""), stream(" calls"));
+                let gateway = self.gateway(&load.namespace);
+                let counts = Counts::new(&mut self.scrapes, gateway, &load, millis(self.now));
                 self.services.push(Service {
                     load: ServiceLoad { per_second: 0.0, ..load.clone() },
                     stream,
+                    calls,
+                    ports: Vec::new(),
                     epoch: 0,
                     base: self.now,
                     arrivals: 0,
@@ -271,59 +301,6 @@ impl Traffic {
         self.schedule_arrival(index, self.now);
     }
 
-    /// A pod's process exists from `at` on, or serves differently.
-    pub fn set_pod(&mut self, state: PodState, at: u64) {
-        self.advance(at);
-        let index = self.intern(&state.uid);
-        if self.pods[index].server.as_ref().is_some_and(|s| s.since != state.serving_since) {
-            self.lose(index);
-        }
-        let serving = Serving { capacity: state.serving.capacity.max(1), ..state.serving };
-        let (now, pod) = (millis(self.now), &mut self.pods[index]);
-        match &mut pod.server {
-            Some(server) => server.serving = serving,
-            None => pod.server = Some(Server::new(serving, state.serving_since)),
-        }
-        match pod.target {
-            Some(target) => self.scrapes.set_up(target, now, true),
-            None => {
-                let instance = format!("{}.{}:8080", state.name, state.namespace);
-                let labels: Labels = [
-                    ("job", "kubernetes-pods"),
-                    ("instance", &instance),
-                    ("namespace", &state.namespace),
-                    ("pod", &state.name),
-                    ("node", &state.node),
-                    ("app", &state.app),
-                ]
-                .into_iter()
-                .collect();
-                pod.target = Some(self.scrapes.add_target(labels, now));
-            }
-        }
-    }
-
-    /// A pod's process stops at `at`, while the pod stays: it restarts, its node died, or it hangs on
-    /// in deletion. What it held is lost, and its scrapes fail.
-    pub fn stop_pod(&mut self, uid: &str, at: u64) {
-        self.advance(at);
-        let Some(index) = self.pod_index.get(uid).copied() else { return };
-        self.lose(index);
-        if let Some(target) = self.pods[index].target {
-            self.scrapes.set_up(target, millis(self.now), false);
-        }
-    }
-
-    /// A pod is gone at `at`: what it held is lost, and nobody scrapes it any more.
-    pub fn remove_pod(&mut self, uid: &str, at: u64) {
-        self.advance(at);
-        let Some(index) = self.pod_index.get(uid).copied() else { return };
-        self.lose(index);
-        if let Some(target) = self.pods[index].target.take() {
-            self.scrapes.remove_target(target, millis(self.now));
-        }
-    }
-
     /// The ready endpoints of a Service are these pods from `at` on; clients follow
     /// [`PROPAGATION_US`] later. A Service that is not known yet has no clients to tell.
     pub fn set_endpoints(&mut self, namespace: &str, name: &str, uids: &[String], at: u64) {
@@ -340,6 +317,16 @@ impl Traffic {
         service.coming.push_back((effective, endpoints));
     }
 
+    /// The ports of a Service that is known, each with the port of its pods behind it. Until they are told, calls may
+    /// name any port.
+    pub fn set_ports(&mut self, namespace: &str, name: &str, ports: Vec<(u16, u16)>) {
+        let key = (namespace.to_string(), name.to_string());
+        let index = self.service_index.get(&key).copied();
+        if let Some(service) = index.and_then(|index| self.services.get_mut(index)) {
+            service.ports = ports;
+        }
+    }
+
     /// Lets everything happen up to `to`, and the scrapes up to it be read.
     pub fn advance(&mut self, to: u64) {
         while let Some(Reverse((t, _, _))) = self.events.peek() {
@@ -348,19 +335,7 @@ impl Traffic {
             }
             let Some(Reverse((t, _, event))) = self.events.pop() else { break };
             self.now = self.now.max(t);
-            match event {
-                Event::Arrival { service, epoch } if self.services[service].epoch == epoch => {
-                    self.send(service, None, t);
-                    self.schedule_arrival(service, t);
-                }
-                Event::Call { client } => self.call(client, t),
-                Event::Answer { service, pod, epoch, client, arrival, code }
-                    if self.pods[pod].epoch == epoch =>
-                {
-                    self.answer((service, client), arrival, t, code);
-                }
-                Event::Arrival { .. } | Event::Answer { .. } => {}
-            }
+            self.happen(event, t);
         }
         self.now = self.now.max(to);
         for service in &mut self.services {
@@ -370,13 +345,27 @@ impl Traffic {
         self.scrapes.advance(i64::try_from(self.now / 1000).unwrap_or(i64::MAX));
     }
 
-    fn intern(&mut self, uid: &str) -> usize {
-        if let Some(index) = self.pod_index.get(uid) {
-            return *index;
+    fn happen(&mut self, event: Event, t: u64) {
+        match event {
+            Event::Arrival { service, epoch } => {
+                if self.services[service].epoch == epoch {
+                    let timeout_us = self.services[service].load.timeout_us;
+                    let asker = Asker::Clients { service };
+                    self.send(Ask { asker, service, timeout_us, hops: 0, from: None }, t);
+                    self.schedule_arrival(service, t);
+                }
+            }
+            Event::Call { client } => self.call(client, t),
+            Event::Answer { pod, epoch, asker, arrival, code } => {
+                if self.pods[pod].epoch == epoch {
+                    self.answer(asker, arrival, t, code);
+                }
+            }
+            Event::Patience { work } => self.out_of_patience(work, t),
+            Event::Worked { work } | Event::Retry { work } => self.proceed(work, t),
+            Event::Nothing { asker, arrival } => self.answer(asker, arrival, t, Code::Timeout),
+            Event::Called { work, code } => self.called(work, code, t),
         }
-        self.pods.push(Pod::default());
-        self.pod_index.insert(uid.to_string(), self.pods.len() - 1);
-        self.pods.len() - 1
     }
 
     fn push(&mut self, at: u64, event: Event) {
@@ -399,93 +388,29 @@ impl Traffic {
         self.push(at, Event::Arrival { service: index, epoch });
     }
 
-    /// One request is sent, by the Service's own clients or by one that was opened.
-    fn send(&mut self, index: usize, client: Option<usize>, now: u64) {
-        let service = &mut self.services[index];
-        while service.coming.front().is_some_and(|c| c.0 <= now) {
-            service.endpoints = service.coming.pop_front().map(|c| c.1).unwrap_or_default();
+    /// The target at which what goes to a namespace's Services is counted.
+    fn gateway(&mut self, namespace: &str) -> TargetId {
+        if let Some(gateway) = self.gateways.get(namespace) {
+            return *gateway;
         }
-        service.counts.sent(&mut self.scrapes, millis(now));
-        if service.endpoints.is_empty() {
-            return self.answer((index, client), now, now, Code::Unavailable);
-        }
-        let (stream, timeout_us) = match client {
-            Some(client) => {
-                let client = &mut self.clients[client];
-                (&mut client.stream, client.timeout_us)
-            }
-            None => (&mut service.stream, service.load.timeout_us),
-        };
-        let chosen = service.endpoints[stream.below(service.endpoints.len())];
-        let pod = &mut self.pods[chosen];
-        let Some(server) = pod.server.as_mut().filter(|s| s.since <= now) else {
-            return self.answer((index, client), now, now, Code::BadGateway);
-        };
-        let mean = server.serving.service_time_us as f64;
-        let takes = match server.serving.spread {
-            Spread::Constant => mean,
-            Spread::Exponential => stream.exponential(mean),
-        };
-        let Some(finish) = server.offer(now, takes.round() as u64) else {
-            return self.answer((index, client), now, now, Code::Unavailable);
-        };
-        let patience = now.saturating_add(timeout_us);
-        let (answered, code) = if finish > patience { (patience, Code::Timeout) } else { (finish, Code::Ok) };
-        server.hold(Held { finish, answered, arrival: now, service: index, client }, now);
-        let epoch = pod.epoch;
-        self.push(answered, Event::Answer { service: index, pod: chosen, epoch, client, arrival: now, code });
-    }
-
-    /// Whoever asked has an answer.
-    fn answer(&mut self, (index, client): (usize, Option<usize>), arrival: u64, now: u64, code: Code) {
-        let seconds = (now - arrival) as f64 / 1e6;
-        self.services[index].counts.answered(&mut self.scrapes, millis(now), (code, seconds));
-        if let Some(client) = client {
-            self.clients[client].answered(arrival, now, code);
-        }
-    }
-
-    /// The process of a pod ends: its clients see the connection break.
-    fn lose(&mut self, index: usize) {
-        let pod = &mut self.pods[index];
-        pod.epoch += 1;
-        let Some(server) = pod.server.take() else { return };
-        let now = self.now;
-        for held in server.lost(now) {
-            self.answer((held.service, held.client), held.arrival, now, Code::BadGateway);
-        }
-    }
-
-    fn service_series(&mut self, load: &ServiceLoad) -> ServiceSeries {
-        let (now, scrapes) = (millis(self.now), &mut self.scrapes);
-        let gateway = *self.gateways.entry(load.namespace.clone()).or_insert_with(|| {
-            let instance = format!("gateway.{}:9090", load.namespace);
-            let labels: Labels =
-                [("job", "gateway"), ("instance", &instance), ("namespace", &load.namespace)]
-                    .into_iter()
-                    .collect();
-            scrapes.add_target(labels, now)
-        });
-        let app = ("app", load.app.as_str());
-        let service = ("service", load.name.as_str());
-        let mut register = |name: &str, more: &[(&str, &str)]| {
-            let labels: Vec<(&str, &str)> = [app, service].into_iter().chain(more.iter().copied()).collect();
-            scrapes.register(gateway, name, &labels, (now, 0.0))
-        };
-        let bucket = "http_request_duration_seconds_bucket";
-        ServiceSeries {
-            codes: Code::ALL.map(|c| register("http_requests_total", &[("code", c.label())])),
-            buckets: std::array::from_fn(|i| {
-                let le = BOUNDS.get(i).map_or("+Inf", |(_, le)| le);
-                register(bucket, &[("le", le)])
-            }),
-            sum: register("http_request_duration_seconds_sum", &[]),
-            count: register("http_request_duration_seconds_count", &[]),
-            in_flight: register("http_requests_in_flight", &[]),
-        }
+        let instance = format!("gateway.{namespace}:9090");
+        let labels: Labels =
+            [("job", "gateway"), ("instance", &instance), ("namespace", namespace)].into_iter().collect();
+        let gateway = self.scrapes.add_target(labels, millis(self.now));
+        self.gateways.insert(namespace.to_owned(), gateway);
+        gateway
     }
 }
 
+impl Service {
+    /// Whether it can be called at that port; none is its first.
+    fn has_port(&self, port: Option<u16>) -> bool {
+        port.is_none_or(|port| self.ports.is_empty() || self.ports.iter().any(|(own, _)| *own == port))
+    }
+}
+
+#[cfg(test)]
+mod cascade;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

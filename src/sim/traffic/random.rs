@@ -23,6 +23,11 @@ impl Stream {
         ((self.0.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 
+    /// Whether something happens that does so in that share of all cases, from 0 to 1.
+    pub fn chance(&mut self, share: f64) -> bool {
+        self.unit() <= share
+    }
+
     /// Exponentially distributed with that mean.
     pub fn exponential(&mut self, mean: f64) -> f64 {
         -mean * ln(self.unit())

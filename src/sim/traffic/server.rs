@@ -1,11 +1,14 @@
 //! One pod as a server: so many places, a bounded queue, first come first served. Since nothing
-//! overtakes, the end of a request is known when it arrives; only the pod's death changes it.
+//! overtakes, the end of a request is known when it arrives; only the pod's death changes it. That holds for pods
+//! that call nobody; what the others have in work is in their [`Pool`].
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::busy::Busy;
 use super::load::Serving;
+use super::requests::Asker;
+use super::work::Pool;
 
 /// A request that a pod holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,10 +19,8 @@ pub struct Held {
     pub answered: u64,
     /// When it arrived.
     pub arrival: u64,
-    /// Index of the service that it came through.
-    pub service: usize,
-    /// The client that was opened, if it is one's.
-    pub client: Option<usize>,
+    /// Who asked.
+    pub asker: Asker,
 }
 
 /// The serving process of a pod.
@@ -34,10 +35,12 @@ pub struct Server {
     starts: VecDeque<u64>,
     held: Vec<Held>,
     busy: Busy,
+    /// Of a pod that calls others; places, starts and what is held are unused then.
+    pub pool: Option<Pool>,
 }
 
 impl Server {
-    pub fn new(serving: Serving, since: u64) -> Self {
+    pub fn new(serving: Serving, since: u64, pool: Option<Pool>) -> Self {
         Self {
             serving,
             since,
@@ -45,7 +48,13 @@ impl Server {
             starts: VecDeque::new(),
             held: Vec::new(),
             busy: Busy::default(),
+            pool,
         }
+    }
+
+    /// A place of the pool works from now on.
+    pub fn worked(&mut self, now: u64, takes: u64) {
+        self.busy.add(now, now, now.saturating_add(takes));
     }
 
     /// When a request that arrives at `now` and takes `service_time` is done; `None` when the queue is
@@ -95,7 +104,8 @@ impl Server {
 
     /// Requests in work or waiting at `now`.
     pub fn in_flight(&self, now: u64) -> usize {
-        self.held.iter().filter(|h| h.finish > now).count()
+        let pool = self.pool.as_ref().map_or(0, Pool::in_flight);
+        pool + self.held.iter().filter(|h| h.finish > now).count()
     }
 }
 
@@ -104,7 +114,7 @@ mod tests {
     use super::*;
 
     fn server(capacity: u32, queue: u32) -> Server {
-        Server::new(Serving { capacity, queue, ..Serving::default() }, 0)
+        Server::new(Serving { capacity, queue, ..Serving::default() }, 0, None)
     }
 
     #[test]
@@ -125,7 +135,7 @@ mod tests {
         for (arrival, timeout) in [(0, 1000), (1, 1000), (2, 50), (3, 1000)] {
             let finish = s.offer(arrival, 100).unwrap();
             let answered = finish.min(arrival + timeout);
-            s.hold(Held { finish, answered, arrival, service: 0, client: None }, arrival);
+            s.hold(Held { finish, answered, arrival, asker: Asker::Clients { service: 0 } }, arrival);
         }
         assert_eq!(s.in_flight(150), 3);
         let lost: Vec<u64> = s.lost(150).map(|h| h.arrival).collect();

@@ -28,6 +28,7 @@ fn pod(n: usize, serving: Serving) -> PodState {
         app: "checkout".into(),
         serving_since: START,
         serving,
+        calls: std::sync::Arc::default(),
     }
 }
 

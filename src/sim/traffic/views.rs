@@ -9,6 +9,20 @@ pub(super) struct Endpoint {
     pub target_ref: Reference,
 }
 
+/// A port of a Service or of an EndpointSlice.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Port {
+    pub name: String,
+    pub port: u16,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct ServicePorts {
+    pub ports: Vec<Port>,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct EndpointConditions {

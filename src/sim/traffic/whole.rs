@@ -83,3 +83,173 @@ async fn pods_that_leave_gracefully_cost_next_to_nothing() {
     let failed = after.by_code[1] - before.by_code[1];
     assert!(failed < 20, "{after:?}");
 }
+
+fn workload(name: &str, replicas: u32, annotations: &Json) -> [Json; 2] {
+    [
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]}}),
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": {
+                "metadata": {"labels": {"app": name}, "annotations": annotations},
+                "spec": {"containers": [{"name": "app", "image": "app:1"}]}}}}),
+    ]
+}
+
+/// A cart that calls the vault, and the vault, which nobody visits from outside; and the checkout.
+async fn cart(calls: &str) -> (Sim, Arc<ClusterMetrics>, impl Drop) {
+    struct Running(
+        tokio::task::JoinHandle<()>,
+        #[allow(dead_code, reason = "it runs")] controllers::Controllers,
+    );
+    impl Drop for Running {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+    let sim = Sim::new(&SimConfig::default());
+    let loops = controllers::spawn(sim.store(), controllers::Config::default());
+    let (metrics, feed) = ClusterMetrics::follow(sim.store(), 1, ScrapeConfig::default());
+    let running = Running(tokio::spawn(feed.run()), loops);
+    sim.server().register_services(metrics.services());
+    let constant = json!({"sim.firedrill.dev/service-time-distribution": "constant"});
+    let mut caller = constant.clone();
+    caller["sim.firedrill.dev/calls"] = json!(calls);
+    let mut all = manifests();
+    all.extend(workload("cart", 2, &caller));
+    all.extend(workload("vault", 2, &constant));
+    sim.apply_manifests(&all).expect("manifests");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    (sim, metrics, running)
+}
+
+/// What the API server's proxy says of the cart: the status, and after how long.
+async fn visit(sim: &Sim) -> (u16, Duration) {
+    let path = "/api/v1/namespaces/shop/services/cart:80/proxy/";
+    let begin = tokio::time::Instant::now();
+    let request = http::Request::get(path).body(kube::client::Body::empty()).expect("a request");
+    let answer = sim.client().send(request).await.expect("an answer");
+    (answer.status().as_u16(), begin.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_of_a_service_that_calls_another_waits_for_that_one() {
+    let (sim, metrics, _running) = cart("vault:80 timeout=2s").await;
+    let (status, took) = visit(&sim).await;
+    assert_eq!(status, 200);
+    assert!((40..60).contains(&took.as_millis()), "20 ms here and 20 ms there: {took:?}");
+    assert_eq!(metrics.totals("shop", "vault").map(|t| t.offered), Some(1), "the vault was asked");
+    sim.store()
+        .modify(&Kind::DEPLOYMENT, "shop", "vault", |d| {
+            let mut spec: Json = d.field("spec").expect("a literal of this test");
+            spec["replicas"] = json!(0);
+            d.set_value("spec", &spec);
+            Ok(())
+        })
+        .expect("scaled");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let (status, took) = visit(&sim).await;
+    assert_eq!(status, 502, "it says so itself");
+    assert!(took.as_millis() < 40, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_of_calls_is_as_if_it_was_not_there() {
+    let (sim, metrics, _running) = cart("vault twice").await;
+    assert_eq!(visit(&sim).await.0, 200);
+    assert_eq!(metrics.totals("shop", "vault"), None, "nobody calls it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_calling_pod_that_dies_breaks_the_connections_to_it() {
+    let (sim, _, _running) = cart("vault timeout=30s retries=99 backoff=10s").await;
+    sim.store().delete(&Kind::SERVICE, "shop", "vault", &DeleteOptions::default()).expect("deleted");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let asked = tokio::spawn({
+        let sim = sim.clone();
+        async move { visit(&sim).await }
+    });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    for pod in sim.store().list(&Kind::POD, Some("shop"), &Selector::everything()) {
+        sim.store().delete(&Kind::POD, "shop", &pod.meta.name, &now).expect("deleted");
+    }
+    let (status, took) = asked.await.expect("it ends");
+    assert_eq!(status, 503, "the API server's own word for a broken connection");
+    assert!((5000..5100).contains(&took.as_millis()), "{took:?}");
+}
+
+fn policy(app: &str, spec: &Json) -> Json {
+    let mut spec = spec.clone();
+    spec["podSelector"] = json!({"matchLabels": {"app": app}});
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": format!("of-{app}"), "namespace": "shop"}, "spec": spec})
+}
+
+async fn applied(sim: &Sim, policy: Json) {
+    let _ = sim.store().delete(
+        &Kind::NETWORK_POLICY,
+        "shop",
+        policy["metadata"]["name"].as_str().expect("a name"),
+        &DeleteOptions::default(),
+    );
+    sim.apply_manifests(&[policy]).expect("a policy");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_a_policy_drops_waits_until_its_time_out() {
+    let (sim, metrics, _running) = cart("vault:80 timeout=2s").await;
+    let vault = || metrics.totals("shop", "vault").expect("it is called").by_code;
+    assert_eq!((visit(&sim).await.0, vault()), (200, [1, 0, 0, 0]));
+    applied(&sim, policy("cart", &json!({"policyTypes": ["Egress"]}))).await;
+    let (status, took) = visit(&sim).await;
+    assert_eq!((status, vault()), (504, [1, 0, 0, 1]), "dropped, not refused");
+    assert!((2000..2060).contains(&took.as_millis()), "20 ms of its own, then the time-out: {took:?}");
+    // The port of the pods is 8080, not the Service's 80.
+    for (port, expected) in [(80, 504), (8080, 200)] {
+        let to =
+            json!([{"to": [{"podSelector": {"matchLabels": {"app": "vault"}}}], "ports": [{"port": port}]}]);
+        applied(&sim, policy("cart", &json!({"policyTypes": ["Egress"], "egress": to}))).await;
+        assert_eq!(visit(&sim).await.0, expected, "port {port}");
+    }
+    for (from, expected) in [("cart", 200), ("checkout", 504)] {
+        let rules = json!([{"from": [{"podSelector": {"matchLabels": {"app": from}}}]}]);
+        applied(&sim, policy("vault", &json!({"policyTypes": ["Ingress"], "ingress": rules}))).await;
+        assert_eq!(visit(&sim).await.0, expected, "from {from}");
+    }
+    for node in sim.store().list(&Kind::NODE, None, &Selector::everything()) {
+        let ignores = sim.store().modify(&Kind::NODE, "", &node.meta.name, |node| {
+            node.meta.annotations.insert("sim.firedrill.dev/network-policy".into(), "ignored".into());
+            Ok(())
+        });
+        ignores.expect("a node");
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(visit(&sim).await.0, 200, "a plugin that enforces none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_outside_obey_the_policies_for_what_comes_in() {
+    let (sim, metrics, _running) = cart("vault optional").await;
+    let answers = async || {
+        let before = metrics.totals("shop", "checkout").expect("it has clients").by_code;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let after = metrics.totals("shop", "checkout").expect("it has clients").by_code;
+        [after[0] - before[0], after[3] - before[3]]
+    };
+    let from = |peer: Json| json!({"policyTypes": ["Ingress"], "ingress": [{"from": [peer]}]});
+    for (peer, open) in [
+        (json!({"namespaceSelector": {}}), false),
+        (json!({"ipBlock": {"cidr": "0.0.0.0/0"}}), true),
+        (json!({"ipBlock": {"cidr": "10.0.0.0/8"}}), false),
+    ] {
+        applied(&sim, policy("checkout", &from(peer.clone()))).await;
+        // Those who were sent before have their answers.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let [ok, timeout] = answers().await;
+        assert_eq!((ok > 3500, timeout > 3500), (open, !open), "{peer}: {ok} {timeout}");
+    }
+    applied(&sim, policy("cart", &from(json!({"namespaceSelector": {}})))).await;
+    let (status, took) = visit(&sim).await;
+    assert_eq!((status, took.as_secs()), (503, 30), "the API server is no pod, and tries for so long");
+}

@@ -5,29 +5,30 @@
 //!   Service has its first ready endpoint, and from then on whether it has any or not.
 //! - Endpoints are those of all its EndpointSlices that are ready; where none is, those that still serve
 //!   while they terminate, as kube-proxy does (pkg/proxy/topology.go, KEP-1669).
+//! - A Service that pods call ([`super::calls`]) is one that has clients from when the first such pod serves.
 //! - A pod's process listens from the moment it is Ready until its containers end, restart, or the pod
 //!   is gone from the API. A pod that is being deleted serves until its kubelet has stopped it.
+//! - NetworkPolicies hold up what they do not let through ([`super::reach`]).
 //! - An annotation that cannot be read counts as absent, with a warning in the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use promql_parser::label::Matcher;
 
 use super::views::{
-    DeploymentSpec, DeploymentStatus, Endpoint, EndpointConditions, NodeSpec, PodSpec, PodStatus,
+    DeploymentSpec, DeploymentStatus, Endpoint, EndpointConditions, NodeSpec, PodSpec, PodStatus, Port,
+    ServicePorts,
 };
-use super::{Client, ClientOrder, PodState, ServiceLoad, Serving, Totals, Traffic, visits::Visit};
+use super::{Call, Client, ClientOrder, PodState, ServiceLoad, Serving, Totals, Traffic};
 use crate::sim::annotations::InvalidAnnotation;
-use crate::sim::apiserver::{Backend, Services};
+use crate::sim::apiserver::Backend;
 use crate::sim::metrics::http::{PrometheusApi, RuleSource};
 use crate::sim::metrics::rules::{RuleSpec, Rules};
 use crate::sim::metrics::scrape::ScrapeConfig;
 use crate::sim::metrics::series::{Both, Series, Source};
 use crate::sim::metrics::state::{DeploymentReplicas, KubeState};
+use crate::sim::network::{self, Network};
 use crate::sim::store::{Event, EventType, Kind, Object, Store, Subscription};
 use crate::sim::usage::BusyShares;
 use crate::types::load::LoadTally;
@@ -37,7 +38,7 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Traffic and metrics of one cluster. As a [`Source`] it answers up to the cluster's present.
 pub struct ClusterMetrics {
-    store: Store,
+    pub(super) store: Store,
     state: Mutex<State>,
 }
 
@@ -48,22 +49,31 @@ pub struct Feed {
     changes: Subscription,
 }
 
-struct State {
-    traffic: Traffic,
+pub(super) struct State {
+    pub(super) traffic: Traffic,
     objects: KubeState,
     rules: Rules,
-    services: BTreeMap<(String, String), ServiceView>,
-    /// Services that clients have been opened for: those have clients whatever the annotations state.
+    pub(super) services: BTreeMap<(String, String), ServiceView>,
+    /// Services that clients have been opened for or that pods call: those have clients whatever the annotations
+    /// state.
     called: BTreeSet<(String, String)>,
     /// The process that serves in each pod, by UID.
     serving: BTreeMap<String, Process>,
 }
 
 #[derive(Default)]
-struct ServiceView {
+pub(super) struct ServiceView {
     load: Option<ServiceLoad>,
-    slices: BTreeMap<String, Vec<Endpoint>>,
+    ports: Vec<Port>,
+    slices: BTreeMap<String, Slice>,
     begun: bool,
+}
+
+/// What an EndpointSlice says.
+struct Slice {
+    endpoints: Vec<Endpoint>,
+    /// The pods' ports, by the names of the Service's.
+    ports: Vec<Port>,
 }
 
 /// What tells one process of a pod from the next.
@@ -111,41 +121,6 @@ impl ClusterMetrics {
         })
     }
 
-    /// What pods answer to the API server's proxy: 200, or 503 when their queue is full.
-    pub fn services(self: &Arc<Self>) -> Services {
-        let metrics = self.clone();
-        Arc::new(move |namespace, name| {
-            let metrics = metrics.clone();
-            Box::pin(async move { metrics.visit((namespace, name)).await })
-        })
-    }
-
-    /// One request to a Service. The words of a failure are those of a real API server.
-    async fn visit(&self, key: (String, String)) -> Result<Response<Bytes>, String> {
-        let now = micros(&self.store);
-        let visit = self.lock().visit(&key, now);
-        let answer = |status: StatusCode, body: &'static str| {
-            let mut answer = Response::new(Bytes::from_static(body.as_bytes()));
-            *answer.status_mut() = status;
-            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            answer
-        };
-        match visit {
-            Visit::NoEndpoint => Err(format!("no endpoints available for service \"{}\"", key.1)),
-            Visit::Refused => {
-                Err("error trying to reach service: dial tcp: connect: connection refused".to_owned())
-            }
-            Visit::Full => Ok(answer(StatusCode::SERVICE_UNAVAILABLE, r#"{"ok":false}"#)),
-            Visit::Taken { finish, process } => {
-                tokio::time::sleep(Duration::from_micros(finish.saturating_sub(now))).await;
-                if self.lock().traffic.lives(process, micros(&self.store)) {
-                    return Ok(answer(StatusCode::OK, r#"{"ok":true}"#));
-                }
-                Err("error trying to reach service: EOF".to_owned())
-            }
-        }
-    }
-
     /// Counts of a Service's requests up to now.
     pub fn totals(&self, namespace: &str, name: &str) -> Option<Totals> {
         let mut state = self.lock();
@@ -183,7 +158,7 @@ impl ClusterMetrics {
         self.lock().traffic.close_client(client, now).unwrap_or_default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -206,6 +181,12 @@ impl ClusterMetrics {
     fn apply(&self, kind: EventType, object: &Object) {
         let (now, gone) = (micros(&self.store), kind == EventType::Deleted);
         let state = &mut *self.lock();
+        if network::KINDS.contains(&object.kind)
+            && !state.traffic.change_network(object, gone, now)
+            && object.kind == Kind::NETWORK_POLICY
+        {
+            state.traffic.set_network(Network::of(&self.store), now);
+        }
         if object.kind == Kind::SERVICE {
             state.service(object, gone, now);
         } else if object.kind == Kind::ENDPOINT_SLICE {
@@ -260,7 +241,7 @@ impl Feed {
 }
 
 /// The cluster's time in microseconds since the Unix epoch; a time before it counts as the epoch.
-fn micros(store: &Store) -> u64 {
+pub(super) fn micros(store: &Store) -> u64 {
     u64::try_from(store.now().as_microsecond()).unwrap_or(0)
 }
 
@@ -286,24 +267,27 @@ fn or_default<T: Default>(object: &Object, read: Result<T, InvalidAnnotation>) -
 impl ServiceView {
     /// UIDs of the pods whose conditions fit.
     fn chosen(&self, want: &dyn Fn(&EndpointConditions) -> bool) -> Vec<String> {
-        let all = self.slices.values().flatten();
+        let all = self.slices.values().flat_map(|slice| &slice.endpoints);
         let fitting = all.filter(|e| want(&e.conditions) && !e.target_ref.uid.is_empty());
         fitting.map(|e| e.target_ref.uid.clone()).collect()
     }
 
+    /// The Service's ports, each with the one of its pods behind it: the same, where no pod says otherwise.
+    pub(super) fn ports(&self) -> Vec<(u16, u16)> {
+        let behind = |own: &Port| {
+            let all = self.slices.values().flat_map(|slice| &slice.ports);
+            all.filter(|port| port.name == own.name).map(|port| port.port).next().unwrap_or(own.port)
+        };
+        self.ports.iter().map(|own| (own.port, behind(own))).collect()
+    }
+
     /// An absent condition means true (discovery/v1, EndpointConditions).
-    fn ready(&self) -> Vec<String> {
+    pub(super) fn ready(&self) -> Vec<String> {
         self.chosen(&|c| c.ready.unwrap_or(true))
     }
 }
 
 impl State {
-    /// The API server goes to ready endpoints only, and knows of them at once.
-    fn visit(&mut self, key: &(String, String), now: u64) -> Visit {
-        let uids = self.services.get(key).map(ServiceView::ready).unwrap_or_default();
-        self.traffic.visit(&uids, now)
-    }
-
     /// Time has come to `now`, microseconds since the Unix epoch.
     fn advance(&mut self, now: u64) {
         let millis = (now / 1000) as i64;
@@ -335,6 +319,7 @@ impl State {
             return;
         }
         view.load = load;
+        view.ports = field::<ServicePorts>(object, "spec").ports;
         self.serve(&key, now);
     }
 
@@ -347,7 +332,8 @@ impl State {
         } else {
             let endpoints: Vec<Endpoint> =
                 object.raw("endpoints").and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
-            view.slices.insert(object.meta.name.clone(), endpoints);
+            let ports = field(object, "ports");
+            view.slices.insert(object.meta.name.clone(), Slice { endpoints, ports });
         }
         self.serve(&key, now);
     }
@@ -365,7 +351,9 @@ impl State {
             return;
         }
         view.begun = true;
+        let ports = view.ports();
         self.traffic.set_service(load, now);
+        self.traffic.set_ports(&key.0, &key.1, ports);
         self.traffic.set_endpoints(&key.0, &key.1, &uids, now);
     }
 
@@ -392,6 +380,12 @@ impl State {
         if !running || (!ready && !self.serving.contains_key(uid)) {
             return;
         }
+        let calls = or_default(object, Call::from_annotations(&meta.namespace, &meta.annotations));
+        for call in calls.iter() {
+            if self.called.insert(call.to.clone()) {
+                self.serve(&call.to, now);
+            }
+        }
         let process = *self.serving.entry(uid.clone()).or_insert(Process { restarts, since: now });
         let state = PodState {
             uid: uid.clone(),
@@ -401,6 +395,7 @@ impl State {
             app: app_of(object).to_string(),
             serving_since: process.since,
             serving: or_default(object, Serving::from_annotations(&meta.annotations)),
+            calls,
         };
         self.traffic.set_pod(state, now);
     }
@@ -440,6 +435,8 @@ fn scrape_time(us: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use crate::sim::store::{DeleteOptions, StoreConfig};
     use crate::sim::{Sim, SimConfig};
     use serde_json::{Value as Json, json};

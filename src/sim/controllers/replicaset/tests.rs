@@ -67,6 +67,24 @@ fn of_two_pods_the_one_goes_first_that_kubernetes_would_take() {
 }
 
 #[test]
+fn any_number_of_pods_has_one_order() {
+    // Ready since three moments within one power of two, and UIDs that do not go with the names.
+    let pods: Vec<Pod> = (0..60)
+        .map(|n| {
+            let since = format!("2026-01-01T00:53:{}Z", 10 + n % 3);
+            let conditions = json!([{"type": "Ready", "status": "True", "lastTransitionTime": since}]);
+            let uid = format!("u{:02}", n * 37 % 60);
+            pod(&format!("p{n:02}"), json!({"metadata": {"uid": uid}, "status": {"conditions": conditions}}))
+        })
+        .collect();
+    let forwards: Vec<&Pod> = pods.iter().collect();
+    let backwards: Vec<&Pod> = pods.iter().rev().collect();
+    let gone = deleted(&decided(&set(20), &forwards, false));
+    assert_eq!(gone.len(), 40);
+    assert_eq!(deleted(&decided(&set(20), &backwards, false)), gone);
+}
+
+#[test]
 fn a_neighbour_of_its_own_kind_goes_before_a_pod_that_is_alone() {
     let on = |node: &str| json!({"spec": {"nodeName": node}});
     let (alone, one, two) = (pod("a", on("x")), pod("b", on("y")), pod("c", on("y")));

@@ -1,0 +1,70 @@
+//! Whether a request gets to its pod: what NetworkPolicies let through.
+//!
+//! Packets that no policy lets through are dropped, not refused: whoever asks waits until its own time-out. Each request
+//! is a connection of its own, so a policy works on the next one; what a pod holds already it answers.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{Service, Traffic};
+use crate::sim::network::Network;
+use crate::sim::network_policy::PortNumber;
+use crate::sim::store::Object;
+
+/// Where everybody outside of the cluster comes from, the API server's proxy too, as an `ipBlock` sees them: TEST-NET-3
+/// of RFC 5737, which no pod has.
+pub const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
+
+impl Service {
+    /// The port of its pods behind one of its ports, the first if none is named; 0 while none is known.
+    fn pod_port(&self, port: Option<u16>) -> u16 {
+        let named = self.ports.iter().find(|(own, _)| port.is_none_or(|port| port == *own));
+        named.map_or(port.unwrap_or(0), |(_, behind)| *behind)
+    }
+}
+
+impl Traffic {
+    /// The network is this one from `at` on. Until it is told, everybody reaches everybody.
+    pub fn set_network(&mut self, network: Network, at: u64) {
+        self.advance(at);
+        self.network = Some(network);
+        self.verdicts.clear();
+    }
+
+    /// An object that the network is made of ([`crate::sim::network::KINDS`]) is so from `at` on, or gone. Whether
+    /// there is a network to take note of it.
+    pub fn change_network(&mut self, object: &Object, gone: bool, at: u64) -> bool {
+        if self.network.is_none() {
+            return false;
+        }
+        self.advance(at);
+        if self.network.as_mut().is_some_and(|network| network.apply(object, gone)) {
+            self.verdicts.clear();
+        }
+        true
+    }
+
+    /// Whether what a pod, or somebody outside, sends to a Service's port gets to a pod of it.
+    pub(super) fn reaches(&mut self, from: Option<(usize, Option<u16>)>, service: usize, to: usize) -> bool {
+        let port =
+            self.services.get(service).map_or(0, |service| service.pod_port(from.and_then(|from| from.1)));
+        self.lets_through(from.map(|from| from.0), to, port)
+    }
+
+    /// Whether a pod, or somebody outside, gets to that port of a pod.
+    pub(super) fn lets_through(&mut self, from: Option<usize>, to: usize, port: u16) -> bool {
+        let Some(network) = self.network.as_ref().filter(|network| !network.is_open()) else { return true };
+        if let Some(known) = self.verdicts.get(&(from, to, port)) {
+            return *known;
+        }
+        let (pod, asked) = (self.pods[to].uid.as_str(), PortNumber::tcp(port));
+        let answer = match from {
+            Some(from) => network.check(&self.pods[from].uid, pod, asked),
+            None => network.check_from_outside(OUTSIDE, pod, asked),
+        };
+        if let Err(denied) = &answer {
+            tracing::debug!(to = pod, port, ?denied, "not let through");
+        }
+        self.verdicts.insert((from, to, port), answer.is_ok());
+        answer.is_ok()
+    }
+}
