@@ -16,7 +16,6 @@ use super::{
 use crate::{
     api::{Experiment, check::Accepted},
     engine::{self, Request, Start},
-    journal::Environment,
     plan::Consent,
     types::{ExitCode, Finding, codes::guard},
 };
@@ -105,10 +104,7 @@ fn rehearse(
             value: accepted.json.clone(),
             file: accepted.source.clone(),
             seed,
-            environment: Environment {
-                image: args.setting.image.clone().unwrap_or_default(),
-                ..stage.environment.clone()
-            },
+            environment: stage.environment.clone().with_image(args.setting.image.as_deref()),
             consent: Consent {
                 namespaces: args.setting.allow_namespace.iter().cloned().collect(),
                 bystanders: args.setting.bystanders.iter().cloned().collect(),

@@ -20,7 +20,6 @@ use super::{
 use crate::{
     api::{Experiment, check::Accepted},
     engine::{self, Assessment, Request, Start},
-    journal::Environment,
     plan::Consent,
     probes::Source,
     types::{ExitCode, Finding, codes::guard as code},
@@ -137,10 +136,7 @@ pub(super) fn request(
         value: accepted.json.clone(),
         file: accepted.source.clone(),
         seed,
-        environment: Environment {
-            image: args.image.clone().unwrap_or_default(),
-            ..connection.environment.clone()
-        },
+        environment: connection.environment.clone().with_image(args.image.as_deref()),
         consent: Consent {
             namespaces: args.allow_namespace.iter().cloned().collect(),
             bystanders: args.bystanders.iter().cloned().collect(),

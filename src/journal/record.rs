@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Environment;
 use crate::{
     faults::Injection,
     probes::Stats,
-    types::{Epoch, Finding, IMAGE, InjectionId, ObjectRef, RunId, Verdict, load::LoadTally},
+    types::{Epoch, Finding, InjectionId, ObjectRef, RunId, Verdict, load::LoadTally},
 };
 
 /// One line of the journal.
@@ -319,32 +320,6 @@ pub struct Header {
     pub metrics: String,
     /// How far the API server's clock is ahead of the runner's, in milliseconds.
     pub server_ahead_ms: i64,
-}
-
-/// Where a run happens.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Environment {
-    /// The cluster's name in the kubeconfig; `embedded` in a rehearsal.
-    pub cluster: String,
-    /// URL of the API server.
-    pub server: String,
-    /// Context.
-    pub context: String,
-    /// The server's version.
-    pub version: String,
-    /// Whether it is the embedded cluster.
-    pub rehearsal: bool,
-    /// The image of firedrill itself, where another than the usual one is to be pulled.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub image: String,
-}
-
-impl Environment {
-    /// The image of firedrill itself, for what has to run in the cluster.
-    pub fn image(&self) -> &str {
-        if self.image.is_empty() { IMAGE } else { &self.image }
-    }
 }
 
 /// When something was seen.
