@@ -210,7 +210,8 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
     planned.effect_within = injections.iter().map(|injection| injection.effect_within).max();
     // One write a target and pod, a look before each eviction, and two reads and a write to go back.
     let rounds = step.repeat.map_or(1, rounds_at_most);
-    plan.calls += (injections.len() as u64 * 4 + planned.displaced.len() as u64 * 2) * rounds;
+    let calls = injections.len() as u64 * 4 + planned.displaced.len() as u64 * 2 + hampering(&injections);
+    plan.calls += calls * rounds;
     plan.injections.extend(injections.clone());
     let lasting = faults::find(kind).is_some_and(|fault| fault.info().lifetime == Lifetime::Lasting);
     if lasting && step.background {
@@ -219,6 +220,17 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
         in_force.begin(injections, length);
     }
     planned
+}
+
+/// Calls that hampering pods takes beside its own writes: for each pod two reads and two writes, for each injection
+/// what is read beforehand, and a look each second until its effect is seen.
+fn hampering(injections: &[Injection]) -> u64 {
+    const BEFOREHAND: u64 = 16;
+    let calls = injections.iter().map(|injection| match faults::degraded(injection).len() as u64 {
+        0 => 0,
+        pods => pods * 4 + BEFOREHAND + injection.effect_within.0.as_secs(),
+    });
+    calls.sum()
 }
 
 /// What there is to say of a step's injections that did not refuse them one by one.

@@ -11,7 +11,7 @@ use crate::{
         field::{self, Change, Next},
         node_scar,
     },
-    types::ObjectRef,
+    types::{ObjectRef, counted},
 };
 
 /// Tries until the world is seen to be as before.
@@ -43,27 +43,34 @@ pub(super) async fn lift(world: &World, injection: &Injection) -> Result<Reverte
     // A scar says nothing of other objects than its own.
     let action: Option<Action> = serde_json::from_value(injection.action.clone()).ok();
     let policy = policy_named(&injection.target.namespace, &mark.cut).with_uid(&injection.target.uid);
-    let mut outcome = gone(world, injection, &policy).await?;
+    let outcome = gone(world, injection, &policy).await?;
     let Some(action) = action else { return Ok(outcome) };
     let witness = witness_of(&policy);
     world.access.settled(&witness).await;
     for pod in &action.pods {
         world.access.settled(pod).await;
     }
+    let (mut unmarked, mut found) = (0, false);
     for _ in 0..TRIES {
         let left = left_of(world, &policy).await?;
         if left.is_empty() {
-            return Ok(outcome);
+            let labels = format!("label taken off {}", counted(unmarked, "pod"));
+            return Ok(match outcome {
+                Reverted::Restored(what) => Reverted::Restored(format!("{what}, {labels}")),
+                Reverted::NothingToDo(_) if found => {
+                    Reverted::Restored(format!("the policy was gone; {labels}"))
+                }
+                other => other,
+            });
         }
+        found = true;
         for pod in left {
             let object = reference(&pod, &policy.namespace);
             if witness::is_one(&pod, &mark.cut) {
                 delete(world, &object, &pod).await?;
             } else {
                 unmark(world, &about(injection, &object), &mark).await?;
-            }
-            if matches!(outcome, Reverted::NothingToDo(_)) {
-                outcome = Reverted::Restored("labels and witness removed; the policy was gone".to_owned());
+                unmarked += 1;
             }
         }
     }
