@@ -222,6 +222,7 @@ fn plans(table: &mut Table) -> Outcome {
             rng: Rng::new(7),
             consent: &consent,
             bounds: &bounds,
+            image: firedrill::types::IMAGE,
             until: Timestamp::MAX,
         };
         let planned = plan::plan("plan", &experiment.spec, &setting);

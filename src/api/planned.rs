@@ -83,7 +83,6 @@ pub static FAULTS: &[Planned] = &[
             CONTAINER,
         ],
     ),
-    lasting("dependencyCut", "Cut pods off from what they depend on.", &[required(TO)]),
     lasting(
         "diskFill",
         "Fill a file system of the pods.",

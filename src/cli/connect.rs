@@ -65,7 +65,7 @@ pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connec
         storage: Arc::new(storage(global)?),
     };
     let environment =
-        Environment { cluster, server, context, version: version.git_version, rehearsal: false };
+        Environment { cluster, server, context, version: version.git_version, ..Environment::default() };
     Ok(Connection { env, environment, namespace })
 }
 

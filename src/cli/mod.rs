@@ -7,6 +7,7 @@ mod connect;
 mod explain;
 mod input;
 mod plan;
+mod reach;
 mod rehearse;
 mod report;
 mod rollback;
@@ -89,6 +90,10 @@ enum Command {
     Abort(abort::AbortArgs),
     /// Put back what a dead or given-up run has left; without a name: whatever any run has left.
     Rollback(rollback::RollbackArgs),
+    /// Try to open TCP connections, again and again, and print each attempt as a line of JSON. What a fault's own pod
+    /// runs in the cluster.
+    #[command(hide = true)]
+    Connect(reach::ConnectArgs),
     /// The embedded cluster by itself.
     #[command(subcommand)]
     Sim(sim::SimCommand),
@@ -141,6 +146,10 @@ struct SettingArgs {
     /// Where PromQL is answered when the file does not say: URL, or service/NAMESPACE/NAME:PORT.
     #[arg(long, value_name = "SOURCE", env = "FIREDRILL_PROMETHEUS", value_parser = metric_source)]
     prometheus: Option<String>,
+
+    /// The image of firedrill itself, for faults that run something in the cluster; default: the one of this version.
+    #[arg(long, value_name = "IMAGE", env = "FIREDRILL_IMAGE")]
+    image: Option<String>,
 }
 
 /// A place that answers PromQL, refused before anything is asked of it if it cannot be one.
@@ -211,6 +220,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(&cli.global, &args),
         Command::Abort(args) => abort::run(&cli.global, &args),
         Command::Rollback(args) => rollback::run(&cli.global, &args),
+        Command::Connect(args) => reach::run(&args),
         Command::Sim(command) => sim::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

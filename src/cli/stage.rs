@@ -96,6 +96,7 @@ impl Stage {
                 context: String::new(),
                 version: "v1.36".to_owned(),
                 rehearsal: true,
+                image: String::new(),
             },
             source: Source { service: Some(service), ..Source::default() },
             _cluster: cluster,

@@ -11,7 +11,9 @@ use std::{
 
 use kube::{
     Api, Client,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
+    api::{
+        DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions,
+    },
     core::{ApiResource, GroupVersionKind},
 };
 use serde_json::{Value, json};
@@ -212,6 +214,50 @@ impl Access {
         sent.await.unwrap_or_else(|error| Err(ApiError::Unreachable(error.to_string())))
     }
 
+    /// Creates an object; `object` says where and of which kind.
+    pub async fn create(
+        &self,
+        object: &ObjectRef,
+        body: Value,
+        how: Write<'_>,
+    ) -> Result<DynamicObject, ApiError> {
+        let body: DynamicObject = serde_json::from_value(body).map_err(malformed)?;
+        let manager = (!how.manager.is_empty()).then(|| how.manager.to_owned());
+        let params = PostParams { dry_run: how.dry_run, field_manager: manager };
+        let (this, api) = (self.clone(), self.api(object));
+        let call = async move { api.create(&params, &body).await };
+        if how.dry_run {
+            return self.read(call).await;
+        }
+        // As with patches: what has been sent comes before what takes it back.
+        let turn = self.turn(object).lock_owned().await;
+        let sent = tokio::spawn(async move {
+            let _turn = turn;
+            this.write(TIMEOUT, call).await
+        });
+        sent.await.unwrap_or_else(|error| Err(ApiError::Unreachable(error.to_string())))
+    }
+
+    /// Deletes the object of this UID, or of this name if it has none; pods with their own grace period.
+    pub async fn delete(&self, object: &ObjectRef) -> Result<(), ApiError> {
+        let params = DeleteParams { preconditions: preconditions(object), ..DeleteParams::default() };
+        let api = self.api(object);
+        self.write(TIMEOUT, api.delete(&object.name, &params)).await.map(|_| ())
+    }
+
+    /// The objects of the kind and in the namespace of `like` that a label selector selects.
+    pub async fn list(&self, like: &ObjectRef, selector: &str) -> Result<Vec<DynamicObject>, ApiError> {
+        let (api, params) = (self.api(like), ListParams::default().labels(selector));
+        Ok(self.read(api.list(&params)).await?.items)
+    }
+
+    /// The last lines of a pod's log, if it has one container.
+    pub async fn log(&self, pod: &ObjectRef, lines: u32) -> Result<String, ApiError> {
+        let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let params = LogParams { tail_lines: Some(i64::from(lines)), ..LogParams::default() };
+        self.read(api.logs(&pod.name, &params)).await
+    }
+
     /// Returns when no patch of `object` is under way, so that none can come after what is read next.
     pub async fn settled(&self, object: &ObjectRef) {
         drop(self.turn(object).lock_owned().await);
@@ -284,7 +330,7 @@ impl Access {
         kind: &str,
     ) -> Result<Option<Vec<DynamicObject>>, ApiError> {
         let api = self.api(&ObjectRef::namespaced(api_version, kind, "", ""));
-        match self.read(api.list(&kube::api::ListParams::default())).await {
+        match self.read(api.list(&ListParams::default())).await {
             Ok(list) => Ok(Some(list.items)),
             Err(ApiError::NotFound) => Ok(None),
             Err(error) => Err(error),

@@ -16,6 +16,11 @@ impl PodSelector {
         Self(raw.and_then(|selector| Selector::try_from(selector).ok()))
     }
 
+    /// The same from JSON, as it stands in an object.
+    pub fn of(raw: &serde_json::Value) -> Self {
+        Self::read(serde_json::from_value(raw.clone()).ok())
+    }
+
     /// Whether it selects a pod with these labels.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.as_ref().is_some_and(|selector| selector.matches(labels))

@@ -10,7 +10,7 @@ use crate::{
     api::{Action, Experiment, Guardrail, ProbeSpec, Role},
     cluster::{Access, ApiError, Budgets, Identity, Lease, Mirror, Scope, identity, missing_rights},
     env::{Env, LoadOrder, Rng},
-    faults::{self, Signature, World},
+    faults::{self, FaultError, Signature, World},
     journal::Environment,
     load::is_forbidden,
     plan::{self, Bounds, Consent, Lifeline, Plan, Setting, guardrail_findings},
@@ -100,6 +100,7 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
         rng: Rng::new(request.seed),
         consent: &consent,
         bounds: &bounds,
+        image: request.environment.image(),
         now,
         until: now
             .checked_add(plan::longest(&bounds, spec.objectives.recover_within()))
@@ -413,15 +414,19 @@ async fn dry_runs(world: &World, plan: &Plan) -> Vec<Finding> {
             injection.fault.clone(),
             injection.target.kind.clone(),
             injection.target.namespace.clone(),
+            // Each object that is only to be made is another.
+            if injection.target.uid.is_empty() { injection.target.name.clone() } else { String::new() },
         )) {
             continue;
         }
-        if let Err(error) = fault.rehearse(world, injection).await {
-            findings.push(
+        findings.extend(match fault.rehearse(world, injection).await {
+            Ok(()) => None,
+            Err(FaultError::Refused(finding)) => Some(*finding),
+            Err(error) => Some(
                 Finding::error(code::DRY_RUN, &injection.target, error.to_string())
                     .remedy("the words are the API server's; mend what they name"),
-            );
-        }
+            ),
+        });
     }
     findings
 }

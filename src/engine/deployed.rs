@@ -27,7 +27,8 @@ pub fn concerned(snapshot: &Snapshot, injections: &[Injection]) -> BTreeSet<Obje
     for injection in injections {
         let target = &injection.target;
         workloads.extend(snapshot.workload_of(target).map(|workload| workload.object.clone()));
-        for pod in injection.displaced.iter().chain([target]) {
+        let hampered = faults::degraded(injection);
+        for pod in injection.displaced.iter().chain(&hampered).chain([target]) {
             let owner = snapshot.pod(pod).and_then(|found| Some((found, snapshot.top_owner(found)?)));
             let workload = owner
                 .and_then(|(pod, owner)| snapshot.workload(&pod.object.namespace, &owner.kind, &owner.name));

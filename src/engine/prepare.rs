@@ -100,6 +100,7 @@ impl Driver {
                 rng: self.rng,
                 consent: &self.consent,
                 bounds: &self.bounds,
+                image: self.state.header.environment.image(),
                 now: self.server_time(),
                 until: self.until(),
             },
@@ -132,7 +133,7 @@ impl Driver {
             }
             let step = step.clone();
             let snapshot = self.world.mirror.snapshot();
-            let hit: BTreeSet<ObjectRef> = rounds::hit(&self.state, index).into_iter().cloned().collect();
+            let hit: BTreeSet<ObjectRef> = rounds::hit(&self.state, index);
             let born = self.asked(&step, &snapshot, &Part { index, only: None }, |ask| plan::born(ask, &hit));
             let born: Vec<ObjectRef> = born
                 .unwrap_or_default()

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     api::{Repeat, Rolling, Step},
     env::Rng,
+    faults,
     journal::{InjectOutcome, Record, StopReason},
     types::{InjectionId, Length, ObjectRef, Verdict},
 };
@@ -180,9 +181,9 @@ pub(super) fn untouched(state: &State, index: usize, chosen: &[ObjectRef]) -> Ve
 }
 
 /// Whom the step has been intended for so far.
-pub(super) fn hit(state: &State, index: usize) -> BTreeSet<&ObjectRef> {
+pub(super) fn hit(state: &State, index: usize) -> BTreeSet<ObjectRef> {
     let ids = state.steps[index].rounds.iter().flatten();
-    ids.filter_map(|id| state.injections.get(id)).map(|injection| &injection.injection.target).collect()
+    ids.filter_map(|id| state.injections.get(id)).flat_map(|found| faults::hit(&found.injection)).collect()
 }
 
 /// Waits, in the background if the step is there; None when the time has come.

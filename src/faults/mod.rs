@@ -7,6 +7,7 @@
 
 mod bad_rollout;
 mod cordon;
+mod dependency_cut;
 mod field;
 mod hpa_clamp;
 mod info;
@@ -85,6 +86,8 @@ pub struct Prepare<'a> {
     pub snapshot: &'a Snapshot,
     /// Namespaces that have agreed to evictions of their pods, and to nothing else.
     pub bystanders: &'a BTreeSet<String>,
+    /// The image of firedrill itself, for what has to run in the cluster.
+    pub image: &'a str,
     /// Now, by the API server's clock.
     pub now: Timestamp,
     /// When everything should be undone at the latest.
@@ -157,9 +160,22 @@ pub enum FaultError {
         /// The answer.
         source: ApiError,
     },
+    /// Something that has come to light only now speaks against it.
+    #[error("{}[{}]: {}{}", .0.subject, .0.code, .0.message, in_brackets(&.0.remedy))]
+    Refused(Box<Finding>),
     /// An injection's data does not have the fault's shape: a damaged journal or a forged scar.
     #[error("the undo data of {0} cannot be read: {1}")]
     Data(InjectionId, String),
+}
+
+fn in_brackets(remedy: &str) -> String {
+    if remedy.is_empty() { String::new() } else { format!(" ({remedy})") }
+}
+
+impl From<Finding> for FaultError {
+    fn from(finding: Finding) -> Self {
+        Self::Refused(Box::new(finding))
+    }
 }
 
 impl FaultError {
@@ -205,6 +221,11 @@ pub trait Fault: Send + Sync {
     /// Whether `pod`, which `injection` hits or takes along, is evicted and so asks its budgets. Pure.
     fn evicts(&self, _injection: &Injection, _pod: &ObjectRef) -> bool {
         !self.info().hazards.contains(&hazard::PDB_BYPASSED)
+    }
+
+    /// The pods that stay and are hampered while `injection` is in force: they count against `limits.degradedPods`. Pure.
+    fn degrades(&self, _injection: &Injection) -> Vec<ObjectRef> {
+        Vec::new()
     }
 
     /// Asks the API server whether it would accept each kind of write that `injection` takes, without
@@ -269,6 +290,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Every fault, by name.
 pub static FAULTS: &[&dyn Fault] = &[
     &bad_rollout::BadRollout,
+    &dependency_cut::DependencyCut,
     &hpa_clamp::HpaClamp,
     &node_cordon::NodeCordon,
     &node_drain::NodeDrain,
@@ -283,6 +305,17 @@ pub static FAULTS: &[&dyn Fault] = &[
 /// The fault called `name` in files.
 pub fn find(name: &str) -> Option<&'static dyn Fault> {
     FAULTS.iter().copied().find(|fault| fault.info().name == name)
+}
+
+/// The pods that an injection hampers and leaves where they are.
+pub fn degraded(injection: &Injection) -> Vec<ObjectRef> {
+    find(&injection.fault).map_or_else(Vec::new, |fault| fault.degrades(injection))
+}
+
+/// Whom an injection is about: the pods that it hampers, or else its target.
+pub fn hit(injection: &Injection) -> Vec<ObjectRef> {
+    let degraded = degraded(injection);
+    if degraded.is_empty() { vec![injection.target.clone()] } else { degraded }
 }
 
 /// The fields of a step, decoded; what `check` should have found is a finding here too.

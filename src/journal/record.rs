@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Environment;
 use crate::{
     faults::Injection,
     probes::Stats,
@@ -319,22 +320,6 @@ pub struct Header {
     pub metrics: String,
     /// How far the API server's clock is ahead of the runner's, in milliseconds.
     pub server_ahead_ms: i64,
-}
-
-/// Where a run happens.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Environment {
-    /// The cluster's name in the kubeconfig; `embedded` in a rehearsal.
-    pub cluster: String,
-    /// URL of the API server.
-    pub server: String,
-    /// Context.
-    pub context: String,
-    /// The server's version.
-    pub version: String,
-    /// Whether it is the embedded cluster.
-    pub rehearsal: bool,
 }
 
 /// When something was seen.

@@ -45,6 +45,8 @@ impl Consent {
 pub struct Bounds {
     /// Not ready, of what a workload wants.
     pub pods: Vec<Amount>,
+    /// Hampered, of what a workload wants.
+    pub degraded: Vec<Amount>,
     /// Not ready or unschedulable, of all nodes.
     pub nodes: Vec<Amount>,
     /// First injection to the end of the method.
@@ -60,6 +62,7 @@ impl Bounds {
     pub fn new(limits: &Limits, guardrails: &[&Guardrail]) -> Self {
         let mut bounds = Self {
             pods: vec![limits.pods()],
+            degraded: limits.degraded_pods.into_iter().collect(),
             nodes: vec![limits.nodes()],
             duration: limits.duration(),
             node_rules: Vec::new(),
@@ -70,6 +73,7 @@ impl Bounds {
                 bounds.node_rules.push((metadata.name.clone(), guardrail.nodes.selector.clone()));
             }
             bounds.pods.extend(guardrail.limits.pods);
+            bounds.degraded.extend(guardrail.limits.degraded_pods);
             bounds.nodes.extend(guardrail.limits.nodes);
             if let Some(duration) = guardrail.limits.duration {
                 bounds.duration = bounds.duration.min(duration.0);
@@ -81,6 +85,11 @@ impl Bounds {
     /// How many pods of `wanted` may be not ready.
     pub fn pods_of(&self, wanted: usize) -> usize {
         smallest(&self.pods, wanted)
+    }
+
+    /// How many pods of `wanted` may be hampered: all, if nobody says otherwise.
+    pub fn degraded_of(&self, wanted: usize) -> usize {
+        self.degraded.iter().map(|amount| amount.bound_of(wanted)).min().unwrap_or(wanted)
     }
 
     /// How many of `all` nodes may be out.
@@ -95,12 +104,15 @@ impl Bounds {
             words.dedup();
             words.join(" and ")
         };
+        let degraded = Some(("degradedPods".to_owned(), words(&self.degraded)));
         [
             ("pods".to_owned(), words(&self.pods)),
             ("nodes".to_owned(), words(&self.nodes)),
             ("duration".to_owned(), crate::types::Length(self.duration).to_string()),
         ]
-        .into()
+        .into_iter()
+        .chain(degraded.filter(|_| !self.degraded.is_empty()))
+        .collect()
     }
 }
 

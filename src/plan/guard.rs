@@ -169,6 +169,7 @@ pub(super) fn limits(
     in_force: &[&Injection],
 ) -> Vec<Finding> {
     let mut findings = pod_limits(setting, injections, in_force);
+    findings.extend(degraded_limits(setting, injections, in_force));
     let snapshot = setting.snapshot;
     if injections.iter().any(|injection| injection.target.kind == "Node") {
         let nodes = out_by_then(injections.iter().map(|injection| &injection.target), in_force);
@@ -249,6 +250,32 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
         }
     }
     findings
+}
+
+/// What limits.degradedPods says, with what is hampered already.
+fn degraded_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Injection]) -> Vec<Finding> {
+    let snapshot = setting.snapshot;
+    let mut hampered: BTreeMap<ObjectRef, BTreeSet<ObjectRef>> = BTreeMap::new();
+    for pod in injections.iter().chain(in_force.iter().copied()).flat_map(faults::degraded) {
+        let owner = snapshot.pod(&pod).and_then(|found| snapshot.top_owner(found));
+        let workload = owner.and_then(|owner| snapshot.workload(&pod.namespace, &owner.kind, &owner.name));
+        if let Some(workload) = workload {
+            hampered.entry(workload.object.clone()).or_default().insert(pod);
+        }
+    }
+    let beyond = hampered.into_iter().filter_map(|(workload, pods)| {
+        let wanted = snapshot.workload_of(&workload)?.replicas;
+        let wanted = usize::try_from(wanted).unwrap_or(0).max(pods.len());
+        let (bound, hit) = (setting.bounds.degraded_of(wanted), pods.len());
+        let message = format!(
+            "{hit} of the {wanted} pods it wants would be hampered, and limits.degradedPods allows {bound}"
+        );
+        (hit > bound).then(|| {
+            Finding::error(code::DEGRADED_LIMIT, &workload, message)
+                .remedy("hit fewer, or raise limits.degradedPods")
+        })
+    });
+    beyond.collect()
 }
 
 /// Whether a pod that goes with the injection asks its budgets.

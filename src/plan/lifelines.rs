@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Setting;
 use crate::{
     cluster::Snapshot,
-    faults::Injection,
+    faults::{self, Injection},
     types::{
         Finding,
         codes::{guard as code, hazard},
@@ -45,18 +45,19 @@ pub(super) fn findings(setting: &Setting<'_>, injections: &[Injection]) -> Vec<F
     findings
 }
 
-/// How many of the pods are killed, displaced or scaled away.
+/// How many of the pods are killed, displaced, scaled away or hampered.
 fn cut(snapshot: &Snapshot, lifeline: &Lifeline, injections: &[Injection]) -> usize {
-    let mut hit: BTreeSet<&str> = BTreeSet::new();
+    let mut hit: BTreeSet<String> = BTreeSet::new();
     let mut scaled = 0;
     for injection in injections {
         let target = &injection.target;
-        hit.extend(injection.displaced.iter().chain([target]).map(|object| object.uid.as_str()));
+        hit.extend(injection.displaced.iter().chain([target]).map(|object| object.uid.clone()));
+        hit.extend(faults::degraded(injection).into_iter().map(|pod| pod.uid));
         let workload = snapshot.workload_of(target);
         if let Some(workload) = workload.filter(|_| injection.replicas_lost > 0) {
             let behind = snapshot.pods_of(workload).filter(|pod| lifeline.pods.contains(&pod.object.uid));
             scaled += behind.count().min(injection.replicas_lost as usize);
         }
     }
-    lifeline.pods.iter().filter(|uid| hit.contains(uid.as_str())).count() + scaled
+    lifeline.pods.iter().filter(|uid| hit.contains(*uid)).count() + scaled
 }

@@ -76,6 +76,8 @@ pub struct Setting<'a> {
     pub consent: &'a Consent,
     /// How far the damage may go.
     pub bounds: &'a Bounds,
+    /// The image of firedrill itself, for what has to run in the cluster.
+    pub image: &'a str,
     /// Now, by the API server's clock.
     pub now: Timestamp,
     /// When everything should be undone at the latest.
@@ -121,6 +123,7 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         targets: &targets,
         snapshot: setting.snapshot,
         bystanders: &setting.consent.bystanders,
+        image: setting.image,
         now: setting.now,
         until: setting.until,
     };

@@ -205,12 +205,13 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
         }
     };
     plan.findings.extend(said_of((kind, params), setting, &injections));
-    planned.targets = injections.iter().map(|injection| injection.target.clone()).collect();
+    planned.targets = injections.iter().flat_map(faults::hit).collect();
     planned.displaced = forecast::displaced(setting.snapshot, &injections);
     planned.effect_within = injections.iter().map(|injection| injection.effect_within).max();
     // One write a target and pod, a look before each eviction, and two reads and a write to go back.
     let rounds = step.repeat.map_or(1, rounds_at_most);
-    plan.calls += (injections.len() as u64 * 4 + planned.displaced.len() as u64 * 2) * rounds;
+    let calls = injections.len() as u64 * 4 + planned.displaced.len() as u64 * 2 + hampering(&injections);
+    plan.calls += calls * rounds;
     plan.injections.extend(injections.clone());
     let lasting = faults::find(kind).is_some_and(|fault| fault.info().lifetime == Lifetime::Lasting);
     if lasting && step.background {
@@ -219,6 +220,17 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
         in_force.begin(injections, length);
     }
     planned
+}
+
+/// Calls that hampering pods takes beside its own writes: for each pod two reads and two writes, for each injection
+/// what is read beforehand, and a look each second until its effect is seen.
+fn hampering(injections: &[Injection]) -> u64 {
+    const BEFOREHAND: u64 = 16;
+    let calls = injections.iter().map(|injection| match faults::degraded(injection).len() as u64 {
+        0 => 0,
+        pods => pods * 4 + BEFOREHAND + injection.effect_within.0.as_secs(),
+    });
+    calls.sum()
 }
 
 /// What there is to say of a step's injections that did not refuse them one by one.
@@ -260,7 +272,7 @@ fn rollouts(setting: &Setting<'_>, injections: &[Injection]) -> Vec<Finding> {
     let snapshot = setting.snapshot;
     let mut seen = BTreeSet::new();
     let mut findings = Vec::new();
-    for target in injections.iter().map(|injection| &injection.target) {
+    for target in &injections.iter().flat_map(faults::hit).collect::<Vec<_>>() {
         let owner = snapshot.pod(target).and_then(|pod| snapshot.top_owner(pod));
         let (kind, name) =
             owner.map_or((target.kind.clone(), target.name.clone()), |owner| (owner.kind, owner.name));
@@ -293,6 +305,14 @@ fn hazards((kind, params): (&str, &Value), setting: &Setting<'_>, injections: &[
         findings.push(Finding::warning(hazard::EMPTY_NODE, &injection.target, message));
     }
     for code in fault.info().hazards {
+        if *code != hazard::PDB_BYPASSED {
+            let first = injections.first().zip(code.info());
+            findings.extend(first.map(|(injection, info)| {
+                let subject = faults::hit(injection).into_iter().next().unwrap_or_default();
+                Finding::warning(code.clone(), subject, format!("{kind}: {}", info.title))
+            }));
+            continue;
+        }
         let covered = injections.iter().find_map(|injection| {
             let mut hit = injection.displaced.iter().chain([&injection.target]);
             hit.find_map(|pod| {

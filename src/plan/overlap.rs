@@ -68,7 +68,9 @@ pub(super) fn holder<'a>(
     let snapshot = ask.setting.snapshot;
     let concerns = |injection: &Injection| {
         let workload = snapshot.workload_of(&injection.target);
-        injection.target == *target || workload.is_some_and(|workload| workload.object == *target)
+        injection.target == *target
+            || faults::degraded(injection).contains(target)
+            || workload.is_some_and(|workload| workload.object == *target)
     };
     ask.in_force.iter().filter(|injection| concerns(injection)).find_map(|injection| {
         let held = faults::find(&injection.fault)?.info().writes;

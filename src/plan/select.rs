@@ -126,6 +126,7 @@ fn unfit(
             targets,
             snapshot: setting.snapshot,
             bystanders: &setting.consent.bystanders,
+            image: setting.image,
             until: setting.until,
             now: setting.now,
         };

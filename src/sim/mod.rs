@@ -9,6 +9,7 @@
 pub mod annotations;
 pub mod apiserver;
 pub mod cluster;
+mod connect;
 pub mod controllers;
 pub mod kubelet;
 pub mod manifests;

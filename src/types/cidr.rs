@@ -63,6 +63,14 @@ impl Cidr {
         self.bits <= other.bits && self.contains(other.address)
     }
 
+    /// The block that holds exactly the addresses of both, if there is one and neither covers the other.
+    #[must_use]
+    pub fn joined(&self, other: &Self) -> Option<Self> {
+        let shorter = Self { address: masked(self.address, self.bits.checked_sub(1)?), bits: self.bits - 1 };
+        let halves = self.bits == other.bits && self.address != other.address;
+        (halves && shorter.covers(other)).then_some(shorter)
+    }
+
     /// Whether there is an address in both.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
@@ -80,8 +88,7 @@ impl FromStr for Cidr {
         // Go's parser takes neither a sign nor further zeros in front.
         let plain = bits.bytes().all(|b| b.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
         let longest = if address.is_ipv4() { 32 } else { 128 };
-        let bits =
-            bits.parse().ok().filter(|bits: &u8| plain && *bits <= longest).ok_or_else(wrong)?;
+        let bits = bits.parse().ok().filter(|bits: &u8| plain && *bits <= longest).ok_or_else(wrong)?;
         Ok(Self { address: masked(address, bits), bits })
     }
 }
@@ -124,7 +131,17 @@ mod tests {
         ] {
             assert_eq!(cidr(text).to_string(), written);
         }
-        for wrong in ["", "10.0.0.1", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0.0/08", "a/8", "10.0.0/8"] {
+        for wrong in [
+            "",
+            "10.0.0.1",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/-1",
+            "10.0.0.0/+8",
+            "10.0.0.0/08",
+            "a/8",
+            "10.0.0/8",
+        ] {
             assert!(wrong.parse::<Cidr>().is_err(), "{wrong}");
         }
     }
@@ -132,12 +149,23 @@ mod tests {
     #[test]
     fn a_block_contains_what_has_its_first_bits() {
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
-        assert!(cidr("10.0.0.0/8").contains(ip("10.255.1.2")) && !cidr("10.0.0.0/8").contains(ip("11.0.0.0")));
+        assert!(
+            cidr("10.0.0.0/8").contains(ip("10.255.1.2")) && !cidr("10.0.0.0/8").contains(ip("11.0.0.0"))
+        );
         assert!(cidr("0.0.0.0/0").contains(ip("255.255.255.255")) && !cidr("0.0.0.0/0").contains(ip("::1")));
         assert!(cidr("::/0").contains(ip("2001:db8::1")) && !cidr("::/0").contains(ip("10.0.0.1")));
-        assert!(Cidr::host(ip("10.0.0.7")).contains(ip("10.0.0.7")) && !Cidr::host(ip("10.0.0.7")).contains(ip("10.0.0.6")));
+        assert!(
+            Cidr::host(ip("10.0.0.7")).contains(ip("10.0.0.7"))
+                && !Cidr::host(ip("10.0.0.7")).contains(ip("10.0.0.6"))
+        );
         assert_eq!(Cidr::everything(ip("10.0.0.7")), cidr("0.0.0.0/0"));
-        assert!(cidr("10.0.0.0/8").covers(&cidr("10.9.0.0/16")) && !cidr("10.9.0.0/16").covers(&cidr("10.0.0.0/8")));
-        assert!(cidr("10.9.0.0/16").overlaps(&cidr("10.0.0.0/8")) && !cidr("10.9.0.0/16").overlaps(&cidr("10.8.0.0/16")));
+        assert!(
+            cidr("10.0.0.0/8").covers(&cidr("10.9.0.0/16"))
+                && !cidr("10.9.0.0/16").covers(&cidr("10.0.0.0/8"))
+        );
+        assert!(
+            cidr("10.9.0.0/16").overlaps(&cidr("10.0.0.0/8"))
+                && !cidr("10.9.0.0/16").overlaps(&cidr("10.8.0.0/16"))
+        );
     }
 }

@@ -8,6 +8,8 @@ const ENDS: &[(&str, i32)] = &[
     ("autoscaling/search-follows-load", 0),
     ("bad-release-rolls-back", 0),
     ("checkout-survives-pod-loss", 0),
+    ("dependencies/payments-cut", 1),
+    ("dependencies/recommendations-cut", 0),
     ("drain-under-a-budget", 0),
     ("drain-that-can-never-finish", 3),
     ("retries/recovers-without-retries", 0),

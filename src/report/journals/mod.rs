@@ -154,6 +154,7 @@ impl Journal {
             context: String::new(),
             version: "v1.36.3".to_owned(),
             rehearsal: true,
+            image: String::new(),
         };
         Self::of(experiment(), environment)
     }
@@ -166,6 +167,7 @@ impl Journal {
             context: "ada@staging-eu-1".to_owned(),
             version: "v1.36.3".to_owned(),
             rehearsal: false,
+            image: String::new(),
         };
         Self::of(experiment(), environment)
     }

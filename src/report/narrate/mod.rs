@@ -310,7 +310,8 @@ impl Narrator {
             *tally = Tally { intended: Some(at), ..Tally::default() };
         }
         tally.total += injections.len();
-        let names = words::names(injections.iter().map(|injection| &injection.target), NAMES);
+        let hit: Vec<ObjectRef> = injections.iter().flat_map(faults::hit).collect();
+        let names = words::names(hit.iter(), NAMES);
         let displaced: usize = injections.iter().map(|injection| injection.displaced.len()).sum();
         let displaced = match displaced {
             0 => String::new(),

@@ -184,7 +184,10 @@ mod tests {
         let both = defaulted(json!({"egress": [{"ports": [{"port": 53}]}]}));
         assert_eq!(both["policyTypes"], json!(["Ingress", "Egress"]));
         assert_eq!(both["egress"][0]["ports"][0]["protocol"], "TCP");
-        assert_eq!(defaulted(json!({"egress": [{}], "policyTypes": ["Egress"]}))["policyTypes"], json!(["Egress"]));
+        assert_eq!(
+            defaulted(json!({"egress": [{}], "policyTypes": ["Egress"]}))["policyTypes"],
+            json!(["Egress"])
+        );
     }
 
     #[test]

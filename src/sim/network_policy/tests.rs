@@ -33,11 +33,8 @@ fn under(
         ("shop".to_owned(), labels(&[("team", "shop")])),
         ("data".to_owned(), labels(&[("team", "data")])),
     ]);
-    let rules = Rules {
-        policies,
-        namespace_labels: &|name| namespaces.get(name),
-        enforcement: &|_| enforcement,
-    };
+    let rules =
+        Rules { policies, namespace_labels: &|name| namespaces.get(name), enforcement: &|_| enforcement };
     rules.check(from, to, PortNumber::tcp(port))
 }
 
@@ -49,7 +46,8 @@ fn open(policies: &[Policy], from: &PodEnd, to: Destination<'_>, port: u16) -> b
 fn who_is_not_selected_is_open_and_who_is_takes_only_what_is_listed() {
     let (api, db, other) =
         (pod("shop", "api", "10.1.0.2"), pod("shop", "db", "10.1.0.3"), pod("data", "db", "10.2.0.2"));
-    let deny = policy("shop", json!({"podSelector": {"matchLabels": {"app": "db"}}, "policyTypes": ["Ingress"]}));
+    let deny =
+        policy("shop", json!({"podSelector": {"matchLabels": {"app": "db"}}, "policyTypes": ["Ingress"]}));
     let denied = under((std::slice::from_ref(&deny), Enforcement::Enforced), &api, Destination::Pod(&db), 80);
     assert_eq!(denied, Err(Denied { direction: Direction::Ingress, policies: vec!["shop/p".to_owned()] }));
     let only = std::slice::from_ref(&deny);
@@ -78,7 +76,10 @@ fn both_ends_have_to_agree() {
     );
     assert!(open(std::slice::from_ref(&out), &api, Destination::Pod(&db), 5432));
     let shut = policy("data", json!({"podSelector": {}}));
-    assert!(!open(&[out.clone(), shut], &api, Destination::Pod(&db), 5432), "no rule of ingress: default deny");
+    assert!(
+        !open(&[out.clone(), shut], &api, Destination::Pod(&db), 5432),
+        "no rule of ingress: default deny"
+    );
     assert!(!open(&[out], &api, Destination::Pod(&pod("shop", "web", "10.1.0.9")), 80));
 }
 
@@ -88,7 +89,9 @@ fn selectors_of_one_peer_have_to_fit_both() {
         policy("data", json!({"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [peer]}]}))
     };
     let db = pod("data", "db", "10.2.0.2");
-    let both = from(json!({"namespaceSelector": {"matchLabels": {"team": "shop"}}, "podSelector": {"matchLabels": {"app": "api"}}}));
+    let both = from(
+        json!({"namespaceSelector": {"matchLabels": {"team": "shop"}}, "podSelector": {"matchLabels": {"app": "api"}}}),
+    );
     let both = std::slice::from_ref(&both);
     assert!(open(both, &pod("shop", "api", "10.1.0.2"), Destination::Pod(&db), 80));
     assert!(!open(both, &pod("shop", "web", "10.1.0.3"), Destination::Pod(&db), 80));
@@ -96,7 +99,10 @@ fn selectors_of_one_peer_have_to_fit_both() {
     let own = from(json!({"podSelector": {"matchLabels": {"app": "api"}}}));
     let own = std::slice::from_ref(&own);
     assert!(open(own, &pod("data", "api", "10.2.0.3"), Destination::Pod(&db), 80));
-    assert!(!open(own, &pod("shop", "api", "10.1.0.2"), Destination::Pod(&db), 80), "of the policy's namespace");
+    assert!(
+        !open(own, &pod("shop", "api", "10.1.0.2"), Destination::Pod(&db), 80),
+        "of the policy's namespace"
+    );
     let unknown = from(json!({"namespaceSelector": {"matchLabels": {"team": "shop"}}}));
     assert!(!open(&[unknown], &pod("nowhere", "api", "10.9.0.2"), Destination::Pod(&db), 80));
 }

@@ -66,6 +66,14 @@ pub const SAME_FIELD: Code = Code::new("FD3017");
 pub const METRIC_SOURCE: Code = Code::new("FD3018");
 /// The zone without which there is no node left.
 pub const LAST_ZONE: Code = Code::new("FD3019");
+/// limits.degradedPods would be exceeded.
+pub const DEGRADED_LIMIT: Code = Code::new("FD3022");
+/// Another NetworkPolicy lets the target send.
+pub const OTHER_POLICY: Code = Code::new("FD3023");
+/// What a dependency is cannot be told, or nobody could see it cut.
+pub const DEPENDENCY: Code = Code::new("FD3024");
+/// The dependency cannot be reached to begin with.
+pub const NOT_REACHABLE: Code = Code::new("FD3025");
 /// A load's address is one where nothing is ever sent.
 pub const LOAD_ADDRESS: Code = Code::new("FD3031");
 
@@ -294,6 +302,34 @@ pub static CODES: &[CodeInfo] = &[
         standard: "Losing a zone asks what the others do; with none left there is nothing to find out, and nowhere to go.",
         discovery: "No node outside the zone, the control plane's aside, is ready and schedulable, earlier steps of the file counted.",
         resolution: "Add nodes in another zone, uncordon those that are there, or put back an earlier step before this one.",
+    },
+    CodeInfo {
+        code: DEGRADED_LIMIT,
+        title: "limits.degradedPods would be exceeded",
+        standard: "The damage is bounded beforehand (Principles of Chaos: minimise the blast radius); pods that are hampered count apart from pods that are lost.",
+        discovery: "Per workload the pods that this step would hamper and those that earlier steps hamper still, against what the workload wants.",
+        resolution: "Hit fewer pods with target.count, put back the earlier step first, or raise limits.degradedPods.",
+    },
+    CodeInfo {
+        code: OTHER_POLICY,
+        title: "another NetworkPolicy selects the target for egress",
+        standard: "NetworkPolicies add up: what one of them allows no other takes away (networking.k8s.io/v1, NetworkPolicySpec). Beside one that isolates a pod a second one could cut nothing that the first allows, and would open what it keeps shut.",
+        discovery: "The NetworkPolicies of the target's namespace with the type Egress, and the labels of the pods that would be hit.",
+        resolution: "Choose pods that no such policy selects, or take what the dependency needs out of that policy by hand, as a manual step.",
+    },
+    CodeInfo {
+        code: DEPENDENCY,
+        title: "what is to be cut off cannot be told, or nobody could see it cut",
+        standard: "A fault counts only once it is seen in force: somebody has to be able to connect before and not afterwards.",
+        discovery: "Services, workloads and pods that `to` names were read: selectors, addresses, TCP ports.",
+        resolution: "Name something that is there and listens on a TCP port that its Service or its containers declare; for what is outside of the cluster name a Service beside the cidr.",
+    },
+    CodeInfo {
+        code: NOT_REACHABLE,
+        title: "the dependency cannot be reached to begin with",
+        standard: "Cutting off what could not be reached changes nothing, and proves nothing.",
+        discovery: "A pod in the target's namespace tried to connect before the NetworkPolicy applied to it.",
+        resolution: "Look at the pod's events and log (its image may not be pulled: --image says which to take), and at what keeps it from the dependency: a policy on the other side, a port that nobody listens on.",
     },
     CodeInfo {
         code: LOAD_ADDRESS,

@@ -14,6 +14,10 @@ pub const SOURCE_THINNED: Code = Code::new("FD4004");
 pub const SOURCE_UNKNOWN: Code = Code::new("FD4005");
 /// A limit is a number where a share may be meant, and limits nothing.
 pub const NO_LIMIT: Code = Code::new("FD4009");
+/// Connections that are open outlive a NetworkPolicy.
+pub const OPEN_CONNECTIONS: Code = Code::new("FD4023");
+/// The network plugin does not enforce NetworkPolicies.
+pub const NOT_ENFORCED: Code = Code::new("FD4024");
 /// A load goes somewhere else than to the file's namespace.
 pub const LOAD_ELSEWHERE: Code = Code::new("FD4031");
 
@@ -60,6 +64,20 @@ pub static CODES: &[CodeInfo] = &[
         standard: "The damage of an experiment is bounded beforehand (Principles of Chaos: minimise blast radius); limits are counts, or shares with a percent sign.",
         discovery: "limits.pods or limits.nodes is a count that is as large as all the pods that the workload wants, or as all nodes there are, and no Guardrail allows less.",
         resolution: "Write a share with a percent sign, such as 60%, or a count below the whole; 100% says in so many words that everything may go.",
+    },
+    CodeInfo {
+        code: OPEN_CONNECTIONS,
+        title: "connections that are open already may live on",
+        standard: "Whether a NetworkPolicy reaches connections that are established is up to the network plugin (Kubernetes docs, Network Policies: impact on existing connections); most let them live.",
+        discovery: "Always so with a fault that is made of a NetworkPolicy.",
+        resolution: "Expect the effect as connections are opened anew; a client that keeps one open for good may not notice. Restart such clients as a step before, if the question is about them.",
+    },
+    CodeInfo {
+        code: NOT_ENFORCED,
+        title: "the network plugin does not enforce NetworkPolicies",
+        standard: "Any cluster takes NetworkPolicies; only a network plugin that implements them enforces them (Kubernetes docs, Network Policies: prerequisites).",
+        discovery: "A pod to which the very same policy applies could still open connections to the dependency half a minute later.",
+        resolution: "Use a plugin that enforces them (Calico, Cilium, Antrea, kube-network-policies), or a fault that needs none: scale the dependency to zero.",
     },
     CodeInfo {
         code: LOAD_ELSEWHERE,

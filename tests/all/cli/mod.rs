@@ -180,6 +180,17 @@ fn fields_and_codes_are_explained() {
 }
 
 #[test]
+fn connect_says_of_each_attempt_how_it_came_out() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    firedrill(&["connect", &address, "no.such.host.invalid:1", "--rounds", "2", "--every", "10ms"])
+        .exits(0)
+        .prints(&format!("{{\"round\":0,\"address\":\"{address}\",\"connected\":true}}"))
+        .prints("{\"round\":1,\"address\":\"no.such.host.invalid:1\",\"connected\":false,\"error\":\"");
+    firedrill(&["connect"]).exits(2);
+}
+
+#[test]
 fn schemas_and_completions_are_printed() {
     let schema = firedrill(&["schema"]).exits(0).json();
     assert!(schema.to_string().contains("podKill"));

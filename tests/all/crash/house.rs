@@ -12,8 +12,12 @@ use serde_json::Value;
 use crate::kit::{Stage, manifests};
 
 /// How each fault of the registry is tried out: its name, and the step.
-pub const METHODS: [(&str, &str); 10] = [
+pub const METHODS: [(&str, &str); 11] = [
     ("badRollout", "{name: hit, target: {workload: deployment/web}, badRollout: {}, duration: 5s}"),
+    (
+        "dependencyCut",
+        "{name: hit, target: {workload: deployment/web, count: 2}, dependencyCut: {to: [{workload: deployment/api}]}, duration: 5s}",
+    ),
     ("hpaClamp", "{name: hit, target: {workload: deployment/api}, hpaClamp: {min: 3}, duration: 5s}"),
     (
         "nodeCordon",
@@ -128,7 +132,7 @@ pub fn deployment(name: &str, replicas: u32) -> Value {
                     "annotations": {"sim.firedrill.dev/startup": "1s", "sim.firedrill.dev/shutdown": "1s"},
                 },
                 "spec": {"containers": [{
-                    "name": "main", "image": "docker.io/local/app:1", "resources": {"requests": {"cpu": "10m"}},
+                    "name": "main", "image": "docker.io/local/app:1", "ports": [{"containerPort": 8080}], "resources": {"requests": {"cpu": "10m"}},
                 }]},
             },
         },

@@ -285,6 +285,11 @@ fn clamping_autoscalers() {
 }
 
 #[test]
+fn cutting_off() {
+    embedded(rows::dependency_cut());
+}
+
+#[test]
 fn releasing_what_cannot_run() {
     embedded(rows::release());
 }

@@ -2,6 +2,7 @@
 
 mod clamp;
 mod cordon;
+mod cut;
 mod drain;
 mod evict;
 mod guard;
@@ -19,6 +20,7 @@ mod zone;
 pub use self::{
     clamp::clamp,
     cordon::cordon,
+    cut::dependency_cut,
     drain::drain,
     evict::evict,
     guard::guard,
@@ -41,8 +43,19 @@ use super::{
 
 /// The whole table.
 pub fn all() -> Vec<Row> {
-    let faults =
-        [kill(), evict(), drain(), cordon(), taint(), zone(), scale(), restart(), clamp(), release()];
+    let faults = [
+        kill(),
+        evict(),
+        drain(),
+        cordon(),
+        taint(),
+        zone(),
+        scale(),
+        restart(),
+        clamp(),
+        release(),
+        dependency_cut(),
+    ];
     let others = [method(), rounds(), load(), guard(), metrics()];
     faults.into_iter().chain(others).flatten().collect()
 }

@@ -1,0 +1,254 @@
+//! What `to` names, read from the cluster when the fault is injected: selectors, addresses, ports to connect to.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::{
+    api::DynamicObject,
+    core::{Selector, SelectorExt},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    cluster::{Access, ApiError},
+    faults::{FaultError, patiently},
+    types::{Cidr, Finding, ObjectRef, codes::guard},
+};
+
+/// How many addresses of one peer are connected to.
+const CONNECTED: usize = 2;
+
+/// One peer, as in the file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct Peer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<LabelSelector>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cidr: Option<Cidr>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<Cidr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// One thing that a pod's labels have to say, all of a selector taken together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Requirement {
+    pub key: String,
+    /// `In`, `NotIn`, `Exists`, `DoesNotExist`.
+    pub operator: &'static str,
+    pub values: Vec<String>,
+}
+
+/// The pods of a namespace that all of these mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Among {
+    pub namespace: String,
+    pub all_of: Vec<Requirement>,
+}
+
+/// Everything that is cut off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Dependency {
+    /// Pods, by what they say of themselves: those that are born later too.
+    pub pods: Vec<Among>,
+    /// Addresses: of those pods now, of Services, and what is outside.
+    pub blocks: Vec<Cidr>,
+    /// What of those blocks is not meant.
+    pub except: Vec<Cidr>,
+    /// `HOST:PORT` that can be connected to.
+    pub addresses: Vec<String>,
+}
+
+/// Reads what the peers are; `namespace` is theirs where they name none.
+///
+/// # Errors
+/// What the API server answers; a peer that is not there, or that nobody could connect to.
+pub(super) async fn resolve(
+    access: &Access,
+    namespace: &str,
+    peers: &[Peer],
+) -> Result<Dependency, FaultError> {
+    let mut found = Dependency::default();
+    for peer in peers {
+        let namespace = peer.namespace.as_deref().unwrap_or(namespace);
+        if let Some(name) = &peer.service {
+            service(access, (namespace, name), &mut found).await?;
+        } else if let Some(text) = &peer.workload {
+            workload(access, (namespace, text), &mut found).await?;
+        } else if let Some(selector) = &peer.pods {
+            let subject = format!("pods of namespace {namespace}");
+            among(access, (namespace, selector), &subject, &mut found).await?;
+        } else if let Some(cidr) = peer.cidr {
+            found.blocks.push(cidr);
+            found.except.extend(&peer.except);
+        }
+    }
+    found.blocks.sort();
+    found.blocks.dedup();
+    if found.addresses.is_empty() {
+        let message =
+            "no TCP port of it is known that a pod could connect to, so nobody would see it cut off";
+        return Err(refused("to", message).remedy("name the Service that leads to it").into());
+    }
+    Ok(found)
+}
+
+fn refused(subject: impl std::fmt::Display, message: impl Into<String>) -> Finding {
+    Finding::error(guard::DEPENDENCY, subject, message)
+}
+
+/// Reads an object that has to be there.
+async fn there(access: &Access, object: &ObjectRef) -> Result<DynamicObject, FaultError> {
+    match patiently(5, || access.get(object)).await {
+        Ok(found) => Ok(found),
+        Err(ApiError::NotFound) => {
+            Err(refused(object, "it is not there").remedy("name it as kubectl get shows it").into())
+        }
+        Err(error) => Err(FaultError::api(format!("reading {object}"))(error)),
+    }
+}
+
+async fn service(
+    access: &Access,
+    (namespace, name): (&str, &str),
+    found: &mut Dependency,
+) -> Result<(), FaultError> {
+    let object = ObjectRef::namespaced("v1", "Service", namespace, name);
+    let service = there(access, &object).await?;
+    let spec = &service.data["spec"];
+    if spec["type"] == "ExternalName" {
+        let message = "it is of type ExternalName: no more than a name, and policies know addresses only";
+        let remedy = "name the cidr that it stands for, beside something that can be connected to";
+        return Err(refused(&object, message).remedy(remedy).into());
+    }
+    let selector: BTreeMap<String, String> =
+        serde_json::from_value(spec["selector"].clone()).unwrap_or_default();
+    if !selector.is_empty() {
+        found.pods.push(Among { namespace: namespace.to_owned(), all_of: equal(selector) });
+    }
+    let own = list(&spec["clusterIPs"]).chain(std::iter::once(&spec["clusterIP"]));
+    found.blocks.extend(own.filter_map(address).map(Cidr::host));
+    let like = ObjectRef::namespaced("discovery.k8s.io/v1", "EndpointSlice", namespace, "");
+    let of = format!("kubernetes.io/service-name={name}");
+    let slices = patiently(5, || access.list(&like, &of)).await;
+    for slice in slices.map_err(FaultError::api(format!("reading the endpoints of {object}")))? {
+        let endpoints = list(&slice.data["endpoints"]).flat_map(|endpoint| list(&endpoint["addresses"]));
+        found.blocks.extend(endpoints.filter_map(address).map(Cidr::host));
+    }
+    let ports = list(&spec["ports"]).filter(|port| port["protocol"].as_str().unwrap_or("TCP") == "TCP");
+    let ports = ports.filter_map(|port| port["port"].as_u64()).take(CONNECTED);
+    found.addresses.extend(ports.map(|port| format!("{name}.{namespace}.svc:{port}")));
+    Ok(())
+}
+
+async fn workload(
+    access: &Access,
+    (namespace, text): (&str, &str),
+    found: &mut Dependency,
+) -> Result<(), FaultError> {
+    let Some((kind, name)) = kind_of(text) else {
+        return Err(refused(text, "it is not the name of a workload, such as deployment/postgres").into());
+    };
+    let object = ObjectRef::namespaced("apps/v1", kind, namespace, name);
+    let workload = there(access, &object).await?;
+    let selector = serde_json::from_value::<LabelSelector>(workload.data["spec"]["selector"].clone());
+    let selector =
+        selector.map_err(|error| refused(&object, format!("its selector cannot be read: {error}")))?;
+    among(access, (namespace, &selector), &object.to_string(), found).await
+}
+
+/// Kind and name of `TYPE[.GROUP]/NAME`.
+fn kind_of(text: &str) -> Option<(&'static str, &str)> {
+    let (kind, name) = text.split_once('/')?;
+    Some(match kind.strip_suffix(".apps").unwrap_or(kind).to_lowercase().as_str() {
+        "deployment" | "deployments" | "deploy" => ("Deployment", name),
+        "statefulset" | "statefulsets" | "sts" => ("StatefulSet", name),
+        "replicaset" | "replicasets" | "rs" => ("ReplicaSet", name),
+        "daemonset" | "daemonsets" | "ds" => ("DaemonSet", name),
+        _ => return None,
+    })
+}
+
+/// The pods of a selector.
+async fn among(
+    access: &Access,
+    (namespace, selector): (&str, &LabelSelector),
+    subject: &str,
+    found: &mut Dependency,
+) -> Result<(), FaultError> {
+    let all_of = requirements(selector).map_err(|why| refused(subject, why))?;
+    let matching =
+        Selector::try_from(selector.clone()).map_err(|error| refused(subject, error.to_string()))?;
+    found.pods.push(Among { namespace: namespace.to_owned(), all_of });
+    let like = ObjectRef::pod(namespace, "");
+    let pods = patiently(5, || access.list(&like, "")).await;
+    let pods = pods.map_err(FaultError::api(format!("reading {subject}")))?;
+    let mut connected = 0;
+    for pod in pods.iter().filter(|pod| matching.matches(&pod.metadata.labels.clone().unwrap_or_default())) {
+        let (spec, status) = (&pod.data["spec"], &pod.data["status"]);
+        if matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")) {
+            continue;
+        }
+        if spec["hostNetwork"] == true {
+            let message = "its pods are in the network of their nodes, which would be cut off whole";
+            return Err(refused(subject, message).remedy("choose another fault").into());
+        }
+        let Some(ip) = address(&status["podIP"]) else { continue };
+        found.blocks.extend(list(&status["podIPs"]).filter_map(|one| address(&one["ip"])).map(Cidr::host));
+        found.blocks.push(Cidr::host(ip));
+        let mut ports = list(&spec["containers"]).flat_map(|container| list(&container["ports"]));
+        let port = ports.find(|port| port["protocol"].as_str().unwrap_or("TCP") == "TCP");
+        if let Some(port) = port.and_then(|port| port["containerPort"].as_u64())
+            && ready(status)
+            && connected < CONNECTED
+        {
+            connected += 1;
+            let host = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+            found.addresses.push(format!("{host}:{port}"));
+        }
+    }
+    Ok(())
+}
+
+fn ready(status: &Value) -> bool {
+    list(&status["conditions"]).any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+fn list(value: &Value) -> std::slice::Iter<'_, Value> {
+    value.as_array().map_or(&[][..], Vec::as_slice).iter()
+}
+
+/// An address; nothing for `None`, as headless Services have it.
+fn address(value: &Value) -> Option<IpAddr> {
+    value.as_str()?.parse().ok()
+}
+
+fn equal(labels: BTreeMap<String, String>) -> Vec<Requirement> {
+    labels.into_iter().map(|(key, value)| Requirement { key, operator: "In", values: vec![value] }).collect()
+}
+
+/// What a selector asks for, taken apart.
+fn requirements(selector: &LabelSelector) -> Result<Vec<Requirement>, String> {
+    let mut all_of = equal(selector.match_labels.clone().unwrap_or_default());
+    for expression in selector.match_expressions.iter().flatten() {
+        let operator = match expression.operator.as_str() {
+            "In" => "In",
+            "NotIn" => "NotIn",
+            "Exists" => "Exists",
+            "DoesNotExist" => "DoesNotExist",
+            other => return Err(format!("its selector has the operator {other}, which is none")),
+        };
+        let values = expression.values.clone().unwrap_or_default();
+        all_of.push(Requirement { key: expression.key.clone(), operator, values });
+    }
+    Ok(all_of)
+}
