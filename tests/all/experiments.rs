@@ -11,6 +11,7 @@ const ENDS: &[(&str, i32)] = &[
     ("drain-under-a-budget", 0),
     ("drain-that-can-never-finish", 3),
     ("scale-below-need", 1),
+    ("machines/node-replaced", 0),
     ("metric-source-gone", 4),
     ("random-kills", 0),
     ("somebody-is-paged", 0),

@@ -14,6 +14,7 @@ pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod garbage;
+mod machines;
 pub mod names;
 mod node_groups;
 pub mod node_lifecycle;
@@ -116,6 +117,7 @@ pub fn spawn_with(store: &Store, config: Config, usage: Option<Arc<dyn BusyShare
         usage,
         autoscaled: BTreeMap::new(),
         node_groups: node_groups::Memory::default(),
+        machines: machines::Memory::default(),
         event_number: 0,
     };
     Controllers { task: tokio::spawn(control.run(objects, events)) }
@@ -144,6 +146,8 @@ struct ControlLoop {
     autoscaled: BTreeMap<String, autoscaler::Memory>,
     /// What the cluster autoscaler remembers.
     node_groups: node_groups::Memory,
+    /// What those who own machines remember.
+    machines: machines::Memory,
     event_number: u64,
 }
 

@@ -40,6 +40,7 @@ impl ControlLoop {
             Work::Evict(key) => self.evict(key),
             Work::NodeGroups => return self.node_groups(),
             Work::Provision(name) => return self.provision(name),
+            Work::Machine(kind, key) => self.machine(kind, key),
             Work::Dependent(kind, key) => self.dependent(kind, key),
             Work::Owner(kind, key) => self.owner(kind, key),
             Work::Namespace(name) => self.namespace(name),
@@ -68,6 +69,8 @@ impl ControlLoop {
             Ok(()) => true,
             // The object has gone meanwhile, or has become another: an event says so.
             Err(status) if matches!(status.code, 404 | 409) && !matches!(action, Action::Create(_)) => true,
+            // A budget has no room: whoever drains looks again in a while.
+            Err(_) if matches!(action, Action::Evict(_)) => true,
             Err(status) => {
                 tracing::debug!(?action, message = %status.message, "a controller's write was refused");
                 false

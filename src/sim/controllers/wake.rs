@@ -52,6 +52,7 @@ impl ControlLoop {
             k if *k == Kind::NAMESPACE => {
                 self.after(Work::Namespace(key.name.clone()), self.config.delays.namespace);
             }
+            k if k.is_custom() => self.machine_changed(event, &key),
             _ => {}
         }
         self.collect_garbage(event, &key);
@@ -170,6 +171,7 @@ impl ControlLoop {
         let number = self.node_numbers.len();
         self.node_numbers.entry(name.clone()).or_insert(number);
         self.node_group_changed(&name);
+        self.machines_see_node(event);
         self.after(Work::Kubelet(name.clone()), delay);
         self.after(Work::Node(name.clone()), delay);
         self.retry_unschedulable();

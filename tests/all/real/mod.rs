@@ -63,7 +63,8 @@ fn every_row_ends_the_same_on_a_real_control_plane() {
         }
         let of = results.len();
         // The first lines once more: a log may be kept by its end only.
-        let wrong: Vec<String> = results.into_iter().filter_map(Result::err).map(|error| first(&error)).collect();
+        let wrong: Vec<String> =
+            results.into_iter().filter_map(Result::err).map(|error| first(&error)).collect();
         assert!(wrong.is_empty(), "of {of} rows {} are wrong:\n{}", wrong.len(), wrong.join("\n"));
     });
 }

@@ -14,6 +14,7 @@ mod restart;
 mod rounds;
 mod scale;
 mod taint;
+mod terminate;
 mod zone;
 
 pub use self::{
@@ -31,6 +32,7 @@ pub use self::{
     rounds::rounds,
     scale::scale,
     taint::taint,
+    terminate::terminate,
     zone::zone,
 };
 
@@ -43,7 +45,7 @@ use super::{
 pub fn all() -> Vec<Row> {
     let faults =
         [kill(), evict(), drain(), cordon(), taint(), zone(), scale(), restart(), clamp(), release()];
-    let others = [method(), rounds(), load(), guard(), metrics()];
+    let others = [terminate(), method(), rounds(), load(), guard(), metrics()];
     faults.into_iter().chain(others).flatten().collect()
 }
 
