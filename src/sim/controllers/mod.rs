@@ -24,6 +24,7 @@ mod record;
 pub mod replicaset;
 pub mod statefulset;
 pub mod views;
+pub mod volumes;
 mod wake;
 
 use std::collections::BTreeMap;
@@ -111,6 +112,7 @@ pub fn spawn_with(store: &Store, config: Config, usage: Option<Arc<dyn BusyShare
         workers: BTreeMap::new(),
         addresses: Addresses::default(),
         ordinals: BTreeMap::new(),
+        templates: BTreeMap::new(),
         node_numbers: BTreeMap::new(),
         unschedulable: BTreeMap::new(),
         tainted: BTreeMap::new(),
@@ -134,6 +136,8 @@ struct ControlLoop {
     addresses: Addresses,
     /// Pods that each ReplicaSet (by UID) has been given so far.
     ordinals: BTreeMap<String, u64>,
+    /// Templates that each StatefulSet (by UID) has had.
+    templates: BTreeMap<String, statefulset::Templates>,
     /// A number for each node ever seen, from which addresses follow.
     node_numbers: BTreeMap<String, usize>,
     /// Pods for which no node was found, with the message.

@@ -37,6 +37,9 @@ impl ControlLoop {
             k if *k == Kind::STATEFUL_SET => {
                 self.after(Work::StatefulSet(key.clone()), delay);
                 self.budgets_of_namespace(&key.namespace);
+                if event.kind == EventType::Deleted {
+                    self.templates.remove(&object.meta.uid);
+                }
             }
             k if *k == Kind::DAEMON_SET => self.after(Work::DaemonSet(key.clone()), delay),
             k if *k == Kind::SERVICE => self.service_changed(&key, event),
@@ -49,6 +52,11 @@ impl ControlLoop {
                     self.after(Work::Autoscaler(key.clone()), autoscaler::SYNC);
                 }
             }
+            k if *k == Kind::PERSISTENT_VOLUME_CLAIM => match event.kind {
+                EventType::Deleted => self.claim_gone(object),
+                EventType::Added => self.retry_unschedulable(),
+                EventType::Modified => {}
+            },
             k if *k == Kind::NAMESPACE => {
                 self.after(Work::Namespace(key.name.clone()), self.config.delays.namespace);
             }
