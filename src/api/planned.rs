@@ -191,7 +191,6 @@ pub static FAULTS: &[Planned] = &[
             with_default(field("delay", "duration", "How long a packet is held."), "10ms"),
         ],
     ),
-    instant("nodeTerminate", "Terminate nodes.", &[]),
     instant(
         "processKill",
         "Kill processes by name.",

@@ -278,15 +278,26 @@ impl Access {
 
     /// Deletes a pod by UID.
     pub async fn delete_pod(&self, pod: &ObjectRef, grace: Duration, dry_run: bool) -> Result<(), ApiError> {
-        let params = DeleteParams {
-            dry_run,
-            grace_period_seconds: Some(u32::try_from(grace.as_secs()).unwrap_or(u32::MAX)),
-            preconditions: preconditions(pod),
-            ..DeleteParams::default()
-        };
+        let grace = u32::try_from(grace.as_secs()).unwrap_or(u32::MAX);
+        let params = DeleteParams { grace_period_seconds: Some(grace), ..DeleteParams::default() };
+        self.delete_with(pod, params, dry_run).await
+    }
+
+    /// Deletes any object by UID, as its kind has it: what hangs on it goes later, finalizers hold it.
+    pub async fn delete(&self, object: &ObjectRef, dry_run: bool) -> Result<(), ApiError> {
+        self.delete_with(object, DeleteParams::default(), dry_run).await
+    }
+
+    async fn delete_with(
+        &self,
+        object: &ObjectRef,
+        params: DeleteParams,
+        dry_run: bool,
+    ) -> Result<(), ApiError> {
+        let params = DeleteParams { dry_run, preconditions: preconditions(object), ..params };
         let how = Write { dry_run, ..Write::default() };
-        let api: Api<DynamicObject> = self.api(pod);
-        self.write_or_ask(how, api.delete(&pod.name, &params)).await.map(|_| ())
+        let api: Api<DynamicObject> = self.api(object);
+        self.write_or_ask(how, api.delete(&object.name, &params)).await.map(|_| ())
     }
 
     /// Evicts a pod by UID, within its budgets.
@@ -338,9 +349,9 @@ impl Access {
     }
 }
 
-fn preconditions(pod: &ObjectRef) -> Option<Preconditions> {
-    (!pod.uid.is_empty() && !planted("no-uid-check"))
-        .then(|| Preconditions { uid: Some(pod.uid.clone()), resource_version: None })
+fn preconditions(object: &ObjectRef) -> Option<Preconditions> {
+    (!object.uid.is_empty() && !planted("no-uid-check"))
+        .then(|| Preconditions { uid: Some(object.uid.clone()), resource_version: None })
 }
 
 fn as_operations(patch: &JsonPatch) -> Result<Vec<Value>, ApiError> {

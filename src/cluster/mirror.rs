@@ -22,6 +22,7 @@ use tokio::{sync::Notify, task::AbortHandle};
 use super::{
     ApiError, Snapshot,
     autoscaler::Autoscaler,
+    machine::{self, Machine, RawMachine},
     snapshot::Key,
     view::{
         Node, Pdb, Pod, RawAutoscaler, RawNode, RawPdb, RawPod, RawSlice, RawSpace, RawWorkload, Space,
@@ -42,6 +43,8 @@ pub enum Scope {
     Namespaces(BTreeSet<String>),
     /// Everything, nodes included: what node faults need.
     Cluster,
+    /// The same with the machines behind the nodes, as far as the server knows their kinds.
+    Machines,
 }
 
 /// A live copy of the cluster. Watching ends when the last clone is dropped.
@@ -134,9 +137,14 @@ impl Mirror {
         let sink = Sink { state: state.clone(), signal: signal.clone() };
         let mut watches = Watches(Vec::new());
         match scope {
-            Scope::Cluster => {
+            Scope::Cluster | Scope::Machines => {
                 follow_namespaced(client, None, &sink, &mut watches);
                 follow_cluster(client, &sink, &mut watches);
+                if *scope == Scope::Machines {
+                    let served = tokio::time::timeout(FIRST_LIST, machine::served(client)).await;
+                    let served = served.unwrap_or(Err(ApiError::TimedOut(FIRST_LIST)))?;
+                    follow_machines(client, served, &sink, &mut watches);
+                }
             }
             Scope::Namespaces(namespaces) => {
                 for namespace in namespaces {
@@ -283,6 +291,32 @@ fn follow_cluster(client: &Client, sink: &Sink, watches: &mut Watches) {
         mine: everything(),
     };
     follow(api(client, None, resource("v1", "Namespace", "namespaces")), keep, sink, watches);
+}
+
+fn follow_machines(
+    client: &Client,
+    served: Vec<(String, &'static str, &'static str)>,
+    sink: &Sink,
+    watches: &mut Watches,
+) {
+    for (api_version, kind, plural) in served {
+        sink.update(|state| {
+            Arc::make_mut(&mut state.snapshot.machine_kinds).insert(kind.to_owned());
+        });
+        let prefix = format!("{kind}/");
+        let key: fn(&RawMachine) -> Key = match kind {
+            "Machine" => |raw| (raw.namespace().unwrap_or_default(), format!("Machine/{}", raw.name_any())),
+            _ => |raw| (String::new(), format!("NodeClaim/{}", raw.name_any())),
+        };
+        let watched = api(client, None, resource(&api_version, kind, plural));
+        let keep = Keep {
+            key,
+            read: Box::new(move |raw| Machine::read(raw, (&api_version, kind))),
+            slot: |s| &mut s.machines,
+            mine: Box::new(move |key: &Key| key.1.starts_with(&prefix)),
+        };
+        follow(watched, keep, sink, watches);
+    }
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>, resource: ApiResource) -> Api<K>

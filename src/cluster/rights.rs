@@ -23,6 +23,8 @@ pub struct Identity {
 pub struct Missing {
     /// `patch`.
     pub verb: String,
+    /// API group, empty for the core group.
+    pub group: String,
     /// `nodes`, `pods/eviction`, `deployments.apps/scale`.
     pub resource: String,
     /// The namespace, or None for all of them.
@@ -68,6 +70,7 @@ pub async fn missing_rights(
             let status = answer.status.unwrap_or_default();
             Ok((!status.allowed).then(|| Missing {
                 verb: verb.to_owned(),
+                group: group.to_owned(),
                 resource: match (group, sub) {
                     ("", _) => resource.to_owned(),
                     (group, None) => format!("{plural}.{group}"),
@@ -80,4 +83,17 @@ pub async fn missing_rights(
     });
     let answers: Vec<Result<Option<Missing>, ApiError>> = future::join_all(asked).await;
     answers.into_iter().filter_map(Result::transpose).collect()
+}
+
+/// Those of `missing` that somebody could grant: a right on a group that the server does not know is nobody's.
+pub async fn grantable(access: &Access, missing: Vec<Missing>) -> Result<Vec<Missing>, ApiError> {
+    // Groups of others are spelled like hosts; only those may be unknown.
+    if !missing.iter().any(|right| right.group.contains('.')) {
+        return Ok(missing);
+    }
+    let groups = access.read(access.client().list_api_groups()).await?;
+    let known = |right: &Missing| {
+        !right.group.contains('.') || groups.groups.iter().any(|group| group.name == right.group)
+    };
+    Ok(missing.into_iter().filter(known).collect())
 }

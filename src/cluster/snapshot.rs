@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     autoscaler::Autoscaler,
+    machine::Machine,
     view::{Node, Owner, Pdb, Pod, Space, Workload},
 };
 use crate::types::ObjectRef;
@@ -27,6 +28,10 @@ pub struct Snapshot {
     pub workloads: Arc<BTreeMap<Key, Arc<Workload>>>,
     /// HorizontalPodAutoscalers.
     pub autoscalers: Arc<BTreeMap<Key, Arc<Autoscaler>>>,
+    /// Machines and NodeClaims, where they are followed; the key's second part is `Kind/name`.
+    pub machines: Arc<BTreeMap<Key, Arc<Machine>>>,
+    /// Which of the two kinds the server knows.
+    pub machine_kinds: Arc<BTreeSet<String>>,
     /// Namespaces, by name.
     pub spaces: Arc<BTreeMap<Key, Arc<Space>>>,
     /// UIDs of the pods that each EndpointSlice sends requests to.

@@ -14,9 +14,13 @@ use super::{
     PodSelector, Toleration,
     autoscaler::{AutoscalerSpec, AutoscalerStatus},
     fields,
+    machine::MachineMark,
     rollout::{Rollout, Strategy, Template},
 };
 use crate::types::ObjectRef;
+
+/// On a pod: Karpenter does not evict it (`DoNotDisruptAnnotationKey` in Karpenter's `labels.go`).
+const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 
 /// The controller that made an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,6 +56,8 @@ pub struct Pod {
     pub mirror: bool,
     /// Whether it keeps data in emptyDir volumes.
     pub empty_dir: bool,
+    /// Whether it asks Karpenter to leave it where it is.
+    pub do_not_disrupt: bool,
     /// Whether it uses the node's network.
     pub host_network: bool,
     /// What it tolerates of effect NoExecute, but for what every pod does.
@@ -105,6 +111,8 @@ pub struct Node {
     pub taints: Vec<Taint>,
     /// How many pods it takes.
     pub pods_max: usize,
+    /// What it says of the machine behind it.
+    pub mark: MachineMark,
 }
 
 impl Node {
@@ -280,6 +288,8 @@ struct Waiting {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct NodeSpec {
     unschedulable: bool,
+    #[serde(rename = "providerID")]
+    provider_id: String,
     taints: Vec<Taint>,
 }
 
@@ -376,6 +386,11 @@ impl Pod {
             ready_since: condition.and_then(|condition| condition.last_transition_time),
             terminating,
             mirror: meta.annotations.iter().flatten().any(|(key, _)| key == "kubernetes.io/config.mirror"),
+            do_not_disrupt: meta
+                .annotations
+                .iter()
+                .flatten()
+                .any(|(key, value)| key == DO_NOT_DISRUPT && value == "true"),
             empty_dir: raw.spec.volumes.iter().any(|volume| volume.empty_dir.is_some()),
             host_network: raw.spec.host_network,
             tolerations: raw.spec.tolerations.into_iter().filter(Toleration::matters).collect(),
@@ -403,6 +418,7 @@ impl Node {
             pods.and_then(|pods| pods.as_str().map_or_else(|| pods.as_u64(), |text| text.parse().ok()));
         let undo = meta.annotations.iter().flatten().filter(|(key, _)| key.starts_with(super::UNDO_PREFIX));
         Self {
+            mark: MachineMark::read(&meta, raw.spec.provider_id),
             undo: undo.map(|(key, value)| (key.clone(), value.clone())).collect(),
             object: object(&meta, "v1", "Node"),
             unschedulable: raw.spec.unschedulable,

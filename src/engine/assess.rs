@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use crate::{
     api::{Action, Experiment, Guardrail, ProbeSpec, Role},
-    cluster::{Access, ApiError, Budgets, Identity, Lease, Mirror, Scope, identity, missing_rights},
+    cluster::{
+        Access, ApiError, Budgets, Identity, Lease, Mirror, Scope, grantable, identity, missing_rights,
+    },
     env::{Env, LoadOrder, Rng},
     faults::{self, FaultError, Signature, World},
     journal::Environment,
@@ -144,7 +146,7 @@ async fn rights(access: &Access, request: &Request, by: &Identity) -> Result<Vec
         .iter()
         .map(|(verb, group, resource, namespace)| (*verb, *group, *resource, namespace.as_deref()))
         .collect();
-    let missing = missing_rights(access, &wanted).await?;
+    let missing = grantable(access, missing_rights(access, &wanted).await?).await?;
     Ok(missing
         .into_iter()
         .map(|missing| {

@@ -33,6 +33,11 @@ impl FaultInfo {
     pub fn whole_zone(&self) -> bool {
         self.targets == [TargetKind::Zone]
     }
+
+    /// Whether it ends the machines behind nodes, so that who owns those has to be known.
+    pub fn ends_machines(&self) -> bool {
+        self.rights.iter().any(|right| right.verb == "delete" && right.resource == "machines")
+    }
 }
 
 /// How long a fault lasts.

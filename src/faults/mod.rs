@@ -15,6 +15,7 @@ mod node_cordon;
 mod node_drain;
 mod node_scar;
 mod node_taint;
+mod node_terminate;
 mod nodes;
 mod owners;
 mod pod_evict;
@@ -228,6 +229,11 @@ pub trait Fault: Send + Sync {
         Vec::new()
     }
 
+    /// What a plan should say of this injection, besides what its hazards say of the fault. Pure.
+    fn forewarn(&self, _snapshot: &Snapshot, _injection: &Injection) -> Vec<Finding> {
+        Vec::new()
+    }
+
     /// Asks the API server whether it would accept each kind of write that `injection` takes, without
     /// doing it (server-side dry run).
     fn rehearse<'a>(
@@ -295,6 +301,7 @@ pub static FAULTS: &[&dyn Fault] = &[
     &node_cordon::NodeCordon,
     &node_drain::NodeDrain,
     &node_taint::NodeTaint,
+    &node_terminate::NodeTerminate,
     &pod_evict::PodEvict,
     &pod_kill::PodKill,
     &rollout_restart::RolloutRestart,

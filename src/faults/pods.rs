@@ -38,9 +38,24 @@ pub(super) async fn delete(
     target: &ObjectRef,
     grace: Duration,
 ) -> Result<Injected, FaultError> {
+    let said = format!("deleted, grace period {}", Length(grace));
+    deleted(world, target, said, || world.access.delete_pod(target, grace, false)).await
+}
+
+/// Has `call` delete the object of this UID, in words: tried again while that may help, and whoever was faster has
+/// done what was wanted.
+pub(super) async fn deleted<F>(
+    world: &World,
+    target: &ObjectRef,
+    said: String,
+    call: impl Fn() -> F,
+) -> Result<Injected, FaultError>
+where
+    F: Future<Output = Result<(), ApiError>>,
+{
     let lost = AtomicBool::new(false);
     let delete = || async {
-        let done = world.access.delete_pod(target, grace, false).await;
+        let done = call().await;
         lost.fetch_or(done.as_ref().is_err_and(ApiError::is_uncertain), Ordering::Relaxed);
         done
     };
@@ -49,10 +64,10 @@ pub(super) async fn delete(
         Err(ApiError::NotFound) if lost.load(Ordering::Relaxed) => {
             Ok(Injected::Done("deleted; the answer got lost".to_owned()))
         }
-        Ok(()) => Ok(Injected::Done(format!("deleted, grace period {}", Length(grace)))),
+        Ok(()) => Ok(Injected::Done(said)),
         // Gone: what was wanted is so, whoever did it.
         Err(ApiError::NotFound) => Ok(Injected::TargetGone),
-        // Another pod of that name, or a refusal that only sounds like it: look before believing it.
+        // Another object of that name, or a refusal that only sounds like it: look before believing it.
         Err(conflict @ ApiError::Conflict(_)) => {
             let what = format!("deleting {target}");
             match patiently(5, || world.access.get(target)).await {

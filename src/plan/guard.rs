@@ -177,7 +177,9 @@ pub(super) fn limits(
             .nodes
             .values()
             .filter(|node| !node.ready || node.unschedulable || nodes.contains(node.object.name.as_str()));
-        let (out, all) = (out.count(), snapshot.nodes.len());
+        // A machine that is to come is a node that is missing.
+        let coming = snapshot.machines_without_node();
+        let (out, all) = (out.count() + coming, snapshot.nodes.len() + coming);
         let bound = setting.bounds.nodes_of(all);
         if out > bound {
             let message = format!(

@@ -239,6 +239,10 @@ fn said_of(fault: (&str, &Value), setting: &Setting<'_>, injections: &[Injection
     findings.retain(|finding| !finding.is_error());
     findings.extend(lifelines::findings(setting, injections));
     findings.extend(hazards(fault, setting, injections));
+    findings.extend(injections.iter().flat_map(|injection| {
+        let fault = faults::find(&injection.fault);
+        fault.map_or_else(Vec::new, |fault| fault.forewarn(setting.snapshot, injection))
+    }));
     findings.extend(rollouts(setting, injections));
     findings.extend(bounds::lifted(setting, injections));
     findings
@@ -382,7 +386,8 @@ fn can_abort(probe: &ProbeSpec) -> bool {
         && (probe.by_rule() || during.is_some_and(|during| during.trim() != "true"))
 }
 
-/// What has to be followed to run `spec`: the whole cluster for node faults, else the namespaces concerned.
+/// What has to be followed to run `spec`: the whole cluster for node faults, the machines too for those that end them,
+/// else the namespaces concerned.
 pub fn scope(spec: &ExperimentSpec, own: &str) -> Scope {
     let hits_nodes = spec.method.iter().any(|step| match &step.action {
         Action::Fault { kind, .. } => {
@@ -392,7 +397,15 @@ pub fn scope(spec: &ExperimentSpec, own: &str) -> Scope {
         }
         _ => false,
     });
-    if hits_nodes { Scope::Cluster } else { Scope::Namespaces(namespaces(spec, own)) }
+    let ends_machines = spec.method.iter().any(|step| match &step.action {
+        Action::Fault { kind, .. } => faults::find(kind).is_some_and(|fault| fault.info().ends_machines()),
+        _ => false,
+    });
+    match (ends_machines, hits_nodes) {
+        (true, _) => Scope::Machines,
+        (false, true) => Scope::Cluster,
+        (false, false) => Scope::Namespaces(namespaces(spec, own)),
+    }
 }
 
 /// The rights that running `spec` takes: to follow, to hold the lease, and what each fault asks for.
@@ -409,7 +422,7 @@ pub fn rights(spec: &ExperimentSpec, own: &str) -> Vec<RightAsked> {
     ];
     let spaces = namespaces(spec, own);
     let follow: Vec<Option<String>> = match scope(spec, own) {
-        Scope::Cluster => vec![None],
+        Scope::Cluster | Scope::Machines => vec![None],
         Scope::Namespaces(spaces) => spaces.into_iter().map(Some).collect(),
     };
     let mut asked: BTreeSet<RightAsked> = BTreeSet::new();

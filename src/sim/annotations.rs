@@ -21,7 +21,7 @@
 //! | `sim.firedrill.dev/node-group` | Node | none | the group that a cluster autoscaler grows and shrinks; in the zones of its nodes |
 //! | `sim.firedrill.dev/node-group-min` | Node | `0` | fewest nodes of the group |
 //! | `sim.firedrill.dev/node-group-max` | Node | `10` | most nodes of the group |
-//! | `sim.firedrill.dev/node-provisioning` | Node | `90s` | from the order of a node of the group until it is ready |
+//! | `sim.firedrill.dev/node-provisioning` | Node, Machine, NodeClaim | `90s` | from the order of a node of the group, or of the machine, until it is ready |
 //!
 //! Images of the host `registry.invalid` can never be pulled either (RFC 2606 reserves the name).
 //!
@@ -75,7 +75,7 @@ pub const NODE_GROUP: &str = "sim.firedrill.dev/node-group";
 pub const NODE_GROUP_MIN: &str = "sim.firedrill.dev/node-group-min";
 /// On a Node: most nodes of its group.
 pub const NODE_GROUP_MAX: &str = "sim.firedrill.dev/node-group-max";
-/// On a Node: how long a new node of its group takes to be ready.
+/// On a Node: how long a new node of its group takes to be ready. On a Machine or NodeClaim: how long its node takes.
 pub const NODE_PROVISIONING: &str = "sim.firedrill.dev/node-provisioning";
 /// On a Node, written by the embedded cluster: since when its kubelet is silent (RFC 3339).
 pub const SILENT_SINCE: &str = "sim.firedrill.dev/silent-since";

@@ -15,6 +15,7 @@ const ENDS: &[(&str, i32)] = &[
     ("retries/recovers-without-retries", 0),
     ("retries/retries-keep-it-down", 1),
     ("scale-below-need", 1),
+    ("machines/node-replaced", 0),
     ("metric-source-gone", 4),
     ("random-kills", 0),
     ("somebody-is-paged", 0),

@@ -35,6 +35,7 @@ pub(super) fn on_create(store: &Store, kind: &Kind, object: &mut Value) {
             object["spec"]["finalizers"] = json!(["kubernetes"]);
             object["status"] = json!({"phase": "Active"});
         }
+        ("", "persistentvolumeclaims") => object["status"] = json!({"phase": "Pending"}),
         ("", "services") => {
             object["status"] = json!({"loadBalancer": {}});
             allocate_address(store, object);

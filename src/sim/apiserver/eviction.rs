@@ -5,7 +5,7 @@ use super::request::{Call, Target};
 use super::write::{delete_options_from, text};
 use super::{ApiBody, ApiServer, json};
 use crate::sim::store::deletion::check_preconditions;
-use crate::sim::store::{DeleteOptions, Kind, LabelSelector, Object, Selector, Status, StatusCause};
+use crate::sim::store::{DeleteOptions, Kind, LabelSelector, Object, Selector, Status, StatusCause, Store};
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json as value};
@@ -64,50 +64,12 @@ impl ApiServer {
         let mut options = delete_options_from(&body["deleteOptions"])?;
         options.dry_run |= call.dry_run()?;
         let pod = self.find(target, &Kind::POD)?;
-        let status: PodStatus = pod.field("status").unwrap_or_default();
-        let done = matches!(status.phase.as_str(), "Succeeded" | "Failed");
-        if done || status.phase == "Pending" || pod.terminating() {
-            // Such a pod serves nobody: no budget is asked. One that may still start is pinned to what was seen.
-            let enforce = !done && !pod.terminating() && options.resource_version.is_none();
-            if enforce {
-                options.resource_version = Some(pod.meta.resource_version);
-            }
-            self.delete_evicted(&pod, &options)?;
-            return Ok(evicted());
+        let way = Way::of(&self.store, &pod, &mut options);
+        if let Way::Budget(budget) = &way {
+            self.take_slot(budget, &pod.meta.name, options.dry_run).await?;
         }
-        let budgets = self.budgets_of(&pod);
-        if budgets.len() > 1 {
-            let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-            return Err(Status::failure(500, "", why));
-        }
-        let mut pinned = false;
-        if let Some(budget) = budgets.first() {
-            let ready = status.conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
-            if !ready && may_go_unready(budget) {
-                options.resource_version.get_or_insert(pod.meta.resource_version);
-                pinned = true;
-            } else {
-                self.take_slot(budget, &pod.meta.name, options.dry_run).await?;
-            }
-        }
-        match self.delete_evicted(&pod, &options) {
-            Err(status) if pinned && status.is("Conflict") => {
-                Err(still_processed(budgets.first().map_or("", |b| b.meta.name.as_str())))
-            }
-            Err(status) => Err(status),
-            Ok(()) => Ok(evicted()),
-        }
-    }
-
-    /// The budgets whose selector matches a pod; a null selector matches nothing.
-    fn budgets_of(&self, pod: &Object) -> Vec<Arc<Object>> {
-        let all =
-            self.store.list(&Kind::POD_DISRUPTION_BUDGET, Some(&pod.meta.namespace), &Selector::everything());
-        let covers = |b: &Arc<Object>| {
-            let spec: BudgetSpec = b.field("spec").unwrap_or_default();
-            spec.selector.is_some_and(|s| Selector::from_label_selector(&s).matches_labels(&pod.meta.labels))
-        };
-        all.into_iter().filter(covers).collect()
+        way.delete(&self.store, &pod, &options)?;
+        Ok(evicted())
     }
 
     /// Takes one disruption from a budget, trying again while others write it.
@@ -120,7 +82,7 @@ impl ApiServer {
                 let fresh = self.store.get(&Kind::POD_DISRUPTION_BUDGET, namespace, name);
                 budget = fresh.ok_or_else(|| Status::not_found(&Kind::POD_DISRUPTION_BUDGET, name))?;
             }
-            match self.check_and_decrement(&budget, pod, dry_run) {
+            match check_and_decrement(&self.store, &budget, pod, dry_run) {
                 Err(status) if status.is("Conflict") => {}
                 other => return other,
             }
@@ -128,55 +90,131 @@ impl ApiServer {
         let why = format!("couldn't update PodDisruptionBudget \"{}\" due to conflicts", budget.meta.name);
         Err(Status::timeout(why, 10))
     }
+}
 
-    fn check_and_decrement(&self, budget: &Arc<Object>, pod: &str, dry_run: bool) -> Result<(), Status> {
-        let kind = &Kind::POD_DISRUPTION_BUDGET;
-        let name = &budget.meta.name;
-        let mut status: BudgetStatus = budget.field("status").unwrap_or_default();
-        if status.observed_generation < budget.meta.generation {
-            return Err(still_processed(name));
-        }
-        if status.disruptions_allowed < 0 {
-            return Err(Status::forbidden(kind, name, "pdb disruptions allowed is negative"));
-        }
-        if status.disrupted_pods.len() > MAX_DISRUPTED {
-            let why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
-            return Err(Status::forbidden(kind, name, why));
-        }
-        if status.disruptions_allowed == 0 {
-            return Err(exhausted(name, &status));
-        }
-        if dry_run {
-            return Ok(());
-        }
-        let now = self.store.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        status.disruptions_allowed -= 1;
-        if status.disruptions_allowed == 0 {
-            no_longer_allowed(&mut status, budget.meta.generation, &now);
-        }
-        status.disrupted_pods.insert(pod.into(), now.into());
-        let mut next = (**budget).clone();
-        next.set_field("status", &status).map_err(Status::internal)?;
-        self.store.update(next).map(drop)
+/// One eviction by a controller of the cluster itself, as the API answers it to others; a conflict is not waited out.
+///
+/// # Errors
+/// What the API would answer: 429 where the budget has no room, 500 under two budgets.
+pub(in crate::sim) fn evict(store: &Store, pod: &Arc<Object>) -> Result<(), Status> {
+    let mut options = DeleteOptions { uid: Some(pod.meta.uid.clone()), ..DeleteOptions::default() };
+    let way = Way::of(store, pod, &mut options);
+    if let Way::Budget(budget) = &way {
+        check_and_decrement(store, budget, &pod.meta.name, false)?;
     }
+    way.delete(store, pod, &options)
+}
 
-    /// Notes the condition on the pod, then deletes it, both under the preconditions.
-    fn delete_evicted(&self, pod: &Arc<Object>, options: &DeleteOptions) -> Result<(), Status> {
-        let (namespace, name) = (&pod.meta.namespace, &pod.meta.name);
-        let mut options = options.clone();
-        if !options.dry_run {
-            let now = self.store.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-            let marked = self.store.modify(&Kind::POD, namespace, name, |pod| {
-                check_preconditions(pod, &options)?;
-                mark_disrupted(pod, &now);
-                Ok(())
-            })?;
-            if options.resource_version.is_some() {
-                options.resource_version = Some(marked.meta.resource_version);
+/// What an eviction has to ask before the pod is deleted.
+enum Way {
+    /// Nobody: such a pod serves nobody.
+    Free,
+    /// Nobody, as long as the pod stays as it was seen; under this budget.
+    NotReady(String),
+    /// A slot of this budget.
+    Budget(Arc<Object>),
+    /// It can never be: there are two.
+    Never,
+}
+
+impl Way {
+    /// How this pod goes; pins it in `options` where it may not change meanwhile.
+    fn of(store: &Store, pod: &Arc<Object>, options: &mut DeleteOptions) -> Self {
+        let status: PodStatus = pod.field("status").unwrap_or_default();
+        let done = matches!(status.phase.as_str(), "Succeeded" | "Failed");
+        if done || status.phase == "Pending" || pod.terminating() {
+            // One that may still start is pinned to what was seen.
+            if !done && !pod.terminating() && options.resource_version.is_none() {
+                options.resource_version = Some(pod.meta.resource_version);
             }
+            return Self::Free;
         }
-        self.store.delete(&Kind::POD, namespace, name, &options).map(drop)
+        match budgets_of(store, pod).as_slice() {
+            [] => Self::Free,
+            [budget] => {
+                let ready = status.conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+                if ready || !may_go_unready(budget) {
+                    return Self::Budget(budget.clone());
+                }
+                options.resource_version.get_or_insert(pod.meta.resource_version);
+                Self::NotReady(budget.meta.name.clone())
+            }
+            _ => Self::Never,
+        }
     }
+
+    fn delete(&self, store: &Store, pod: &Arc<Object>, options: &DeleteOptions) -> Result<(), Status> {
+        match self {
+            Self::Never => {
+                let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+                Err(Status::failure(500, "", why))
+            }
+            Self::Free | Self::Budget(_) => delete_evicted(store, pod, options),
+            Self::NotReady(budget) => match delete_evicted(store, pod, options) {
+                Err(status) if status.is("Conflict") => Err(still_processed(budget)),
+                other => other,
+            },
+        }
+    }
+}
+
+/// The budgets whose selector matches a pod; a null selector matches nothing.
+fn budgets_of(store: &Store, pod: &Object) -> Vec<Arc<Object>> {
+    let all = store.list(&Kind::POD_DISRUPTION_BUDGET, Some(&pod.meta.namespace), &Selector::everything());
+    let covers = |b: &Arc<Object>| {
+        let spec: BudgetSpec = b.field("spec").unwrap_or_default();
+        spec.selector.is_some_and(|s| Selector::from_label_selector(&s).matches_labels(&pod.meta.labels))
+    };
+    all.into_iter().filter(covers).collect()
+}
+
+fn check_and_decrement(store: &Store, budget: &Arc<Object>, pod: &str, dry_run: bool) -> Result<(), Status> {
+    let kind = &Kind::POD_DISRUPTION_BUDGET;
+    let name = &budget.meta.name;
+    let mut status: BudgetStatus = budget.field("status").unwrap_or_default();
+    if status.observed_generation < budget.meta.generation {
+        return Err(still_processed(name));
+    }
+    if status.disruptions_allowed < 0 {
+        return Err(Status::forbidden(kind, name, "pdb disruptions allowed is negative"));
+    }
+    if status.disrupted_pods.len() > MAX_DISRUPTED {
+        let why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
+        return Err(Status::forbidden(kind, name, why));
+    }
+    if status.disruptions_allowed == 0 {
+        return Err(exhausted(name, &status));
+    }
+    if dry_run {
+        return Ok(());
+    }
+    let now = store.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    status.disruptions_allowed -= 1;
+    if status.disruptions_allowed == 0 {
+        no_longer_allowed(&mut status, budget.meta.generation, &now);
+    }
+    status.disrupted_pods.insert(pod.into(), now.into());
+    let mut next = (**budget).clone();
+    next.set_field("status", &status).map_err(Status::internal)?;
+    store.update(next).map(drop)
+}
+
+/// Notes the condition on the pod, then deletes it, both under the preconditions.
+fn delete_evicted(store: &Store, pod: &Arc<Object>, options: &DeleteOptions) -> Result<(), Status> {
+    let (namespace, name) = (&pod.meta.namespace, &pod.meta.name);
+    let mut options = options.clone();
+    if !options.dry_run {
+        let now = store.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let marked = store.modify(&Kind::POD, namespace, name, |pod| {
+            check_preconditions(pod, &options)?;
+            mark_disrupted(pod, &now);
+            Ok(())
+        })?;
+        if options.resource_version.is_some() {
+            options.resource_version = Some(marked.meta.resource_version);
+        }
+    }
+    store.delete(&Kind::POD, namespace, name, &options).map(drop)
 }
 
 fn evicted() -> Response<ApiBody> {

@@ -9,7 +9,7 @@ mod decode;
 pub(in crate::sim) mod defaults;
 mod discovery;
 mod event;
-mod eviction;
+pub(in crate::sim) mod eviction;
 mod metrics;
 pub mod mischief;
 mod network_policy;

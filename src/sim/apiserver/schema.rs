@@ -83,6 +83,8 @@ fn through_type(kind: &Kind, value: &Value) -> Result<Value, serde_json::Error> 
         ("", "ConfigMap") => pass::<core::ConfigMap>(value),
         ("", "Secret") => pass::<core::Secret>(value),
         ("", "ServiceAccount") => pass::<core::ServiceAccount>(value),
+        ("", "PersistentVolumeClaim") => pass::<core::PersistentVolumeClaim>(value),
+        ("", "PersistentVolume") => pass::<core::PersistentVolume>(value),
         ("apps", "Deployment") => pass::<apps::Deployment>(value),
         ("apps", "ReplicaSet") => pass::<apps::ReplicaSet>(value),
         ("apps", "StatefulSet") => pass::<apps::StatefulSet>(value),

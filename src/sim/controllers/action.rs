@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::views::{Key, Taint};
+use crate::sim::apiserver::eviction;
 use crate::sim::store::managed::{self, Writer};
 use crate::sim::store::{DeleteOptions, Kind, Meta, Object, Status, Store};
 
@@ -37,6 +38,8 @@ pub enum Action {
     },
     /// Delete as the API does, with that grace in seconds (`None`: the pod's own).
     Delete(Target, Option<i64>),
+    /// Evict the pod, within its budget.
+    Evict(Target),
     /// Record an Event.
     Event(Box<Note>),
 }
@@ -176,6 +179,13 @@ pub fn apply(store: &Store, action: &Action) -> Result<(), Status> {
                 ..DeleteOptions::default()
             };
             store.delete(&target.kind, &target.key.namespace, &target.key.name, &options).map(drop)
+        }
+        Action::Evict(target) => {
+            let pod = store.get(&target.kind, &target.key.namespace, &target.key.name);
+            match pod.filter(|pod| pod.meta.uid == target.uid) {
+                Some(pod) => eviction::evict(store, &pod),
+                None => Err(Status::not_found(&target.kind, &target.key.name)),
+            }
         }
         Action::Event(_) => Ok(()),
     }

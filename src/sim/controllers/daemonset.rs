@@ -1,7 +1,7 @@
 //! DaemonSets: one pod on each node that it fits.
 //!
-//! Source: `pkg/controller/daemon/daemon_controller.go` and `util/daemonset_util.go`, v1.36. Updates replace one pod at a
-//! time (`maxUnavailable: 1`, the default); without surge and ControllerRevisions.
+//! Source: `pkg/controller/daemon/daemon_controller.go`, `update.go` and `util/daemonset_util.go`, v1.36. Without
+//! ControllerRevisions: a revision is the hash of the template.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::action::{Action, Decision, Target, event};
 use super::names;
-use super::replicaset::new_pod;
+use super::replicaset::{new_pod, next_available};
 use super::views::{DaemonSet, Node, Pod, Toleration, View};
 use crate::sim::scheduler;
 use crate::sim::store::Object;
@@ -52,11 +52,17 @@ pub fn decide(set: &DaemonSet, pods: &[&Pod], nodes: &[&Node], now: Timestamp) -
                 decision.actions.extend(delete(set, pod));
             }
         }
-        decision.actions.extend(replace_one(set, pods, &revision));
+        if set.spec.update_strategy.kind != "OnDelete" {
+            let wanted: Vec<&Node> = nodes.iter().copied().filter(|n| fits(n) && !n.terminating()).collect();
+            decision.actions.extend(rolling_update(set, &by_node, &wanted, (&revision, now)));
+        }
     }
     let status = status(set, (pods, nodes), &fits, (&revision, now));
     if status != set.object.field::<Value>("status").unwrap_or_default() {
         decision.actions.push(Action::Status(Target::of(&set.object), status));
+    }
+    if let Some(delay) = next_available(pods, set.spec.min_ready_seconds, now) {
+        decision.again_in(delay);
     }
     decision
 }
@@ -124,12 +130,47 @@ fn delete(set: &DaemonSet, pod: &Pod) -> Vec<Action> {
     ]
 }
 
-fn replace_one(set: &DaemonSet, pods: &[&Pod], revision: &str) -> Vec<Action> {
-    if set.spec.update_strategy.kind == "OnDelete" || pods.iter().any(|p| p.terminating() || !p.ready()) {
-        return Vec::new();
+/// One step of an update (`rollingUpdate`): old daemons that are down anyway go at once, of the others as many as may
+/// be unavailable; with a surge the new one is there and available before the old one goes.
+fn rolling_update(
+    set: &DaemonSet,
+    by_node: &BTreeMap<String, Vec<&Pod>>,
+    nodes: &[&Node],
+    (revision, now): (&str, Timestamp),
+) -> Vec<Action> {
+    let strategy = &set.spec.update_strategy;
+    let desired = i64::try_from(nodes.len()).unwrap_or(i64::MAX);
+    let surge = strategy.rolling_update.max_surge.as_ref().and_then(|s| s.of(desired, true)).unwrap_or(0);
+    let available = |pod: &Pod| pod.available(set.spec.min_ready_seconds, now);
+    let (mut actions, mut candidates) = (Vec::new(), Vec::new());
+    let (mut unavailable, mut surging) = (0_i64, 0_i64);
+    for node in nodes {
+        let there = by_node.get(node.name()).into_iter().flatten().filter(|pod| !pod.terminating());
+        let (new, old): (Vec<&Pod>, Vec<&Pod>) =
+            there.partition(|pod| pod.meta().labels.get(REVISION).map(String::as_str) == Some(revision));
+        match (new.first(), old.first()) {
+            (None, None) => unavailable += 1,
+            (Some(new), None) => unavailable += i64::from(!available(new)),
+            (Some(new), Some(old)) if surge > 0 && available(new) => actions.extend(delete(set, old)),
+            (Some(_), Some(_)) => {
+                unavailable += 1;
+                surging += 1;
+            }
+            (None, Some(old)) if surge > 0 && !available(old) => actions.extend(create(set, node, revision)),
+            (None, Some(old)) if !available(old) => actions.extend(delete(set, old)),
+            (None, Some(old)) => candidates.push((*node, *old)),
+        }
     }
-    let old = |p: &&&Pod| p.meta().labels.get(REVISION).map(String::as_str) != Some(revision);
-    pods.iter().find(old).map(|pod| delete(set, pod)).unwrap_or_default()
+    if surge > 0 {
+        let more = usize::try_from(surge - surging).unwrap_or(0);
+        actions.extend(candidates.iter().take(more).flat_map(|(node, _)| create(set, node, revision)));
+    } else {
+        // Neither may be nothing.
+        let room = strategy.max_unavailable(desired).max(1) - unavailable;
+        let more = usize::try_from(room).unwrap_or(0);
+        actions.extend(candidates.iter().take(more).flat_map(|(_, old)| delete(set, old)));
+    }
+    actions
 }
 
 fn status(

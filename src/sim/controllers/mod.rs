@@ -14,6 +14,7 @@ pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod garbage;
+mod machines;
 pub mod names;
 mod node_groups;
 pub mod node_lifecycle;
@@ -23,6 +24,7 @@ mod record;
 pub mod replicaset;
 pub mod statefulset;
 pub mod views;
+pub mod volumes;
 mod wake;
 
 use std::collections::BTreeMap;
@@ -110,12 +112,14 @@ pub fn spawn_with(store: &Store, config: Config, usage: Option<Arc<dyn BusyShare
         workers: BTreeMap::new(),
         addresses: Addresses::default(),
         ordinals: BTreeMap::new(),
+        templates: BTreeMap::new(),
         node_numbers: BTreeMap::new(),
         unschedulable: BTreeMap::new(),
         tainted: BTreeMap::new(),
         usage,
         autoscaled: BTreeMap::new(),
         node_groups: node_groups::Memory::default(),
+        machines: machines::Memory::default(),
         event_number: 0,
     };
     Controllers { task: tokio::spawn(control.run(objects, events)) }
@@ -132,6 +136,8 @@ struct ControlLoop {
     addresses: Addresses,
     /// Pods that each ReplicaSet (by UID) has been given so far.
     ordinals: BTreeMap<String, u64>,
+    /// Templates that each StatefulSet (by UID) has had.
+    templates: BTreeMap<String, statefulset::Templates>,
     /// A number for each node ever seen, from which addresses follow.
     node_numbers: BTreeMap<String, usize>,
     /// Pods for which no node was found, with the message.
@@ -144,6 +150,8 @@ struct ControlLoop {
     autoscaled: BTreeMap<String, autoscaler::Memory>,
     /// What the cluster autoscaler remembers.
     node_groups: node_groups::Memory,
+    /// What those who own machines remember.
+    machines: machines::Memory,
     event_number: u64,
 }
 

@@ -40,6 +40,7 @@ impl ControlLoop {
             Work::Evict(key) => self.evict(key),
             Work::NodeGroups => return self.node_groups(),
             Work::Provision(name) => return self.provision(name),
+            Work::Machine(kind, key) => self.machine(kind, key),
             Work::Dependent(kind, key) => self.dependent(kind, key),
             Work::Owner(kind, key) => self.owner(kind, key),
             Work::Namespace(name) => self.namespace(name),
@@ -68,6 +69,8 @@ impl ControlLoop {
             Ok(()) => true,
             // The object has gone meanwhile, or has become another: an event says so.
             Err(status) if matches!(status.code, 404 | 409) && !matches!(action, Action::Create(_)) => true,
+            // A budget has no room: whoever drains looks again in a while.
+            Err(_) if matches!(action, Action::Evict(_)) => true,
             Err(status) => {
                 tracing::debug!(?action, message = %status.message, "a controller's write was refused");
                 false
@@ -108,11 +111,22 @@ impl ControlLoop {
         Some(decision)
     }
 
-    fn stateful_set(&self, key: &Key) -> Option<Decision> {
+    fn stateful_set(&mut self, key: &Key) -> Option<Decision> {
         let set = self.cache.stateful_sets.get(key)?;
+        let claims = self.claims_of(set);
+        let templates = self.templates.entry(set.uid().to_owned()).or_default();
+        templates.entry(statefulset::revision(set)).or_insert_with(|| set.spec.template.clone());
         let pods = self.cache.pods_of(set.uid());
-        let terminating = self.cache.namespace_terminating(&key.namespace);
-        Some(statefulset::decide(set, &pods, terminating, self.store.now()))
+        let namespace_terminating = self.cache.namespace_terminating(&key.namespace);
+        let now = self.store.now();
+        Some(statefulset::decide(&statefulset::Inputs {
+            set,
+            pods: &pods,
+            templates,
+            claims: &claims,
+            namespace_terminating,
+            now,
+        }))
     }
 
     fn daemon_set(&self, key: &Key) -> Option<Decision> {
@@ -204,17 +218,24 @@ impl ControlLoop {
         if !pod.spec.node_name.is_empty() || pod.terminating() || pod.finished() || !ours {
             return None;
         }
-        let nodes: Vec<Candidate<'_>> = self
+        let mut nodes: Vec<Candidate<'_>> = self
             .cache
             .nodes
             .values()
             .filter(|n| !n.terminating())
             .map(|node| Candidate::new(node, self.cache.pods_on(node.name())))
             .collect();
+        let volumes = self.volumes_of(pod);
+        if let Ok(volumes) = &volumes {
+            nodes.iter_mut().for_each(|candidate| candidate.out_of_reach = !volumes.reach(candidate.node));
+        }
+        let chosen = volumes.map_err(|why| scheduler::nowhere(nodes.len(), &why));
+        let chosen = chosen.and_then(|volumes| Ok((scheduler::choose(pod, &nodes)?, volumes)));
         let mut decision = Decision::default();
-        match scheduler::choose(pod, &nodes) {
-            Ok(node) => {
-                decision.actions = bind(pod, &node, &stamp(self.store.now()));
+        match chosen {
+            Ok((node, volumes)) => {
+                decision.actions = self.cache.node(&node).map_or_else(Vec::new, |node| volumes.bind(node));
+                decision.actions.extend(bind(pod, &node, &stamp(self.store.now())));
                 self.unschedulable.remove(key);
             }
             Err(message) => {

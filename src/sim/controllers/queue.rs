@@ -38,6 +38,8 @@ pub enum Work {
     NodeGroups,
     /// A node that was ordered has started.
     Provision(String),
+    /// A machine, or a pool of machines.
+    Machine(Kind, Key),
     /// An object whose owners may be gone.
     Dependent(Kind, Key),
     /// An object that waits for its dependents before it goes.

@@ -37,6 +37,9 @@ impl ControlLoop {
             k if *k == Kind::STATEFUL_SET => {
                 self.after(Work::StatefulSet(key.clone()), delay);
                 self.budgets_of_namespace(&key.namespace);
+                if event.kind == EventType::Deleted {
+                    self.templates.remove(&object.meta.uid);
+                }
             }
             k if *k == Kind::DAEMON_SET => self.after(Work::DaemonSet(key.clone()), delay),
             k if *k == Kind::SERVICE => self.service_changed(&key, event),
@@ -49,9 +52,15 @@ impl ControlLoop {
                     self.after(Work::Autoscaler(key.clone()), autoscaler::SYNC);
                 }
             }
+            k if *k == Kind::PERSISTENT_VOLUME_CLAIM => match event.kind {
+                EventType::Deleted => self.claim_gone(object),
+                EventType::Added => self.retry_unschedulable(),
+                EventType::Modified => {}
+            },
             k if *k == Kind::NAMESPACE => {
                 self.after(Work::Namespace(key.name.clone()), self.config.delays.namespace);
             }
+            k if k.is_custom() => self.machine_changed(event, &key),
             _ => {}
         }
         self.collect_garbage(event, &key);
@@ -170,6 +179,7 @@ impl ControlLoop {
         let number = self.node_numbers.len();
         self.node_numbers.entry(name.clone()).or_insert(number);
         self.node_group_changed(&name);
+        self.machines_see_node(event);
         self.after(Work::Kubelet(name.clone()), delay);
         self.after(Work::Node(name.clone()), delay);
         self.retry_unschedulable();

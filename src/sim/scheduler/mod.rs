@@ -1,7 +1,7 @@
 //! The scheduler: which node a pod goes to, or why it goes to none.
 //!
 //! Filters and their words are kube-scheduler's (`pkg/scheduler/framework/plugins`, v1.36): NodeUnschedulable,
-//! TaintToleration, NodeAffinity, NodeResourcesFit, PodTopologySpread, InterPodAffinity (required anti-affinity in the
+//! TaintToleration, NodeAffinity, NodeResourcesFit, VolumeBinding, PodTopologySpread, InterPodAffinity (required anti-affinity in the
 //! pod's own namespace), in that order; the first that refuses a node gives the reason. The score is simpler and has
 //! no chance in it: most of the preferred node affinity, then as PodTopologySpread scores, then least allocated, then
 //! by name. There is no preemption.
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use self::spread::Spread;
-use super::controllers::views::{Node, NodeSelectorTerm, Pod, Taint, Toleration, selects};
+use super::controllers::views::{Node, NodeSelector, NodeSelectorTerm, Pod, Taint, Toleration, selects};
 
 /// The taint of a cordoned node.
 pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
@@ -40,6 +40,8 @@ pub struct Candidate<'a> {
     pub pods: Vec<&'a Pod>,
     /// What those request together.
     pub requested: Amount,
+    /// Whether a volume of the pod to be placed cannot be used there.
+    pub out_of_reach: bool,
 }
 
 impl<'a> Candidate<'a> {
@@ -52,7 +54,7 @@ impl<'a> Candidate<'a> {
             requested.cpu += request.cpu;
             requested.memory += request.memory;
         }
-        Self { node, pods, requested }
+        Self { node, pods, requested, out_of_reach: false }
     }
 
     /// With one pod more.
@@ -176,6 +178,14 @@ pub fn choose(pod: &Pod, nodes: &[Candidate<'_>]) -> Result<String, String> {
     best.map(|(.., name)| name).ok_or_else(|| message(nodes.len(), &reasons, resolvable))
 }
 
+/// The message for a pod that no node could take for a reason of its own.
+#[must_use]
+pub fn nowhere(nodes: usize, why: &str) -> String {
+    format!(
+        "0/{nodes} nodes are available: {why}. preemption: 0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling."
+    )
+}
+
 /// `FitError.Error` with what the plugin DefaultPreemption adds.
 fn message(nodes: usize, reasons: &BTreeMap<String, usize>, resolvable: usize) -> String {
     if nodes == 0 {
@@ -241,6 +251,9 @@ fn refusal(
     if !short.is_empty() {
         return short;
     }
+    if candidate.out_of_reach {
+        return vec!["node(s) didn't match PersistentVolume's node affinity".into()];
+    }
     if let Some(skewed) = spread.refusal(node) {
         return vec![skewed.into()];
     }
@@ -264,7 +277,12 @@ pub fn selected(pod: &Pod, node: &Node) -> bool {
         return false;
     }
     let Some(required) = &pod.spec.affinity.node_affinity.required else { return true };
-    required.node_selector_terms.iter().any(|term| term_matches(term, node))
+    meets(required, node)
+}
+
+/// Whether a node meets any term of a selector.
+pub fn meets(selector: &NodeSelector, node: &Node) -> bool {
+    selector.node_selector_terms.iter().any(|term| term_matches(term, node))
 }
 
 /// The sum of the weights of the preferred node affinity that a node meets.

@@ -194,6 +194,8 @@ kinds! {
     EVENT = CORE, ["Event", "events", "event"], ["ev"], NONE, (T, F, F, F);
     CONFIG_MAP = CORE, ["ConfigMap", "configmaps", "configmap"], ["cm"], NONE, (T, F, F, F);
     SECRET = CORE, ["Secret", "secrets", "secret"], [], NONE, (T, F, F, F);
+    PERSISTENT_VOLUME_CLAIM = CORE, ["PersistentVolumeClaim", "persistentvolumeclaims", "persistentvolumeclaim"], ["pvc"], NONE, (T, F, T, F);
+    PERSISTENT_VOLUME = CORE, ["PersistentVolume", "persistentvolumes", "persistentvolume"], ["pv"], NONE, (F, F, T, F);
     SERVICE_ACCOUNT = CORE, ["ServiceAccount", "serviceaccounts", "serviceaccount"], ["sa"], NONE, (T, F, F, F);
     DEPLOYMENT = APPS, ["Deployment", "deployments", "deployment"], ["deploy"], ALL, (T, T, T, T);
     REPLICA_SET = APPS, ["ReplicaSet", "replicasets", "replicaset"], ["rs"], ALL, (T, T, T, T);

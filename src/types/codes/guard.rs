@@ -76,6 +76,14 @@ pub const DEPENDENCY: Code = Code::new("FD3024");
 pub const NOT_REACHABLE: Code = Code::new("FD3025");
 /// A load's address is one where nothing is ever sent.
 pub const LOAD_ADDRESS: Code = Code::new("FD3031");
+/// A node without a machine object that could be deleted.
+pub const NO_MACHINE: Code = Code::new("FD3041");
+/// Node and machine do not name each other.
+pub const OTHER_MACHINE: Code = Code::new("FD3042");
+/// A machine that nobody would replace.
+pub const NOT_REPLACED: Code = Code::new("FD3043");
+/// A machine that its owner would never let go.
+pub const MACHINE_KEPT: Code = Code::new("FD3044");
 
 /// The family, in order.
 pub static CODES: &[CodeInfo] = &[
@@ -337,5 +345,33 @@ pub static CODES: &[CodeInfo] = &[
         standard: "Link-local addresses (RFC 3927, RFC 4291 section 2.5.6) are where clouds answer for the credentials of a machine; no file may send there.",
         discovery: "The URL's host is such an address, or a name that means one; each connection is held against that again.",
         resolution: "Name the service that the load is for. Nothing opens this.",
+    },
+    CodeInfo {
+        code: NO_MACHINE,
+        title: "nobody here owns the machine behind the node",
+        standard: "Deleting a Node object ends nothing: the machine goes on and its kubelet registers it again. A machine is ended by whoever owns it, through its Machine (Cluster API) or its NodeClaim (Karpenter).",
+        discovery: "The node carries neither the annotation cluster.x-k8s.io/machine nor the label karpenter.sh/nodepool, or objects of the kind that it points to are not served by this API server, as with Machines that live in a management cluster.",
+        resolution: "nodeDrain empties the node and gives it back; to end machines that no object here stands for, use the cloud's own means. With a management cluster, end the machine there.",
+    },
+    CodeInfo {
+        code: OTHER_MACHINE,
+        title: "the node and its machine do not name each other",
+        standard: "What is deleted has to be the machine behind the node and no other: the node's mark and the machine's status.nodeRef, or the NodeClaim's status.nodeName, agree, and so do their providerIDs.",
+        discovery: "The mark on the node, read together with the Machines and NodeClaims of the API server.",
+        resolution: "Find out which of the two is out of date: kubectl get machines -A -o wide, or kubectl get nodeclaims; an annotation copied by hand is taken away with kubectl annotate node NAME cluster.x-k8s.io/machine-.",
+    },
+    CodeInfo {
+        code: NOT_REPLACED,
+        title: "nothing would bring another machine",
+        standard: "A drill leaves nothing behind, and a cluster that is one machine smaller for good is something: there has to be a controller that replaces it.",
+        discovery: "The Machine has no controller among its owners (a MachineSet, say), or the NodeClaim belongs to no NodePool.",
+        resolution: "Choose nodes whose Machine a MachineSet, or whose NodeClaim a NodePool, has made.",
+    },
+    CodeInfo {
+        code: MACHINE_KEPT,
+        title: "its owner would never let the machine go",
+        standard: "Karpenter leaves a pod that carries karpenter.sh/do-not-disrupt where it is until the NodeClaim's terminationGracePeriod is over, and without one it waits for ever.",
+        discovery: "The pods on the node, their annotations, and the NodeClaim's spec.",
+        resolution: "Choose another node, take the annotation away, or give the NodePool a terminationGracePeriod.",
     },
 ];

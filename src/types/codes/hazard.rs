@@ -20,6 +20,8 @@ pub const OPEN_CONNECTIONS: Code = Code::new("FD4023");
 pub const NOT_ENFORCED: Code = Code::new("FD4024");
 /// A load goes somewhere else than to the file's namespace.
 pub const LOAD_ELSEWHERE: Code = Code::new("FD4031");
+/// A machine that is ended cannot be brought back; how it goes and comes is up to its owner.
+pub const MACHINE_ENDS: Code = Code::new("FD4041");
 
 /// The family, in order.
 pub static CODES: &[CodeInfo] = &[
@@ -85,5 +87,12 @@ pub static CODES: &[CodeInfo] = &[
         standard: "Whoever owns what a load is sent to has to agree to it; only a namespace can be asked for its consent.",
         discovery: "The URL's host does not name a Service of the file's namespace.",
         resolution: "Make sure that they know, or send to the Service itself: http://NAME.NAMESPACE.svc.",
+    },
+    CodeInfo {
+        code: MACHINE_ENDS,
+        title: "the machine ends for good, as its owner has it",
+        standard: "Cluster API drains a node within its budgets before it ends the machine, unless told otherwise (nodeDrainTimeout, machine.cluster.x-k8s.io/exclude-node-draining, hooks); so does Karpenter (terminationGracePeriod). Once the Machine or NodeClaim is deleted nobody can call that back, an abort included.",
+        discovery: "The Machine's or NodeClaim's spec, annotations and owner.",
+        resolution: "Wanted, when the question is whether a lost machine is replaced: say so in steadyState, with the nodes or the MachineSet that have to be back. nodeDrain asks about the pods alone and gives the node back.",
     },
 ];

@@ -31,6 +31,10 @@ pub const METHODS: [(&str, &str); 11] = [
         "nodeTaint",
         "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeTaint: {taint: {key: example.com/drill, value: \"yes\", effect: NoExecute}}, duration: 5s}",
     ),
+    (
+        "nodeTerminate",
+        "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeTerminate: {}}",
+    ),
     ("podEvict", "{name: hit, target: {workload: deployment/web, count: 2}, podEvict: {}}"),
     ("podKill", "{name: hit, target: {workload: deployment/web, count: 2}, podKill: {gracePeriod: 0s}}"),
     ("rolloutRestart", "{name: hit, target: {workload: deployment/api}, rolloutRestart: {}}"),
@@ -104,6 +108,97 @@ spec:
     objects
 }
 
+/// The house for a fault. Where machines end, those of n1 and n2 have owners, each a set of one, so that what comes
+/// instead can be told by its set; everywhere else nodes are the same by name.
+pub fn house_for(fault: &str) -> Vec<Value> {
+    let mut objects = house();
+    if fault != "nodeTerminate" {
+        return objects;
+    }
+    objects.extend(manifests(include_str!("../../../experiments/machines/demo/kinds.yaml")));
+    objects.push(serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "infra"}}));
+    for node in ["n1", "n2"] {
+        objects.extend(owned(node));
+        let found = objects.iter_mut().find(|object| object["metadata"]["name"] == node);
+        let found = found.expect("the house has it");
+        found["spec"]["providerID"] = format!("cloud:///{node}").into();
+        found["metadata"]["annotations"] = serde_json::json!({
+            "cluster.x-k8s.io/machine": format!("m-{node}"), "cluster.x-k8s.io/cluster-name": "prod",
+            "cluster.x-k8s.io/cluster-namespace": "infra", "cluster.x-k8s.io/owner-kind": "MachineSet",
+            "cluster.x-k8s.io/owner-name": format!("{SET}{node}"),
+        });
+    }
+    objects
+}
+
+/// How the sets of machines are called, before the name of the node that each began with.
+const SET: &str = "set-of-";
+
+/// A Machine for `node`, and the MachineSet that keeps one.
+fn owned(node: &str) -> [Value; 2] {
+    let (api, set) = ("cluster.x-k8s.io/v1beta2", format!("{SET}{node}"));
+    let provisioning = serde_json::json!({"sim.firedrill.dev/node-provisioning": "20s"});
+    let of_set =
+        serde_json::json!({"cluster.x-k8s.io/set-name": set, "cluster.x-k8s.io/cluster-name": "prod"});
+    [
+        serde_json::json!({
+            "apiVersion": api, "kind": "MachineSet", "metadata": {"name": set, "namespace": "infra"},
+            "spec": {"clusterName": "prod", "replicas": 1,
+                "selector": {"matchLabels": {"cluster.x-k8s.io/set-name": set}},
+                "template": {"metadata": {"annotations": provisioning}, "spec": {"clusterName": "prod"}}},
+        }),
+        serde_json::json!({
+            "apiVersion": api, "kind": "Machine",
+            "metadata": {"name": format!("m-{node}"), "namespace": "infra", "labels": of_set,
+                "annotations": provisioning},
+            "spec": {"clusterName": "prod", "providerID": format!("cloud:///{node}")},
+        }),
+    ]
+}
+
+/// The node with which the set began that a Node or a Machine belongs to.
+pub fn began_as(object: &Value) -> Option<&str> {
+    let set = match object["kind"].as_str()? {
+        "Node" => object["metadata"]["annotations"]["cluster.x-k8s.io/owner-name"].as_str(),
+        "Machine" => object["metadata"]["labels"]["cluster.x-k8s.io/set-name"].as_str(),
+        _ => None,
+    };
+    set?.strip_prefix(SET)
+}
+
+/// Nodes and Machines of a set by their place in it: another one of the same set is as good, whatever it is called,
+/// and everything else about it (cordon, taints, labels, marks) is compared as ever.
+fn by_their_set(state: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    let mut counted: BTreeMap<String, usize> = BTreeMap::new();
+    let mut placed = BTreeMap::new();
+    for (key, mut object) in state {
+        let Some(began) = began_as(&object) else {
+            placed.insert(key, object);
+            continue;
+        };
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let set = format!("{kind} of the set of {began}");
+        let number = counted.entry(set.clone()).or_default();
+        *number += 1;
+        for (place, own) in [
+            ("/metadata", "name"),
+            ("/metadata", "uid"),
+            ("/metadata", "creationTimestamp"),
+            ("/metadata/labels", "kubernetes.io/hostname"),
+            ("/metadata/annotations", "cluster.x-k8s.io/machine"),
+            ("/spec", "providerID"),
+            ("/spec", "podCIDR"),
+            ("/spec", "podCIDRs"),
+        ] {
+            if let Some(fields) = object.pointer_mut(place).and_then(Value::as_object_mut) {
+                fields.remove(own);
+            }
+        }
+        placed.insert(format!("{set}, number {number}"), object);
+    }
+    placed
+}
+
 /// A node of the house, in one of its two zones.
 pub fn node(number: usize) -> Value {
     let capacity = serde_json::json!({"cpu": "4", "memory": "8Gi", "pods": "110"});
@@ -144,6 +239,11 @@ pub async fn settled(seed: u64) -> Stage {
     settled_with(&house(), seed).await
 }
 
+/// The house for a fault, settled.
+pub async fn settled_for(fault: &str, seed: u64) -> Stage {
+    settled_with(&house_for(fault), seed).await
+}
+
 /// The same with other manifests.
 pub async fn settled_with(objects: &[Value], seed: u64) -> Stage {
     let config = SimConfig { seed, ..SimConfig::default() };
@@ -166,14 +266,15 @@ pub async fn settled_with(objects: &[Value], seed: u64) -> Stage {
 
 /// Waits until the state is `before` again, for some minutes; what differs then.
 pub async fn settles(stage: &Stage, before: &BTreeMap<String, Value>) -> Vec<String> {
-    let before = apart_from_rollouts(before.clone());
+    let like = |state| by_their_set(apart_from_rollouts(state));
+    let before = like(before.clone());
     for _ in 0..100 {
-        if apart_from_rollouts(stage.state()) == before {
+        if like(stage.state()) == before {
             return Vec::new();
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
-    difference(&before, &apart_from_rollouts(stage.state()))
+    difference(&before, &like(stage.state()))
 }
 
 /// Without what every rollout leaves for good, whoever began it and whoever took it back: the number of the

@@ -24,7 +24,7 @@ use firedrill::{
 use serde_json::Value;
 
 use self::{
-    house::{experiment, method, settled, settles},
+    house::{experiment, method, settled_for, settles},
     wire::{Death, Process},
 };
 use crate::kit::{Ran, Stage, in_virtual_time};
@@ -71,7 +71,7 @@ struct Wreck {
 impl Wreck {
     /// Runs `fault` in a process that dies then.
     async fn of(fault: &str, death: Death) -> Self {
-        let mut stage = settled(SEED).await;
+        let mut stage = settled_for(fault, SEED).await;
         let (before, pods) = (stage.state(), pods(&stage));
         let process = Process::new(death);
         stage.env.kube = process.client(stage.cluster.sim());
@@ -214,6 +214,10 @@ fn changed<'a>(
 /// Whether an object, or what owns it, is named.
 fn covers(named: &BTreeSet<String>, stage: &Stage, key: &str, value: &Value) -> bool {
     if named.contains(key) || named.iter().any(|of| scales(stage, of, key)) {
+        return true;
+    }
+    // What the owner of a machine does about it, and what it brings instead.
+    if house::began_as(value).is_some_and(|node| named.contains(&format!("Node /{node}"))) {
         return true;
     }
     let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();

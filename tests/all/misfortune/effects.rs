@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{Person, assert_sound, once};
 use crate::{
-    crash::house::{experiment, method, settled, settles},
+    crash::house::{experiment, method, settled, settled_for, settles},
     kit::in_virtual_time,
 };
 
@@ -25,7 +25,7 @@ fn what_was_there_before_is_put_back() {
     for fault in FAULTS {
         let fault = fault.info().name;
         in_virtual_time(async {
-            let stage = settled(4).await;
+            let stage = settled_for(fault, 4).await;
             let before = stage.state();
             let ran = stage.run(stage.request(&experiment(&[method(fault)]), 4)).await.expect("not refused");
             assert_eq!(ran.verdict(), Verdict::Passed, "{fault}");

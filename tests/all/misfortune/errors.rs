@@ -14,7 +14,7 @@ use firedrill::{
 use super::assert_sound;
 use crate::{
     crash::{
-        house::{experiment, method, settled, settles},
+        house::{experiment, method, settled_for, settles},
         long, sampled,
     },
     kit::{Stage, in_virtual_time},
@@ -40,8 +40,8 @@ fn errors() -> Vec<(&'static str, Action)> {
 }
 
 /// The house, and a runner whose calls can be told from those of others.
-async fn with_runner() -> Stage {
-    let mut stage = settled(5).await;
+async fn with_runner(fault: &str) -> Stage {
+    let mut stage = settled_for(fault, 5).await;
     let user = User::new(RUNNER, &["system:masters"]);
     stage.env.kube = stage.cluster.sim().client_as(user);
     stage
@@ -55,7 +55,7 @@ fn rule(number: u64, action: Action) -> Rule {
 /// The calls of an undisturbed run of `fault`.
 fn calls(fault: &str) -> Vec<Seen> {
     in_virtual_time(async {
-        let stage = with_runner().await;
+        let stage = with_runner(fault).await;
         stage.cluster.sim().mischief().record();
         stage.run(stage.request(&experiment(&[method(fault)]), 5)).await.expect("not refused");
         let calls = stage.cluster.sim().mischief().recorded();
@@ -64,7 +64,7 @@ fn calls(fault: &str) -> Vec<Seen> {
 }
 
 async fn hit(fault: &str, number: u64, action: Action, at: &str) {
-    let stage = with_runner().await;
+    let stage = with_runner(fault).await;
     let before = stage.state();
     stage.cluster.sim().mischief().add(rule(number, action));
     let ran = stage.run(stage.request(&experiment(&[method(fault)]), 5)).await;

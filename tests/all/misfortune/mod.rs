@@ -5,6 +5,7 @@ mod by_hand;
 mod chance;
 mod effects;
 mod errors;
+mod machines;
 mod metrics;
 mod outages;
 mod owners;

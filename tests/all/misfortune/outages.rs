@@ -21,7 +21,7 @@ use serde_json::json;
 use super::{Person, assert_sound, once};
 use crate::{
     crash::{
-        house::{experiment, method, settled, settles},
+        house::{experiment, method, settled, settled_for, settles},
         rollback,
     },
     kit::in_virtual_time,
@@ -34,7 +34,7 @@ fn an_api_server_that_is_down_for_a_while_delays_and_leaves_nothing() {
         for moment in ["intended", "injected", "reverting"] {
             let at = format!("{fault}: down when {moment}");
             in_virtual_time(async {
-                let stage = settled(9).await;
+                let stage = settled_for(fault, 9).await;
                 let before = stage.state();
                 let mischief = stage.cluster.sim().mischief().clone();
                 let act = move || {
@@ -189,7 +189,7 @@ fn a_full_disk_takes_everything_back() {
         for moment in ["stepStarted", "intended", "injected", "seen"] {
             let at = format!("{fault}: full when {moment}");
             in_virtual_time(async {
-                let stage = settled(9).await;
+                let stage = settled_for(fault, 9).await;
                 let before = stage.state();
                 let storage = stage.storage.clone();
                 let when = move |record: &Record| match record {

@@ -118,8 +118,9 @@ impl Real {
     pub async fn clear(&self, row: &Row) {
         let (client, now) = (self.client(), DeleteParams::default().grace_period(0));
         let of_row = ListParams::default().labels(&format!("row={}", row.namespace));
-        for kind in [("", "v1", "Node"), ("firedrill.dev", "v1alpha1", "Guardrail"), RBAC_ROLE, RBAC_BINDING]
-        {
+        let others = [("firedrill.dev", "v1alpha1", "Guardrail"), ("karpenter.sh", "v1", "NodeClaim")];
+        let pools = ("karpenter.sh", "v1", "NodePool");
+        for kind in [("", "v1", "Node"), RBAC_ROLE, RBAC_BINDING, pools].into_iter().chain(others) {
             let _ = api(&client, kind, "").delete_collection(&now, &of_row).await;
         }
         for namespace in super::namespaces(row) {
@@ -187,7 +188,19 @@ pub async fn create(client: &Client, objects: &[Value]) -> Result<(), String> {
         let (group, version) = types.api_version.rsplit_once('/').unwrap_or(("", &types.api_version));
         let namespace = object.metadata.namespace.clone().unwrap_or_default();
         let api = api(client, (group, version, &types.kind), &namespace);
-        match api.create(&PostParams::default(), &object).await {
+        let mut created = api.create(&PostParams::default(), &object).await;
+        // A definition that is new: what it defines is served a moment later.
+        let custom = |created: &Result<_, kube::Error>| {
+            group.contains('.') && matches!(created, Err(kube::Error::Api(status)) if status.code == 404)
+        };
+        for _ in 0..20 {
+            if !custom(&created) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            created = api.create(&PostParams::default(), &object).await;
+        }
+        match created {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
             Err(error) => return Err(format!("creating {value}: {error}")),

@@ -270,6 +270,11 @@ fn losing_zones() {
 }
 
 #[test]
+fn ending_machines() {
+    embedded(rows::terminate());
+}
+
+#[test]
 fn scaling_workloads() {
     embedded(rows::scale());
 }

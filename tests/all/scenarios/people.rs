@@ -53,6 +53,16 @@ fn changes_taints(actor: Actor, operations: Value) -> Done {
     })
 }
 
+/// Takes away what holds the Machine of a0 back, half a minute after it should have gone.
+pub fn takes_the_hook_away(actor: Actor) -> Done {
+    Box::pin(async move {
+        tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+        let hook = json!({"pre-drain.delete.hook.machine.cluster.x-k8s.io/backup": null});
+        let machine = ("cluster.x-k8s.io", "v1beta2", "Machine");
+        patch(&actor, machine, "m0", json!({"metadata": {"annotations": hook}})).await
+    })
+}
+
 /// Puts a taint on a0 that is none of ours.
 pub fn taints_a0(actor: Actor) -> Done {
     let mine = json!({"key": "example.com/mine", "effect": "PreferNoSchedule"});

@@ -8,7 +8,7 @@
 //! nothing of a zone that is closed: like the real one it may order nodes there.
 
 mod scale_down;
-mod scale_up;
+pub(super) mod scale_up;
 #[cfg(test)]
 mod tests;
 
@@ -123,7 +123,7 @@ impl Memory {
 }
 
 /// A node like the template, of another name, as its kubelet would register it.
-fn from_template(template: &Object, name: &str) -> Option<Node> {
+pub(super) fn from_template(template: &Object, name: &str) -> Option<Node> {
     let mut value = template.to_value();
     let kept = |taint: &Value| {
         let key = taint["key"].as_str().unwrap_or_default();

@@ -4,7 +4,7 @@ use crate::sim::controllers::views::{Node, Pod};
 use crate::sim::scheduler::{Candidate, allocatable, choose, requests};
 
 /// What comes of a scan.
-pub(super) struct Choice<'a> {
+pub(in crate::sim::controllers) struct Choice<'a> {
     /// The group, how many nodes, and the pods that those are for.
     pub order: Option<(&'a str, usize, Vec<&'a Pod>)>,
     /// Pods that no group has room for.
@@ -21,7 +21,7 @@ struct Offer<'a> {
 
 /// The offer that wastes least; `draw` decides among equals, as the expander `random` does after `least-waste`.
 /// `candidates` are the nodes that are there or ordered, `groups` the nodes that each could still get.
-pub(super) fn decide<'a>(
+pub(in crate::sim::controllers) fn decide<'a>(
     pods: &[&'a Pod],
     candidates: &[Candidate<'a>],
     groups: &'a [(String, Vec<Node>)],

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod nodes;
+mod volumes;
 mod workloads;
 
 use std::collections::BTreeMap;

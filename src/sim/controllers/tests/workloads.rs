@@ -288,6 +288,157 @@ async fn a_stateful_set_is_made_in_order_and_keeps_its_names() {
     );
 }
 
+/// A StatefulSet `web`, or a DaemonSet.
+fn of_kind(kind: &str, replicas: i64, spec: Value) -> Value {
+    let mut object = deployment(replicas, json!({}));
+    object["kind"] = json!(kind);
+    let fields = object["spec"].as_object_mut().unwrap();
+    fields.remove("strategy");
+    if kind == "DaemonSet" {
+        fields.remove("replicas");
+    } else {
+        fields.insert("serviceName".to_owned(), json!("web"));
+    }
+    json_patch::merge(&mut object["spec"], &spec);
+    object
+}
+
+/// Image and name of each pod.
+fn images(world: &World) -> Vec<(String, String)> {
+    let of = |pod: Pod| (pod.name().to_owned(), pod.spec.containers[0].image.clone());
+    world.pods().into_iter().map(of).collect()
+}
+
+fn release(world: &World, kind: &Kind, image: &str) {
+    world.change(kind, "web", |set| set["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_keeps_lower_ordinals_on_the_former_template_even_when_they_die() {
+    let partition = json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}});
+    let world = start(3, &[of_kind("StatefulSet", 3, partition)]);
+    world.until_ready(3).await;
+    release(&world, &Kind::STATEFUL_SET, "web:2");
+    sleep(seconds(30)).await;
+    let names = |image: &str| -> Vec<String> {
+        images(&world).into_iter().filter(|(_, of)| of == image).map(|(name, _)| name).collect()
+    };
+    assert_eq!(
+        (names("web:1"), names("web:2")),
+        (vec!["web-0".into(), "web-1".into()], vec!["web-2".into()])
+    );
+    world.kill("web-0", 0);
+    world.kill("web-2", 0);
+    sleep(seconds(30)).await;
+    assert_eq!(world.ready(), 3);
+    assert_eq!(
+        (names("web:1"), names("web:2")),
+        (vec!["web-0".into(), "web-1".into()], vec!["web-2".into()])
+    );
+    let status = world.value(&Kind::STATEFUL_SET, "web")["status"].clone();
+    assert_ne!(status["currentRevision"], status["updateRevision"]);
+    assert_eq!((&status["currentReplicas"], &status["updatedReplicas"]), (&json!(2), &json!(1)));
+    world.change(&Kind::STATEFUL_SET, "web", |set| {
+        set["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = json!(0);
+    });
+    sleep(seconds(30)).await;
+    assert_eq!((names("web:2").len(), world.ready()), (3, 3));
+    let status = world.value(&Kind::STATEFUL_SET, "web")["status"].clone();
+    assert_eq!(status["currentRevision"], status["updateRevision"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parallel_stateful_set_starts_at_once_and_updates_as_many_as_may_be_unavailable() {
+    let parallel = json!({"podManagementPolicy": "Parallel",
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "50%"}}});
+    let world = start(3, &[of_kind("StatefulSet", 3, parallel)]);
+    sleep(seconds(1)).await;
+    assert_eq!(world.pods().len(), 3, "nobody waits for anybody");
+    world.until_ready(3).await;
+    release(&world, &Kind::STATEFUL_SET, "web:2");
+    sleep(Duration::from_millis(100)).await;
+    let going: Vec<String> =
+        world.pods().iter().filter(|pod| pod.terminating()).map(|pod| pod.name().to_owned()).collect();
+    assert_eq!(going, ["web-1", "web-2"], "half of three, rounded up, the highest first");
+    sleep(seconds(30)).await;
+    assert_eq!((images(&world).iter().filter(|(_, image)| image == "web:2").count(), world.ready()), (3, 3));
+}
+
+/// Reverting the template does not help a set that waits for its broken pod: the documentation of StatefulSets calls
+/// it forced rollback, and somebody has to delete the pod.
+#[tokio::test(start_paused = true)]
+async fn a_broken_update_of_an_ordered_set_waits_for_somebody_to_delete_its_pod() {
+    let world = start(3, &[of_kind("StatefulSet", 3, json!({}))]);
+    world.until_ready(3).await;
+    release(&world, &Kind::STATEFUL_SET, "registry.invalid/web:2");
+    sleep(seconds(60)).await;
+    assert_eq!(world.ready(), 2);
+    release(&world, &Kind::STATEFUL_SET, "web:1");
+    sleep(seconds(300)).await;
+    assert_eq!((world.ready(), images(&world)[2].1.as_str()), (2, "registry.invalid/web:2"));
+    world.kill("web-2", 0);
+    sleep(seconds(30)).await;
+    assert_eq!((world.ready(), images(&world)[2].1.as_str()), (3, "web:1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ordinals_may_begin_elsewhere_and_the_highest_go_first() {
+    let world = start(3, &[of_kind("StatefulSet", 2, json!({"ordinals": {"start": 5}}))]);
+    world.until_ready(2).await;
+    let names = |world: &World| images(world).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(names(&world), ["web-5", "web-6"]);
+    world.change(&Kind::STATEFUL_SET, "web", |set| set["spec"]["replicas"] = json!(1));
+    sleep(seconds(10)).await;
+    assert_eq!(names(&world), ["web-5"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn daemons_are_replaced_as_many_at_once_as_may_be_unavailable() {
+    let most =
+        json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "50%"}}});
+    for (spec, at_once) in [(json!({}), 1), (most, 2)] {
+        let world = start(4, &[of_kind("DaemonSet", 0, spec)]);
+        world.until_ready(4).await;
+        release(&world, &Kind::DAEMON_SET, "web:2");
+        let mut least = 4;
+        for _ in 0..400 {
+            sleep(Duration::from_millis(100)).await;
+            least = least.min(world.ready());
+        }
+        assert_eq!(4 - least, at_once);
+        assert!(world.ready() == 4 && images(&world).iter().all(|(_, image)| image == "web:2"));
+    }
+}
+
+/// Unlike a StatefulSet: old daemons that are down anyway are replaced whatever the budget.
+#[tokio::test(start_paused = true)]
+async fn a_broken_release_of_daemons_is_taken_back_at_once() {
+    let world = start(4, &[of_kind("DaemonSet", 0, json!({}))]);
+    world.until_ready(4).await;
+    release(&world, &Kind::DAEMON_SET, "registry.invalid/web:2");
+    sleep(seconds(120)).await;
+    assert_eq!(world.ready(), 3, "it stands still at the first");
+    release(&world, &Kind::DAEMON_SET, "web:1");
+    sleep(seconds(30)).await;
+    assert_eq!(world.ready(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_surge_the_new_daemon_is_there_before_the_old_one_goes() {
+    let surge = json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}});
+    let world = start(3, &[of_kind("DaemonSet", 0, surge)]);
+    world.until_ready(3).await;
+    release(&world, &Kind::DAEMON_SET, "web:2");
+    let (mut least, mut most) = (3, 3);
+    for _ in 0..400 {
+        sleep(Duration::from_millis(100)).await;
+        least = least.min(world.ready());
+        most = most.max(world.pods().iter().filter(|pod| !pod.terminating()).count());
+    }
+    assert_eq!((least, most), (3, 4));
+    assert!(images(&world).iter().all(|(_, image)| image == "web:2"));
+}
+
 /// `progressDeadlineSeconds`, what a kubelet says of an image that is not there, and a pipeline that looks at both.
 #[tokio::test(start_paused = true)]
 async fn a_release_that_cannot_be_pulled_is_stuck_and_the_pipeline_takes_it_back() {

@@ -18,6 +18,8 @@ pub type Namespace = View<NamespaceSpec, NamespaceStatus>;
 pub struct NodeSpec {
     #[serde(rename = "podCIDR")]
     pub pod_cidr: String,
+    #[serde(rename = "providerID")]
+    pub provider_id: String,
     pub taints: Vec<Taint>,
     pub unschedulable: bool,
 }

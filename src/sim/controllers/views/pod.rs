@@ -26,9 +26,28 @@ pub struct PodSpec {
     pub host_network: bool,
     pub scheduler_name: String,
     pub restart_policy: String,
+    /// The claims that its volumes name.
+    #[serde(rename = "volumes", deserialize_with = "claims")]
+    pub claims: Vec<String>,
     /// What the containers request together, worked out once.
     #[serde(skip)]
     pub requested: std::sync::OnceLock<crate::sim::scheduler::Amount>,
+}
+
+/// `persistentVolumeClaim.claimName` of each volume that has one.
+fn claims<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Volume {
+        persistent_volume_claim: Option<Claim>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Claim {
+        claim_name: String,
+    }
+    let volumes = Vec::<Volume>::deserialize(deserializer)?;
+    Ok(volumes.into_iter().filter_map(|volume| Some(volume.persistent_volume_claim?.claim_name)).collect())
 }
 
 /// `v1.TopologySpreadConstraint`.

@@ -162,16 +162,52 @@ pub struct StatefulSetSpec {
     pub pod_management_policy: String,
     pub selector: Matcher,
     pub template: Value,
-    pub update_strategy: StrategyType,
+    pub update_strategy: UpdateStrategy,
     pub service_name: String,
+    pub ordinals: Ordinals,
+    pub volume_claim_templates: Vec<Value>,
+    pub persistent_volume_claim_retention_policy: Retention,
 }
 
-/// The `type` of an update strategy.
+/// `apps/v1.StatefulSetPersistentVolumeClaimRetentionPolicy`; Retain unless it says Delete.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Retention {
+    pub when_deleted: String,
+    pub when_scaled: String,
+}
+
+/// `apps/v1.StatefulSetOrdinals`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct StrategyType {
+pub struct Ordinals {
+    pub start: i64,
+}
+
+/// `apps/v1.StatefulSetUpdateStrategy` and `DaemonSetUpdateStrategy`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UpdateStrategy {
     #[serde(rename = "type")]
     pub kind: String,
+    pub rolling_update: SetRollingUpdate,
+}
+
+impl UpdateStrategy {
+    /// How many of `total` may be unavailable: a share is rounded up, and nothing is one.
+    pub fn max_unavailable(&self, total: i64) -> i64 {
+        let asked = self.rolling_update.max_unavailable.as_ref();
+        asked.and_then(|amount| amount.of(total, true)).unwrap_or(1).max(0)
+    }
+}
+
+/// `rollingUpdate` of either; a partition is a StatefulSet's, a surge a DaemonSet's.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SetRollingUpdate {
+    pub partition: i64,
+    pub max_unavailable: Option<IntOrPercent>,
+    pub max_surge: Option<IntOrPercent>,
 }
 
 /// `apps/v1.StatefulSetStatus`.
@@ -188,5 +224,5 @@ pub struct DaemonSetSpec {
     pub min_ready_seconds: i64,
     pub selector: Matcher,
     pub template: Value,
-    pub update_strategy: StrategyType,
+    pub update_strategy: UpdateStrategy,
 }

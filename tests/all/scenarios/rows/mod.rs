@@ -15,6 +15,7 @@ mod restart;
 mod rounds;
 mod scale;
 mod taint;
+mod terminate;
 mod zone;
 
 pub use self::{
@@ -33,6 +34,7 @@ pub use self::{
     rounds::rounds,
     scale::scale,
     taint::taint,
+    terminate::terminate,
     zone::zone,
 };
 
@@ -55,6 +57,7 @@ pub fn all() -> Vec<Row> {
         clamp(),
         release(),
         dependency_cut(),
+        terminate(),
     ];
     let others = [method(), rounds(), load(), guard(), metrics()];
     faults.into_iter().chain(others).flatten().collect()
