@@ -9,7 +9,7 @@ use std::{
 
 use super::{Ended, NOBODY, POD_LOSS, Place, experiment, firedrill};
 
-const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/demo");
+pub(super) const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/demo");
 
 /// Six nodes in two zones: the first of a is cordoned, and b has one that takes pods.
 fn manifests() -> String {
@@ -67,7 +67,7 @@ fn nodes_that_cannot_be_hit_are_passed_over_whatever_the_seed() {
 }
 
 /// An embedded cluster on a port, for as long as this lives.
-struct Served(Child);
+pub(super) struct Served(Child);
 
 impl Drop for Served {
     fn drop(&mut self) {
@@ -76,7 +76,7 @@ impl Drop for Served {
     }
 }
 
-fn serve(place: &Place, manifests: &str) -> (Served, String) {
+pub(super) fn serve(place: &Place, manifests: &str) -> (Served, String) {
     let kubeconfig = place.home.path().join("served").display().to_string();
     let mut command =
         place.command(&["sim", "serve", "--manifests", manifests, "--write-kubeconfig", &kubeconfig]);
