@@ -32,7 +32,7 @@ pub use facts::{
     CheckFacts, DeployedFacts, Facts, FaultWindow, InForce, InjectionFacts, Lane, Note, Outcome, Owner,
     People, Place, PlanFacts, ReportError, Source, StepFacts, StepState, Stop, Told, Violation,
 };
-pub use ink::{Style, Tone, clean};
+pub use ink::{NARROWEST, Style, Tone, clean, wrap};
 pub use narrate::{Event, Narrator};
 pub use probes::{ProbeFacts, SampleFact, Spread};
 pub use shift::Shift;

@@ -40,6 +40,21 @@ fn every_prefix_of_every_journal_is_told_truthfully() {
 }
 
 #[test]
+fn a_narrow_terminal_is_written_for() {
+    for columns in [40, 50, 61] {
+        let narrow = Style { width: columns, ..Style::default() };
+        // A hostile file has probes whose names are sentences, which `check` takes none of.
+        for (name, entries) in journals::all().into_iter().filter(|(name, _)| *name != "hostile") {
+            for line in text::render(&facts(&entries), &narrow).lines() {
+                // A word is never broken, and a label stays before the first.
+                let long = line.split_whitespace().any(|word| word.chars().count() > columns - 16);
+                assert!(line.chars().count() <= columns || long, "{name} in {columns} columns: {line}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_load_is_told_with_what_became_of_it() {
     let mut journal = journals::Journal::rehearsal();
     let tally = LoadTally {
