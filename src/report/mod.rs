@@ -20,6 +20,7 @@ mod markup;
 mod narrate;
 mod phrases;
 mod probes;
+mod rehearsed;
 mod shift;
 mod sparkline;
 mod tally;
@@ -35,6 +36,7 @@ pub use facts::{
 pub use ink::{NARROWEST, Style, Tone, clean, wrap};
 pub use narrate::{Event, Narrator};
 pub use probes::{ProbeFacts, SampleFact, Spread};
+pub use rehearsed::without_a_cluster;
 pub use shift::Shift;
 pub use words::{length, moment, number};
 
