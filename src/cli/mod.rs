@@ -1,6 +1,7 @@
 //! Front end: one file a subcommand.
 
 mod abort;
+mod answering;
 mod by_hand;
 mod check;
 mod connect;

@@ -223,6 +223,25 @@ fn refusals_of_a_rehearsal_name_what_there_is() {
 }
 
 #[test]
+fn a_prometheus_that_is_not_there_is_said_beforehand() {
+    let place = Place::new();
+    let (_served, kubeconfig) = serve(&place, DEMO);
+    let ask = |command: &str, source: &str| {
+        place.run(&[command, POD_LOSS, "--kubeconfig", &kubeconfig, "--prometheus", source])
+    };
+    let gone = ask("plan", "service/monitoring/promethes:9090").exits(3);
+    gone.prints(
+        "refused[FD2011] service/monitoring/promethes: there is no such Service, and probe availability",
+    )
+    .prints("did you mean service/monitoring/prometheus?");
+    ask("plan", "service/nowhere/prometheus:9090").exits(3).prints("kubectl get services -n nowhere");
+    ask("plan", "service/monitoring/prometheus:9091").exits(3).prints("it has no port 9091").prints("9090");
+    ask("plan", "service/monitoring/prometheus:9090").exits(0);
+    let ended = ask("run", "service/monitoring/promethes:9090").exits(3).says("FD2011");
+    assert!(!ended.err.contains("begins on cluster"), "{}", ended.err);
+}
+
+#[test]
 fn a_remedy_of_several_is_said_once() {
     let place = Place::new();
     let (_served, kubeconfig) = serve(&place, DEMO);
