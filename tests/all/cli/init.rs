@@ -60,6 +60,22 @@ fn what_it_writes_checks_plans_and_rehearses() {
 }
 
 #[test]
+fn an_autoscaler_is_seen_and_not_held_against_the_workload() {
+    let place = Place::new();
+    let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/autoscaling/demo");
+    let (_served, kubeconfig) = serve(&place, manifests);
+    let file = place.home.path().join("search.yaml").display().to_string();
+    let arguments =
+        ["init", "search", "-n", "shop", "--kubeconfig", &kubeconfig, "--output", &file, "--force"];
+    let told =
+        init_until(&place, &arguments, "2 of 2 pods ready, service search, autoscaler search (2 to 10)");
+    as_printed(&place, &told, "check").exits(0).says("0 errors, 0 warnings");
+    as_printed(&place, &told, "plan").exits(0).prints("podKill");
+    let text = std::fs::read_to_string(&file).expect("written");
+    assert!(text.contains("kind: HorizontalPodAutoscaler, name: search}"), "{text}");
+}
+
+#[test]
 fn a_workload_is_chosen_and_a_file_is_not_written_over() {
     let place = Place::new();
     let (_served, kubeconfig) = serve(&place, DEMO);
