@@ -32,6 +32,7 @@
 //! - [`load`]: open-loop loads: what a file says of one, and who sends it.
 //! - [`api`]: the public format: reading, checking, schema, CRDs, `explain`.
 //! - [`plan`]: spec, snapshot and seed into a plan: selection, limits, consent, forecast.
+//! - [`init`]: a first experiment for a workload that is there.
 //! - [`journal`]: records, framing, append, replay.
 //! - [`engine`]: the state machine of a run, the loop that acts, rollback.
 //! - [`report`]: a journal into facts, and facts into text, Markdown, JSON.
@@ -59,6 +60,7 @@ pub mod cluster;
 pub mod engine;
 pub mod env;
 pub mod faults;
+pub mod init;
 pub mod journal;
 pub mod load;
 pub mod plan;

@@ -1,10 +1,12 @@
 //! Front end: one file a subcommand.
 
 mod abort;
+mod answering;
 mod by_hand;
 mod check;
 mod connect;
 mod explain;
+mod init;
 mod input;
 mod plan;
 mod reach;
@@ -76,6 +78,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Read files and show every mistake with its place. Needs no cluster.
     Check(check::CheckArgs),
+    /// Write a first experiment for a Deployment that is there. Changes nothing in the cluster.
+    Init(init::InitArgs),
     /// Explain a field (experiment.spec.limits) or a code (FD3009).
     Explain(explain::ExplainArgs),
     /// Print the JSON schema for editors.
@@ -211,6 +215,7 @@ pub fn main() -> ExitCode {
         Command::Rehearse(args) => rehearse::run(&cli.global, &args),
         Command::Plan(args) => plan::run(&cli.global, &args),
         Command::Check(args) => check::run(&args),
+        Command::Init(args) => init::run(&cli.global, &args),
         Command::Explain(args) => explain::run(&args),
         Command::Schema => {
             print(&serde_json::to_string_pretty(&crate::api::editors::json_schema()).unwrap_or_default())

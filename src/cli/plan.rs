@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Global, Output, SettingArgs, by_hand, connect, input, run::request};
+use super::{Global, Output, SettingArgs, answering, by_hand, connect, input, run::request};
 use crate::{
     engine::{self, Assessment, Request},
     plan::{EarliestAbort, LatestAbort, Plan, PlannedStep},
@@ -37,6 +37,7 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> anyhow::Result<ExitCode> 
             match engine::assess(&connection.env, &request).await {
                 Ok(mut assessment) => {
                     assessment.plan.findings.extend(by_hand::unattended(experiment));
+                    assessment.plan.findings.extend(answering::absent(&connection.env, &request).await);
                     codes.push(if assessment.refused() { ExitCode::Refused } else { ExitCode::Ok });
                     if args.output == Output::Json {
                         json.push(as_json(&assessment, &request)?);

@@ -1,9 +1,6 @@
 //! `firedrill rehearse`
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -17,7 +14,8 @@ use crate::{
     api::{Experiment, check::Accepted},
     engine::{self, Request, Start},
     plan::Consent,
-    types::{ExitCode, Finding, codes::guard},
+    report::without_a_cluster,
+    types::ExitCode,
 };
 
 #[derive(Args)]
@@ -53,23 +51,6 @@ pub(super) fn run(global: &Global, args: &RehearseArgs) -> anyhow::Result<ExitCo
         }
     }
     reports.close(codes, lost, rest.map(|(_, experiment)| experiment.metadata.name.clone()))
-}
-
-/// The findings with remedies that can be followed: there is no cluster that kubectl could be asked about.
-fn without_a_cluster(mut findings: Vec<Finding>, manifests: &Path) -> Vec<Finding> {
-    let manifests = manifests.display();
-    for finding in findings.iter_mut().filter(|finding| finding.remedy.contains("kubectl")) {
-        finding.remedy = match &finding.code {
-            code if *code == guard::NO_CONSENT => {
-                let namespace = finding.subject.trim_start_matches("namespace/");
-                format!(
-                    "label namespace {namespace} firedrill.dev/allowed: \"true\" in {manifests}, or --allow-namespace {namespace}"
-                )
-            }
-            _ => format!("{manifests} says what there is in this rehearsal"),
-        };
-    }
-    findings
 }
 
 /// One experiment, in a runtime of its own whose time stands still but for what is waited for.
@@ -112,17 +93,18 @@ fn rehearse(
             source: Some(stage.source.clone()),
             holder: "rehearsal".to_owned(),
         };
-        let assessment = match engine::assess(&stage.env, &request).await {
+        let mut assessment = match engine::assess(&stage.env, &request).await {
             Ok(assessment) => assessment,
-            Err(findings) => {
-                let findings = without_a_cluster(findings, &folder);
+            Err(mut findings) => {
+                without_a_cluster(&mut findings, &folder.display().to_string());
                 super::say(super::in_words(&findings, &super::stderr_style()).trim_end());
                 reports.refused(&request, "", &findings, stage.env.clock.now());
                 return Ok(ExitCode::Refused);
             }
         };
         if assessment.refused() {
-            let findings = &without_a_cluster(assessment.plan.findings, &folder);
+            without_a_cluster(&mut assessment.plan.findings, &folder.display().to_string());
+            let findings = &assessment.plan.findings;
             super::say(super::in_words(findings, &super::stderr_style()).trim_end());
             reports.refused(&request, &assessment.by.name, findings, stage.env.clock.now());
             return Ok(ExitCode::Refused);

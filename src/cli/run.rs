@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::sync::mpsc;
 
 use super::{
-    Global, SettingArgs, TellArgs,
+    Global, SettingArgs, TellArgs, answering,
     by_hand::{self, Asker},
     connect::{self, Connection},
     input,
@@ -87,6 +87,7 @@ async fn one(
         }
     };
     assessment.plan.findings.extend(by_hand::unattended(experiment));
+    assessment.plan.findings.extend(answering::absent(&connection.env, &request).await);
     super::say(super::plan::summary(&assessment, &request, &style).trim_end());
     if assessment.refused() {
         reports.refused(&request, &assessment.by.name, &assessment.plan.findings, now());

@@ -1,5 +1,7 @@
 //! `firedrill runs`
 
+use std::io::IsTerminal as _;
+
 use clap::Args;
 use serde_json::json;
 
@@ -8,7 +10,7 @@ use crate::{
     engine,
     env::Storage as _,
     journal::{self, Record},
-    report::{Facts, Tone},
+    report::{Facts, NARROWEST, Style, Tone, wrap},
     types::{ExitCode, RunId},
 };
 
@@ -46,25 +48,39 @@ pub(super) fn run(global: &Global, args: &RunsArgs) -> anyhow::Result<ExitCode> 
         super::say("no runs yet; their journals will be kept here by `firedrill run`");
         return Ok(ExitCode::Ok);
     }
-    let style = super::stdout_style();
+    super::print(&table(&rows, &super::stdout_style(), std::io::stdout().is_terminal()))
+}
+
+/// A line a run; on a terminal that is too narrow for that, two.
+fn table(rows: &[Row], style: &Style, terminal: bool) -> String {
     let width = rows.iter().map(|row| row.run.as_str().len()).max().unwrap_or(3).max(3);
-    let mut text = format!("{:width$}  {:20}  {:13}  {:8}  WHERE\n", "RUN", "STARTED", "VERDICT", "RESIDUE");
+    let place = rows.iter().map(|row| row.place.chars().count()).max().unwrap_or(0);
+    // In a pipe a run is a line, whatever the width.
+    let one = !terminal || width + 49 + place <= style.width;
+    let mut text = match one {
+        true => format!("{:width$}  {:20}  {:13}  {:8}  WHERE\n", "RUN", "STARTED", "VERDICT", "RESIDUE"),
+        false => "RUN\n  VERDICT, RESIDUE\n    STARTED WHERE\n".to_owned(),
+    };
     for row in rows {
         let tone = match row.verdict.as_str() {
             "Passed" => Tone::Good,
             "Failed" | "unfinished" | "damaged" => Tone::Bad,
             _ => Tone::Warning,
         };
-        let verdict = style.paint(tone, &format!("{:13}", row.verdict));
-        text.push_str(&format!(
-            "{:width$}  {:20}  {verdict}  {:8}  {}\n",
-            row.run.as_str(),
-            row.started,
-            row.residue,
-            style.plain(&row.place)
-        ));
+        let (run, started, place) = (row.run.as_str(), &row.started, style.plain(&row.place));
+        if one {
+            let verdict = style.paint(tone, &format!("{:13}", row.verdict));
+            let residue = &row.residue;
+            text.push_str(&format!("{run:width$}  {started:20}  {verdict}  {residue:8}  {place}\n"));
+            continue;
+        }
+        let verdict = style.paint(tone, &row.verdict);
+        text.push_str(&format!("{run}\n  {verdict}, {}", row.residue));
+        let room = style.width.max(NARROWEST).saturating_sub(4);
+        let rest = wrap(&format!("{started} {place}"), room).join("\n    ");
+        text.push_str(&format!("\n    {rest}\n"));
     }
-    super::print(&text)
+    text
 }
 
 /// One run, as far as its journal can be read: a damaged one is listed as such.
@@ -110,5 +126,30 @@ fn row(storage: &crate::env::DirStorage, run: RunId) -> Row {
         verdict,
         residue,
         run,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_takes_a_line_in_a_pipe_and_two_on_a_narrow_terminal() {
+        let row = Row {
+            run: RunId::new("checkout-survives-pod-loss", 7),
+            started: "2026-11-23T10:00:00Z".to_owned(),
+            experiment: "checkout-survives-pod-loss".to_owned(),
+            place: "a-cluster-with-a-long-name/shop".to_owned(),
+            verdict: "Passed".to_owned(),
+            residue: "0".to_owned(),
+        };
+        let rows = [row];
+        let narrow = Style { width: 40, ..Style::default() };
+        assert_eq!(table(&rows, &narrow, false).lines().count(), 2);
+        let told = table(&rows, &narrow, true);
+        assert!(told.lines().all(|line| line.chars().count() <= 40), "{told}");
+        assert!(told.contains("Passed, 0") && told.contains("a-cluster-with-a-long-name/shop"), "{told}");
+        let wide = Style { width: 200, ..Style::default() };
+        assert_eq!(table(&rows, &wide, true), table(&rows, &narrow, false));
     }
 }

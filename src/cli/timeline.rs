@@ -11,12 +11,14 @@ use jiff::Timestamp;
 use crate::{
     api::{Action, Experiment, Step},
     journal::{Entry, Record, SampleState},
-    report::{Event, Narrator, Style, Tone, length, moment, number},
+    report::{Event, NARROWEST, Narrator, Style, Tone, length, moment, number, wrap},
     types::Phase,
 };
 
 /// After so much run time without a line a pipe gets a sign of life.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Columns before the text of an event.
+const INDENT: usize = 10;
 /// Back to the first column and erase the line (ECMA-48: CR, EL 2).
 const ERASE: &str = "\r\u{1b}[2K";
 
@@ -52,7 +54,13 @@ impl<W: io::Write> Timeline<W> {
     /// Takes one more entry of the journal.
     pub fn on(&mut self, entry: &Entry) {
         let style = self.mode.style;
-        let mut lines: Vec<String> = self.live.take(entry).iter().map(|event| line(event, &style)).collect();
+        let events = self.live.take(entry);
+        // A pipe keeps an event on one line: what reads it looks for lines.
+        let mut lines: Vec<String> = if self.mode.progress {
+            events.iter().flat_map(|event| wrapped(event, &style)).collect()
+        } else {
+            events.iter().map(|event| line(event, &style)).collect()
+        };
         if lines.is_empty() && !self.mode.progress {
             lines.extend(self.live.heartbeat(&style));
         }
@@ -96,6 +104,19 @@ pub fn line(event: &Event, style: &Style) -> String {
     let mark = style.paint(event.tone, style.mark(event.tone));
     let text = style.paint(if event.tone == Tone::Bad { Tone::Bad } else { Tone::Plain }, &event.text);
     format!("{:<8}{mark} {text}", moment(event.since_start_ms))
+}
+
+/// The same, wrapped under itself to the style's width.
+fn wrapped(event: &Event, style: &Style) -> Vec<String> {
+    let tone = if event.tone == Tone::Bad { Tone::Bad } else { Tone::Plain };
+    // A full line would make some terminals go to the next by themselves.
+    let room = style.width.max(NARROWEST).saturating_sub(INDENT + 1);
+    let parts = wrap(&style.plain(&event.text), room).into_iter().enumerate();
+    let lines = parts.map(|(number, part)| match number {
+        0 => line(&Event { text: part, ..event.clone() }, style),
+        _ => format!("{:INDENT$}{}", "", style.paint(tone, &part)),
+    });
+    lines.collect()
 }
 
 /// What is known of a run under way.
@@ -373,6 +394,8 @@ mod tests {
                 assert!(progress.chars().count() < 40, "{progress}");
             }
             assert!(!held.concat().contains('\u{1b}'));
+            let told = held[held.len() - 1];
+            assert!(told.chars().count() < 40 || !told.trim_start().contains(' '), "{told}");
         }
         assert_eq!(text.replace(ERASE, "\n").lines().filter(|line| line.contains("over: Failed")).count(), 1);
     }

@@ -15,7 +15,7 @@ use crate::{
 const PROTECTED: [&str; 2] = ["kube-system", "kube-node-lease"];
 
 /// Whether a namespace keeps the cluster, or us, alive.
-pub(super) fn protected(namespace: &str) -> bool {
+pub fn protected(namespace: &str) -> bool {
     PROTECTED.contains(&namespace) || namespace == "firedrill" || namespace.starts_with("firedrill-")
 }
 

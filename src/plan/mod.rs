@@ -14,12 +14,13 @@ mod select;
 
 pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
 pub use forecast::query_window;
+pub use guard::protected;
 pub use lifelines::Lifeline;
 pub use loads::PlannedLoad;
 pub use outline::{
     Displaced, EarliestAbort, LatestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope,
 };
-pub use select::LeftOut;
+pub use select::{LeftOut, kind_of};
 use select::{Together, select};
 
 use std::{collections::BTreeSet, time::Duration};

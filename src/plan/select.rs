@@ -334,7 +334,7 @@ fn workload<'a>(ask: &StepAsk<'a>, text: &str, namespace: &str) -> Result<&'a Wo
 }
 
 /// Kind and name of `TYPE[.GROUP]/NAME`, with kubectl's short names.
-pub(super) fn kind_of(text: &str) -> Option<(&'static str, &str)> {
+pub fn kind_of(text: &str) -> Option<(&'static str, &str)> {
     let (kind, name) = text.split_once('/')?;
     let kind = kind.strip_suffix(".apps").unwrap_or(kind).to_lowercase();
     let kind = match kind.as_str() {

@@ -21,6 +21,7 @@ mod tcp;
 
 pub use info::{ProbeInfo, Variable, VariableType};
 pub use judge::{Expressions, Judge, Judgement, Past, common_variables};
+pub use prometheus::SeriesNow;
 pub use rule::{Course, Opinion, Rule};
 pub use source::{MetricSource, ServiceRef, Source, SourceError};
 pub use stats::Stats;

@@ -1,6 +1,6 @@
 //! `prometheus`: one number, or several series, from a PromQL instant query.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
@@ -9,11 +9,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Measure, MetricSource, Probe, ProbeInfo, Reading, Source, Variable, VariableType,
+    Measure, MetricSource, Probe, ProbeInfo, Reading, Source, SourceError, Variable, VariableType,
     freshness::{self, Reads},
     source::{self, connection, own_source},
 };
-use crate::types::{FieldSchema, Finding, Length};
+use crate::{
+    cluster::Access,
+    env::HttpClient,
+    types::{FieldSchema, Finding, Length},
+};
 
 /// See [`INFO`].
 pub struct Prometheus;
@@ -139,6 +143,42 @@ impl Asking<'_> {
             }
         };
         Ok(Some((age, bound)))
+    }
+}
+
+/// One element of the answer to an instant query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesNow {
+    /// Its labels, the name among them if the query keeps it.
+    pub labels: BTreeMap<String, String>,
+    /// Its value; NaN and infinities are values too.
+    pub value: f64,
+}
+
+/// How long [`MetricSource::vector`] waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl MetricSource {
+    /// What an instant query gives now; nothing is no error.
+    ///
+    /// # Errors
+    /// There is no answer within ten seconds, or the source does not take the query.
+    pub async fn vector(
+        &self,
+        access: &Access,
+        http: &HttpClient,
+        query: &str,
+    ) -> Result<Vec<SeriesNow>, SourceError> {
+        let late = || SourceError::Unreachable(format!("no answer within {}", Length(PATIENCE)));
+        let answer = tokio::time::timeout(PATIENCE, self.query(access, http, query)).await;
+        let found = elements(&answer.map_err(|_| late())??).map_err(SourceError::Unreachable)?;
+        let series = found.into_iter().filter_map(|element| {
+            let value = element.number()?;
+            let text = |value: Value| value.as_str().map(str::to_owned);
+            let labels = element.metric.into_iter().filter_map(|(key, value)| Some((key, text(value)?)));
+            Some(SeriesNow { labels: labels.collect(), value })
+        });
+        Ok(series.collect())
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     },
     narrate::{Narrator, differs, is_lasting, same_workload},
     probes::{self, ProbeFacts},
+    rehearsed::without_a_cluster,
     words,
 };
 use crate::{
@@ -40,6 +41,9 @@ impl Facts {
         let mut gather = Gather::new(experiment);
         for entry in entries {
             let _ = gather.of_the_run(entry) || gather.of_loads(entry) || gather.of_faults(entry);
+        }
+        if header.environment.rehearsal {
+            gather.in_rehearsal();
         }
         if let Err(error) = &decoded {
             let text = format!(
@@ -156,6 +160,14 @@ impl Gather {
             residue: Vec::new(),
             not_recovered: Vec::new(),
             notes: Vec::new(),
+        }
+    }
+
+    /// There is no cluster that a remedy could be about.
+    fn in_rehearsal(&mut self) {
+        let planned = self.plan.iter_mut().map(|plan| &mut plan.findings);
+        for findings in planned.chain(self.steps.iter_mut().map(|step| &mut step.refusals)) {
+            without_a_cluster(findings, "the manifests");
         }
     }
 

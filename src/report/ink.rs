@@ -2,6 +2,9 @@
 
 use anstyle::AnsiColor;
 
+/// Columns of the narrowest terminal that is written for: a phone's.
+pub const NARROWEST: usize = 40;
+
 /// How to write for a terminal; the caller knows whether it is one, and what `NO_COLOR` and the locale say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
@@ -9,7 +12,7 @@ pub struct Style {
     pub colour: bool,
     /// Whether block characters and typographic marks may be used; otherwise plain ASCII.
     pub unicode: bool,
-    /// Columns; text is wrapped to it. At least 60 are assumed.
+    /// Columns; text is wrapped to it. At least [`NARROWEST`] are assumed.
     pub width: usize,
 }
 
@@ -118,7 +121,7 @@ pub(super) fn hidden(c: char) -> bool {
 }
 
 /// `text` broken into lines of at most `width` characters at spaces; longer words stay whole.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     let mut columns = 0;

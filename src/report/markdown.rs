@@ -6,6 +6,7 @@ use super::{
     ink::clean,
     phrases::{build, fate, measured_words, state_of, took},
     probes::ProbeFacts,
+    rehearsed::resolution,
     text::headline,
     words,
 };
@@ -336,11 +337,11 @@ fn findings(facts: &Facts, out: &mut String) {
     }
     section("Findings", out);
     for finding in findings {
-        explain(finding, out);
+        explain(facts, finding, out);
     }
 }
 
-fn explain(finding: &Finding, out: &mut String) {
+fn explain(facts: &Facts, finding: &Finding, out: &mut String) {
     let word = if finding.is_error() { "refuses" } else { "hazard" };
     let subject = code(&finding.subject);
     out.push_str(&format!(
@@ -355,7 +356,9 @@ fn explain(finding: &Finding, out: &mut String) {
         Some(info) => {
             out.push_str(&format!("  - Standard: {}\n", escape(info.standard)));
             out.push_str(&format!("  - Discovery: {}\n", escape(info.discovery)));
-            out.push_str(&format!("  - Resolution: {}\n", escape(info.resolution)));
+            if let Some(resolution) = resolution(facts, info) {
+                out.push_str(&format!("  - Resolution: {}\n", escape(resolution)));
+            }
         }
         None => out.push_str("  - This version of firedrill has no entry for this code.\n"),
     }

@@ -20,6 +20,7 @@ mod markup;
 mod narrate;
 mod phrases;
 mod probes;
+mod rehearsed;
 mod shift;
 mod sparkline;
 mod tally;
@@ -32,9 +33,10 @@ pub use facts::{
     CheckFacts, DeployedFacts, Facts, FaultWindow, InForce, InjectionFacts, Lane, Note, Outcome, Owner,
     People, Place, PlanFacts, ReportError, Source, StepFacts, StepState, Stop, Told, Violation,
 };
-pub use ink::{Style, Tone, clean};
+pub use ink::{NARROWEST, Style, Tone, clean, wrap};
 pub use narrate::{Event, Narrator};
 pub use probes::{ProbeFacts, SampleFact, Spread};
+pub use rehearsed::without_a_cluster;
 pub use shift::Shift;
 pub use words::{length, moment, number};
 

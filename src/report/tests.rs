@@ -1,9 +1,9 @@
 //! The report as a whole, on hand-made journals.
 
-use super::{Facts, ReportError, Style, html, ink::hidden, journals, json, markdown, text};
+use super::{Chapter, Facts, ReportError, Style, html, ink::hidden, journals, json, markdown, text};
 use crate::{
     journal::{Entry, Record},
-    types::{Phase, Verdict, load::LoadTally},
+    types::{Finding, Phase, Verdict, codes::guard, load::LoadTally},
 };
 
 fn facts(entries: &[Entry]) -> Facts {
@@ -36,6 +36,38 @@ fn every_prefix_of_every_journal_is_told_truthfully() {
             assert!(text.contains("NO END"), "{name} up to {end}");
             let _ = (markdown::render(&facts), json::render(&facts));
         }
+    }
+}
+
+#[test]
+fn a_narrow_terminal_is_written_for() {
+    for columns in [40, 50, 61] {
+        let narrow = Style { width: columns, ..Style::default() };
+        // A hostile file has probes whose names are sentences, which `check` takes none of.
+        for (name, entries) in journals::all().into_iter().filter(|(name, _)| *name != "hostile") {
+            for line in text::render(&facts(&entries), &narrow).lines() {
+                // A word is never broken, and a label stays before the first.
+                let long = line.split_whitespace().any(|word| word.chars().count() > columns - 16);
+                assert!(line.chars().count() <= columns || long, "{name} in {columns} columns: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_refused_in_a_rehearsal_sends_nobody_to_a_cluster() {
+    let advice = "kubectl get deploy,sts,ds,rs -n shop";
+    let finding = || Finding::error(guard::NO_TARGET, "step lose-half", "nobody is there").remedy(advice);
+    for (mut journal, sends) in [(journals::Journal::rehearsal(), false), (journals::Journal::real(), true)] {
+        journal.push(3.0, Record::StepRefused { step: "lose-half".to_owned(), findings: vec![finding()] });
+        let facts = facts(&journal.entries);
+        for told in [text::render(&facts, &Style::default()), markdown::render(&facts), json::render(&facts)]
+        {
+            assert_eq!(told.contains("kubectl"), sends, "{told}");
+            assert!(told.contains("in the manifests") != sends, "{told}");
+        }
+        let page = html::render(&[Chapter::Run(Box::new(facts))]);
+        assert_eq!(page.contains("kubectl"), sends, "{page}");
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Facts, Style, Tone,
     facts::{InjectionFacts, StepFacts},
-    ink::wrap,
+    ink::{NARROWEST, wrap},
     phrases::{build, fate, measured_words, state_of, took},
     probes::ProbeFacts,
     sparkline, words,
@@ -14,10 +14,12 @@ use crate::types::{Finding, Length, ObjectRef, Verdict};
 const LISTED: usize = 8;
 /// Columns of a label in the head of the report.
 const LABEL: usize = 12;
+/// Columns that the tables need side by side; in fewer they are written below one another.
+const TABLE: usize = 62;
 
 /// The report as text, ending in a line break.
 pub fn render(facts: &Facts, style: &Style) -> String {
-    let width = style.width.max(60);
+    let width = style.width.max(NARROWEST);
     let mut page = Page { facts, style, width, out: String::new() };
     page.verdict();
     page.left_behind();
@@ -73,8 +75,7 @@ impl Page<'_> {
 
     fn heading(&mut self, text: &str) {
         self.out.push('\n');
-        let text = self.style.paint(Tone::Strong, text);
-        self.line(&text);
+        self.block(0, Tone::Strong, text);
     }
 
     /// `text` wrapped, each line `indent` columns in.
@@ -101,8 +102,16 @@ impl Page<'_> {
         let (tone, word) = headline(self.facts);
         let run = self.style.paint(Tone::Strong, self.facts.run.as_str());
         let code = self.facts.outcome.exit_code.map_or(String::new(), |code| format!("  (exit code {code})"));
-        let line = format!("{} {}  {run}{code}", self.style.mark(tone), self.style.paint(tone, &word));
-        self.line(&line);
+        let line = format!("{} {}", self.style.mark(tone), self.style.paint(tone, &word));
+        let one =
+            word.chars().count() + self.facts.run.as_str().chars().count() + code.len() + 4 <= self.width;
+        if one {
+            self.line(&format!("{line}  {run}{code}"));
+        } else {
+            self.line(&line);
+            self.line(&format!("  {run}"));
+            self.block(2, Tone::Plain, &code);
+        }
         let outcome = self.facts.outcome.clone();
         let message = words::meaning(&outcome);
         self.block(2, Tone::Plain, &message);
@@ -187,8 +196,13 @@ impl Page<'_> {
                 Some(false) => (Tone::Bad, if objective.close { "missed, barely" } else { "missed" }),
                 None => (Tone::Plain, ""),
             };
-            let met = self.style.paint(tone, met);
             let measured = measured(objective.measured_ms);
+            if self.width < TABLE {
+                let met = if met.is_empty() { String::new() } else { format!(": {met}") };
+                self.block(2, tone, &format!("{} {measured}, {promised}{met}", objective.name));
+                continue;
+            }
+            let met = self.style.paint(tone, met);
             let line = format!("  {:<15}{measured:<14}{promised:<18}{met}", objective.name);
             self.line(&line);
         }
@@ -283,11 +297,13 @@ impl Page<'_> {
         self.heading(&format!("SIGNALS, +0s to {}{}", moment(facts.last_seen), fault.unwrap_or_default()));
         let name =
             facts.probes.iter().map(|probe| probe.name.chars().count()).max().unwrap_or(0).clamp(8, 24);
-        let columns = self.width.saturating_sub(14 + name + 2).clamp(20, 60);
+        let beside = self.width >= TABLE;
+        let columns = self.width.saturating_sub(if beside { 14 + name + 2 } else { 4 }).clamp(20, 60);
         let total = words::millis(facts.started, facts.last_seen).max(1);
         if let Some(axis) = axis(facts, total, columns, self.style.unicode) {
             let axis = self.style.paint(Tone::Faint, &axis);
-            self.line(&format!("  {:12}{:name$}  {axis}", "", ""));
+            let indent = if beside { 14 + name + 2 } else { 4 };
+            self.line(&format!("{:indent$}{axis}", ""));
         }
         for lane in &facts.lanes {
             let mut label = lane.signal.map_or_else(|| "Other".to_owned(), |signal| format!("{signal:?}"));
@@ -298,9 +314,14 @@ impl Page<'_> {
             for probe in lane.probes.iter().filter_map(|probe| facts.probe(probe)) {
                 let curve = curve(facts, probe, (total, columns), self.style.unicode);
                 let safe = self.style.plain(&probe.name);
-                self.line(&format!("  {label:<12}{safe:<name$}  {curve}"));
+                if beside {
+                    self.line(&format!("  {label:<12}{safe:<name$}  {curve}"));
+                } else {
+                    self.line(&format!("  {label:<12}{safe}"));
+                    self.line(&format!("    {curve}"));
+                }
                 label.clear();
-                self.block(14, Tone::Plain, &measured_words(probe));
+                self.block(if beside { 14 } else { 4 }, Tone::Plain, &measured_words(probe));
             }
         }
     }

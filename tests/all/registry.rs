@@ -29,3 +29,17 @@ fn names_are_told_apart_and_say_what_they_do() {
         assert!(info.example.contains(info.name), "{}", info.name);
     }
 }
+
+/// A field that nobody reads of is not there for them.
+#[test]
+fn the_fields_of_metrics_stand_in_their_docs() {
+    let text = include_str!("../../docs/metrics.md");
+    let probe = PROBES.iter().find(|probe| probe.info().name == "prometheus").expect("it is registered");
+    for field in probe.info().fields {
+        let written = [format!("`{}`", field.name), format!("{}:", field.name)];
+        assert!(written.iter().any(|word| text.contains(word)), "docs/metrics.md has no {}", field.name);
+    }
+    let example =
+        text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    crate::kit::experiment(example);
+}

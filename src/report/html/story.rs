@@ -2,7 +2,7 @@
 
 use super::{end_table, looks, section, table};
 use crate::{
-    report::{Event, Facts, Tone, markup::Markup, words},
+    report::{Event, Facts, Tone, markup::Markup, rehearsed::resolution, words},
     types::{Finding, Length},
 };
 
@@ -74,12 +74,12 @@ pub(super) fn findings(facts: &Facts, id: &str, markup: &mut Markup) {
     }
     section("Findings", &format!("{id}-findings"), markup);
     for finding in findings {
-        explain(finding, markup);
+        explain(facts, finding, markup);
     }
     markup.close();
 }
 
-fn explain(finding: &Finding, markup: &mut Markup) {
+fn explain(facts: &Facts, finding: &Finding, markup: &mut Markup) {
     let (tone, word) = if finding.is_error() { (Tone::Bad, "refuses") } else { (Tone::Warning, "hazard") };
     let info = finding.code.info();
     markup.open("div", &[("class", "finding")]);
@@ -97,7 +97,8 @@ fn explain(finding: &Finding, markup: &mut Markup) {
     markup.close();
     let remedy = Some(("Remedy", finding.remedy.as_str())).filter(|(_, remedy)| !remedy.is_empty());
     let known = info.map(|info| {
-        [("Standard", info.standard), ("Discovery", info.discovery), ("Resolution", info.resolution)]
+        let resolution = resolution(facts, info).map(|text| ("Resolution", text));
+        [("Standard", info.standard), ("Discovery", info.discovery)].into_iter().chain(resolution)
     });
     let all: Vec<(&str, &str)> = remedy.into_iter().chain(known.into_iter().flatten()).collect();
     if !all.is_empty() {

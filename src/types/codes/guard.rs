@@ -161,7 +161,7 @@ pub static CODES: &[CodeInfo] = &[
         code: NO_SOURCE,
         title: "there is no place that answers PromQL",
         standard: "A hypothesis that cannot be measured proves nothing; where metrics come from is a property of the place.",
-        discovery: "The file has prometheus probes, and neither spec.prometheus nor --prometheus nor FIREDRILL_PROMETHEUS says where to ask.",
+        discovery: "The file has prometheus probes, and neither spec.prometheus nor --prometheus nor FIREDRILL_PROMETHEUS says where to ask; or --prometheus names a Service, or a port of it, that is not there.",
         resolution: "Pass --prometheus URL or --prometheus service/NAMESPACE/NAME:PORT.",
     },
     CodeInfo {

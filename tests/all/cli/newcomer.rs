@@ -9,7 +9,7 @@ use std::{
 
 use super::{Ended, NOBODY, POD_LOSS, Place, experiment, firedrill};
 
-const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/demo");
+pub(super) const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/demo");
 
 /// Six nodes in two zones: the first of a is cordoned, and b has one that takes pods.
 fn manifests() -> String {
@@ -67,7 +67,7 @@ fn nodes_that_cannot_be_hit_are_passed_over_whatever_the_seed() {
 }
 
 /// An embedded cluster on a port, for as long as this lives.
-struct Served(Child);
+pub(super) struct Served(Child);
 
 impl Drop for Served {
     fn drop(&mut self) {
@@ -76,7 +76,7 @@ impl Drop for Served {
     }
 }
 
-fn serve(place: &Place, manifests: &str) -> (Served, String) {
+pub(super) fn serve(place: &Place, manifests: &str) -> (Served, String) {
     let kubeconfig = place.home.path().join("served").display().to_string();
     let mut command =
         place.command(&["sim", "serve", "--manifests", manifests, "--write-kubeconfig", &kubeconfig]);
@@ -220,6 +220,25 @@ fn refusals_of_a_rehearsal_name_what_there_is() {
     let file = place.write("nobody.yaml", &text);
     let ended = place.run(&["rehearse", &file, "--manifests", DEMO]).exits(3).says("FD3001").says(DEMO);
     assert!(!ended.err.contains("kubectl"), "{}", ended.err);
+}
+
+#[test]
+fn a_prometheus_that_is_not_there_is_said_beforehand() {
+    let place = Place::new();
+    let (_served, kubeconfig) = serve(&place, DEMO);
+    let ask = |command: &str, source: &str| {
+        place.run(&[command, POD_LOSS, "--kubeconfig", &kubeconfig, "--prometheus", source])
+    };
+    let gone = ask("plan", "service/monitoring/promethes:9090").exits(3);
+    gone.prints(
+        "refused[FD2011] service/monitoring/promethes: there is no such Service, and probe availability",
+    )
+    .prints("did you mean service/monitoring/prometheus?");
+    ask("plan", "service/nowhere/prometheus:9090").exits(3).prints("kubectl get services -n nowhere");
+    ask("plan", "service/monitoring/prometheus:9091").exits(3).prints("it has no port 9091").prints("9090");
+    ask("plan", "service/monitoring/prometheus:9090").exits(0);
+    let ended = ask("run", "service/monitoring/promethes:9090").exits(3).says("FD2011");
+    assert!(!ended.err.contains("begins on cluster"), "{}", ended.err);
 }
 
 #[test]

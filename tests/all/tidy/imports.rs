@@ -17,6 +17,7 @@ const ROWS: &[&[&str]] = &[
     &["faults", "probes", "load"],
     &["api"],
     &["plan"],
+    &["init"],
     &["journal"],
     &["engine"],
     &["report"],
