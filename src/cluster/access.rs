@@ -238,13 +238,6 @@ impl Access {
         sent.await.unwrap_or_else(|error| Err(ApiError::Unreachable(error.to_string())))
     }
 
-    /// Deletes the object of this UID, or of this name if it has none; pods with their own grace period.
-    pub async fn delete(&self, object: &ObjectRef) -> Result<(), ApiError> {
-        let params = DeleteParams { preconditions: preconditions(object), ..DeleteParams::default() };
-        let api = self.api(object);
-        self.write(TIMEOUT, api.delete(&object.name, &params)).await.map(|_| ())
-    }
-
     /// The objects of the kind and in the namespace of `like` that a label selector selects.
     pub async fn list(&self, like: &ObjectRef, selector: &str) -> Result<Vec<DynamicObject>, ApiError> {
         let (api, params) = (self.api(like), ListParams::default().labels(selector));
@@ -283,7 +276,8 @@ impl Access {
         self.delete_with(pod, params, dry_run).await
     }
 
-    /// Deletes any object by UID, as its kind has it: what hangs on it goes later, finalizers hold it.
+    /// Deletes any object by UID, or by name if it has none, as its kind has it: pods with their own grace period, what
+    /// hangs on it later, and finalizers hold it.
     pub async fn delete(&self, object: &ObjectRef, dry_run: bool) -> Result<(), ApiError> {
         self.delete_with(object, DeleteParams::default(), dry_run).await
     }

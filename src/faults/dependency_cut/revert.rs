@@ -126,7 +126,7 @@ async fn gone(world: &World, injection: &Injection, policy: &ObjectRef) -> Resul
 /// Deletes the object that was read, and no other of its name.
 async fn delete(world: &World, object: &ObjectRef, now: &DynamicObject) -> Result<Reverted, FaultError> {
     let object = object.clone().with_uid(now.metadata.uid.as_deref().unwrap_or_default());
-    match world.access.delete(&object).await {
+    match world.access.delete(&object, false).await {
         Ok(()) => Ok(Reverted::Restored(format!("{} deleted", object.kind))),
         // Another of that name, or gone meanwhile: whoever looks again sees it.
         Err(ApiError::NotFound | ApiError::Conflict(_)) => Ok(Reverted::TargetGone),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::kit::{Stage, manifests};
 
 /// How each fault of the registry is tried out: its name, and the step.
-pub const METHODS: [(&str, &str); 11] = [
+pub const METHODS: [(&str, &str); 12] = [
     ("badRollout", "{name: hit, target: {workload: deployment/web}, badRollout: {}, duration: 5s}"),
     (
         "dependencyCut",
