@@ -179,6 +179,6 @@ mod tests {
             let error = calls(wrong).expect_err(wrong);
             assert_eq!((error.name, error.value.as_str()), (CALLS, wrong));
         }
-        assert!(calls(&vec!["vault"; 17].join(",")).is_err());
+        assert!(calls(&["vault"; 17].join(",")).is_err());
     }
 }

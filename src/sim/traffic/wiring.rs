@@ -275,8 +275,8 @@ impl ServiceView {
     /// The Service's ports, each with the one of its pods behind it: the same, where no pod says otherwise.
     pub(super) fn ports(&self) -> Vec<(u16, u16)> {
         let behind = |own: &Port| {
-            let all = self.slices.values().flat_map(|slice| &slice.ports);
-            all.filter(|port| port.name == own.name).map(|port| port.port).next().unwrap_or(own.port)
+            let mut all = self.slices.values().flat_map(|slice| &slice.ports);
+            all.find(|port| port.name == own.name).map_or(own.port, |port| port.port)
         };
         self.ports.iter().map(|own| (own.port, behind(own))).collect()
     }
