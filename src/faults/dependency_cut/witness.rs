@@ -210,4 +210,37 @@ mod tests {
         assert_eq!(reached, Reached { round: 1, addresses: BTreeSet::from(["db:2".to_owned()]) });
         assert_eq!(log(&[(0, &[("db:1", false)])]).reached(), None);
     }
+
+    /// Whoever may label a pod may call it a witness: a rollback must not delete it for that.
+    #[test]
+    fn only_a_witness_is_taken_for_one() {
+        let pod = ObjectRef::pod("shop", "cut-witness");
+        let ask = Ask {
+            pod: &pod,
+            policy: ("cut", Some("uid")),
+            run: "trial-abcde",
+            scar: ("undo.firedrill.dev/cut.0", "{}"),
+            image: "firedrill:1",
+            addresses: &["db.shop.svc:5432".to_owned()],
+            node: "n1",
+            deadline: 60,
+        };
+        let is = |value: Value, policy: &str| {
+            let pod: kube::api::DynamicObject = serde_json::from_value(value).expect("a pod");
+            is_one(&pod, policy)
+        };
+        let made = manifest(&ask);
+        assert!(is(made.clone(), "cut"));
+        assert!(!is(made.clone(), "another"));
+        for (pointer, value) in [
+            ("/spec/restartPolicy", json!("Always")),
+            ("/spec/containers/0/args/0", json!("serve")),
+            ("/spec/containers", json!([])),
+            ("/metadata/labels", json!({})),
+        ] {
+            let mut other = made.clone();
+            *other.pointer_mut(pointer).expect("it has that") = value;
+            assert!(!is(other, "cut"), "{pointer}");
+        }
+    }
 }
