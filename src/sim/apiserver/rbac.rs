@@ -265,8 +265,7 @@ pub(super) fn bootstrap() -> Vec<Value> {
     let read = json!(["get", "list", "watch"]);
     let write = json!(["create", "delete", "deletecollection", "patch", "update"]);
     let viewed = json!([
-        {"apiGroups": [""], "verbs": read, "resources": ["configmaps", "endpoints", "events", "namespaces",
-            "persistentvolumeclaims", "persistentvolumeclaims/status", "pods",
+        {"apiGroups": [""], "verbs": read, "resources": ["configmaps", "endpoints", "events", "namespaces", "persistentvolumeclaims", "pods",
             "pods/log", "pods/status", "serviceaccounts", "services", "services/status"]},
         {"apiGroups": ["apps"], "verbs": read, "resources": ["daemonsets", "daemonsets/status", "deployments",
             "deployments/scale", "deployments/status", "replicasets", "replicasets/scale", "replicasets/status",
@@ -279,8 +278,7 @@ pub(super) fn bootstrap() -> Vec<Value> {
     ]);
     let mut edited = viewed.as_array().cloned().unwrap_or_default();
     edited.extend([
-        json!({"apiGroups": [""], "verbs": write, "resources": ["configmaps", "endpoints", "events",
-            "persistentvolumeclaims", "pods", "secrets",
+        json!({"apiGroups": [""], "verbs": write, "resources": ["configmaps", "endpoints", "events", "persistentvolumeclaims", "pods", "secrets",
             "serviceaccounts", "services", "pods/attach", "pods/exec", "pods/proxy", "services/proxy"]}),
         json!({"apiGroups": [""], "verbs": ["get", "list", "watch"], "resources": ["secrets", "pods/attach", "pods/exec", "services/proxy"]}),
         json!({"apiGroups": [""], "verbs": ["create"], "resources": ["pods/eviction", "serviceaccounts/token"]}),
