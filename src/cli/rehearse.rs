@@ -1,6 +1,9 @@
 //! `firedrill rehearse`
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -15,7 +18,7 @@ use crate::{
     engine::{self, Request, Start},
     plan::Consent,
     report::without_a_cluster,
-    types::ExitCode,
+    types::{ExitCode, Finding},
 };
 
 #[derive(Args)]
@@ -51,6 +54,13 @@ pub(super) fn run(global: &Global, args: &RehearseArgs) -> anyhow::Result<ExitCo
         }
     }
     reports.close(codes, lost, rest.map(|(_, experiment)| experiment.metadata.name.clone()))
+}
+
+/// Says why it is refused, with remedies that can be followed here.
+fn said(mut findings: Vec<Finding>, manifests: &Path) -> Vec<Finding> {
+    without_a_cluster(&mut findings, &manifests.display().to_string());
+    super::say(super::in_words(&findings, &super::stderr_style()).trim_end());
+    findings
 }
 
 /// One experiment, in a runtime of its own whose time stands still but for what is waited for.
@@ -93,20 +103,17 @@ fn rehearse(
             source: Some(stage.source.clone()),
             holder: "rehearsal".to_owned(),
         };
-        let mut assessment = match engine::assess(&stage.env, &request).await {
+        let assessment = match engine::assess(&stage.env, &request).await {
             Ok(assessment) => assessment,
-            Err(mut findings) => {
-                without_a_cluster(&mut findings, &folder.display().to_string());
-                super::say(super::in_words(&findings, &super::stderr_style()).trim_end());
+            Err(findings) => {
+                let findings = said(findings, &folder);
                 reports.refused(&request, "", &findings, stage.env.clock.now());
                 return Ok(ExitCode::Refused);
             }
         };
         if assessment.refused() {
-            without_a_cluster(&mut assessment.plan.findings, &folder.display().to_string());
-            let findings = &assessment.plan.findings;
-            super::say(super::in_words(findings, &super::stderr_style()).trim_end());
-            reports.refused(&request, &assessment.by.name, findings, stage.env.clock.now());
+            let findings = said(assessment.plan.findings, &folder);
+            reports.refused(&request, &assessment.by.name, &findings, stage.env.clock.now());
             return Ok(ExitCode::Refused);
         }
         let (outside_tx, outside_rx) = tokio::sync::mpsc::unbounded_channel();

@@ -236,7 +236,14 @@ fn a_prometheus_that_is_not_there_is_said_beforehand() {
     .prints("did you mean service/monitoring/prometheus?");
     ask("plan", "service/nowhere/prometheus:9090").exits(3).prints("kubectl get services -n nowhere");
     ask("plan", "service/monitoring/prometheus:9091").exits(3).prints("it has no port 9091").prints("9090");
-    ask("plan", "service/monitoring/prometheus:9090").exits(0);
+    // Its pods need a moment.
+    let there = || ask("plan", "service/monitoring/prometheus:9090");
+    let ended = (0..60).map(|_| there()).find(|ended| {
+        assert!(!ended.out.contains("FD2011"), "{}", ended.out);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        ended.code == 0
+    });
+    assert!(ended.is_some(), "{}", there().out);
     let ended = ask("run", "service/monitoring/promethes:9090").exits(3).says("FD2011");
     assert!(!ended.err.contains("begins on cluster"), "{}", ended.err);
 }
