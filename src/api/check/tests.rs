@@ -63,7 +63,7 @@ fn what_is_right_is_accepted_without_a_word() {
     let read = read(&[data("accepted.yaml")]);
     assert_eq!(read.findings, vec![]);
     let Document::Experiment(experiment) = &read.documents[0].document else { panic!("an Experiment") };
-    assert_eq!(experiment.spec.method.len(), 18);
+    assert_eq!(experiment.spec.method.len(), 19);
     assert_eq!(experiment.spec.method[1].name, "step-2");
 }
 
