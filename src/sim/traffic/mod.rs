@@ -1,7 +1,7 @@
 //! Traffic of the embedded cluster: offered requests, spread over endpoints, served, queued, lost.
 //!
 //! Clients are outside the cluster, behind a gateway of the Service's namespace, and it is the gateway
-//! that counts: a pod that dies cannot report what it lost. Pods that call other Services ([`calls`]) go through
+//! that counts: a pod that dies cannot report what it lost. Pods that call other Services (`calls`) go through
 //! the callee's gateway too, and each attempt is a request. It exposes, as job `gateway`:
 //!
 //! - `http_requests_total{app,code}`: answered requests. `code` is 200; 503 where no endpoint is known
@@ -15,7 +15,7 @@
 //! All four codes are exposed from the start with zero (Prometheus docs, "Avoid missing metrics"), so
 //! that a rate sees the first failure. Pods are targets of the job `kubernetes-pods` with `up` only.
 //!
-//! A request that NetworkPolicies do not let through is one that is not answered in time ([`reach`]).
+//! A request that NetworkPolicies do not let through is one that is not answered in time (`reach`).
 //!
 //! A request goes to one of the Service's endpoints at random, as kube-proxy spreads connections
 //! (iptables mode, `statistic --mode random`). A change of endpoints reaches the clients after

@@ -5,10 +5,10 @@
 //!   Service has its first ready endpoint, and from then on whether it has any or not.
 //! - Endpoints are those of all its EndpointSlices that are ready; where none is, those that still serve
 //!   while they terminate, as kube-proxy does (pkg/proxy/topology.go, KEP-1669).
-//! - A Service that pods call ([`super::calls`]) is one that has clients from when the first such pod serves.
+//! - A Service that pods call (`calls`) is one that has clients from when the first such pod serves.
 //! - A pod's process listens from the moment it is Ready until its containers end, restart, or the pod
 //!   is gone from the API. A pod that is being deleted serves until its kubelet has stopped it.
-//! - NetworkPolicies hold up what they do not let through ([`super::reach`]).
+//! - NetworkPolicies hold up what they do not let through (`reach`).
 //! - An annotation that cannot be read counts as absent, with a warning in the log.
 
 use std::collections::{BTreeMap, BTreeSet};
