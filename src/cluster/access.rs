@@ -193,7 +193,7 @@ impl Access {
         if !how.manager.is_empty() {
             params.field_manager = Some(how.manager.to_owned());
         }
-        let (this, api, name) = (self.clone(), self.api(object), object.name.clone());
+        let (api, name) = (self.api(object), object.name.clone());
         let subresource = subresource.map(str::to_owned);
         let call = async move {
             match subresource {
@@ -204,14 +204,7 @@ impl Access {
         if how.dry_run {
             return self.read(call).await;
         }
-        // Whoever asks may be dropped: an abort pre-empts. The request cannot be called back, so it runs to its
-        // end, and `settled` lets a revert wait for that rather than be overtaken by it.
-        let turn = self.turn(object).lock_owned().await;
-        let sent = tokio::spawn(async move {
-            let _turn = turn;
-            this.write(TIMEOUT, call).await
-        });
-        sent.await.unwrap_or_else(|error| Err(ApiError::Unreachable(error.to_string())))
+        self.sent(object, call).await
     }
 
     /// Creates an object; `object` says where and of which kind.
@@ -224,18 +217,12 @@ impl Access {
         let body: DynamicObject = serde_json::from_value(body).map_err(malformed)?;
         let manager = (!how.manager.is_empty()).then(|| how.manager.to_owned());
         let params = PostParams { dry_run: how.dry_run, field_manager: manager };
-        let (this, api) = (self.clone(), self.api(object));
+        let api = self.api(object);
         let call = async move { api.create(&params, &body).await };
         if how.dry_run {
             return self.read(call).await;
         }
-        // As with patches: what has been sent comes before what takes it back.
-        let turn = self.turn(object).lock_owned().await;
-        let sent = tokio::spawn(async move {
-            let _turn = turn;
-            this.write(TIMEOUT, call).await
-        });
-        sent.await.unwrap_or_else(|error| Err(ApiError::Unreachable(error.to_string())))
+        self.sent(object, call).await
     }
 
     /// The objects of the kind and in the namespace of `like` that a label selector selects.
@@ -249,6 +236,21 @@ impl Access {
         let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
         let params = LogParams { tail_lines: Some(i64::from(lines)), ..LogParams::default() };
         self.read(api.logs(&pod.name, &params)).await
+    }
+
+    /// Sends a change of `object` that runs to its end: whoever asks may be dropped, for an abort pre-empts. The request
+    /// cannot be called back, and `settled` lets a revert wait for it rather than be overtaken by it.
+    async fn sent(
+        &self,
+        object: &ObjectRef,
+        call: impl Future<Output = Result<DynamicObject, kube::Error>> + Send + 'static,
+    ) -> Result<DynamicObject, ApiError> {
+        let (this, turn) = (self.clone(), self.turn(object).lock_owned().await);
+        let sent = tokio::spawn(async move {
+            let _turn = turn;
+            this.write(TIMEOUT, call).await
+        });
+        sent.await.unwrap_or_else(|error| Err(ApiError::Unreachable(error.to_string())))
     }
 
     /// Returns when no patch of `object` is under way, so that none can come after what is read next.

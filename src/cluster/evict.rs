@@ -77,7 +77,8 @@ impl Budgets {
                 }
             };
             gate.sent(pod, &shown);
-            let call = pin!(self.send(pod, grace, turn));
+            let mut turn = Some(turn);
+            let call = pin!(self.send(pod, grace, &mut turn));
             let again = pin!(self.again(pod, (&pdb, &gate), grace));
             let answer = match select(call, again).await {
                 Either::Left((answer, _)) | Either::Right((answer @ Ok(()), _)) => answer,
@@ -99,13 +100,13 @@ impl Budgets {
         &self,
         pod: &Pod,
         grace: Option<Duration>,
-        turn: MutexGuard<'_, ()>,
+        turn: &mut Option<MutexGuard<'_, ()>>,
     ) -> Result<(), ApiError> {
         let mut call = pin!(self.access.evict(&pod.object, grace, false));
         match timeout(CONFLICT, &mut call).await {
             Ok(answer) => answer,
             Err(_) => {
-                drop(turn);
+                *turn = None;
                 call.await
             }
         }
@@ -123,7 +124,7 @@ impl Budgets {
         sleep(CONFLICT).await;
         let renamed = pod.owner.as_ref().is_some_and(|owner| owner.kind == "ReplicaSet");
         if renamed && let Ok(Some((_, turn))) = self.turn(pod, pdb, gate).await {
-            return self.send(pod, grace, turn).await;
+            return self.send(pod, grace, &mut Some(turn)).await;
         }
         std::future::pending().await
     }

@@ -46,11 +46,11 @@ JSON
     "\"annotations\": {\"io.containerd.image.name\": \"$name\", \"org.opencontainers.image.ref.name\": \"${name##*:}\"}}"
 }
 
-mkdir -p "$blobs" "$work/root"
+mkdir -p "$blobs" "$work/layer-files"
 arch=$(go env GOARCH)
 CGO_ENABLED=0 GOOS=linux go build -C "$here/workload" -trimpath -buildvcs=false -ldflags '-s -w -buildid=' \
-  -o "$work/root/demo-shop" .
-pack "$work/layer" "$work/root" demo-shop
+  -o "$work/layer-files/demo-shop" .
+pack "$work/layer" "$work/layer-files" demo-shop
 layer=$(blob "$work/layer")
 diff_id=$(grep -o 'sha256:[0-9a-f]*' <<<"$layer")
 shop=$(image docker.io/firedrill/demo-shop:1 '["/demo-shop"]')

@@ -36,7 +36,7 @@ const REGISTRIES: &[&str] = &[
     concat!("deb.deb", "ian.org"),
 ];
 
-/// Whether `word` stands in `line` by itself: neither the pattern of mktemp nor `$dir/root/` is meant.
+/// Whether `word` stands in `line` by itself: neither the pattern of mktemp nor a folder of that name is meant.
 fn says(line: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_' || c == '}';
     line.match_indices(word).any(|(at, _)| {
