@@ -23,7 +23,7 @@
 //! Low to high; a room imports only from rooms before it (`tests/all/tidy` holds this list and that rule).
 //!
 //! - [`types`]: the vocabulary: ids, amounts, lengths of time, verdicts, findings, the catalogue of codes.
-//! - [`env`](mod@env): the injected world: clock, randomness, storage, HTTP.
+//! - [`env`](mod@env): the injected world: clock, randomness, storage, HTTP, agents.
 //! - [`cluster`]: verbs over `kube::Client`: snapshot, mirror, evict, patch, leases, rights, scars.
 //! - [`sim`]: the embedded cluster: API server, controllers, kubelets, scheduler, traffic, metrics. It knows
 //!   no fault, probe, experiment or query.

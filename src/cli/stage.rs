@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::input;
 use crate::{
     api,
-    env::{Clock, Env, HttpClient, HttpError, MemoryStorage, Rng},
+    env::{Clock, Env, HttpClient, HttpError, MemoryStorage, NoAgents, Rng},
     journal::Environment,
     load,
     probes::{ServiceRef, Source},
@@ -89,6 +89,7 @@ impl Stage {
                 http,
                 load: load::embedded(cluster.metrics()),
                 storage: Arc::new(MemoryStorage::default()),
+                agents: Arc::new(NoAgents("agents are not embedded yet")),
             },
             environment: Environment {
                 cluster: "embedded".to_owned(),

@@ -4,6 +4,7 @@
 //! change passes the [`Fence`]: whoever no longer owns the run can change nothing.
 
 mod access;
+mod attach;
 mod autoscaler;
 mod error;
 mod evict;
@@ -21,6 +22,7 @@ mod toleration;
 mod view;
 
 pub use access::{Access, Fence, Write};
+pub use attach::WebSockets;
 pub use autoscaler::Autoscaler;
 pub use error::ApiError;
 pub use evict::{Budgets, Evicted};

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use firedrill::{
-    env::{Clock, Env, HttpClient, HttpError, MemoryStorage, Rng},
+    env::{Clock, Env, HttpClient, HttpError, MemoryStorage, NoAgents, Rng},
     sim::{SimConfig, cluster::Cluster, store::Kind},
 };
 use serde_json::Value;
@@ -260,6 +260,7 @@ pub async fn settled_with(objects: &[Value], seed: u64) -> Stage {
         }),
         load: firedrill::load::embedded(cluster.metrics()),
         storage: Arc::new(storage.clone()),
+        agents: Arc::new(NoAgents("agents are not embedded yet")),
     };
     Stage { cluster, env, storage }
 }

@@ -9,7 +9,7 @@ use std::{
 use firedrill::{
     api::{self, Experiment, check::Document},
     engine::{self, EngineError, Outcome, Outside, Request, Start},
-    env::{Clock, Env, HttpClient, HttpError, MemoryStorage, Rng},
+    env::{Clock, Env, HttpClient, HttpError, MemoryStorage, NoAgents, Rng},
     journal::{self, Entry, Environment},
     load,
     plan::Consent,
@@ -74,6 +74,7 @@ impl Stage {
             }),
             load: load::embedded(cluster.metrics()),
             storage: Arc::new(storage.clone()),
+            agents: Arc::new(NoAgents("agents are not embedded yet")),
         };
         Self { cluster, env, storage }
     }
