@@ -27,7 +27,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{
     report::Style,
-    types::{ExitCode, Finding, Length},
+    types::{AgentSettings, ExitCode, Finding, Length},
 };
 
 /// Chaos experiments, game days and DR drills for Kubernetes: plan, break, watch, put back, prove.
@@ -154,6 +154,36 @@ struct SettingArgs {
     /// The image of firedrill itself, for faults that run something in the cluster; default: the one of this version.
     #[arg(long, value_name = "IMAGE", env = "FIREDRILL_IMAGE")]
     image: Option<String>,
+
+    #[command(flatten)]
+    agents: AgentArgs,
+}
+
+/// How agents are placed, for faults that take one on the nodes of their targets.
+#[derive(Args, Clone, Debug)]
+struct AgentArgs {
+    /// The agent's image; default: the one of this version.
+    #[arg(long, value_name = "IMAGE", env = "FIREDRILL_AGENT_IMAGE")]
+    agent_image: Option<String>,
+
+    /// The namespace of agents' pods; see `firedrill agents manifests`.
+    #[arg(long, value_name = "NAMESPACE", env = "FIREDRILL_AGENT_NAMESPACE")]
+    agent_namespace: Option<String>,
+
+    /// A Secret in that namespace, of type kubernetes.io/dockerconfigjson, with which the agent's image is pulled.
+    #[arg(long, value_name = "NAME")]
+    agent_pull_secret: Option<String>,
+}
+
+impl AgentArgs {
+    fn settings(&self) -> AgentSettings {
+        let usual = AgentSettings::default();
+        AgentSettings {
+            image: self.agent_image.clone().unwrap_or(usual.image),
+            namespace: self.agent_namespace.clone().unwrap_or(usual.namespace),
+            pull_secret: self.agent_pull_secret.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// A place that answers PromQL, refused before anything is asked of it if it cannot be one.

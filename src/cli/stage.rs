@@ -16,6 +16,7 @@ use crate::{
         SimConfig,
         cluster::{Cluster, PROMETHEUS},
     },
+    types::AgentSettings,
 };
 
 /// How long the workloads may take to become ready.
@@ -98,6 +99,7 @@ impl Stage {
                 version: "v1.36".to_owned(),
                 rehearsal: true,
                 image: String::new(),
+                agents: AgentSettings::default(),
             },
             source: Source { service: Some(service), ..Source::default() },
             _cluster: cluster,

@@ -39,4 +39,4 @@ pub use scar::{RUN_LABEL, Scar, UNDO_PREFIX};
 pub use selector::PodSelector;
 pub use snapshot::{Key, Snapshot};
 pub use toleration::{Toleration, stays_for};
-pub use view::{Node, Owner, Pdb, Pod, Space, Taint, Workload};
+pub use view::{Container, Node, Owner, Pdb, Pod, Space, Taint, Workload};

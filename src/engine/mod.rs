@@ -4,6 +4,8 @@
 //! awaits the world. Resuming is replaying the journal followed by the same loop. The engine names no fault
 //! and no probe: both come from their registries.
 
+mod agents;
+mod arming;
 mod assess;
 mod by_hand;
 mod clocks;

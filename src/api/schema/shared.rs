@@ -127,7 +127,7 @@ pub fn peers() -> Schema {
         field("pods", "Pods by label.", narrow_selector()),
         field("cidr", "A range of addresses.", words(64)),
         field("except", "Ranges left out of cidr.", list(words(64), 0, 16, Merge::Atomic)),
-        field("host", "A DNS name, resolved when the fault is injected.", words(253)).not_yet(),
+        field("host", "A DNS name, resolved when the fault is injected.", words(253)),
         field("namespace", "Where service, workload and pods are.", label()).default("the target's"),
     ])
     .exactly_one(

@@ -22,7 +22,7 @@ use tokio::{
 use self::session::{Asked, Session};
 use super::{Access, ApiError};
 use crate::{
-    agent::wire::{Order, Refusal, Report},
+    agent::wire::{Order, Refusal, RefusalCode, Report},
     env,
     types::{Epoch, InjectionId, ObjectRef, RunId},
 };
@@ -47,6 +47,13 @@ pub enum OrderError {
     /// This process no longer owns the run: nothing was sent.
     #[error(transparent)]
     Fenced(ApiError),
+}
+
+impl OrderError {
+    /// Whether it is because no process of the pod is on the agent's node.
+    pub fn no_such_pod(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == RefusalCode::NoSuchPod)
+    }
 }
 
 /// The agents of a run, as one of its owners talks to them. Talking ends when the last clone is dropped.
@@ -123,6 +130,16 @@ impl Sessions {
     fn unheard(&self, pod: &ObjectRef) -> Option<Duration> {
         let open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.get(&named(pod)).map(|open| open.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed())
+    }
+
+    /// Whether there is a session with this pod.
+    pub fn talks_to(&self, pod: &ObjectRef) -> bool {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&named(pod))
+    }
+
+    /// How the agent of this pod has ended, in words; None while it may be there.
+    pub async fn ending(&self, pod: &ObjectRef) -> Option<String> {
+        talk::ending(&self.0.access, &named(pod)).await
     }
 
     /// Ends the session with this pod.

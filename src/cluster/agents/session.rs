@@ -123,6 +123,8 @@ impl Session {
     async fn unattached(&self, error: &AttachError) -> Broken {
         tracing::debug!(pod = %self.pod, %error, "not attached");
         match talk::ending(&self.access, &self.pod).await {
+            // One that was never there may be on its way.
+            Some(_) if self.attached == 0 && *error == AttachError::NoSuchPod => Broken::Stream,
             Some(how) => Broken::Ended(how),
             None => Broken::Stream,
         }
