@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Sim, SimConfig,
-    controllers::{self, Controllers},
+    controllers::{self, Controllers, World},
     manifests,
     metrics::scrape::ScrapeConfig,
     store::{Kind, Object, Selector, Status},
@@ -51,10 +51,10 @@ impl Cluster {
             prometheus_rules(),
         ])?;
         let (metrics, feed) = ClusterMetrics::follow(sim.store(), config.seed, ScrapeConfig::default());
-        let controllers = controllers::spawn_with(
+        let controllers = controllers::spawn_in(
             sim.store(),
             controllers::Config { seed: config.seed, ..Default::default() },
-            Some(metrics.clone()),
+            World { usage: Some(metrics.clone()), ..World::default() },
         );
         sim.register_usage(metrics.clone());
         let feed = tokio::spawn(feed.run());
