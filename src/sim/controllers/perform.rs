@@ -300,7 +300,8 @@ impl ControlLoop {
             };
             let (worker, actions) = Worker::new(&pod, Some(ip), self.config.seed, now);
             let programs = self.world.around.programs.as_ref();
-            let worker = worker.with_program(programs.is_some_and(|programs| programs.runs_in(&pod)));
+            let address = node.internal_ip().and_then(|ip| ip.parse().ok());
+            let worker = worker.at(address, programs.is_some_and(|programs| programs.runs_in(&pod)));
             self.workers.insert(key.clone(), worker);
             for action in &actions {
                 self.apply(action);

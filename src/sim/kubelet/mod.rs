@@ -11,6 +11,7 @@ pub mod node;
 mod prober;
 mod status;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ pub enum Handled {
 pub type Occurrences = UnboundedSender<Occurrence>;
 
 /// Programs that really do something when their container runs.
-pub trait Programs: Send + Sync + std::fmt::Debug {
+pub trait Programs: Send + Sync {
     /// Whether the container of that pod runs one.
     fn runs_in(&self, pod: &Pod) -> bool;
     /// It starts.
@@ -90,7 +91,7 @@ pub trait Programs: Send + Sync + std::fmt::Debug {
 }
 
 /// What kubelets share.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Surroundings {
     /// The way to the pods; none that could be disturbed without it.
     pub paths: Option<Arc<dyn Paths>>,
@@ -120,6 +121,8 @@ pub struct Worker {
     pub uid: String,
     /// Its node.
     pub node: String,
+    /// The node's address.
+    address: Option<IpAddr>,
     behaviour: Behaviour,
     stage: Stage,
     ip: Option<String>,
@@ -183,6 +186,7 @@ impl Worker {
         let mut worker = Self {
             uid: pod.uid().to_owned(),
             node: pod.spec.node_name.clone(),
+            address: None,
             behaviour,
             stage: Stage::Creating { until: now.instant + CREATE },
             ip,
@@ -210,10 +214,11 @@ impl Worker {
         self.ip.as_deref()
     }
 
-    /// Its container runs a program that really does something.
+    /// Its node has that address; and whether its container runs a program that really does something.
     #[must_use]
-    pub fn with_program(mut self, runs: bool) -> Self {
-        self.program = runs.then_some(Told::Nothing);
+    pub fn at(mut self, address: Option<IpAddr>, program: bool) -> Self {
+        self.address = address;
+        self.program = program.then_some(Told::Nothing);
         self
     }
 
@@ -384,7 +389,7 @@ impl Worker {
         for (container, life) in pod.spec.containers.iter().zip(&mut self.containers) {
             let answers = life.answers <= now.instant;
             let passes = |port, timeout| {
-                answers && paths.passes(Attempt { pod: &self.uid, node: &self.node, port, timeout })
+                answers && paths.passes(Attempt { pod: &self.uid, node: self.address, port, timeout })
             };
             for found in life.probers.look(now.instant, disturbed, &passes) {
                 let failed = |kind: &str| {

@@ -3,6 +3,7 @@
 //!
 //! Source: `pkg/kubelet/prober/worker.go` and `prober.go`, v1.36; `DoHTTPProbe` opens a new connection for each.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,8 +15,8 @@ use crate::sim::controllers::views::{Container, Probe};
 pub struct Attempt<'a> {
     /// The pod's UID.
     pub pod: &'a str,
-    /// The node that it comes from.
-    pub node: &'a str,
+    /// The address of its node, from which it comes.
+    pub node: Option<IpAddr>,
     /// The port.
     pub port: u16,
     /// How long it may take.
@@ -23,7 +24,7 @@ pub struct Attempt<'a> {
 }
 
 /// The way from kubelets to their pods.
-pub trait Paths: Send + Sync + std::fmt::Debug {
+pub trait Paths: Send + Sync {
     /// Whether a connection is opened and answered in time, as far as the network goes.
     fn passes(&self, attempt: Attempt<'_>) -> bool;
 }

@@ -192,6 +192,7 @@ pub struct Container {
     pub name: String,
     pub image: String,
     pub command: Vec<String>,
+    pub args: Vec<String>,
     pub ports: Vec<ContainerPort>,
     pub resources: Resources,
     pub readiness_probe: Option<Probe>,
@@ -277,6 +278,7 @@ pub struct SleepAction {
 #[serde(default)]
 pub struct ExecAction {
     pub command: Vec<String>,
+    pub args: Vec<String>,
 }
 
 /// `v1.PodStatus`.
@@ -296,6 +298,8 @@ pub struct PodStatus {
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStatus {
     pub name: String,
+    #[serde(rename = "containerID")]
+    pub container_id: String,
     pub restart_count: i64,
     pub state: ContainerState,
 }
