@@ -33,6 +33,7 @@ pub struct Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self._feed.abort();
+        self.agents.end_all();
     }
 }
 

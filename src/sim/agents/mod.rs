@@ -106,6 +106,15 @@ impl Agents {
     }
 }
 
+impl Agents {
+    /// Ends all of them, with the cluster.
+    pub(super) fn end_all(&self) {
+        for process in std::mem::take(&mut *self.0.lock()).into_values() {
+            process.task.abort();
+        }
+    }
+}
+
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Process>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)

@@ -108,7 +108,8 @@ impl Worker {
                     }
                 }
             }
-            while let Some(first) = self.coming.first_entry().filter(|first| first.key().0 <= Instant::now()) {
+            while let Some(first) = self.coming.first_entry().filter(|first| first.key().0 <= Instant::now())
+            {
                 let (ticket, order, outcome) = first.remove();
                 let line = desk.answer(ticket, &order, outcome, self.now());
                 self.say(&line);
@@ -215,9 +216,8 @@ impl Worker {
             return Err(nonsense());
         };
         let key = (injection.clone(), uid.clone());
-        let said = |processes| {
-            Ok(Report::Killed { injection: injection.clone(), pod: uid.clone(), processes })
-        };
+        let said =
+            |processes| Ok(Report::Killed { injection: injection.clone(), pod: uid.clone(), processes });
         if let Some(done) = self.killed.get(&key) {
             return said(done.clone());
         }

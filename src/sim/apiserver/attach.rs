@@ -82,7 +82,8 @@ impl ApiServer {
             }
         }
         let pod = self.store.get(&Kind::POD, namespace, name);
-        let pod: Pod = View::new(pod.ok_or_else(|| Status::not_found(&Kind::POD, name))?).map_err(Status::internal)?;
+        let pod: Pod =
+            View::new(pod.ok_or_else(|| Status::not_found(&Kind::POD, name))?).map_err(Status::internal)?;
         if pod.finished() {
             let phase = &pod.status.phase;
             let why = format!("cannot attach a container in a completed pod; current phase is {phase}");
@@ -97,7 +98,9 @@ impl ApiServer {
         let node: Option<Node> = node.and_then(|node| View::new(node).ok());
         if !node.is_some_and(|node| node_lifecycle::kubelet_runs(&node)) {
             let node = &pod.spec.node_name;
-            return Err(Status::internal(format!("error dialing backend: dial tcp {node}:10250: i/o timeout")));
+            return Err(Status::internal(format!(
+                "error dialing backend: dial tcp {node}:10250: i/o timeout"
+            )));
         }
         Ok(pod.uid().to_owned())
     }

@@ -205,7 +205,9 @@ impl ControlLoop {
 
     /// Pods with what they use; whose kubelet is silent has not been measured.
     fn measured<'a>(&self, pods: Vec<&'a Pod>, now: jiff::Timestamp) -> Vec<(&'a Pod, Option<PodUsage>)> {
-        let Some(source) = &self.world.usage else { return pods.into_iter().map(|pod| (pod, None)).collect() };
+        let Some(source) = &self.world.usage else {
+            return pods.into_iter().map(|pod| (pod, None)).collect();
+        };
         let usage = measure(&pods, source.as_ref(), now);
         let answers =
             |pod: &Pod| self.cache.node(&pod.spec.node_name).is_some_and(node_lifecycle::kubelet_runs);

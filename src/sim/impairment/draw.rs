@@ -153,8 +153,7 @@ mod tests {
             *counts.entry(dice.arrives(&hop, RTO_US, 1_000_000)).or_insert(0_u32) += 1;
         }
         // Sent at 0, 200, 600 ms; not at 1,400.
-        let expected =
-            [(None, 5_000), (Some(0), 20_000), (Some(200_000), 10_000), (Some(600_000), 5_000)];
+        let expected = [(None, 5_000), (Some(0), 20_000), (Some(200_000), 10_000), (Some(600_000), 5_000)];
         for (arrives, count) in expected {
             assert!(counts[&arrives].abs_diff(count) < 400, "{counts:?}");
         }

@@ -164,7 +164,10 @@ impl Impairments {
     /// Puts a disturbance on a pod, or another in the place of the same injection's. Whether it is the first there.
     pub fn put(&mut self, pod: &str, held: Held) -> bool {
         let all = self.pods.entry(pod.to_owned()).or_default();
-        match all.iter_mut().find(|(_, other)| (&other.agent, &other.injection) == (&held.agent, &held.injection)) {
+        match all
+            .iter_mut()
+            .find(|(_, other)| (&other.agent, &other.injection) == (&held.agent, &held.injection))
+        {
             // Its delays go on to resemble each other.
             Some((_, other)) => *other = held,
             None => {
@@ -246,11 +249,14 @@ impl Impairments {
 /// Whether a packet is one of those that a leg is about.
 fn matches(leg: &Leg, agent: Option<IpAddr>, packet: Packet) -> bool {
     let within = |blocks: &[Cidr]| blocks.iter().any(|block| block.contains(packet.peer));
-    let peer = agent == Some(packet.peer)
-        || ((leg.peers.is_empty() || within(&leg.peers)) && !within(&leg.except));
+    let peer =
+        agent == Some(packet.peer) || ((leg.peers.is_empty() || within(&leg.peers)) && !within(&leg.except));
     let port = leg.ports.is_empty()
         || packet.port.is_some_and(|port| leg.ports.iter().any(|range| range.contains(port)));
-    leg.direction == packet.direction && peer && port && leg.protocol.is_none_or(|only| only == packet.protocol)
+    leg.direction == packet.direction
+        && peer
+        && port
+        && leg.protocol.is_none_or(|only| only == packet.protocol)
 }
 
 #[cfg(test)]

@@ -63,7 +63,11 @@ fn each_end_sees_its_own_addresses_and_ports() {
         ("shop", peer(&egress, "10.244.0.0/16"), (0.0, 0.0)),
         ("vault", peer(&ingress, "10.244.0.5/32"), (1.0, 0.0)),
         ("vault", peer(&ingress, "10.244.0.6/32"), (0.0, 0.0)),
-        ("vault", Leg { except: vec!["10.244.0.0/24".parse().expect("a block")], ..ingress.clone() }, (0.0, 0.0)),
+        (
+            "vault",
+            Leg { except: vec!["10.244.0.0/24".parse().expect("a block")], ..ingress.clone() },
+            (0.0, 0.0),
+        ),
         ("shop", Leg { protocol: Some(Protocol::Udp), ..egress.clone() }, (0.0, 0.0)),
         ("shop", Leg { protocol: Some(Protocol::Tcp), ..egress.clone() }, (1.0, 0.0)),
     ] {

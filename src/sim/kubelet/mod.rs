@@ -21,8 +21,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use self::container::{Life, Turn};
-use self::prober::{Found, Probers};
 pub use self::prober::{Attempt, Paths};
+use self::prober::{Found, Probers};
 use super::controllers::action::{Action, Target, event, warning};
 use super::controllers::names;
 use super::controllers::views::{Container, Key, Pod, PreStop};
@@ -430,8 +430,7 @@ impl Worker {
     }
 
     fn start(&mut self, pod: &Pod, index: usize, now: Present) {
-        let (Some(container), Some(life)) =
-            (pod.spec.containers.get(index), self.containers.get_mut(index))
+        let (Some(container), Some(life)) = (pod.spec.containers.get(index), self.containers.get_mut(index))
         else {
             return;
         };

@@ -45,7 +45,8 @@ pub fn of(worker: &Worker, pod: &Pod, now: Present) -> Value {
         _ => (c.name.clone(), container(worker, pod, (c, life, ready))),
     };
     let containers: Vec<(String, Value)> = each.map(one).collect();
-    let waiting: Vec<&str> = containers.iter().filter(|c| c.1["ready"] != true).map(|c| c.0.as_str()).collect();
+    let waiting: Vec<&str> =
+        containers.iter().filter(|c| c.1["ready"] != true).map(|c| c.0.as_str()).collect();
     status.insert("conditions".into(), conditions(pod, (ready, sandbox, phase, &waiting), now));
     let containers = containers.into_iter().map(|(_, status)| status).collect();
     status.insert("containerStatuses".into(), Value::Array(containers));

@@ -110,7 +110,12 @@ impl Journeys {
 impl Traffic {
     /// What lies on the connection from a pod, or from outside, through a Service's port or directly, to a pod's port;
     /// none if nothing does.
-    pub(super) fn path(&mut self, from: Option<usize>, through: Option<(usize, Option<u16>)>, to: (usize, u16)) -> Option<Arc<Path>> {
+    pub(super) fn path(
+        &mut self,
+        from: Option<usize>,
+        through: Option<(usize, Option<u16>)>,
+        to: (usize, u16),
+    ) -> Option<Arc<Path>> {
         let journeys = self.journeys.as_mut().filter(|journeys| !journeys.impairments.is_empty())?;
         let way = (from, through.map(|(service, _)| service), through.and_then(|(_, port)| port), to.0, to.1);
         if let Some(known) = journeys.paths.get(&way) {
@@ -214,7 +219,9 @@ impl Traffic {
     /// Whether a new connection to a pod's port, from an address that is no pod's, is opened and answered in time.
     pub(super) fn opens(&mut self, (to, port): (&str, u16), from: std::net::IpAddr, timeout_us: u64) -> bool {
         let Some(journeys) = &mut self.journeys else { return true };
-        let Some(own) = self.network.as_ref().and_then(|network| network.pod(to)?.address) else { return true };
+        let Some(own) = self.network.as_ref().and_then(|network| network.pod(to)?.address) else {
+            return true;
+        };
         let connection = Connection { client: None, from, dialled: (own, port), server: to, port };
         let path = journeys.impairments.path(connection);
         if path.is_free() {
@@ -222,8 +229,14 @@ impl Traffic {
         }
         let rto = RTO_US + path.round_trip_us();
         let mut left = timeout_us;
-        for (hop, rto) in [(&path.to, crate::sim::impairment::FIRST_RTO_US), (&path.fro, rto), (&path.to, rto), (&path.fro, rto)] {
-            let Some(rest) = journeys.dice.arrives(hop, rto, left).and_then(|took| left.checked_sub(took)) else {
+        for (hop, rto) in [
+            (&path.to, crate::sim::impairment::FIRST_RTO_US),
+            (&path.fro, rto),
+            (&path.to, rto),
+            (&path.fro, rto),
+        ] {
+            let Some(rest) = journeys.dice.arrives(hop, rto, left).and_then(|took| left.checked_sub(took))
+            else {
                 return false;
             };
             left = rest;
