@@ -22,7 +22,7 @@ mod verdict;
 
 pub use agents::{AGENT_IMAGE, AGENT_NAMESPACE, AgentSettings};
 pub use amount::{Amount, AmountError};
-pub use attempt::{Attempt, IMAGE, is_own_image};
+pub use attempt::{Attempt, IMAGE, is_agent_image, is_own_image};
 pub use cidr::{Cidr, CidrError};
 pub use counted::counted;
 pub use duration::{DurationError, Length};

@@ -27,7 +27,7 @@ const ROWS: &[&[&str]] = &[
 /// Rooms that may see less than their row allows, with what they may see.
 const NARROWER: &[(&str, &[&str])] = &[
     // The embedded cluster knows no fault, probe, experiment or query: else it would prove what it assumes.
-    ("sim", &["types"]),
+    ("sim", &["types", "agent"]),
     // A report is made of journal bytes; it decodes the experiment in them and asks the registries for names.
     ("report", &["types", "faults", "probes", "load", "api", "plan", "journal"]),
     // Pure: of the environment it has the seeded choices and no more (`purity` holds that).
