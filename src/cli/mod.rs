@@ -5,6 +5,7 @@ mod answering;
 mod by_hand;
 mod check;
 mod connect;
+mod doctor;
 mod explain;
 mod init;
 mod input;
@@ -98,6 +99,11 @@ enum Command {
     /// runs in the cluster.
     #[command(hide = true)]
     Connect(reach::ConnectArgs),
+    /// Say of each node whether agents can work there, by placing one that enters a pod and changes nothing.
+    Doctor(doctor::DoctorArgs),
+    /// What agents need.
+    #[command(subcommand)]
+    Agents(doctor::AgentsCommand),
     /// The embedded cluster by itself.
     #[command(subcommand)]
     Sim(sim::SimCommand),
@@ -256,6 +262,8 @@ pub fn main() -> ExitCode {
         Command::Abort(args) => abort::run(&cli.global, &args),
         Command::Rollback(args) => rollback::run(&cli.global, &args),
         Command::Connect(args) => reach::run(&args),
+        Command::Doctor(args) => doctor::run(&cli.global, &args),
+        Command::Agents(doctor::AgentsCommand::Manifests(args)) => doctor::manifests(&args),
         Command::Sim(command) => sim::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

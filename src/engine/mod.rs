@@ -10,6 +10,7 @@ mod assess;
 mod by_hand;
 mod clocks;
 mod deployed;
+mod doctor;
 mod drive;
 mod ending;
 mod judging;
@@ -30,6 +31,7 @@ mod unwind;
 mod unwritten;
 
 pub use assess::{Assessment, Request, assess};
+pub use doctor::{Examined, examine};
 pub use keeper::Outside;
 pub use loads::LoadState;
 pub use next::{Command, Patience, next};

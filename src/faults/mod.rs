@@ -11,6 +11,7 @@ mod bad_rollout;
 mod container_kill;
 mod cordon;
 mod dependency_cut;
+mod embedded;
 mod field;
 mod hpa_clamp;
 mod info;
@@ -37,7 +38,8 @@ mod template;
 mod vacate;
 mod zone_outage;
 
-pub use agent_pod::{AGENT_RIGHTS, Arm, arm, armed_node};
+pub use agent_pod::{AGENT_RIGHTS, Arm, agent_manifests, arm, arm_nodes, armed_node};
+pub use embedded::embedded_agents;
 pub use info::{FaultInfo, Lifetime, LimitKind, Right, TargetKind};
 
 use std::{collections::BTreeSet, time::Duration};

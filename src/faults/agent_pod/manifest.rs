@@ -16,7 +16,8 @@ use crate::{
 /// more is refused from the file alone.
 pub(in crate::faults) const DELAY_MAX: Duration = Duration::from_secs(60);
 /// What an agent may do on its node, and nothing else.
-const CAPABILITIES: [&str; 6] = ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE", "KILL", "SYS_NICE"];
+pub(super) const CAPABILITIES: [&str; 6] =
+    ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE", "KILL", "SYS_NICE"];
 
 /// What is asked of an agent's pod.
 pub(super) struct Ask<'a> {

@@ -5,6 +5,7 @@
 //! last. Deleting the pod takes back everything that the agent has in force, whatever became of it.
 
 mod manifest;
+mod policy;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub(super) use self::manifest::DELAY_MAX;
+pub use self::policy::manifests as agent_manifests;
 use super::{
     Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, Reverted, Right, World, decode,
     encode, node_scar, patiently,
@@ -24,7 +26,9 @@ use super::{
 use crate::{
     agent::wire::{Features, Order, Report},
     cluster::{Access, ApiError, OrderError, RUN_LABEL, Snapshot, Write},
-    types::{AgentSettings, Finding, InjectionId, Length, ObjectRef, RunId, codes::guard, planted},
+    types::{
+        AGENT_NAMESPACE, AgentSettings, Finding, InjectionId, Length, ObjectRef, RunId, codes::guard, planted,
+    },
 };
 
 /// See the head of this file.
@@ -124,6 +128,11 @@ pub fn arm(ask: &Arm<'_>, injections: &[Injection]) -> Vec<Injection> {
             nodes.entry(node).or_default().push(injection.target.clone());
         }
     }
+    arm_nodes(ask, nodes)
+}
+
+/// Agents on these nodes, each with the pods that it has to be able to enter. Pure.
+pub fn arm_nodes(ask: &Arm<'_>, nodes: BTreeMap<String, Vec<ObjectRef>>) -> Vec<Injection> {
     let numbered = nodes.into_iter().zip(ask.armed.len()..);
     let armed = numbered.map(|((node, pods), number)| Injection {
         id: InjectionId::new(ARMING, number),
@@ -417,7 +426,11 @@ async fn find_scars(access: &Access, namespaces: &[String]) -> Result<Vec<Found>
         Some(json!({"node": mark.node, "image": ""}))
     };
     let mut found = Vec::new();
-    for namespace in namespaces {
+    // Who may not look everywhere looks where agents usually are, beside their own.
+    let everywhere = namespaces.iter().any(String::is_empty);
+    let usual =
+        (!everywhere && !namespaces.iter().any(|one| one == AGENT_NAMESPACE)).then_some(AGENT_NAMESPACE);
+    for namespace in namespaces.iter().map(String::as_str).chain(usual) {
         let like = ObjectRef::pod(namespace, "");
         let selector = format!("{RUN_LABEL},{}={}", NAME_LABEL.0, NAME_LABEL.1);
         for object in access.list(&like, &selector).await? {

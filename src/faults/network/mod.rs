@@ -100,10 +100,10 @@ pub(super) const RIGHTS: [Right; 3] = [
 
 /// The fields that say which traffic.
 pub(super) const TO: FieldSchema =
-    field("to", "peers", "Peers of outgoing traffic: service, workload, pods, cidr or host.");
+    field("to", "peersAndHosts", "Peers of outgoing traffic: service, workload, pods, cidr or host.");
 /// See [`TO`].
 pub(super) const FROM: FieldSchema =
-    field("from", "peers", "Peers of incoming traffic. Neither to nor from: everybody.");
+    field("from", "peersAndHosts", "Peers of incoming traffic. Neither to nor from: everybody.");
 /// See [`TO`].
 pub(super) const PORTS: FieldSchema =
     field("ports", "ports", "Destination ports, and ranges such as 8000-8100. Default: all.");
