@@ -29,7 +29,7 @@ fn workload(name: &str, pods: u32, load: f64, annotations: &Json) -> [Json; 2] {
     ]
 }
 
-/// A cart with one pod, which 50 a second visit and which calls the vault for each; both take 20 ms, always.
+/// A cart with one pod, which 20 a second visit and which calls the vault for each; both take 20 ms, always.
 fn shop() -> Vec<Json> {
     let constant = json!({"sim.firedrill.dev/service-time-distribution": "constant"});
     let mut cart = constant.clone();
@@ -37,7 +37,7 @@ fn shop() -> Vec<Json> {
     let namespaces = ["shop", "firedrill-agents"]
         .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
     let mut all = namespaces.to_vec();
-    all.extend(workload("cart", 1, 50.0, &cart));
+    all.extend(workload("cart", 1, 20.0, &cart));
     all.extend(workload("vault", 2, 0.0, &constant));
     all
 }
@@ -279,8 +279,7 @@ async fn a_partition_of_a_dependency_makes_calls_time_out_and_nothing_else() {
     talk.beat(5).await;
     let [ok, bad, full, timeout] = world.codes(6).await;
     assert_eq!((ok, bad, full), (0, 0, 0));
-    assert!(timeout.abs_diff(300) < 60, "{timeout}");
-    near(world.latency("cart").await, world.latency("cart").await);
+    assert!(timeout.abs_diff(120) < 40, "{timeout}");
     assert!(matches!(
         world.pods("cart")[0].1.pointer("/status/containerStatuses/0/ready"),
         Some(Json::Bool(true))
@@ -305,7 +304,7 @@ async fn a_partition_of_everything_fails_probes_and_scrapes_and_restarts_the_con
     talk.beat(9).await;
     assert_eq!(status("ready"), Some(json!(false)), "three probes in 15 seconds");
     let codes = world.codes(5).await;
-    assert!(codes[2] > 200, "no endpoint: {codes:?}");
+    assert!(codes[2] > 70, "no endpoint: {codes:?}");
     talk.beat(60).await;
     assert!(
         status("restartCount").is_some_and(|n| n.as_i64() >= Some(1)),
@@ -322,22 +321,14 @@ async fn a_partition_of_everything_fails_probes_and_scrapes_and_restarts_the_con
 async fn lost_packets_are_sent_again_and_some_requests_time_out() {
     let world = World::new(4).await;
     let mut talk = world.opened().await;
-    // A round trip in four is lost one way or the other.
-    talk.order(apply(&world.uid("vault"), both(), Effect::Loss { share_percent: 50.0 })).await;
-    // That pod may be on another node, where this agent finds nothing.
-    let vault_node = world.pods("vault")[0].1["spec"]["nodeName"].clone();
-    if vault_node != world.agent()["spec"]["nodeName"] {
-        assert!(
-            matches!(talk.said.last().map(|l| &l.report), Some(Report::Refused(r)) if r.code == RefusalCode::NoSuchPod)
-        );
-    }
     let report = talk.order(apply(&world.uid("cart"), both(), Effect::Loss { share_percent: 20.0 })).await;
     assert!(matches!(report, Report::Applied { .. }));
-    talk.beat(60).await;
+    let (_, codes) = tokio::join!(talk.beat(60), world.codes(60));
     let mean = world.latency("cart").await;
     assert!((0.15..0.4).contains(&mean), "{mean}");
-    let codes = world.codes(9).await;
-    assert!(codes[0] > 350 && codes[3] > 5, "{codes:?}");
+    // Of each of two calls' segments one in 125 is lost three times running, and then a second is over.
+    assert!(codes[0] > 1_000 && (5..60).contains(&codes[3]), "{codes:?}");
+    assert_eq!(codes[1..3], [0, 0]);
 }
 
 #[tokio::test(start_paused = true)]
