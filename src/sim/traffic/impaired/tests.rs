@@ -88,8 +88,9 @@ fn an_answer_that_is_lost_was_worked_for() {
     traffic.advance(START + 120 * SECOND);
     assert_eq!(totals(&traffic, "vault").by_code[0], 0);
     let busy = traffic.busy_share("vault-0");
-    // 50 requests a second, each tried twice, over two pods of 32 places.
-    assert!((busy - 50.0 * 0.020 / 32.0).abs() < 0.005, "{busy}");
+    // The cart's 64 places are held for two time-outs each: so many attempts a second, over two pods of 32 places.
+    let attempts = 2.0 * 64.0 / 2.020;
+    assert!((busy - attempts / 2.0 * 0.020 / 32.0).abs() < 0.001, "{busy}");
     traffic.lift(|_, _| true, START + 120 * SECOND);
     traffic.advance(START + 130 * SECOND);
     let before = totals(&traffic, "cart");
@@ -106,8 +107,8 @@ fn a_delay_longer_than_the_time_out_is_a_time_out_and_the_work_is_done_all_the_s
     traffic.advance(START + 60 * SECOND);
     let vault = totals(&traffic, "vault");
     assert_eq!((vault.by_code[Code::Ok as usize], vault.by_code[Code::BadGateway as usize]), (0, 0));
-    assert!(vault.by_code[Code::Timeout as usize] > 5_000, "{vault:?}");
-    assert!(traffic.busy_share("vault-0") > 0.02);
+    assert!(vault.by_code[Code::Timeout as usize] > 3_500, "{vault:?}");
+    assert!(traffic.busy_share("vault-0") > 0.018);
 }
 
 #[test]
