@@ -204,7 +204,7 @@ impl Programs for Agents {
     }
 }
 
-/// From the answer of a kernel to the report of it: what an agent takes to program a pod's network.
+/// What an agent takes to program the network of a pod.
 const PROGRAMMING: Duration = Duration::from_millis(5);
 
 #[cfg(test)]

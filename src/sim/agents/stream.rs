@@ -32,9 +32,9 @@ impl Stream {
             }
             tokio::select! {
                 biased;
-                _ = outage.changed() => {}
-                _ = streams.changed() => {}
-                _ = self.cut_off.changed() => return,
+                Ok(()) = outage.changed() => {}
+                Ok(()) = streams.changed() => {}
+                Ok(()) = self.cut_off.changed() => return,
                 said = self.output.recv(), if !held => match said {
                     Some(line) => {
                         if self.client.write_all(line.as_bytes()).await.is_err() {

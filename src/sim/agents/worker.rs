@@ -82,7 +82,7 @@ impl Worker {
             let mut acts = Vec::new();
             tokio::select! {
                 biased;
-                _ = terminated.changed() => acts = desk.terminate(self.now()),
+                Ok(()) = terminated.changed() => acts = desk.terminate(self.now()),
                 bytes = input.recv(), if open => match bytes {
                     Some(bytes) => {
                         for line in lines.push(&bytes) {

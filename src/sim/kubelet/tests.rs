@@ -24,6 +24,7 @@ fn a_container_is_ready_at_the_first_probe_that_finds_it_answering() {
             initial_delay_seconds: delay,
             period_seconds: Some(period),
             success_threshold: Some(successes),
+            ..Probe::default()
         };
         let container = Container { readiness_probe: Some(probe), ..Container::default() };
         assert_eq!(

@@ -158,3 +158,6 @@ impl Paths for ClusterMetrics {
         traffic.opens((attempt.pod, attempt.port), node, timeout_us)
     }
 }
+
+#[cfg(test)]
+mod tests;

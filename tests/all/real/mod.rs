@@ -4,6 +4,7 @@ mod agents;
 mod answers;
 mod calls;
 mod schema;
+mod types;
 
 use futures::{StreamExt as _, stream};
 

@@ -278,7 +278,6 @@ pub struct SleepAction {
 #[serde(default)]
 pub struct ExecAction {
     pub command: Vec<String>,
-    pub args: Vec<String>,
 }
 
 /// `v1.PodStatus`.
