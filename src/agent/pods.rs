@@ -116,7 +116,7 @@ pub fn network(pod: &str) -> Result<Network, Refusal> {
             "Look where the pod is now, and whether it has started.",
         );
     };
-    if inode_of("1")? == inode {
+    if of_the_node(inode)? {
         let why = format!("pod {pod} shares the node's network (hostNetwork)");
         return refusal(RefusalCode::HostNetwork, why, "Choose a pod with a network of its own.");
     }
@@ -126,6 +126,18 @@ pub fn network(pod: &str) -> Result<Network, Refusal> {
     }
     let processes = u32::try_from(members.len()).unwrap_or(u32::MAX);
     Ok(Network { namespace, inode, processes, seen })
+}
+
+/// Whether this network namespace is the node's: that of its first process, and of the kernel's own threads,
+/// which are seen unless the node is itself a container.
+fn of_the_node(inode: u64) -> Result<bool, Refusal> {
+    let kernel = fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n");
+    match inode_of("1") {
+        Ok(first) if !kernel => Ok(first == inode),
+        Ok(first) => Ok(first == inode || inode_of("2")? == inode),
+        Err(_) if kernel => Ok(inode_of("2")? == inode),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 fn inode_of(process: &str) -> Result<u64, Refusal> {

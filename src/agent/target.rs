@@ -4,6 +4,7 @@ use std::{
     io,
     net::IpAddr,
     sync::mpsc::{Receiver, Sender},
+    thread,
     time::Duration,
 };
 
@@ -32,6 +33,10 @@ use crate::types::InjectionId;
 const COPIES: usize = 16 << 20;
 /// Packets between two looks at the clock.
 const BURST: usize = 32;
+/// For a packet and what the kernel says about it.
+const BUFFER: usize = 68 * 1024;
+/// For packets on their way through rules that are gone.
+const SETTLE: Duration = Duration::from_millis(1);
 
 /// What a target's thread is asked for.
 #[derive(Debug)]
@@ -134,7 +139,7 @@ impl Target {
     }
 
     fn serve(&mut self, place: &Place, line: &Line) -> io::Result<()> {
-        let mut buffer = vec![0; 68 * 1024];
+        let mut buffer = vec![0; BUFFER];
         loop {
             self.wait(line)?;
             node::calm(&line.wake);
@@ -238,12 +243,16 @@ impl Target {
 
     fn lift(&mut self, name: &InjectionId, place: &Place) -> Outcome {
         let Some((key, met)) = self.faults.lift(name) else { return Ok(()) };
-        if self.faults.is_empty() {
-            self.table.remove()?;
-        } else {
-            self.table.lead(&self.faults.picks(), self.queue.number)?;
-        }
+        self.table.lead(&self.faults.picks(), self.queue.number)?;
         self.let_go(key)?;
+        if self.faults.is_empty() {
+            // The kernel drops what is queued when a table goes, so nothing may be. A packet that was being
+            // looked at while the rules were changed comes a little later.
+            self.drain()?;
+            thread::sleep(SETTLE);
+            self.drain()?;
+            self.table.remove()?;
+        }
         place.log.log(format!(
             "{}: {name} lifted: {} packets delayed, {} lost, {} passed early for want of room, {} not sent again",
             place.name, met.delayed, met.lost, self.overflow, self.unsent
@@ -254,6 +263,16 @@ impl Target {
     fn let_go(&mut self, key: Key) -> Outcome {
         self.held.release(key);
         self.release(clock::now())
+    }
+
+    /// Lets pass all that is queued.
+    fn drain(&mut self) -> Outcome {
+        let mut buffer = vec![0; BUFFER];
+        while let Some(packet) = self.queue.receive(&mut buffer)? {
+            let id = packet.id;
+            self.queue.accept(id)?;
+        }
+        self.queue.flush()
     }
 
     /// Leftovers of this run are taken away, those of others are not ours.

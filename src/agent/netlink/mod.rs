@@ -55,7 +55,8 @@ impl Messages {
 
     /// Begins a message of netfilter: subsystem and number, family, and the resource.
     pub fn netfilter(&mut self, (kind, flags): (u16, u16), seq: u32, family: u8, resource: u16) -> &mut Self {
-        self.begin(kind, flags, seq).raw(&[family, 0]).raw(&resource.to_be_bytes())
+        let [high, low] = resource.to_be_bytes();
+        self.begin(kind, flags, seq).raw(&[family, 0, high, low])
     }
 
     /// Bytes as they are.

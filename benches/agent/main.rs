@@ -1,0 +1,2 @@
+//! The agent's figures, with their targets.
+fn main() {}
