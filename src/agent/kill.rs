@@ -5,7 +5,7 @@ use std::io;
 use rustix::process::{self, PidfdFlags, pidfd_open, pidfd_send_signal};
 
 use super::{
-    pods::{self, Member},
+    pods::{self, Census, Member},
     wire::{Process, Refusal, RefusalCode, Signal},
 };
 
@@ -30,7 +30,7 @@ pub fn kill(
         why: what,
         remedy: remedy.to_owned(),
     };
-    let members = pods::members(pod).map_err(|error| {
+    let members = Census::default().members(pod).map_err(|error| {
         failed(format!("processes cannot be read: {error}"), "The agent needs hostPID and SYS_PTRACE.")
     })?;
     if members.is_empty() {

@@ -1,13 +1,16 @@
 //! Which processes are a pod's, by the UID in their control group's path, and which network is theirs.
 
-use std::{fs, io, os::unix::fs::MetadataExt};
+use std::{borrow::Cow, collections::BTreeMap, fs, io, os::unix::fs::MetadataExt, time::Duration};
 
 use rustix::{
     fd::OwnedFd,
     fs::{Mode, OFlags, open},
 };
 
-use super::wire::{Refusal, RefusalCode};
+use super::{
+    clock,
+    wire::{Refusal, RefusalCode},
+};
 
 /// A process of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,17 +46,42 @@ impl Network {
     }
 }
 
-/// Every process of the pod, the oldest first.
-pub fn members(pod: &str) -> io::Result<Vec<Member>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        found.extend(member(pod, pid));
+/// Which process is of which pod, as it was a moment ago: looking at all of a node's takes milliseconds, and
+/// many pods are asked for at once.
+#[derive(Debug, Default)]
+pub struct Census {
+    taken: Option<Duration>,
+    by_pod: BTreeMap<String, Vec<u32>>,
+}
+
+/// How old a census may be.
+const FRESH: Duration = Duration::from_millis(100);
+
+impl Census {
+    /// Every process of the pod, the oldest first.
+    pub fn members(&mut self, pod: &str) -> io::Result<Vec<Member>> {
+        if self.taken.is_none_or(|taken| clock::now() - taken > FRESH) {
+            self.take()?;
+        }
+        let pids = self.by_pod.get(pod).into_iter().flatten();
+        let mut found: Vec<Member> = pids.filter_map(|pid| member(pod, *pid)).collect();
+        found.sort_unstable_by_key(|member| (member.started, member.pid));
+        Ok(found)
     }
-    found.sort_unstable_by_key(|member| (member.started, member.pid));
-    Ok(found)
+
+    fn take(&mut self) -> io::Result<()> {
+        self.by_pod.clear();
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            // One that is gone by now is nobody's.
+            let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            if let Some(pod) = groups.lines().flat_map(|line| line.split('/')).find_map(uid) {
+                self.by_pod.entry(pod.into_owned()).or_default().push(pid);
+            }
+        }
+        self.taken = Some(clock::now());
+        Ok(())
+    }
 }
 
 /// The process with this number, if it is the pod's: one that is gone is nobody's.
@@ -68,17 +96,19 @@ pub fn member(pod: &str, pid: u32) -> Option<Member> {
 /// path goes no further than the pod.
 fn container<'a>(groups: &'a str, pod: &str) -> Option<&'a str> {
     groups.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ':').nth(2)?.split('/').skip_while(|part| !is_pod(part, pod));
+        let mut parts =
+            line.splitn(3, ':').nth(2)?.split('/').skip_while(|part| uid(part).as_deref() != Some(pod));
         parts.next()?;
         Some(id(parts.next().unwrap_or_default()))
     })
 }
 
-/// cgroupfs writes `podUID`, systemd `kubepods-burstable-podUID.slice` with `_` for `-`.
-fn is_pod(part: &str, pod: &str) -> bool {
-    let Some(slice) = part.strip_suffix(".slice") else { return part.strip_prefix("pod") == Some(pod) };
+/// The UID in a part of a path: cgroupfs writes `podUID`, systemd `kubepods-burstable-podUID.slice` with `_` for
+/// `-`.
+fn uid(part: &str) -> Option<Cow<'_, str>> {
+    let Some(slice) = part.strip_suffix(".slice") else { return part.strip_prefix("pod").map(Cow::Borrowed) };
     let name = slice.rsplit_once('-').map_or(slice, |(_, name)| name);
-    name.strip_prefix("pod").is_some_and(|uid| uid.replace('_', "-") == pod)
+    name.strip_prefix("pod").map(|uid| Cow::Owned(uid.replace('_', "-")))
 }
 
 /// cgroupfs writes the id, systemd `cri-containerd-ID.scope`.
@@ -98,8 +128,8 @@ fn name_and_start(stat: &str) -> Option<(String, u64)> {
 ///
 /// # Errors
 /// There is no such pod here, or its network is not its own.
-pub fn network(pod: &str) -> Result<Network, Refusal> {
-    let members = members(pod).map_err(|error| failed(&error))?;
+pub fn network(pod: &str, census: &mut Census) -> Result<Network, Refusal> {
+    let members = census.members(pod).map_err(|error| failed(&error))?;
     let refusal = |code, why: String, remedy: &str| Err(Refusal { code, why, remedy: remedy.to_owned() });
     let found = members.iter().find_map(|member| {
         let path = format!("/proc/{}/ns/net", member.pid);

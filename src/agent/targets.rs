@@ -14,7 +14,7 @@ use rustix::fd::OwnedFd;
 use super::{
     clock, node,
     outlet::Outlet,
-    pods::{self, Network},
+    pods::{self, Census, Network},
     target::{self, Command, Line, Place},
     wire::{Disturbance, Nfqueue, Order, Refusal, RefusalCode, Report, Ticket},
 };
@@ -72,6 +72,7 @@ pub struct Targets {
     own: Vec<IpAddr>,
     notify: OwnedFd,
     log: Outlet,
+    census: Census,
     /// By pod.
     networks: BTreeMap<String, Network>,
     /// By inode of the network namespace.
@@ -92,6 +93,7 @@ impl Targets {
             own,
             notify,
             log,
+            census: Census::default(),
             networks: BTreeMap::new(),
             targets: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -99,6 +101,17 @@ impl Targets {
             sent: 0,
             was: false,
         }
+    }
+
+    /// Finds a pod's network anew.
+    ///
+    /// # Errors
+    /// The pod has no network here that may be disturbed.
+    pub fn enter(&mut self, pod: &str) -> Result<Report, Refusal> {
+        let found = pods::network(pod, &mut self.census)?;
+        let (processes, namespace) = (found.processes, found.inode);
+        self.networks.insert(pod.to_owned(), found);
+        Ok(Report::Entered { pod: pod.to_owned(), processes, namespace })
     }
 
     /// Asks for a fault on a pod.
@@ -156,7 +169,7 @@ impl Targets {
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => {
                         // One that could not even start has said so, and was asked for nothing more.
-                        if target.expected.is_empty() && target.in_force.is_empty() {
+                        if target.is_idle() {
                             break;
                         }
                         return Err(io::Error::other("a thread of its own has died"));
@@ -164,13 +177,14 @@ impl Targets {
                 }
             }
         }
-        self.targets.retain(|_, target| {
-            let idle = target.in_force.is_empty() && target.expected.is_empty();
-            if idle {
+        let idle = self.targets.iter().filter(|(_, target)| target.is_idle()).map(|(inode, _)| *inode);
+        for inode in idle.collect::<Vec<_>>() {
+            if let Some(target) = self.targets.remove(&inode) {
                 let _ = target.send(Command::Quit);
             }
-            !idle
-        });
+            // A namespace that is kept open outlives its pod.
+            self.networks.retain(|_, network| network.inode != inode);
+        }
         let done = self.waiting.iter().filter(|(_, waiting)| waiting.left == 0).map(|(number, _)| *number);
         let done: Vec<Number> = done.collect();
         Ok(done.into_iter().filter_map(|number| self.waiting.remove(&number)).map(Waiting::done).collect())
@@ -201,7 +215,7 @@ impl Targets {
 
     fn find(&mut self, pod: &str) -> Result<u64, Refusal> {
         if !self.networks.get(pod).is_some_and(|network| network.holds(pod)) {
-            let network = pods::network(pod)?;
+            let network = pods::network(pod, &mut self.census)?;
             self.networks.insert(pod.to_owned(), network);
         }
         Ok(self.networks[pod].inode)
@@ -260,6 +274,11 @@ impl Target {
     fn send(&self, command: Command) -> io::Result<()> {
         self.commands.send(command).map_err(|_| io::Error::other("a thread of its own has died"))?;
         node::signal(&self.wake)
+    }
+
+    /// Whether it has and will have nothing in force.
+    fn is_idle(&self) -> bool {
+        self.in_force.is_empty() && self.expected.is_empty()
     }
 
     /// The outcome of the command that was sent first.

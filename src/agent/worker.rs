@@ -25,7 +25,6 @@ use super::{
     netlink::links,
     node,
     outlet::Outlet,
-    pods,
     targets::{Done, Targets},
     wire::{
         Act, Desk, Features, Order, Process, Refusal, RefusalCode, Report, ReportLine, Ticket, frame::Lines,
@@ -212,11 +211,7 @@ impl Worker {
                 self.measure(ticket, order)?;
                 return Ok(());
             }
-            Order::Enter { pod } => pods::network(pod).map(|found| Report::Entered {
-                pod: pod.clone(),
-                processes: found.processes,
-                namespace: found.inode,
-            }),
+            Order::Enter { pod } => self.targets.enter(pod),
             Order::Kill { .. } => self.kill(&order),
             Order::Hello | Order::Beat | Order::Leave => Ok(self.ready()),
         };

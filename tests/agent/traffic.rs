@@ -97,14 +97,6 @@ fn hear(socket: &UdpSocket, count: usize) -> Vec<Option<Duration>> {
     heard
 }
 
-/// The value below which so many of a hundred are, of those that came back.
-pub fn percentile(times: &[Option<Duration>], percent: usize) -> Duration {
-    let mut sorted: Vec<Duration> = times.iter().flatten().copied().collect();
-    sorted.sort_unstable();
-    assert!(!sorted.is_empty(), "nothing came back");
-    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
-}
-
 /// The median round trip of fifty datagrams in milliseconds; infinite if most are lost.
 pub fn median_ms(from: &Host, to: &str, port: u16) -> f64 {
     let to = to.parse().expect("an address");
