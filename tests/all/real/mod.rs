@@ -3,6 +3,7 @@
 mod answers;
 mod calls;
 mod schema;
+mod types;
 
 use futures::{StreamExt as _, stream};
 
