@@ -38,7 +38,7 @@ mod template;
 mod vacate;
 mod zone_outage;
 
-pub use agent_pod::{AGENT_RIGHTS, Arm, agent_manifests, arm, arm_nodes, armed_node};
+pub use agent_pod::{AGENT_RIGHTS, Arm, agent_manifests, agent_pod_of, arm, arm_nodes, armed_node};
 pub use embedded::embedded_agents;
 pub use info::{FaultInfo, Lifetime, LimitKind, Right, TargetKind};
 

@@ -155,3 +155,39 @@ impl Fault for NetworkLatency {
         Box::pin(network::revert(world, injection))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_makes_no_sense_is_refused_from_the_file_alone() {
+        let lint = |params: Value| {
+            let findings = NetworkLatency.lint(&params);
+            assert!(findings.iter().all(|finding| finding.code == guard::FIELDS), "{findings:?}");
+            findings.len()
+        };
+        for wrong in [
+            json!({"delay": "10ms", "jitter": "11ms"}),
+            json!({"delay": "61s"}),
+            json!({"delay": "10ms", "ports": [0]}),
+            json!({"delay": "10ms", "ports": [65536]}),
+            json!({"delay": "10ms", "ports": ["9000-8000"]}),
+            json!({"delay": "10ms", "ports": [80], "protocol": "ICMP"}),
+            json!({"delay": "10ms", "to": [{"cidr": "192.0.2.7"}]}),
+            json!({"delay": "10ms", "to": [{"service": "db", "except": ["192.0.2.0/24"]}]}),
+            json!({"delay": "10ms", "from": [{"cidr": "10.0.0.0/8", "except": ["0.0.0.0/0"]}]}),
+        ] {
+            assert_eq!(lint(wrong.clone()), 1, "{wrong}");
+        }
+        for right in [
+            json!({"delay": "60s", "jitter": "60s"}),
+            json!({"delay": "10ms", "ports": [1, "8000-8100", "65535"], "protocol": "UDP"}),
+            json!({"delay": "10ms", "to": [{"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}, {"host": "a.example.com"}]}),
+        ] {
+            assert_eq!(lint(right.clone()), 0, "{right}");
+        }
+    }
+}

@@ -27,7 +27,8 @@ use crate::{
     agent::wire::{Features, Order, Report},
     cluster::{Access, ApiError, OrderError, RUN_LABEL, Snapshot, Write},
     types::{
-        AGENT_NAMESPACE, AgentSettings, Finding, InjectionId, Length, ObjectRef, RunId, codes::guard, planted,
+        AGENT_NAMESPACE, AgentSettings, Epoch, Finding, InjectionId, Length, ObjectRef, RunId, codes::guard,
+        planted,
     },
 };
 
@@ -158,6 +159,20 @@ pub fn armed_node(injection: &Injection) -> Option<String> {
     let action: Action =
         (injection.fault == INFO.name).then(|| decode(injection, &injection.action).ok())??;
     Some(action.node)
+}
+
+/// The pod that an injection of this kind makes, for a run and an epoch; None for any other.
+pub fn agent_pod_of(injection: &Injection, run: &RunId, epoch: Epoch) -> Option<Value> {
+    let action: Action =
+        (injection.fault == INFO.name).then(|| decode(injection, &injection.action).ok())??;
+    Some(manifest::manifest(&manifest::Ask {
+        pod: &injection.target,
+        action: &action,
+        run: run.as_str(),
+        epoch,
+        scar: (&node_scar::annotation(&injection.id), "{}"),
+        deadline: 60,
+    }))
 }
 
 fn pod(world: &World, injection: &Injection, action: &Action) -> Value {
