@@ -1,6 +1,7 @@
 //! The table of types that the embedded API server reads values by, held against what the real one publishes.
 //!
-//! `UPDATE_GOLDEN=1 tests/real/scenarios.sh types_of` writes it anew, for another version of Kubernetes.
+//! `UPDATE_GOLDEN=1 tests/real/scenarios.sh --exact real::types::the_types_are_those_of_the_real_server` writes it anew,
+//! for another version of Kubernetes.
 
 use std::collections::BTreeMap;
 
@@ -65,9 +66,11 @@ impl Published {
         else {
             panic!("{name} has no fields");
         };
-        if self.reached.insert(name.to_owned(), String::new()).is_some() {
+        if self.reached.contains_key(name) {
             return;
         }
+        // Some types are made of themselves.
+        self.reached.insert(name.to_owned(), String::new());
         let fields = properties.as_object().into_iter().flatten();
         let fields: Vec<String> = fields.map(|(field, of)| format!("{field}:{}", self.shape(of))).collect();
         self.reached.insert(name.to_owned(), fields.join(" "));
@@ -110,7 +113,7 @@ impl Published {
 }
 
 #[test]
-fn the_types_of_the_embedded_api_server_are_those_of_the_real_one() {
+fn the_types_are_those_of_the_real_server() {
     let Some(real) = Real::from_env("the table of types") else { return };
     blocking(async {
         let ask = http::Request::get("/openapi/v2").header("Accept", "application/json").body(Vec::new());
@@ -124,7 +127,7 @@ fn the_types_of_the_embedded_api_server_are_those_of_the_real_one() {
             let kept = std::fs::read_to_string(&file).expect("the table can be read");
             let apart = table.lines().zip(kept.lines()).find(|(real, kept)| real != kept);
             assert_eq!(table.len(), kept.len(), "{apart:?}");
-            assert_eq!(apart, None, "UPDATE_GOLDEN=1 tests/real/scenarios.sh types_of writes it anew");
+            assert_eq!(apart, None, "UPDATE_GOLDEN=1 writes it anew");
         }
     });
 }
