@@ -160,7 +160,7 @@ impl Wreck {
 }
 
 /// The lease has lapsed.
-async fn past_the_lease() {
+pub async fn past_the_lease() {
     tokio::time::sleep(Duration::from_secs(20)).await;
 }
 
