@@ -33,7 +33,7 @@ pub(super) struct Ask<'a> {
 
 /// The arguments of an agent.
 fn arguments(ask: &Ask<'_>) -> Vec<String> {
-    let deadline = ask.deadline.to_string() + "s";
+    let deadline = ask.deadline.to_string();
     let (epoch, ttl) = (ask.epoch.to_string(), format!("{}s", AGENT_TTL.as_secs()));
     let delay = format!("{}s", DELAY_MAX.as_secs());
     let pairs = [

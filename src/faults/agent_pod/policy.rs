@@ -89,7 +89,7 @@ fn container(settings: &AgentSettings) -> Vec<Rule> {
         ("--run", run.to_owned()),
         ("--epoch", "^[0-9]+$".to_owned()),
         ("--ttl", format!("^{ttl}$")),
-        ("--deadline", "^[0-9]+s$".to_owned()),
+        ("--deadline", "^[0-9]+$".to_owned()),
         ("--max-delay", format!("^{delay}$")),
         ("--max-loss", "^100%$".to_owned()),
     ];
