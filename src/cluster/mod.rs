@@ -4,6 +4,8 @@
 //! change passes the [`Fence`]: whoever no longer owns the run can change nothing.
 
 mod access;
+mod agents;
+mod attach;
 mod autoscaler;
 mod error;
 mod evict;
@@ -21,6 +23,8 @@ mod toleration;
 mod view;
 
 pub use access::{Access, Fence, Write};
+pub use agents::{AGENT_TTL, OrderError, Sessions};
+pub use attach::WebSockets;
 pub use autoscaler::Autoscaler;
 pub use error::ApiError;
 pub use evict::{Budgets, Evicted};
@@ -35,4 +39,4 @@ pub use scar::{RUN_LABEL, Scar, UNDO_PREFIX};
 pub use selector::PodSelector;
 pub use snapshot::{Key, Snapshot};
 pub use toleration::{Toleration, stays_for};
-pub use view::{Node, Owner, Pdb, Pod, Space, Taint, Workload};
+pub use view::{Container, Node, Owner, Pdb, Pod, Space, Taint, Workload};

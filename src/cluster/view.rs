@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use kube::core::{ApiResource, GroupVersionKind, Object};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Object};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -64,6 +64,8 @@ pub struct Pod {
     pub tolerations: Vec<Toleration>,
     /// Container images with their digests, as the kubelet reports them.
     pub images: Vec<String>,
+    /// Its containers, init containers aside, by name.
+    pub containers: BTreeMap<String, Container>,
     /// Why containers wait, as the kubelet says: `ContainerCreating`, `ImagePullBackOff` …
     pub waiting: BTreeSet<String>,
 }
@@ -78,6 +80,17 @@ impl Pod {
     pub fn daemon(&self) -> bool {
         self.owner.as_ref().is_some_and(|owner| owner.kind == "DaemonSet")
     }
+}
+
+/// A container, as its kubelet reports it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Its id, without the runtime's name in front.
+    pub id: String,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// Whether it runs.
+    pub running: bool,
 }
 
 /// A taint of a node.
@@ -266,9 +279,13 @@ pub(super) struct Condition {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ContainerStatus {
+    name: String,
     image: String,
     #[serde(rename = "imageID")]
     image_id: String,
+    #[serde(rename = "containerID")]
+    container_id: String,
+    restart_count: u32,
     state: ContainerState,
 }
 
@@ -276,6 +293,7 @@ struct ContainerStatus {
 #[serde(default)]
 struct ContainerState {
     waiting: Option<Waiting>,
+    running: Option<Empty>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -375,6 +393,12 @@ impl Pod {
             .map(|status| image_with_digest(&status.image, &status.image_id))
             .collect();
         images.sort();
+        let containers = status.container_statuses.iter().map(|status| {
+            let id = status.container_id.split_once("://").map_or(&*status.container_id, |(_, id)| id);
+            let running = status.state.running.is_some();
+            (status.name.clone(), Container { id: id.to_owned(), restarts: status.restart_count, running })
+        });
+        let containers = containers.collect();
         let waiting = status.container_statuses.into_iter().filter_map(|status| status.state.waiting);
         let waiting = waiting.map(|waiting| waiting.reason);
         Self {
@@ -395,6 +419,7 @@ impl Pod {
             host_network: raw.spec.host_network,
             tolerations: raw.spec.tolerations.into_iter().filter(Toleration::matters).collect(),
             images,
+            containers,
             waiting: waiting.collect(),
             labels: meta.labels.unwrap_or_default(),
         }
@@ -410,6 +435,12 @@ fn image_with_digest(image: &str, id: &str) -> String {
 }
 
 impl Node {
+    /// As it was read by itself; None if it is none.
+    pub fn of(object: &DynamicObject) -> Option<Self> {
+        let raw: RawNode = serde_json::from_value(serde_json::to_value(object).ok()?).ok()?;
+        Some(Self::read(raw))
+    }
+
     pub(super) fn read(raw: RawNode) -> Self {
         let meta = raw.metadata;
         let status = raw.status.unwrap_or_default();

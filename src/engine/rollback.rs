@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{
     api::Limits,
-    cluster::{Access, ApiError, Budgets, Identity, Lease, LeaseError, Tenure},
+    cluster::{Access, ApiError, Budgets, Identity, Lease, LeaseError, Sessions, Tenure},
     env::{Clock, Env, Loads, Rng, Storage, StorageError},
-    faults::{FAULTS, Found, Injection, Signature, World},
+    faults::{BESIDE, FAULTS, Found, Injection, Signature, World},
     journal::{Entry, JournalError, Record, Residue, RevertOutcome, Writer},
     plan::{Bounds, Consent},
     types::{Epoch, InjectionId, RunId, Verdict},
@@ -183,7 +183,14 @@ async fn blind_driver(
     let mirror = blind(&access).await?;
     let signature = Signature { run: state.header.run.clone(), epoch, by: by.name, at: env.clock.now() };
     Ok(Driver {
-        world: World { budgets: Budgets::new(access.clone(), mirror.clone()), signature, access, mirror },
+        world: World {
+            budgets: Budgets::new(access.clone(), mirror.clone()),
+            agents: Sessions::new(env.agents.clone(), access.clone(), signature.run.clone(), epoch),
+            names: env.load.clone(),
+            signature,
+            access,
+            mirror,
+        },
         clock: env.clock.clone(),
         rng: Rng::new(state.header.seed),
         consent: Consent::default(),
@@ -248,7 +255,7 @@ pub async fn from_scars(
     namespaces: &[String],
 ) -> (Vec<Leftover>, Vec<(&'static str, ApiError)>) {
     let (mut found, mut unseen) = (Vec::new(), Vec::new());
-    for fault in FAULTS {
+    for fault in FAULTS.iter().chain(BESIDE) {
         match fault.scars(access, namespaces).await {
             Ok(scars) => found.extend(scars),
             Err(error) => unseen.push((fault.info().name, error)),
@@ -362,7 +369,9 @@ pub async fn revert_found(
         }
         let signature = Signature { run, epoch: Epoch(0), by: how.by.name.clone(), at: env.clock.now() };
         let budgets = Budgets::new(access.clone(), mirror.clone());
-        let world = World { access: access.clone(), mirror: mirror.clone(), budgets, signature };
+        let agents = Sessions::new(env.agents.clone(), access.clone(), signature.run.clone(), Epoch(0));
+        let (access, mirror, names) = (access.clone(), mirror.clone(), env.load.clone());
+        let world = World { access, mirror, budgets, agents, names, signature };
         let result = insist(world, &leftover, (&env.clock, give_up)).await;
         results.push((leftover, result));
     }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     api::Action,
-    cluster::{Budgets, Tenure},
+    cluster::{Budgets, Sessions, Tenure},
     env::{Env, Loads, Rng, Storage},
     faults::{Signature, World},
     journal::{Header, Moment, Record, Residue, Writer},
@@ -201,6 +201,8 @@ async fn driven(
                 by: assessment.by.name.clone(),
                 at: env.clock.now(),
             },
+            agents: Sessions::new(env.agents.clone(), assessment.access.clone(), run.clone(), epoch),
+            names: env.load.clone(),
             access: assessment.access,
             mirror: assessment.mirror,
         },

@@ -18,7 +18,7 @@ pub use guard::protected;
 pub use lifelines::Lifeline;
 pub use loads::PlannedLoad;
 pub use outline::{
-    Displaced, EarliestAbort, LatestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope,
+    Displaced, EarliestAbort, LatestAbort, Plan, PlannedAgents, PlannedStep, RightAsked, plan, rights, scope,
 };
 pub use select::{LeftOut, kind_of};
 use select::{Together, select};
@@ -33,7 +33,7 @@ use crate::{
     cluster::Snapshot,
     env::Rng,
     faults::{self, Injection, Prepare},
-    types::{Finding, InjectionId, ObjectRef, codes::guard as code},
+    types::{AgentSettings, Finding, InjectionId, ObjectRef, codes::guard as code},
 };
 
 /// What preparing one step takes.
@@ -79,6 +79,8 @@ pub struct Setting<'a> {
     pub bounds: &'a Bounds,
     /// The image of firedrill itself, for what has to run in the cluster.
     pub image: &'a str,
+    /// How agents are placed.
+    pub agents: &'a AgentSettings,
     /// Now, by the API server's clock.
     pub now: Timestamp,
     /// When everything should be undone at the latest.
@@ -125,6 +127,7 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         snapshot: setting.snapshot,
         bystanders: &setting.consent.bystanders,
         image: setting.image,
+        agents: setting.agents,
         now: setting.now,
         until: setting.until,
     };

@@ -21,7 +21,7 @@ use crate::{
     cluster::Scope,
     faults::{self, Injection, Lifetime, LimitKind},
     types::{
-        Finding, Length, ObjectRef,
+        AgentSettings, Finding, Length, ObjectRef,
         codes::{guard, hazard},
     },
 };
@@ -48,9 +48,24 @@ pub struct Plan {
     pub calls: u64,
     /// The limits that hold, in words.
     pub limits: BTreeMap<String, String>,
+    /// Where agents would be placed before Baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents: Option<PlannedAgents>,
     /// What would be injected, for dry runs.
     #[serde(skip)]
     pub injections: Vec<Injection>,
+}
+
+/// The agents of a plan: one a node with targets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedAgents {
+    /// The namespace of their pods.
+    pub namespace: String,
+    /// Their image.
+    pub image: String,
+    /// The nodes, as it would be now; others where what is followed is born.
+    pub nodes: Vec<String>,
 }
 
 /// One step of the plan.
@@ -140,6 +155,7 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         earliest_abort: earliest_abort(spec),
         calls: 0,
         limits: setting.bounds.in_words(),
+        agents: None,
         injections: Vec::new(),
     };
     let mut in_force = InForce::default();
@@ -149,6 +165,9 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         plan.steps.push(planned);
     }
     plan.calls += spec.steady_state.len() as u64;
+    plan.agents = agents(setting, &plan.injections);
+    // A create, a delete, and a look four times a second until it runs and until it is gone.
+    plan.calls += plan.agents.as_ref().map_or(0, |agents| agents.nodes.len() as u64 * 64);
     plan.findings.dedup();
     plan
 }
@@ -220,6 +239,17 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
         in_force.begin(injections, length);
     }
     planned
+}
+
+/// Where agents would be.
+fn agents(setting: &Setting<'_>, injections: &[Injection]) -> Option<PlannedAgents> {
+    let needs =
+        |injection: &&Injection| faults::find(&injection.fault).is_some_and(|fault| fault.info().agent);
+    let pods =
+        injections.iter().filter(needs).filter_map(|injection| setting.snapshot.pod(&injection.target));
+    let nodes: BTreeSet<String> = pods.map(|pod| pod.node.clone()).collect();
+    let AgentSettings { namespace, image, .. } = setting.agents.clone();
+    (!nodes.is_empty()).then(|| PlannedAgents { namespace, image, nodes: nodes.into_iter().collect() })
 }
 
 /// Calls that hampering pods takes beside its own writes: for each pod two reads and two writes, for each injection
@@ -409,7 +439,7 @@ pub fn scope(spec: &ExperimentSpec, own: &str) -> Scope {
 }
 
 /// The rights that running `spec` takes: to follow, to hold the lease, and what each fault asks for.
-pub fn rights(spec: &ExperimentSpec, own: &str) -> Vec<RightAsked> {
+pub fn rights(spec: &ExperimentSpec, own: &str, agents: &str) -> Vec<RightAsked> {
     const FOLLOWED: [(&str, &str); 8] = [
         ("", "pods"),
         ("policy", "poddisruptionbudgets"),
@@ -453,6 +483,11 @@ pub fn rights(spec: &ExperimentSpec, own: &str) -> Vec<RightAsked> {
             .as_ref()
             .and_then(|target| target.namespace.clone())
             .unwrap_or_else(|| own.to_owned());
+        if fault.info().agent {
+            let there =
+                |right: &faults::Right| (right.verb, right.group, right.resource, Some(agents.to_owned()));
+            asked.extend(faults::AGENT_RIGHTS.iter().map(there));
+        }
         for right in fault.info().rights {
             let namespace = (!right.cluster_wide).then(|| target.clone());
             asked.insert((right.verb, right.group, resource_for(step, right.resource), namespace));

@@ -5,6 +5,7 @@
 //! current-thread runtime with paused time the same calls give the same answers.
 
 mod apply;
+mod attach;
 mod decode;
 pub(in crate::sim) mod defaults;
 mod discovery;
@@ -28,6 +29,7 @@ mod validate;
 mod watch;
 mod write;
 
+pub(in crate::sim) use attach::AttachBroken;
 pub use proxy::{Backend, Services};
 pub use rbac::User;
 
