@@ -70,6 +70,7 @@ impl Cluster {
             },
         );
         sim.register_usage(metrics.clone());
+        sim.server().register_logs(Arc::new(agents.clone()));
         let feed = tokio::spawn(feed.run());
         sim.register_backend(namespace, service, metrics.backend());
         sim.server().register_services(metrics.services());

@@ -35,11 +35,11 @@ pub(super) async fn ending(access: &Access, pod: &ObjectRef) -> Option<String> {
     }
     let log = access.log(pod, LAST_LINES).await.unwrap_or_default();
     let last = log.lines().filter_map(|line| frame::decode::<ReportLine>(line).ok());
-    let said = last.filter_map(|line| match line.report {
+    let mut said = last.filter_map(|line| match line.report {
         Report::Ended { why, .. } => Some(in_words(why).to_owned()),
         _ => None,
     });
-    Some(said.last().unwrap_or_else(|| terminated(&now)))
+    Some(said.next_back().unwrap_or_else(|| terminated(&now)))
 }
 
 /// What its kubelet says of it.

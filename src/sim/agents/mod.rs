@@ -8,7 +8,7 @@
 mod stream;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use self::stream::Stream;
 use self::worker::Worker;
-use super::apiserver::{ApiServer, AttachBroken, User};
+use super::apiserver::{ApiServer, AttachBroken, Logs, User};
 use super::controllers::views::{Key, Pod};
 use super::kubelet::{Occurrence, Occurrences, Programs, What};
 use super::store::{Status, Store};
@@ -29,6 +29,8 @@ use crate::types::is_agent_image;
 pub const CONTAINER: &str = "agent";
 /// How much an attached stream holds that nobody has read.
 const BUFFER: usize = 64 * 1024;
+/// How many lines of a log are kept.
+const LOGGED: usize = 50;
 
 /// All agents of one cluster; clones are the same.
 #[derive(Clone)]
@@ -41,6 +43,8 @@ struct Inner {
     seed: u64,
     /// Those that run, by the UID of their pod.
     running: Mutex<BTreeMap<String, Process>>,
+    /// What they have said last, of those that have ended too as long as their pod is there.
+    logs: Mutex<BTreeMap<String, VecDeque<String>>>,
 }
 
 /// One that runs.
@@ -75,7 +79,8 @@ impl Agents {
     #[must_use]
     pub fn new(store: &Store, metrics: &Arc<ClusterMetrics>, occurrences: Occurrences, seed: u64) -> Self {
         let (store, metrics) = (store.clone(), metrics.clone());
-        Self(Arc::new(Inner { store, metrics, occurrences, seed, running: Mutex::default() }))
+        let (running, logs) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { store, metrics, occurrences, seed, running, logs }))
     }
 
     /// Attaches somebody to the container [`CONTAINER`] of a pod, which has that UID unless it is empty: to its standard
@@ -129,8 +134,17 @@ impl Inner {
         Some(Stream { client, input: process.input.clone(), output, cut_off })
     }
 
-    /// An agent says a line to all who listen.
+    fn logs(&self) -> MutexGuard<'_, BTreeMap<String, VecDeque<String>>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An agent says a line to all who listen, and to its log.
     fn say(&self, uid: &str, line: &str) {
+        let mut logs = self.logs();
+        let log = logs.entry(uid.to_owned()).or_default();
+        log.push_back(line.to_owned());
+        log.drain(..log.len().saturating_sub(LOGGED));
+        drop(logs);
         if let Some(process) = self.lock().get_mut(uid) {
             process.listeners.retain(|listener| listener.send(line.to_owned()).is_ok());
         }
@@ -161,12 +175,21 @@ impl Inner {
     }
 }
 
+impl Logs for Agents {
+    fn log(&self, pod: &str, container: &str) -> Option<String> {
+        let logs = self.0.logs();
+        let log = logs.get(pod).filter(|_| container == CONTAINER)?;
+        Some(log.iter().map(String::as_str).collect())
+    }
+}
+
 impl Programs for Agents {
     fn runs_in(&self, pod: &Pod) -> bool {
         pod.spec.containers.iter().any(|c| c.name == CONTAINER && is_agent_image(&c.image))
     }
 
     fn start(&self, pod: &Pod) {
+        self.0.logs().retain(|uid, _| self.0.store.pod_by_uid(uid).is_some());
         let (input, lines) = mpsc::unbounded_channel();
         let (terminate, terminated) = watch::channel(false);
         let args: Vec<String> = pod

@@ -15,6 +15,11 @@ async fn silence_lifts_all_and_the_pod_succeeds() {
     sleep(60).await;
     near(world.latency("cart").await, 0.040);
     assert_eq!(world.agent()["status"]["phase"], "Succeeded");
+    let path = "/api/v1/namespaces/firedrill-agents/pods/firedrill-agent-0/log?container=agent";
+    let request = http::Request::get(path).body(Vec::new()).expect("a request");
+    let log = world.cluster.sim().client().request_text(request).await.expect("a log");
+    let last = log.lines().next_back().map(frame::decode::<ReportLine>).expect("a line").expect("a report");
+    assert!(matches!(last.report, Report::Ended { why: End::Silence, .. }), "what it said last stays there");
     let failure = world.try_attach(User::admin()).await.expect_err("it has ended");
     assert!(matches!(failure, AttachFailure::Answered(status) if status.code == 400));
 }
