@@ -99,10 +99,10 @@ fn round_trips(task: &Task) -> io::Result<Vec<Option<Duration>>> {
             Err(error) => return Err(error.into()),
         };
         let from_it = from.is_some_and(|from| from.ip() == task.address);
-        if let Some(index) = answered(task, &buffer[..length]).filter(|_| from_it) {
-            if let (Some(then), Some(time @ None)) = (sent.get(index), times.get_mut(index)) {
-                *time = Some(now.saturating_sub(*then));
-            }
+        if let Some(index) = answered(task, &buffer[..length]).filter(|_| from_it)
+            && let (Some(then), Some(time @ None)) = (sent.get(index), times.get_mut(index))
+        {
+            *time = Some(now.saturating_sub(*then));
         }
     }
     Ok(times)

@@ -92,9 +92,16 @@ pub fn live(place: Place, line: Line) {
     let ended = match opened {
         Ok(mut target) => target.serve(&place, &line),
         Err(error) => {
-            // Whatever is asked first is answered with what went wrong.
-            let _ = line.commands.recv();
-            let _ = line.outcomes.send(Err(error));
+            // Whatever is asked is answered with what went wrong.
+            for command in &line.commands {
+                let again =
+                    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+                let _ = line.outcomes.send(Err(again));
+                let _ = node::signal(&line.notify);
+                if matches!(command, Command::Quit) {
+                    break;
+                }
+            }
             Ok(())
         }
     };

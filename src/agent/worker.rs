@@ -186,31 +186,32 @@ impl Worker {
         self.outlet.say(line);
     }
 
+    /// Answers now, or once other threads have done their part.
     fn carry(&mut self, ticket: Ticket, order: Order) -> io::Result<()> {
         let outcome = match &order {
             Order::Apply { injection, pod, disturbance, .. } => {
-                if !self.features.network() {
-                    Err(unsupported(&self.features))
+                let set = if self.features.network() {
+                    self.targets.set(injection, pod, disturbance)
                 } else {
-                    match self.targets.set(injection, pod, disturbance) {
-                        Ok(()) => return Ok(self.targets.expect(ticket, order)),
-                        Err(refusal) => Err(refusal),
-                    }
+                    Err(unsupported(&self.features))
+                };
+                if set.is_ok() {
+                    self.targets.expect(ticket, order);
+                    return Ok(());
                 }
+                set.map(|()| self.ready())
             }
             Order::Lift { injection } => {
                 self.targets.lift(injection)?;
-                return Ok(self.targets.expect(ticket, order));
+                self.targets.expect(ticket, order);
+                return Ok(());
             }
-            Order::Measure { .. } if self.measuring >= MEASURING => Err(Refusal {
+            Order::Measure { .. } if self.measuring < MEASURING => return self.measure(ticket, order),
+            Order::Measure { .. } => Err(Refusal {
                 code: RefusalCode::Limit,
                 why: format!("{MEASURING} measurements are under way"),
                 remedy: "Wait for them.".to_owned(),
             }),
-            Order::Measure { .. } => {
-                self.measure(ticket, order)?;
-                return Ok(());
-            }
             Order::Enter { pod } => self.targets.enter(pod),
             Order::Kill { .. } => self.kill(&order),
             Order::Hello | Order::Beat | Order::Leave => Ok(self.ready()),

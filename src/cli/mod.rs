@@ -27,6 +27,7 @@ use std::{io::IsTerminal, path::PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    journal::Environment,
     report::Style,
     types::{AgentSettings, ExitCode, Finding, Length},
 };
@@ -163,6 +164,13 @@ struct SettingArgs {
 
     #[command(flatten)]
     agents: AgentArgs,
+}
+
+impl SettingArgs {
+    /// The same place, with the images and the namespace that are asked for.
+    fn within(&self, environment: &Environment) -> Environment {
+        environment.clone().with_image(self.image.as_deref()).with_agents(self.agents.settings())
+    }
 }
 
 /// How agents are placed, for faults that take one on the nodes of their targets.

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{
     PodSelector, Toleration,
     autoscaler::{AutoscalerSpec, AutoscalerStatus},
+    container::{Container, ContainerStatus},
     fields,
     machine::MachineMark,
     rollout::{Rollout, Strategy, Template},
@@ -80,17 +81,6 @@ impl Pod {
     pub fn daemon(&self) -> bool {
         self.owner.as_ref().is_some_and(|owner| owner.kind == "DaemonSet")
     }
-}
-
-/// A container, as its kubelet reports it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Container {
-    /// Its id, without the runtime's name in front.
-    pub id: String,
-    /// How often it was started again.
-    pub restarts: u32,
-    /// Whether it runs.
-    pub running: bool,
 }
 
 /// A taint of a node.
@@ -278,32 +268,6 @@ pub(super) struct Condition {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct ContainerStatus {
-    name: String,
-    image: String,
-    #[serde(rename = "imageID")]
-    image_id: String,
-    #[serde(rename = "containerID")]
-    container_id: String,
-    restart_count: u32,
-    state: ContainerState,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ContainerState {
-    waiting: Option<Waiting>,
-    running: Option<Empty>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Waiting {
-    reason: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
 pub(super) struct NodeSpec {
     unschedulable: bool,
     #[serde(rename = "providerID")]
@@ -393,12 +357,7 @@ impl Pod {
             .map(|status| image_with_digest(&status.image, &status.image_id))
             .collect();
         images.sort();
-        let containers = status.container_statuses.iter().map(|status| {
-            let id = status.container_id.split_once("://").map_or(&*status.container_id, |(_, id)| id);
-            let running = status.state.running.is_some();
-            (status.name.clone(), Container { id: id.to_owned(), restarts: status.restart_count, running })
-        });
-        let containers = containers.collect();
+        let containers = status.container_statuses.iter().map(ContainerStatus::read).collect();
         let waiting = status.container_statuses.into_iter().filter_map(|status| status.state.waiting);
         let waiting = waiting.map(|waiting| waiting.reason);
         Self {

@@ -74,6 +74,12 @@ fn no_agent(state: &State, injection: &Injection) -> Command {
 }
 
 impl State {
+    /// Takes in which agents are intended.
+    pub(super) fn arm(&mut self, injections: &[Injection], at: Timestamp) {
+        self.armed = true;
+        self.intend(None, injections, at);
+    }
+
     /// Takes in what is intended: by a step, or to arm.
     pub(super) fn intend(&mut self, step: Option<usize>, injections: &[Injection], at: Timestamp) {
         for injection in injections {

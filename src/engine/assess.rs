@@ -124,30 +124,31 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     findings.extend(undetectable(request));
     let sources = sources(&access, request, &mut findings).await;
     let loads = loads(env, (&access, request), &mut findings).await;
-    let world = World {
-        budgets: Budgets::new(access.clone(), mirror.clone()),
-        signature: Signature {
-            run: RunId::new(&request.experiment.metadata.name, 0),
-            epoch: Epoch(0),
-            by: by.name.clone(),
-            at: now,
-        },
-        agents: Sessions::new(
-            env.agents.clone(),
-            access.clone(),
-            RunId::new(&request.experiment.metadata.name, 0),
-            Epoch(0),
-        ),
-        names: env.load.clone(),
-        access,
-        mirror,
+    let signature = Signature {
+        run: RunId::new(&request.experiment.metadata.name, 0),
+        epoch: Epoch(0),
+        by: by.name.clone(),
+        at: now,
     };
+    let world = world(env, access, mirror, signature);
     if !findings.iter().chain(&plan.findings).any(Finding::is_error) {
         findings.extend(dry_runs(&world, &plan).await);
         findings.extend(agents::dry_run(&world, &plan, &request.environment.agents).await);
     }
     plan.findings.splice(0..0, findings);
     Ok(Assessment { plan, by, access: world.access, mirror: world.mirror, bounds, sources, loads })
+}
+
+/// What faults may touch, as one owner of a run has it.
+pub(super) fn world(env: &Env, access: Access, mirror: Mirror, signature: Signature) -> World {
+    World {
+        budgets: Budgets::new(access.clone(), mirror.clone()),
+        agents: Sessions::new(env.agents.clone(), access.clone(), signature.run.clone(), signature.epoch),
+        names: env.load.clone(),
+        signature,
+        access,
+        mirror,
+    }
 }
 
 /// That the cluster cannot be asked.

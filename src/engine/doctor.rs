@@ -8,10 +8,13 @@ use std::{
 use futures::future::join_all;
 use serde::Serialize;
 
-use super::{assess::blind, unwind};
+use super::{
+    assess::{blind, world},
+    unwind,
+};
 use crate::{
     agent::wire::{Features, Order, Report},
-    cluster::{Access, ApiError, Budgets, Identity, Node, Sessions, Snapshot},
+    cluster::{Access, ApiError, Identity, Node, Snapshot},
     env::{Env, Rng},
     faults::{self, Arm, Injection, Signature, World},
     types::{AgentSettings, Epoch, Finding, ObjectRef, RunId, codes::guard as code},
@@ -56,14 +59,8 @@ pub async fn examine(
         Rng::new(env.rng.seed()).stream("doctor").word() ^ now.as_nanosecond().unsigned_abs() as u64;
     let (run, epoch) = (RunId::new("doctor", entropy), Epoch(1));
     let mirror = blind(&access).await?;
-    let world = World {
-        budgets: Budgets::new(access.clone(), mirror.clone()),
-        agents: Sessions::new(env.agents.clone(), access.clone(), run.clone(), epoch),
-        names: env.load.clone(),
-        signature: Signature { run: run.clone(), epoch, by: by.name.clone(), at: now },
-        access,
-        mirror,
-    };
+    let signature = Signature { run: run.clone(), epoch, by: by.name.clone(), at: now };
+    let world = world(env, access, mirror, signature);
     let ask = Arm {
         run: &run,
         settings,

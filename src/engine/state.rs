@@ -344,10 +344,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         | Record::Checked { .. }
         | Record::ManualAnswered { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
-        Record::ArmingIntended { injections } => {
-            state.armed = true;
-            state.intend(None, injections, at);
-        }
+        Record::ArmingIntended { injections } => state.arm(injections, at),
         Record::LoadStarted { .. } | Record::LoadEnded { .. } => loads::taken_in(state, entry)?,
         Record::TemplateWritten { .. }
         | Record::BroughtBack { .. }

@@ -3,6 +3,7 @@
 //! The same function prepares a step for the plan and for the run: `plan` shows who it would be now, and
 //! the run decides again, with the same seed, when the step's turn has come.
 
+mod agents;
 mod bounds;
 mod forecast;
 mod guard;
@@ -12,13 +13,14 @@ mod outline;
 mod overlap;
 mod select;
 
+pub use agents::PlannedAgents;
 pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
 pub use forecast::query_window;
 pub use guard::protected;
 pub use lifelines::Lifeline;
 pub use loads::PlannedLoad;
 pub use outline::{
-    Displaced, EarliestAbort, LatestAbort, Plan, PlannedAgents, PlannedStep, RightAsked, plan, rights, scope,
+    Displaced, EarliestAbort, LatestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope,
 };
 pub use select::{LeftOut, kind_of};
 use select::{Together, select};

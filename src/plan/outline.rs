@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    LeftOut, PlannedLoad, Round, Setting, StepAsk,
+    LeftOut, PlannedAgents, PlannedLoad, Round, Setting, StepAsk,
+    agents::agents,
     bounds::{self, namespaces},
     choose, forecast, lifelines, loads,
     overlap::InForce,
@@ -21,7 +22,7 @@ use crate::{
     cluster::Scope,
     faults::{self, Injection, Lifetime, LimitKind},
     types::{
-        AgentSettings, Finding, Length, ObjectRef,
+        Finding, Length, ObjectRef,
         codes::{guard, hazard},
     },
 };
@@ -54,18 +55,6 @@ pub struct Plan {
     /// What would be injected, for dry runs.
     #[serde(skip)]
     pub injections: Vec<Injection>,
-}
-
-/// The agents of a plan: one a node with targets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlannedAgents {
-    /// The namespace of their pods.
-    pub namespace: String,
-    /// Their image.
-    pub image: String,
-    /// The nodes, as it would be now; others where what is followed is born.
-    pub nodes: Vec<String>,
 }
 
 /// One step of the plan.
@@ -239,17 +228,6 @@ fn plan_step(step: &Step, setting: &Setting<'_>, plan: &mut Plan, in_force: &mut
         in_force.begin(injections, length);
     }
     planned
-}
-
-/// Where agents would be.
-fn agents(setting: &Setting<'_>, injections: &[Injection]) -> Option<PlannedAgents> {
-    let needs =
-        |injection: &&Injection| faults::find(&injection.fault).is_some_and(|fault| fault.info().agent);
-    let pods =
-        injections.iter().filter(needs).filter_map(|injection| setting.snapshot.pod(&injection.target));
-    let nodes: BTreeSet<String> = pods.map(|pod| pod.node.clone()).collect();
-    let AgentSettings { namespace, image, .. } = setting.agents.clone();
-    (!nodes.is_empty()).then(|| PlannedAgents { namespace, image, nodes: nodes.into_iter().collect() })
 }
 
 /// Calls that hampering pods takes beside its own writes: for each pod two reads and two writes, for each injection

@@ -68,7 +68,7 @@ pub enum Former {
     /// The same effect on these packets.
     Packets(Selector),
     /// Another effect.
-    Whole(Fault),
+    Whole(Box<Fault>),
 }
 
 impl Fault {
@@ -105,14 +105,16 @@ impl Faults {
         };
         let effect = disturbance.effect.clone();
         let fault = Fault { key: self.keys, selector, effect, effector, met: Met::default() };
-        self.by_name.insert(name.clone(), fault).map_or(Former::Nothing, Former::Whole)
+        self.by_name
+            .insert(name.clone(), fault)
+            .map_or(Former::Nothing, |former| Former::Whole(Box::new(former)))
     }
 
     /// As it was before [`Faults::set`].
     pub fn restore(&mut self, name: &InjectionId, former: Former) {
         match (former, self.by_name.get_mut(name)) {
             (Former::Packets(selector), Some(fault)) => fault.selector = selector,
-            (Former::Whole(former), Some(fault)) => *fault = former,
+            (Former::Whole(former), Some(fault)) => *fault = *former,
             _ => drop(self.by_name.remove(name)),
         }
     }

@@ -3,11 +3,7 @@
 use serde_json::{Value, json};
 
 use super::manifest::{CAPABILITIES, DELAY_MAX};
-use crate::{
-    cluster::AGENT_TTL,
-    env::AGENT_CONTAINER,
-    types::{AgentSettings, RunId},
-};
+use crate::{cluster::AGENT_TTL, env::AGENT_CONTAINER, types::AgentSettings};
 
 /// An agent that nobody tells to end is ended by its kubelet after so long, in seconds.
 const DEADLINE_MAX: u32 = 24 * 60 * 60;
@@ -59,52 +55,81 @@ fn policy(name: &str, namespace: &str, rules: &Value, validations: &[(String, &s
     ]
 }
 
+type Rule = (String, &'static str);
+
 /// What the pod has to be, each with what is said of one that is not.
-fn exact(settings: &AgentSettings) -> Vec<(String, &'static str)> {
-    const SPEC: &str = "object.spec";
-    const ONLY: &str = "object.spec.containers[0]";
-    let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
-    let list = |of: &[&str]| of.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(", ");
-    let none = |of: &str, fields: &[&str]| {
-        fields.iter().map(|field| format!("!has({of}.{field})")).collect::<Vec<_>>().join(" && ")
+fn exact(settings: &AgentSettings) -> Vec<Rule> {
+    [container(settings), pod(settings)].concat()
+}
+
+const ONLY: &str = "object.spec.containers[0]";
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+fn list(of: &[&str]) -> String {
+    of.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(", ")
+}
+
+/// That a list of the pod's spec is absent or empty.
+fn empty(field: &str) -> String {
+    format!("(!has(object.spec.{field}) || object.spec.{field}.size() == 0)")
+}
+
+fn container(settings: &AgentSettings) -> Vec<Rule> {
+    let none = |fields: &[&str]| {
+        fields.iter().map(|field| format!("!has({ONLY}.{field})")).collect::<Vec<_>>().join(" && ")
     };
-    let no = |field: &str| format!("(!has({SPEC}.{field}) || !{SPEC}.{field})");
-    let empty = |field: &str| format!("(!has({SPEC}.{field}) || {SPEC}.{field}.size() == 0)");
     let context = format!("{ONLY}.securityContext");
-    let secrets = if settings.pull_secret.is_empty() {
-        empty("imagePullSecrets")
-    } else {
-        let name = quoted(&settings.pull_secret);
-        format!("(!has({SPEC}.imagePullSecrets) || {SPEC}.imagePullSecrets.all(s, s.name == {name}))")
+    let (ttl, delay) = (format!("{}s", AGENT_TTL.as_secs()), format!("{}s", DELAY_MAX.as_secs()));
+    // Of a name of a run what it is made of (RunId), so that it is no flag.
+    let run = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$";
+    let args = [
+        ("--run", run.to_owned()),
+        ("--epoch", "^[0-9]+$".to_owned()),
+        ("--ttl", format!("^{ttl}$")),
+        ("--deadline", "^[0-9]+s$".to_owned()),
+        ("--max-delay", format!("^{delay}$")),
+        ("--max-loss", "^100%$".to_owned()),
+    ];
+    let pair = |(at, (flag, value)): (usize, &(&str, String))| {
+        let (flag, value, at) = (quoted(flag), quoted(value), at * 2);
+        format!("{ONLY}.args[{at}] == {flag} && {ONLY}.args[{}].matches({value})", at + 1)
     };
-    // What a name of a run is made of (RunId), and no flag.
-    let run = quoted("^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$");
-    debug_assert!(RunId::parse("a.b-c").is_some());
-    let (ttl, delay) = (AGENT_TTL.as_secs(), DELAY_MAX.as_secs());
+    let pairs: Vec<String> = args.iter().enumerate().map(pair).collect();
+    let (agent, image) = (quoted(AGENT_CONTAINER), quoted(&settings.image));
     vec![
         (
-            format!("{SPEC}.containers.size() == 1 && {} && {}", empty("initContainers"), empty("ephemeralContainers")),
+            format!(
+                "object.spec.containers.size() == 1 && {} && {}",
+                empty("initContainers"),
+                empty("ephemeralContainers")
+            ),
             "one container and no other",
         ),
         (
-            format!("{ONLY}.name == {} && {ONLY}.image == {}", quoted(AGENT_CONTAINER), quoted(&settings.image)),
+            format!("{ONLY}.name == {agent} && {ONLY}.image == {image}"),
             "the agent's image and no other (firedrill agents manifests --agent-image)",
         ),
         (
-            none(ONLY, &[
-                "command", "env", "envFrom", "ports", "volumeMounts", "volumeDevices", "lifecycle", "livenessProbe",
-                "readinessProbe", "startupProbe", "workingDir",
+            none(&[
+                "command",
+                "env",
+                "envFrom",
+                "ports",
+                "volumeMounts",
+                "volumeDevices",
+                "lifecycle",
+                "livenessProbe",
+                "readinessProbe",
+                "startupProbe",
+                "workingDir",
             ]),
             "no command, environment, port, mount, hook or probe",
         ),
         (
-            format!(
-                "has({ONLY}.args) && {ONLY}.args.size() == 12 && {ONLY}.args[0] == '--run' && {ONLY}.args[1].matches({run}) \
-                 && {ONLY}.args[2] == '--epoch' && {ONLY}.args[3].matches('^[0-9]+$') && {ONLY}.args[4] == '--ttl' \
-                 && {ONLY}.args[5] == '{ttl}s' && {ONLY}.args[6] == '--deadline' && {ONLY}.args[7].matches('^[0-9]+s$') \
-                 && {ONLY}.args[8] == '--max-delay' && {ONLY}.args[9] == '{delay}s' && {ONLY}.args[10] == '--max-loss' \
-                 && {ONLY}.args[11] == '100%'"
-            ),
+            format!("has({ONLY}.args) && {ONLY}.args.size() == {} && {}", args.len() * 2, pairs.join(" && ")),
             "the agent's arguments and no others",
         ),
         (
@@ -116,31 +141,51 @@ fn exact(settings: &AgentSettings) -> Vec<(String, &'static str)> {
             ),
             "the agent's capabilities and no more, not privileged, nothing writable",
         ),
+    ]
+}
+
+fn pod(settings: &AgentSettings) -> Vec<Rule> {
+    let no = |field: &str| format!("(!has(object.spec.{field}) || !object.spec.{field})");
+    let secrets = if settings.pull_secret.is_empty() {
+        empty("imagePullSecrets")
+    } else {
+        let name = quoted(&settings.pull_secret);
+        format!(
+            "(!has(object.spec.imagePullSecrets) || object.spec.imagePullSecrets.all(s, s.name == {name}))"
+        )
+    };
+    vec![
         (
-            format!(
-                "{SPEC}.hostPID && {} && {} && {} && {} && {}",
-                no("hostNetwork"), no("hostIPC"), no("shareProcessNamespace"), empty("volumes"), empty("resourceClaims")
-            ),
+            [
+                "object.spec.hostPID".to_owned(),
+                no("hostNetwork"),
+                no("hostIPC"),
+                no("shareProcessNamespace"),
+                empty("volumes"),
+                empty("resourceClaims"),
+            ]
+            .join(" && "),
             "nothing of the node but its processes, and no volume",
         ),
         (
             format!(
-                "has({SPEC}.automountServiceAccountToken) && !{SPEC}.automountServiceAccountToken \
-                 && (!has({SPEC}.serviceAccountName) || {SPEC}.serviceAccountName in ['', 'default']) && {secrets}"
+                "has(object.spec.automountServiceAccountToken) && !object.spec.automountServiceAccountToken \
+                 && (!has(object.spec.serviceAccountName) || object.spec.serviceAccountName in ['', 'default']) && {secrets}"
             ),
             "no identity, and no secret but the one that its image is pulled with",
         ),
         (
             format!(
-                "{SPEC}.restartPolicy == 'Never' && has({SPEC}.activeDeadlineSeconds) \
-                 && {SPEC}.activeDeadlineSeconds <= {DEADLINE_MAX}"
+                "object.spec.restartPolicy == 'Never' && has(object.spec.activeDeadlineSeconds) \
+                 && object.spec.activeDeadlineSeconds <= {DEADLINE_MAX}"
             ),
             "an end of its own",
         ),
         (
-            "object.metadata.name.matches('^firedrill-agent-[0-9a-f]{8}$') \
-             && object.metadata.?labels[?'firedrill.dev/run'].orValue('') == object.spec.containers[0].args[1]"
-                .to_owned(),
+            format!(
+                "object.metadata.name.matches('^firedrill-agent-[0-9a-f]{{8}}$') \
+                 && object.metadata.?labels[?'firedrill.dev/run'].orValue('') == {ONLY}.args[1]"
+            ),
             "the name and the run that it says it is of",
         ),
     ]

@@ -60,7 +60,7 @@ pub fn agents() -> Vec<Row> {
             .differs(&["Deployment", "ReplicaSet"])
             .journal(&["EffectSeen net.4"]),
         of("two-latencies-compose", &format!(
-            "{}\n    background: true\n{}\n  - revert: first",
+            "{}\n    background: true\n{}\n  - name: lift\n    revert: first",
             step("first", "{workload: deployment/web, count: all}", "networkLatency: {delay: 100ms}").replace("    duration: 5s\n", "").replace("\n    duration: 5s", ""),
             step("second", "{workload: deployment/web, count: all}", "networkLatency: {delay: 50ms}"),
         ))
