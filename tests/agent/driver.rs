@@ -1,6 +1,7 @@
 //! Speaks with an agent's process as a runner does.
 
 use std::{
+    collections::VecDeque,
     fs,
     io::{Read, Write},
     process::{Child, Command, Stdio},
@@ -29,6 +30,8 @@ pub const RUN: &str = "game-bcdfg";
 pub struct Agent {
     process: Child,
     reports_rx: Receiver<ReportLine>,
+    /// Heard, and not asked for yet.
+    heard: VecDeque<ReportLine>,
     /// As it is quoted in orders.
     pub tick: u64,
     seq: u64,
@@ -68,7 +71,16 @@ impl Agent {
             }
         });
         let run = RunId::parse(run).expect("a run");
-        Self { process, reports_rx, tick: 0, seq: 0, run, epoch: 3, unasked: Vec::new() }
+        Self {
+            process,
+            reports_rx,
+            heard: VecDeque::new(),
+            tick: 0,
+            seq: 0,
+            run,
+            epoch: 3,
+            unasked: Vec::new(),
+        }
     }
 
     /// Started and greeted.
@@ -99,6 +111,10 @@ impl Agent {
 
     /// Sends an order and does not wait.
     pub fn send(&mut self, order: Order) -> u64 {
+        while let Ok(line) = self.reports_rx.try_recv() {
+            self.tick = self.tick.max(line.tick);
+            self.heard.push_back(line);
+        }
         let line = self.line(order);
         self.write(&frame::encode(&line));
         line.seq
@@ -122,7 +138,7 @@ impl Agent {
 
     /// The next line, if one comes in time.
     pub fn next(&mut self, patience: Duration) -> Option<ReportLine> {
-        let line = self.reports_rx.recv_timeout(patience).ok()?;
+        let line = self.heard.pop_front().or_else(|| self.reports_rx.recv_timeout(patience).ok())?;
         self.tick = self.tick.max(line.tick);
         if line.session.is_empty() && line.report != Report::Tick {
             self.unasked.push(line.report.clone());
