@@ -1,7 +1,7 @@
 //! Speaks with an agent's process as a runner does.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fs,
     io::{Read, Write},
     process::{Child, Command, Stdio},
@@ -32,6 +32,8 @@ pub struct Agent {
     reports_rx: Receiver<ReportLine>,
     /// Heard, and not asked for yet.
     heard: VecDeque<ReportLine>,
+    /// To orders whose answer nobody has asked for yet.
+    answers: BTreeMap<u64, Report>,
     /// As it is quoted in orders.
     pub tick: u64,
     seq: u64,
@@ -75,6 +77,7 @@ impl Agent {
             process,
             reports_rx,
             heard: VecDeque::new(),
+            answers: BTreeMap::new(),
             tick: 0,
             seq: 0,
             run,
@@ -126,12 +129,15 @@ impl Agent {
         self.answer(seq)
     }
 
-    /// The answer to the order of this number.
+    /// The answer to the order of this number; pods answer in any order.
     pub fn answer(&mut self, seq: u64) -> Report {
         loop {
+            if let Some(report) = self.answers.remove(&seq) {
+                return report;
+            }
             let line = self.next(PATIENCE).expect("an answer");
-            if line.session == "s" && line.seq == seq {
-                return line.report;
+            if line.session == "s" {
+                self.answers.insert(line.seq, line.report);
             }
         }
     }
