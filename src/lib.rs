@@ -24,7 +24,7 @@
 //!
 //! - [`types`]: the vocabulary: ids, amounts, lengths of time, verdicts, findings, the catalogue of codes.
 //! - [`agent`]: what runs on a node, as a program of its own; from outside only its wire, orders and reports.
-//! - [`env`](mod@env): the injected world: clock, randomness, storage, HTTP.
+//! - [`env`](mod@env): the injected world: clock, randomness, storage, HTTP, agents.
 //! - [`cluster`]: verbs over `kube::Client`: snapshot, mirror, evict, patch, leases, rights, scars.
 //! - [`sim`]: the embedded cluster: API server, controllers, kubelets, scheduler, traffic, metrics. It knows
 //!   no fault, probe, experiment or query.

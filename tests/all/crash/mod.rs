@@ -160,7 +160,7 @@ impl Wreck {
 }
 
 /// The lease has lapsed.
-async fn past_the_lease() {
+pub async fn past_the_lease() {
     tokio::time::sleep(Duration::from_secs(20)).await;
 }
 
@@ -184,7 +184,9 @@ fn marks(stage: &Stage) -> Vec<String> {
 /// What a journal says may happen, and to whom.
 fn named(entries: &[Entry]) -> BTreeSet<String> {
     let injections = entries.iter().flat_map(|entry| match &entry.record {
-        Record::InjectIntended { injections, .. } => injections.as_slice(),
+        Record::InjectIntended { injections, .. } | Record::ArmingIntended { injections } => {
+            injections.as_slice()
+        }
         _ => &[],
     });
     let objects =

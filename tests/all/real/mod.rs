@@ -1,5 +1,6 @@
 //! The same on real servers; see tests/real. Without them these tests say so and pass.
 
+mod agents;
 mod answers;
 mod calls;
 mod schema;

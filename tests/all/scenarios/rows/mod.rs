@@ -1,5 +1,6 @@
 //! The table.
 
+mod agents;
 mod clamp;
 mod cordon;
 mod cut;
@@ -19,6 +20,7 @@ mod terminate;
 mod zone;
 
 pub use self::{
+    agents::agents,
     clamp::clamp,
     cordon::cordon,
     cut::dependency_cut,
@@ -58,6 +60,7 @@ pub fn all() -> Vec<Row> {
         release(),
         dependency_cut(),
         terminate(),
+        agents(),
     ];
     let others = [method(), rounds(), load(), guard(), metrics()];
     faults.into_iter().chain(others).flatten().collect()
