@@ -55,10 +55,17 @@ fn ms(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1000.0)
 }
 
+/// An agent that waits for orders for as long as the longest figure takes.
+fn patient(world: &mut World) -> Agent {
+    let mut agent = Agent::start(&world.host(), RUN, &["--ttl", "60s"]);
+    assert!(matches!(agent.ask(Order::Hello), Report::Ready { .. }));
+    agent
+}
+
 fn scene() -> (World, Host, Pod, Agent) {
     let mut world = World::new();
     let (client, pod) = (world.host(), world.pod());
-    let agent = Agent::greeted(&world.host());
+    let agent = patient(&mut world);
     (world, client, pod, agent)
 }
 
@@ -203,7 +210,7 @@ fn bulk_rate(from: &Host, to: &Host) -> f64 {
 fn bulk() {
     let mut world = World::new();
     let (receiver, pod) = (world.pod(), world.pod());
-    let mut agent = Agent::greeted(&world.host());
+    let mut agent = patient(&mut world);
     println!("bulk TCP without a fault: {:.0} Mbit/s", bulk_rate(&pod.host, &receiver.host));
     for millis in [10, 100] {
         agent.apply("slow", &receiver, vec![all(Direction::Ingress)], latency(millis));
@@ -224,7 +231,7 @@ fn bulk() {
 fn twenty() {
     let mut world = World::new();
     let pods: Vec<Pod> = (0..20).map(|_| world.pod()).collect();
-    let mut agent = Agent::greeted(&world.host());
+    let mut agent = patient(&mut world);
     let (mut set, mut lifted) = (Vec::new(), Vec::new());
     for _ in 0..100 {
         let began = now();

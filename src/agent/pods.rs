@@ -60,7 +60,8 @@ const FRESH: Duration = Duration::from_millis(100);
 impl Census {
     /// Every process of the pod, the oldest first.
     pub fn members(&mut self, pod: &str) -> io::Result<Vec<Member>> {
-        if self.taken.is_none_or(|taken| clock::now() - taken > FRESH) {
+        // One that is not among them may have come since.
+        if self.taken.is_none_or(|taken| clock::now() - taken > FRESH) || !self.by_pod.contains_key(pod) {
             self.take()?;
         }
         let pids = self.by_pod.get(pod).into_iter().flatten();

@@ -53,6 +53,7 @@ fn raw(domain: Domain) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(255)))?;
     socket.set_mark(MARK)?;
     socket.set_nonblocking(true)?;
+    socket.set_broadcast(true)?;
     socket.set_send_buffer_size(4 << 20)?;
     Ok(socket)
 }

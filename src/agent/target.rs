@@ -3,7 +3,11 @@
 use std::{
     io,
     net::IpAddr,
-    sync::mpsc::{Receiver, Sender},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender},
+    },
     thread,
     time::Duration,
 };
@@ -29,8 +33,8 @@ use super::{
 };
 use crate::types::InjectionId;
 
-/// Copies of packets that are kept at once in one namespace; what comes beyond passes.
-const COPIES: usize = 16 << 20;
+/// Bytes of copies of packets that all targets together keep at once; what comes beyond passes.
+const COPIES: usize = 48 << 20;
 /// Packets between two looks at the clock.
 const BURST: usize = 32;
 /// For a packet and what the kernel says about it.
@@ -67,6 +71,8 @@ pub struct Place {
     pub name: String,
     /// Where the log goes.
     pub log: Outlet,
+    /// Bytes of copies that all targets keep.
+    pub copies: Arc<AtomicUsize>,
 }
 
 /// Commands in, outcomes out, and what wakes either side.
@@ -119,7 +125,31 @@ enum Kept {
     /// Waits in the kernel.
     Queued(u32),
     /// Was dropped; this is its copy, for this address and interface.
-    Copied(Vec<u8>, IpAddr, u32),
+    Copied(Copied, IpAddr, u32),
+}
+
+/// A packet's bytes, counted for as long as they are kept.
+#[derive(Debug)]
+struct Copied {
+    bytes: Vec<u8>,
+    all: Arc<AtomicUsize>,
+}
+
+impl Copied {
+    /// None when all targets together keep enough.
+    fn new(bytes: &[u8], all: &Arc<AtomicUsize>) -> Option<Self> {
+        if all.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len() > COPIES {
+            all.fetch_sub(bytes.len(), Ordering::Relaxed);
+            return None;
+        }
+        Some(Self { bytes: bytes.to_vec(), all: all.clone() })
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
 }
 
 struct Target {
@@ -160,37 +190,39 @@ impl Target {
                 }
             }
             for _ in 0..BURST {
-                let now = clock::now();
-                let Some(packet) = self.queue.receive(&mut buffer)? else { break };
-                let judged = Packet::read(packet.bytes)
-                    .map(|read| (self.faults.decide(&read, packet.direction), read));
-                match judged {
-                    None | Some((Decision::Pass, _)) => self.queue.accept(packet.id)?,
-                    Some((Decision::Lose, _)) => self.queue.drop(packet.id)?,
-                    Some((Decision::Delay(delays), read)) => {
-                        let resent =
-                            packet.direction == Direction::Egress && self.resend.takes(&read, packet.bytes);
-                        if resent && self.held.bytes() + packet.bytes.len() <= COPIES {
-                            let bytes = packet.bytes.to_vec();
-                            let (id, interface, length) = (packet.id, packet.interface, bytes.len());
-                            self.held.push(
-                                Kept::Copied(bytes, read.destination, interface),
-                                length,
-                                now,
-                                delays,
-                            );
-                            self.queue.drop(id)?;
-                        } else if !resent && self.held.len() < queue::LONGEST as usize {
-                            self.held.push(Kept::Queued(packet.id), 0, now, delays);
-                        } else {
-                            self.overflow += 1;
-                            self.queue.accept(packet.id)?;
-                        }
-                    }
+                if !self.next_packet(&mut buffer, place)? {
+                    break;
                 }
             }
             self.release(clock::now())?;
         }
+    }
+
+    /// Decides on the next packet that is there, if any.
+    fn next_packet(&mut self, buffer: &mut [u8], place: &Place) -> io::Result<bool> {
+        let now = clock::now();
+        let Some(packet) = self.queue.receive(buffer)? else { return Ok(false) };
+        let judged =
+            Packet::read(packet.bytes).map(|read| (self.faults.decide(&read, packet.direction), read));
+        match judged {
+            None | Some((Decision::Pass, _)) => self.queue.accept(packet.id)?,
+            Some((Decision::Lose, _)) => self.queue.drop(packet.id)?,
+            Some((Decision::Delay(delays), read)) => {
+                let resent = packet.direction == Direction::Egress && self.resend.takes(&read, packet.bytes);
+                let copy = resent.then(|| Copied::new(packet.bytes, &place.copies)).flatten();
+                if let Some(copy) = copy {
+                    let (id, interface) = (packet.id, packet.interface);
+                    self.held.push(Kept::Copied(copy, read.destination, interface), now, delays);
+                    self.queue.drop(id)?;
+                } else if !resent && self.held.len() < queue::LONGEST as usize {
+                    self.held.push(Kept::Queued(packet.id), now, delays);
+                } else {
+                    self.overflow += 1;
+                    self.queue.accept(packet.id)?;
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Until there is a packet, a command, or something due.
@@ -208,8 +240,8 @@ impl Target {
         while let Some(kept) = self.held.pop(now) {
             match kept {
                 Kept::Queued(id) => self.queue.accept(id)?,
-                Kept::Copied(bytes, to, interface) => {
-                    self.unsent += u64::from(self.resend.send(&bytes, to, interface).is_err());
+                Kept::Copied(copy, to, interface) => {
+                    self.unsent += u64::from(self.resend.send(&copy.bytes, to, interface).is_err());
                 }
             }
         }

@@ -4,7 +4,11 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     net::IpAddr,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
+    sync::{
+        Arc,
+        atomic::AtomicUsize,
+        mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
+    },
     thread,
     time::Duration,
 };
@@ -72,6 +76,8 @@ pub struct Targets {
     own: Vec<IpAddr>,
     notify: OwnedFd,
     log: Outlet,
+    /// Bytes of copies of packets that all of them keep.
+    copies: Arc<AtomicUsize>,
     census: Census,
     /// By pod.
     networks: BTreeMap<String, Network>,
@@ -93,6 +99,7 @@ impl Targets {
             own,
             notify,
             log,
+            copies: Arc::default(),
             census: Census::default(),
             networks: BTreeMap::new(),
             targets: BTreeMap::new(),
@@ -230,6 +237,7 @@ impl Targets {
             own: self.own.clone(),
             name: format!("pod {pod}"),
             log: self.log.clone(),
+            copies: self.copies.clone(),
         };
         let (commands_tx, commands_rx) = channel();
         let (outcomes_tx, outcomes_rx) = channel();

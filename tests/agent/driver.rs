@@ -1,6 +1,7 @@
 //! Speaks with an agent's process as a runner does.
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     fs,
     io::{Read, Write},
     process::{Child, Command, Stdio},
@@ -29,6 +30,10 @@ pub const RUN: &str = "game-bcdfg";
 pub struct Agent {
     process: Child,
     reports_rx: Receiver<ReportLine>,
+    /// Heard, and not asked for yet.
+    heard: VecDeque<ReportLine>,
+    /// To orders whose answer nobody has asked for yet.
+    answers: BTreeMap<u64, Report>,
     /// As it is quoted in orders.
     pub tick: u64,
     seq: u64,
@@ -68,7 +73,17 @@ impl Agent {
             }
         });
         let run = RunId::parse(run).expect("a run");
-        Self { process, reports_rx, tick: 0, seq: 0, run, epoch: 3, unasked: Vec::new() }
+        Self {
+            process,
+            reports_rx,
+            heard: VecDeque::new(),
+            answers: BTreeMap::new(),
+            tick: 0,
+            seq: 0,
+            run,
+            epoch: 3,
+            unasked: Vec::new(),
+        }
     }
 
     /// Started and greeted.
@@ -99,6 +114,10 @@ impl Agent {
 
     /// Sends an order and does not wait.
     pub fn send(&mut self, order: Order) -> u64 {
+        while let Ok(line) = self.reports_rx.try_recv() {
+            self.tick = self.tick.max(line.tick);
+            self.heard.push_back(line);
+        }
         let line = self.line(order);
         self.write(&frame::encode(&line));
         line.seq
@@ -110,19 +129,22 @@ impl Agent {
         self.answer(seq)
     }
 
-    /// The answer to the order of this number.
+    /// The answer to the order of this number; pods answer in any order.
     pub fn answer(&mut self, seq: u64) -> Report {
         loop {
+            if let Some(report) = self.answers.remove(&seq) {
+                return report;
+            }
             let line = self.next(PATIENCE).expect("an answer");
-            if line.session == "s" && line.seq == seq {
-                return line.report;
+            if line.session == "s" {
+                self.answers.insert(line.seq, line.report);
             }
         }
     }
 
     /// The next line, if one comes in time.
     pub fn next(&mut self, patience: Duration) -> Option<ReportLine> {
-        let line = self.reports_rx.recv_timeout(patience).ok()?;
+        let line = self.heard.pop_front().or_else(|| self.reports_rx.recv_timeout(patience).ok())?;
         self.tick = self.tick.max(line.tick);
         if line.session.is_empty() && line.report != Report::Tick {
             self.unasked.push(line.report.clone());

@@ -14,7 +14,6 @@ pub struct Held<T> {
     times: BinaryHeap<Reverse<(Duration, u64)>>,
     packets: BTreeMap<u64, Packet<T>>,
     came: u64,
-    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -22,24 +21,22 @@ struct Packet<T> {
     what: T,
     arrived: Duration,
     due: Duration,
-    bytes: usize,
     delays: Vec<(Key, Duration)>,
 }
 
 impl<T> Default for Held<T> {
     fn default() -> Self {
-        Self { times: BinaryHeap::new(), packets: BTreeMap::new(), came: 0, bytes: 0 }
+        Self { times: BinaryHeap::new(), packets: BTreeMap::new(), came: 0 }
     }
 }
 
 impl<T> Held<T> {
-    /// Holds a packet that takes up so many bytes.
-    pub fn push(&mut self, what: T, bytes: usize, arrived: Duration, delays: Vec<(Key, Duration)>) {
+    /// Holds a packet.
+    pub fn push(&mut self, what: T, arrived: Duration, delays: Vec<(Key, Duration)>) {
         let due = arrived + delays.iter().map(|(_, delay)| *delay).sum::<Duration>();
         self.came += 1;
-        self.bytes += bytes;
         self.times.push(Reverse((due, self.came)));
-        self.packets.insert(self.came, Packet { what, arrived, due, bytes, delays });
+        self.packets.insert(self.came, Packet { what, arrived, due, delays });
     }
 
     /// The next packet whose time has come.
@@ -52,7 +49,6 @@ impl<T> Held<T> {
             // Otherwise a fault was lifted: the packet has another time, or is gone.
             if self.packets.get(&number).is_some_and(|packet| packet.due == due) {
                 let packet = self.packets.remove(&number)?;
-                self.bytes -= packet.bytes;
                 return Some(packet.what);
             }
         }
@@ -80,11 +76,6 @@ impl<T> Held<T> {
     pub fn len(&self) -> usize {
         self.packets.len()
     }
-
-    /// How many bytes they take up.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
 }
 
 #[cfg(test)]
@@ -105,11 +96,11 @@ mod tests {
     fn packets_of_one_time_keep_their_order() {
         let mut held = Held::default();
         for number in 0..100 {
-            held.push(number, 1, at(5), vec![(1, at(10))]);
+            held.push(number, at(5), vec![(1, at(10))]);
         }
         assert!(drain(&mut held, at(14)).is_empty());
         assert_eq!(drain(&mut held, at(15)), (0..100).collect::<Vec<_>>());
-        assert_eq!((held.len(), held.bytes(), held.next_due()), (0, 0, None));
+        assert_eq!((held.len(), held.next_due()), (0, None));
     }
 
     proptest! {
@@ -123,7 +114,7 @@ mod tests {
             let mut held = Held::default();
             for (number, (arrived, delays)) in (0..).zip(&packets) {
                 let delays = delays.iter().map(|(key, delay)| (*key, at(*delay))).collect();
-                held.push(number, 10, at(*arrived), delays);
+                held.push(number, at(*arrived), delays);
             }
             let mut gone = drain(&mut held, at(when));
             held.release(lifted);
@@ -141,7 +132,7 @@ mod tests {
             }
             gone.sort_unstable();
             prop_assert_eq!(gone, (0..packets.len() as u64).collect::<Vec<_>>());
-            prop_assert_eq!(held.bytes(), 0);
+            prop_assert_eq!(held.len(), 0);
         }
     }
 }
