@@ -15,6 +15,7 @@ mod report;
 mod rollback;
 mod run;
 mod runs;
+mod send;
 mod signals;
 mod sim;
 mod stage;
@@ -98,6 +99,9 @@ enum Command {
     /// runs in the cluster.
     #[command(hide = true)]
     Connect(reach::ConnectArgs),
+    /// Send a load, and print how it goes as a line of JSON a second. What a load's own pod runs in the cluster.
+    #[command(hide = true)]
+    Send(send::SendArgs),
     /// The embedded cluster by itself.
     #[command(subcommand)]
     Sim(sim::SimCommand),
@@ -226,6 +230,7 @@ pub fn main() -> ExitCode {
         Command::Abort(args) => abort::run(&cli.global, &args),
         Command::Rollback(args) => rollback::run(&cli.global, &args),
         Command::Connect(args) => reach::run(&args),
+        Command::Send(args) => send::run(&args),
         Command::Sim(command) => sim::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

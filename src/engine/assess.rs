@@ -1,20 +1,20 @@
 //! Everything that can be known before the first change: who, where, rights, plan, dry runs.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use kube::api::ListParams;
 use serde_json::Value;
 
+use super::orders::{self, Order};
 use crate::{
     api::{Action, Experiment, Guardrail, ProbeSpec, Role},
     cluster::{
         Access, ApiError, Budgets, Identity, Lease, Mirror, Scope, grantable, identity, missing_rights,
     },
-    env::{Env, LoadOrder, Rng},
-    faults::{self, FaultError, Signature, World},
+    env::{Env, Rng},
+    faults::{self, FaultError, Injection, Signature, World},
     journal::Environment,
-    load::is_forbidden,
     plan::{self, Bounds, Consent, Lifeline, Plan, Setting, guardrail_findings},
     probes::{self, MetricSource, Source},
     types::{
@@ -56,7 +56,7 @@ pub struct Assessment {
     pub(super) mirror: Mirror,
     pub(super) bounds: Bounds,
     pub(super) sources: BTreeMap<String, MetricSource>,
-    pub(super) loads: BTreeMap<String, LoadOrder>,
+    pub(super) loads: BTreeMap<String, Order>,
 }
 
 impl Assessment {
@@ -114,7 +114,7 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     findings.extend(too_many_runs(&access, &covering, now).await);
     findings.extend(undetectable(request));
     let sources = sources(&access, request, &mut findings).await;
-    let loads = loads(env, (&access, request), &mut findings).await;
+    let loads = orders::loads(env, (&access, request), &mut findings).await;
     let world = World {
         budgets: Budgets::new(access.clone(), mirror.clone()),
         signature: Signature {
@@ -127,7 +127,9 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
         mirror,
     };
     if !findings.iter().chain(&plan.findings).any(Finding::is_error) {
-        findings.extend(dry_runs(&world, &plan).await);
+        findings.extend(
+            dry_runs(&world, plan.injections.iter().chain(&orders::pods(request, &loads, &setting))).await,
+        );
     }
     plan.findings.splice(0..0, findings);
     Ok(Assessment { plan, by, access: world.access, mirror: world.mirror, bounds, sources, loads })
@@ -367,51 +369,12 @@ async fn sources(
     sources
 }
 
-/// The loads, ready to be sent: Secrets read, hosts found.
-async fn loads(
-    env: &Env,
-    (access, request): (&Access, &Request),
-    findings: &mut Vec<Finding>,
-) -> BTreeMap<String, LoadOrder> {
-    let spec = &request.experiment.spec;
-    let mut orders = BTreeMap::new();
-    for (name, load, _) in spec.loads() {
-        let subject = format!("load {name}");
-        let asking = spec
-            .steady_state
-            .iter()
-            .filter(|probe| probe.params.get("name").and_then(Value::as_str) == Some(name));
-        let keep = asking.map(|probe| probe.every).max().unwrap_or_default().max(Duration::from_secs(10));
-        let order = match load.order(access, &request.namespace, (request.seed, keep)).await {
-            Ok(order) => order,
-            Err(why) => {
-                findings.push(Finding::error(code::FIELDS, subject, why));
-                continue;
-            }
-        };
-        match env.load.find(&order.url).await {
-            Ok(addresses) => {
-                if let Some(address) = addresses.into_iter().find(|address| is_forbidden(*address)) {
-                    let message = format!("its host means {address}, a link-local address");
-                    findings.push(Finding::error(code::LOAD_ADDRESS, subject, message));
-                }
-            }
-            Err(why) => {
-                let remedy = "a load goes straight to its address, never through the API server's proxy: name one that can be reached from here";
-                findings.push(Finding::error(code::LOAD_UNREACHABLE, subject, why).remedy(remedy));
-            }
-        }
-        orders.insert(name.to_owned(), order);
-    }
-    orders
-}
-
 /// Asks the API server for one of each kind of write, without doing it.
-async fn dry_runs(world: &World, plan: &Plan) -> Vec<Finding> {
+async fn dry_runs(world: &World, injections: impl Iterator<Item = &Injection>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut asked = std::collections::BTreeSet::new();
-    for injection in &plan.injections {
-        let Some(fault) = faults::find(&injection.fault) else { continue };
+    let mut asked = BTreeSet::new();
+    for injection in injections {
+        let Some(fault) = faults::of(injection) else { continue };
         if !asked.insert((
             injection.fault.clone(),
             injection.target.kind.clone(),
@@ -436,10 +399,10 @@ async fn dry_runs(world: &World, plan: &Plan) -> Vec<Finding> {
 /// Whether a method disturbs anything at all.
 pub(super) fn disturbs(experiment: &Experiment) -> bool {
     let disturbs = |action: &Action| matches!(action, Action::Fault { .. } | Action::Load(_));
-    experiment.spec.method.iter().any(|step| disturbs(&step.action))
+    plan::by_pods(&experiment.spec) || experiment.spec.method.iter().any(|step| disturbs(&step.action))
 }
 
 /// Following nothing: for what needs a World and no watches.
 pub(super) async fn blind(access: &Access) -> Result<Mirror, ApiError> {
-    Mirror::start(access.client(), &Scope::Namespaces(std::collections::BTreeSet::new())).await
+    Mirror::start(access.client(), &Scope::Namespaces(BTreeSet::new())).await
 }

@@ -10,11 +10,13 @@ mod clocks;
 mod deployed;
 mod drive;
 mod ending;
+mod injection;
 mod judging;
 mod keeper;
 mod loading;
 mod loads;
 mod next;
+mod orders;
 mod prepare;
 mod preview;
 mod rollback;
@@ -28,6 +30,7 @@ mod unwind;
 mod unwritten;
 
 pub use assess::{Assessment, Request, assess};
+pub use injection::InjectionState;
 pub use keeper::Outside;
 pub use loads::LoadState;
 pub use next::{Command, Patience, next};
@@ -36,7 +39,7 @@ pub use rollback::{
     Leftover, Rollback, clear_lapsed, close, closes, from_journal, from_scars, leftovers, revert_found,
 };
 pub use start::{Outcome, Start, run};
-pub use state::{Illegal, InjectionState, State, StepState, Violation, transition};
+pub use state::{Illegal, State, StepState, Violation, transition};
 pub use unwritten::Unwritten;
 
 use std::sync::Arc;

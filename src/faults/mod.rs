@@ -11,6 +11,7 @@ mod dependency_cut;
 mod field;
 mod hpa_clamp;
 mod info;
+mod load_pod;
 mod node_cordon;
 mod node_drain;
 mod node_scar;
@@ -28,6 +29,7 @@ mod vacate;
 mod zone_outage;
 
 pub use info::{FaultInfo, Lifetime, LimitKind, Right, TargetKind};
+pub use load_pod::{LoadAsk, load_pod};
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -308,6 +310,19 @@ pub static FAULTS: &[&dyn Fault] = &[
     &scale::Scale,
     &zone_outage::ZoneOutage,
 ];
+
+/// What is no fault and yet leaves something that is taken back like one; no file names it as a step.
+pub static HELPERS: &[&dyn Fault] = &[&load_pod::LoadPod];
+
+/// What an injection says that it is of: a fault, or one of [`HELPERS`].
+pub fn of(injection: &Injection) -> Option<&'static dyn Fault> {
+    all().find(|fault| fault.info().name == injection.fault)
+}
+
+/// Everything that may leave something to take back.
+pub fn all() -> impl Iterator<Item = &'static dyn Fault> {
+    FAULTS.iter().chain(HELPERS).copied()
+}
 
 /// The fault called `name` in files.
 pub fn find(name: &str) -> Option<&'static dyn Fault> {

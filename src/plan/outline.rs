@@ -148,7 +148,7 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         in_force.pass(step);
         plan.steps.push(planned);
     }
-    plan.calls += spec.steady_state.len() as u64;
+    plan.calls += spec.steady_state.len() as u64 + loads::calls(spec, setting);
     plan.findings.dedup();
     plan
 }
@@ -456,6 +456,11 @@ pub fn rights(spec: &ExperimentSpec, own: &str) -> Vec<RightAsked> {
         for right in fault.info().rights {
             let namespace = (!right.cluster_wide).then(|| target.clone());
             asked.insert((right.verb, right.group, resource_for(step, right.resource), namespace));
+        }
+    }
+    if loads::by_pods(spec) {
+        for right in faults::HELPERS.iter().flat_map(|helper| helper.info().rights) {
+            asked.insert((right.verb, right.group, right.resource, Some(own.to_owned())));
         }
     }
     asked.into_iter().collect()

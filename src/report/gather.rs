@@ -280,7 +280,9 @@ impl Gather {
             }
             Record::InjectIntended { step, injections } => self.intended(at, step, injections),
             Record::Injected { injection, outcome, detail } => {
-                self.phase = Phase::Observing;
+                if self.places.contains_key(injection) {
+                    self.phase = Phase::Observing;
+                }
                 let told = Told { at, outcome: *outcome, detail: detail.clone() };
                 self.with(injection, |facts| facts.injected = Some(told));
             }
@@ -299,7 +301,10 @@ impl Gather {
             }
             Record::RevertStarted { .. } => self.phase = Phase::Reverting,
             Record::Reverted { injection, outcome, detail } => {
-                self.lifted = self.lifted.max(Some(at));
+                // What sends a load is no fault, and may go when all is over.
+                if self.places.contains_key(injection) {
+                    self.lifted = self.lifted.max(Some(at));
+                }
                 let told = Told { at, outcome: *outcome, detail: detail.clone() };
                 self.with(injection, |facts| facts.reverted = Some(told));
             }

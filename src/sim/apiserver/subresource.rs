@@ -76,7 +76,8 @@ impl ApiServer {
                 )));
             }
         };
-        if let Some(answer) = crate::sim::connect::log(&self.store, &pod, name) {
+        if let Some(answer) = crate::sim::connect::log(&self.store, &pod, name, |pod| self.backends.said(pod))
+        {
             return Ok(raw(StatusCode::OK, "text/plain", answer?));
         }
         let text = format!(
