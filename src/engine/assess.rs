@@ -2,21 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use kube::api::ListParams;
 use serde_json::Value;
 
-use super::orders::{self, Order};
+use super::{
+    orders::{self, Order},
+    start,
+};
 use crate::{
     api::{Action, Experiment, Guardrail, ProbeSpec, Role},
     cluster::{
         Access, ApiError, Budgets, Identity, Lease, Mirror, Scope, grantable, identity, missing_rights,
     },
-    env::{Env, Rng},
+    env::{Env, Loads, Rng},
     faults::{self, FaultError, Injection, Signature, World},
     journal::Environment,
     plan::{self, Bounds, Consent, Lifeline, Plan, Setting, guardrail_findings},
-    probes::{self, MetricSource, Source},
+    probes::{self, Measure, MetricSource, Source},
     types::{
         Epoch, Finding, ObjectRef, RunId,
         codes::{guard as code, hazard},
@@ -114,6 +118,7 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     findings.extend(too_many_runs(&access, &covering, now).await);
     findings.extend(undetectable(request));
     let sources = sources(&access, request, &mut findings).await;
+    findings.extend(doubts(env, (&access, request), &sources).await);
     let loads = orders::loads(env, (&access, request), &mut findings).await;
     let world = World {
         budgets: Budgets::new(access.clone(), mirror.clone()),
@@ -367,6 +372,34 @@ async fn sources(
         }
     }
     sources
+}
+
+/// What speaks against judging the probes as the file does, as far as it can be told beforehand.
+async fn doubts(
+    env: &Env,
+    (access, request): (&Access, &Request),
+    sources: &BTreeMap<String, MetricSource>,
+) -> Vec<Finding> {
+    let spec = &request.experiment.spec;
+    let params = spec.params();
+    let judged = spec.steady_state.iter().filter(|probe| probe.role != Role::Informational);
+    let asked = judged.filter_map(|probe| {
+        let (kind, judge) = (probes::find(&probe.kind)?, start::judge(probe, &params)?);
+        let measure = Measure {
+            access: access.clone(),
+            http: env.http.clone(),
+            metrics: sources.get(&probe.name).cloned(),
+            namespace: request.namespace.clone(),
+            loads: Loads::default(),
+            every: probe.every,
+        };
+        Some(async move {
+            let found = kind.doubts(&measure, &probe.params, &judge).await;
+            let of = |finding| Finding { subject: format!("probe {}", probe.name), ..finding };
+            found.into_iter().map(of).collect::<Vec<Finding>>()
+        })
+    });
+    join_all(asked).await.concat()
 }
 
 /// Asks the API server for one of each kind of write, without doing it.

@@ -267,7 +267,7 @@ pub(super) async fn conclude(mut driver: Driver, storage: &dyn Storage) -> Resul
 }
 
 /// A probe's compiled expressions. `check` has compiled them before, so None never happens to a read file.
-fn judge(spec: &crate::api::ProbeSpec, params: &BTreeMap<String, String>) -> Option<Judge> {
+pub(super) fn judge(spec: &crate::api::ProbeSpec, params: &BTreeMap<String, String>) -> Option<Judge> {
     let info = probes::find(&spec.kind)?.info();
     let expressions = Expressions {
         value: spec.value.as_deref(),

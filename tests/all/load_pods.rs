@@ -336,6 +336,29 @@ fn what_a_dead_runner_leaves_sending_is_found_from_anywhere() {
     }
 }
 
+/// Nobody comes: its kubelet ends it when the run should long be over.
+#[test]
+fn what_a_dead_runner_leaves_sending_ends_by_itself() {
+    in_virtual_time(async {
+        let stage = Stage::new(&shop(), 7).await;
+        let less = "  limits: {duration: 3m}\n  method:\n  - name: less\n    target: {workload: deployment/checkout}\n    scale: {by: -1}\n    background: true\n";
+        let text = surge("duration: 2m").replace("  method:\n", less);
+        let ran = stage.run_with(stage.request(&text, 7), |entry, tx| {
+            if matches!(&entry.record, Record::LoadStarted { .. }) {
+                tx.send(Outside::Leave).expect("it listens");
+            }
+        });
+        assert!(matches!(ran.await.expect("not refused").outcome, Err(EngineError::Left(_))));
+        tokio::time::sleep(Duration::from_secs(360)).await;
+        let [pod] = &senders(&stage)[..] else { panic!("it stays to be looked at") };
+        assert_eq!(pod["status"]["reason"], "DeadlineExceeded");
+        let offered = || stage.cluster.metrics().totals("shop", "checkout").expect("it has traffic").offered;
+        let left = offered();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!((offered() - left).abs_diff(12_000) < 600, "its own 200 a second and no more");
+    });
+}
+
 /// Whoever may label a pod may call it a sender: a rollback deletes nothing for that.
 #[test]
 fn only_a_pod_that_sends_is_taken_for_one() {

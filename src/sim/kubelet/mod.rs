@@ -61,6 +61,10 @@ pub struct Worker {
     accepted: Timestamp,
     started: Option<Timestamp>,
     finished: Option<(Timestamp, i64)>,
+    /// `activeDeadlineSeconds`, from when the kubelet accepted the pod.
+    deadline: Option<Instant>,
+    /// Whether that is what has ended it.
+    expired: bool,
     restarts: u32,
     failures: u32,
     seed: u64,
@@ -104,10 +108,17 @@ impl Worker {
             accepted: pod.status.start_time.unwrap_or(now.time),
             started: None,
             finished: None,
+            deadline: None,
+            expired: false,
             restarts: u32::try_from(pod.restarts()).unwrap_or(0),
             failures: 0,
             seed,
         };
+        worker.deadline = pod.spec.active_deadline_seconds.map(|seconds| {
+            let active = now.time.duration_since(worker.accepted);
+            let left = jiff::SignedDuration::from_secs(seconds) - active;
+            now.instant + Duration::try_from(left).unwrap_or_default()
+        });
         if pod.status.phase == "Running" {
             worker.started = Some(worker.accepted);
             worker.stage = worker.running(pod, now.instant);
@@ -131,6 +142,7 @@ impl Worker {
         if pod.terminating() {
             self.stop(pod, now, &mut step.actions);
         }
+        self.expire(pod, now, &mut step.actions);
         while self.advance(pod, now, &mut step.actions) {}
         let ended = matches!(self.stage, Stage::Ended { .. });
         if !pod.finished() || ended {
@@ -151,7 +163,7 @@ impl Worker {
 
     /// The next instant at which something changes by itself.
     fn next(&self, now: Instant) -> Option<Instant> {
-        match self.stage {
+        let by_itself = match self.stage {
             Stage::Creating { until }
             | Stage::PullFailed { until, .. }
             | Stage::CrashLoop { until }
@@ -159,8 +171,23 @@ impl Worker {
             Stage::Running { ready, crash } => {
                 [Some(ready), crash].into_iter().flatten().filter(|at| *at > now).min()
             }
-            Stage::Ended { .. } => None,
+            Stage::Ended { .. } => return None,
+        };
+        by_itself.into_iter().chain(self.deadline.filter(|deadline| *deadline > now)).min()
+    }
+
+    /// Fails a pod that has been active for longer than it may (`pkg/kubelet/active_deadline.go`).
+    fn expire(&mut self, pod: &Pod, now: Present, actions: &mut Vec<Action>) {
+        let over = self.deadline.is_some_and(|deadline| deadline <= now.instant);
+        if !over || self.expired || matches!(self.stage, Stage::Ended { .. } | Stage::Stopping { .. }) {
+            return;
         }
+        self.expired = true;
+        let message = "Pod was active on the node longer than the specified deadline".to_owned();
+        actions.push(event(&pod.object, SOURCE, "DeadlineExceeded", message));
+        let grace = pod.spec.termination_grace_period_seconds.unwrap_or(30).max(0);
+        let wanted = self.behaviour.shutdown.min(Duration::from_secs(grace as u64));
+        self.stage = Stage::Stopping { until: now.instant + wanted, exit: 137 };
     }
 
     /// One transition that is due; false when there is none.

@@ -108,6 +108,24 @@ async fn a_pod_stops_when_its_application_has_or_when_its_grace_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_fails_when_it_has_been_active_for_longer_than_it_may() {
+    let start = Instant::now();
+    let mut value = pod(None, "3s").object.to_value();
+    value["spec"]["activeDeadlineSeconds"] = json!(60);
+    value["spec"]["terminationGracePeriodSeconds"] = json!(1);
+    let limited: Pod = View::new(Arc::new(Object::from_value(Kind::POD, value).unwrap())).unwrap();
+    let (mut worker, _) = Worker::new(&limited, None, 1, at(start, ms(0)));
+    let step = worker.step(&limited, at(start, ms(10_000)));
+    assert_eq!((&status(&step)["phase"], step.next), (&json!("Running"), Some(start + ms(60_000))));
+    let step = worker.step(&limited, at(start, ms(60_000)));
+    assert_eq!(step.next, Some(start + ms(61_000)), "its grace is a second");
+    let step = worker.step(&limited, at(start, ms(61_000)));
+    let ended = status(&step);
+    assert!(step.done);
+    assert_eq!((&ended["phase"], &ended["reason"]), (&json!("Failed"), &json!("DeadlineExceeded")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shorter_grace_cuts_a_stop_short() {
     let start = Instant::now();
     let mut worker = running(start, "60s");
