@@ -14,6 +14,7 @@ const MAY_AWAIT: &[(&str, &str)] = &[
     ("start.rs", "takes the leases, opens the journal, hands over to the loop"),
     ("rollback.rs", "takes over a dead run, hands over to the loop; reverts scars without a journal"),
     ("assess.rs", "reads the world before a run: snapshot, rights, dry runs"),
+    ("orders.rs", "reads before a run what its loads need: Secrets, addresses, Services"),
 ];
 
 /// What a pure file does not say.

@@ -10,6 +10,7 @@ mod kill;
 mod load;
 mod method;
 mod metrics;
+mod nodes;
 mod release;
 mod restart;
 mod rounds;
@@ -29,6 +30,7 @@ pub use self::{
     load::load,
     method::{method, namespace_deleted},
     metrics::metrics,
+    nodes::nodes,
     release::release,
     restart::restart,
     rounds::rounds,
@@ -59,7 +61,7 @@ pub fn all() -> Vec<Row> {
         dependency_cut(),
         terminate(),
     ];
-    let others = [method(), rounds(), load(), guard(), metrics()];
+    let others = [method(), rounds(), load(), guard(), metrics(), nodes()];
     faults.into_iter().chain(others).flatten().collect()
 }
 
