@@ -37,9 +37,7 @@ pub(super) fn wanted(state: &State) -> BTreeSet<String> {
     }
     let stopped = state.stop.is_some() || state.method_ended.is_some();
     let judged = state.recovered.is_some() || state.not_recovered.is_some();
-    // Nobody waits for recovery then.
-    let given_up = state.all_reverted.as_ref().is_some_and(|(_, left)| !left.is_empty() || state.impatient);
-    let over = judged || given_up || (stopped && state.first_intent.is_none());
+    let over = judged || (stopped && state.first_intent.is_none());
     let whole = state.spec.load.iter().filter(|_| !over).map(|load| load.name.clone());
     let steps = state.spec.loads().filter_map(|(name, _, step)| {
         let progress = &state.steps[state.step_index(&step?.name)?];
