@@ -243,7 +243,7 @@ fn a_pod_that_does_not_send_is_never_a_pass() {
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_secs(20)).await;
                     for pod in store.list(&Kind::POD, Some("shop"), &Selector::everything()) {
-                        if pod.meta.labels.get("firedrill.dev/load").is_some() {
+                        if pod.meta.labels.contains_key("firedrill.dev/load") {
                             person.delete(&ObjectRef::pod("shop", &pod.meta.name)).await;
                         }
                     }
