@@ -223,6 +223,7 @@ fn plans(table: &mut Table) -> Outcome {
             consent: &consent,
             bounds: &bounds,
             image: firedrill::types::IMAGE,
+            agents: &firedrill::types::AgentSettings::default(),
             until: Timestamp::MAX,
         };
         let planned = plan::plan("plan", &experiment.spec, &setting);

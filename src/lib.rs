@@ -23,7 +23,8 @@
 //! Low to high; a room imports only from rooms before it (`tests/all/tidy` holds this list and that rule).
 //!
 //! - [`types`]: the vocabulary: ids, amounts, lengths of time, verdicts, findings, the catalogue of codes.
-//! - [`env`](mod@env): the injected world: clock, randomness, storage, HTTP.
+//! - [`agent`]: what runs on a node, as a program of its own; from outside only its wire, orders and reports.
+//! - [`env`](mod@env): the injected world: clock, randomness, storage, HTTP, agents.
 //! - [`cluster`]: verbs over `kube::Client`: snapshot, mirror, evict, patch, leases, rights, scars.
 //! - [`sim`]: the embedded cluster: API server, controllers, kubelets, scheduler, traffic, metrics. It knows
 //!   no fault, probe, experiment or query.
@@ -54,17 +55,31 @@
 //!   since is left alone and reported.
 //! - **Undo is data, never code**; a scar found on an object is validated like any other input.
 
+pub mod agent;
+#[cfg(feature = "runner")]
 pub mod api;
+#[cfg(feature = "runner")]
 pub mod cli;
+#[cfg(feature = "runner")]
 pub mod cluster;
+#[cfg(feature = "runner")]
 pub mod engine;
+#[cfg(feature = "runner")]
 pub mod env;
+#[cfg(feature = "runner")]
 pub mod faults;
+#[cfg(feature = "runner")]
 pub mod init;
+#[cfg(feature = "runner")]
 pub mod journal;
+#[cfg(feature = "runner")]
 pub mod load;
+#[cfg(feature = "runner")]
 pub mod plan;
+#[cfg(feature = "runner")]
 pub mod probes;
+#[cfg(feature = "runner")]
 pub mod report;
+#[cfg(feature = "runner")]
 pub mod sim;
 pub mod types;

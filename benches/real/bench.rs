@@ -10,7 +10,7 @@ use std::{
 
 use firedrill::{
     api::{self, SourceText, check::Document},
-    cluster::{Mirror, Scope},
+    cluster::{Mirror, Scope, WebSockets},
     engine::{self, Request, Start},
     env::{Clock, DirStorage, Env, HttpClient, Rng},
     journal::{Entry, Environment, Record},
@@ -225,6 +225,7 @@ impl Bench {
         Env {
             clock: Clock::system(),
             rng: Rng::new(7),
+            agents: Arc::new(WebSockets::new(self.engine.clone())),
             kube: self.engine.clone(),
             http: HttpClient::network(),
             load: firedrill::load::network(),

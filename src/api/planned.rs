@@ -44,17 +44,11 @@ const fn lasting(name: &'static str, summary: &'static str, fields: &'static [Fi
     Planned { name, summary, fields, instant: false }
 }
 
-const fn instant(name: &'static str, summary: &'static str, fields: &'static [FieldSchema]) -> Planned {
-    Planned { name, summary, fields, instant: true }
-}
-
 const COUNT: &str = r#"{"type":"integer","minimum":1,"maximum":100000}"#;
 const PORT: &str = r#"{"type":"integer","minimum":1,"maximum":65535}"#;
 const QUANTITY: &str =
     r#"{"type":"string","minLength":1,"maxLength":32,"pattern":"^[0-9]+(\\.[0-9]+)?([KMGTPE]i?|[mkunE])?$"}"#;
 const PATH: &str = r#"{"type":"string","minLength":1,"maxLength":1024,"pattern":"^/"}"#;
-const SIGNAL: &str =
-    r#"{"type":"string","enum":["KILL","TERM","INT","HUP","QUIT","USR1","USR2","STOP","CONT"]}"#;
 
 const TO: FieldSchema = field("to", "peers", "Peers of outgoing traffic.");
 const FROM: FieldSchema = field("from", "peers", "Peers of incoming traffic. Neither to nor from: all.");
@@ -66,14 +60,6 @@ const CONTAINER: FieldSchema = field("container", "label", "Name of the containe
 
 /// The faults.
 pub static FAULTS: &[Planned] = &[
-    instant(
-        "containerKill",
-        "Kill the processes of containers.",
-        &[
-            field("container", "label", "Name of the container. Default: all."),
-            with_default(field("signal", SIGNAL, "Signal."), "KILL"),
-        ],
-    ),
     lasting(
         "cpuStress",
         "Burn CPU within the pods' own limits.",
@@ -154,32 +140,6 @@ pub static FAULTS: &[Planned] = &[
     lasting("networkCorruption", "Corrupt packets.", &[TO, FROM, PORTS, PROTOCOL, SHARE]),
     lasting("networkDuplication", "Send packets twice.", &[TO, FROM, PORTS, PROTOCOL, SHARE]),
     lasting(
-        "networkLatency",
-        "Delay packets.",
-        &[
-            TO,
-            FROM,
-            PORTS,
-            PROTOCOL,
-            required(field("delay", "duration", "How much.")),
-            with_default(field("jitter", "duration", "How much that varies; at most delay."), "0s"),
-            with_default(
-                field("correlation", "percent", "How much a packet's delay is like the last one's."),
-                "0%",
-            ),
-            with_default(
-                field(
-                    "distribution",
-                    r#"{"type":"string","enum":["Normal","Uniform","Pareto"]}"#,
-                    "How it varies.",
-                ),
-                "Normal",
-            ),
-        ],
-    ),
-    lasting("networkLoss", "Lose packets.", &[TO, FROM, PORTS, PROTOCOL, SHARE]),
-    lasting("networkPartition", "Cut pods off.", &[TO, FROM, PORTS, PROTOCOL]),
-    lasting(
         "networkReordering",
         "Deliver packets out of order.",
         &[
@@ -189,15 +149,6 @@ pub static FAULTS: &[Planned] = &[
             PROTOCOL,
             SHARE,
             with_default(field("delay", "duration", "How long a packet is held."), "10ms"),
-        ],
-    ),
-    instant(
-        "processKill",
-        "Kill processes by name.",
-        &[
-            required(field("name", "text", "Name of the process.")),
-            with_default(field("signal", SIGNAL, "Signal."), "KILL"),
-            CONTAINER,
         ],
     ),
 ];

@@ -7,7 +7,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use super::{Global, Usage};
 use crate::{
-    cluster::ApiError,
+    cluster::{ApiError, WebSockets},
     env::{Clock, DirStorage, Env, HttpClient, Rng},
     journal::Environment,
     load,
@@ -59,6 +59,7 @@ pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connec
     let env = Env {
         clock: Clock::system(),
         rng: Rng::new(seed),
+        agents: Arc::new(WebSockets::new(client.clone())),
         kube: client,
         http: HttpClient::network(),
         load: load::network(),

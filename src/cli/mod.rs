@@ -5,6 +5,7 @@ mod answering;
 mod by_hand;
 mod check;
 mod connect;
+mod doctor;
 mod explain;
 mod init;
 mod input;
@@ -27,8 +28,9 @@ use std::{io::IsTerminal, path::PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    journal::Environment,
     report::Style,
-    types::{ExitCode, Finding, Length},
+    types::{AgentSettings, ExitCode, Finding, Length},
 };
 
 /// Chaos experiments, game days and DR drills for Kubernetes: plan, break, watch, put back, prove.
@@ -102,6 +104,11 @@ enum Command {
     /// Send a load, and print how it goes as a line of JSON a second. What a load's own pod runs in the cluster.
     #[command(hide = true)]
     Send(send::SendArgs),
+    /// Say of each node whether agents can work there, by placing one that enters a pod and changes nothing.
+    Doctor(doctor::DoctorArgs),
+    /// What agents need.
+    #[command(subcommand)]
+    Agents(doctor::AgentsCommand),
     /// The embedded cluster by itself.
     #[command(subcommand)]
     Sim(sim::SimCommand),
@@ -158,6 +165,43 @@ struct SettingArgs {
     /// The image of firedrill itself, for faults that run something in the cluster; default: the one of this version.
     #[arg(long, value_name = "IMAGE", env = "FIREDRILL_IMAGE")]
     image: Option<String>,
+
+    #[command(flatten)]
+    agents: AgentArgs,
+}
+
+impl SettingArgs {
+    /// The same place, with the images and the namespace that are asked for.
+    fn within(&self, environment: &Environment) -> Environment {
+        environment.clone().with_image(self.image.as_deref()).with_agents(self.agents.settings())
+    }
+}
+
+/// How agents are placed, for faults that take one on the nodes of their targets.
+#[derive(Args, Clone, Debug)]
+struct AgentArgs {
+    /// The agent's image; default: the one of this version.
+    #[arg(long, value_name = "IMAGE", env = "FIREDRILL_AGENT_IMAGE")]
+    agent_image: Option<String>,
+
+    /// The namespace of agents' pods; see `firedrill agents manifests`.
+    #[arg(long, value_name = "NAMESPACE", env = "FIREDRILL_AGENT_NAMESPACE")]
+    agent_namespace: Option<String>,
+
+    /// A Secret in that namespace, of type kubernetes.io/dockerconfigjson, with which the agent's image is pulled.
+    #[arg(long, value_name = "NAME")]
+    agent_pull_secret: Option<String>,
+}
+
+impl AgentArgs {
+    fn settings(&self) -> AgentSettings {
+        let usual = AgentSettings::default();
+        AgentSettings {
+            image: self.agent_image.clone().unwrap_or(usual.image),
+            namespace: self.agent_namespace.clone().unwrap_or(usual.namespace),
+            pull_secret: self.agent_pull_secret.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// A place that answers PromQL, refused before anything is asked of it if it cannot be one.
@@ -231,6 +275,8 @@ pub fn main() -> ExitCode {
         Command::Rollback(args) => rollback::run(&cli.global, &args),
         Command::Connect(args) => reach::run(&args),
         Command::Send(args) => send::run(&args),
+        Command::Doctor(args) => doctor::run(&cli.global, &args),
+        Command::Agents(doctor::AgentsCommand::Manifests(args)) => doctor::manifests(&args),
         Command::Sim(command) => sim::run(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

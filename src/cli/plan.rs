@@ -101,6 +101,14 @@ pub(super) fn summary(assessment: &Assessment, request: &Request, style: &Style)
         lines.push(step_line(step, style));
         targets(&mut lines, step, style);
     }
+    if let Some(agents) = &plan.agents {
+        let (image, namespace) = (style.plain(&agents.image), style.plain(&agents.namespace));
+        let nodes = style.plain(&agents.nodes.join(", "));
+        lines.push(format!(
+            "  {} on {nodes}: {image} in namespace {namespace}, before Baseline and until the end",
+            style.paint(Tone::Strong, &counted(agents.nodes.len(), "agent"))
+        ));
+    }
     lines.extend(plan.loads.iter().map(|load| load_line(load, style)));
     let limits: Vec<String> = plan.limits.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let calls = usize::try_from(plan.calls).unwrap_or(usize::MAX);

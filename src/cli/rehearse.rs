@@ -95,7 +95,7 @@ fn rehearse(
             value: accepted.json.clone(),
             file: accepted.source.clone(),
             seed,
-            environment: stage.environment.clone().with_image(args.setting.image.as_deref()),
+            environment: args.setting.within(&stage.environment),
             consent: Consent {
                 namespaces: args.setting.allow_namespace.iter().cloned().collect(),
                 bystanders: args.setting.bystanders.iter().cloned().collect(),

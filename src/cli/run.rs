@@ -137,7 +137,7 @@ pub(super) fn request(
         value: accepted.json.clone(),
         file: accepted.source.clone(),
         seed,
-        environment: connection.environment.clone().with_image(args.image.as_deref()),
+        environment: args.within(&connection.environment),
         consent: Consent {
             namespaces: args.allow_namespace.iter().cloned().collect(),
             bystanders: args.bystanders.iter().cloned().collect(),

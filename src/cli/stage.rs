@@ -3,19 +3,22 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::input;
 use crate::{
     api,
     env::{Clock, Env, HttpClient, HttpError, MemoryStorage, Rng},
+    faults::embedded_agents,
     journal::Environment,
     load,
     probes::{ServiceRef, Source},
     sim::{
         SimConfig,
+        apiserver::User,
         cluster::{Cluster, PROMETHEUS},
     },
+    types::{AGENT_NAMESPACE, AgentSettings},
 };
 
 /// How long the workloads may take to become ready.
@@ -61,6 +64,7 @@ impl Stage {
     pub(super) async fn build(objects: &[Value], seed: u64) -> anyhow::Result<Self> {
         let config = SimConfig { seed, ..SimConfig::default() };
         let mut all = api::crds::crds();
+        all.push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENT_NAMESPACE}}));
         all.extend(objects.iter().cloned());
         let cluster = Cluster::start(&config, &all)
             .map_err(|status| anyhow!("the embedded cluster refuses a manifest: {}", status.message))?;
@@ -89,6 +93,7 @@ impl Stage {
                 http,
                 load: load::embedded(cluster.metrics()),
                 storage: Arc::new(MemoryStorage::default()),
+                agents: embedded_agents(&cluster, User::admin()),
             },
             environment: Environment {
                 cluster: "embedded".to_owned(),
@@ -97,6 +102,7 @@ impl Stage {
                 version: "v1.36".to_owned(),
                 rehearsal: true,
                 image: String::new(),
+                agents: AgentSettings::default(),
             },
             source: Source { service: Some(service), ..Source::default() },
             _cluster: cluster,

@@ -4,7 +4,10 @@
 //! change passes the [`Fence`]: whoever no longer owns the run can change nothing.
 
 mod access;
+mod agents;
+mod attach;
 mod autoscaler;
+mod container;
 mod error;
 mod evict;
 mod fields;
@@ -21,7 +24,10 @@ mod toleration;
 mod view;
 
 pub use access::{Access, Fence, Write};
+pub use agents::{AGENT_TTL, OrderError, Sessions};
+pub use attach::WebSockets;
 pub use autoscaler::Autoscaler;
+pub use container::Container;
 pub use error::ApiError;
 pub use evict::{Budgets, Evicted};
 pub use fields::{manages, owner_of};

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use kube::core::{ApiResource, GroupVersionKind, Object};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Object};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
     PodSelector, Toleration,
     autoscaler::{AutoscalerSpec, AutoscalerStatus},
+    container::{Container, ContainerStatus},
     fields,
     machine::MachineMark,
     rollout::{Rollout, Strategy, Template},
@@ -64,6 +65,8 @@ pub struct Pod {
     pub tolerations: Vec<Toleration>,
     /// Container images with their digests, as the kubelet reports them.
     pub images: Vec<String>,
+    /// Its containers, init containers aside, by name.
+    pub containers: BTreeMap<String, Container>,
     /// Why containers wait, as the kubelet says: `ContainerCreating`, `ImagePullBackOff` …
     pub waiting: BTreeSet<String>,
 }
@@ -265,27 +268,6 @@ pub(super) struct Condition {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct ContainerStatus {
-    image: String,
-    #[serde(rename = "imageID")]
-    image_id: String,
-    state: ContainerState,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ContainerState {
-    waiting: Option<Waiting>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Waiting {
-    reason: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
 pub(super) struct NodeSpec {
     unschedulable: bool,
     #[serde(rename = "providerID")]
@@ -375,6 +357,7 @@ impl Pod {
             .map(|status| image_with_digest(&status.image, &status.image_id))
             .collect();
         images.sort();
+        let containers = status.container_statuses.iter().map(ContainerStatus::read).collect();
         let waiting = status.container_statuses.into_iter().filter_map(|status| status.state.waiting);
         let waiting = waiting.map(|waiting| waiting.reason);
         Self {
@@ -395,6 +378,7 @@ impl Pod {
             host_network: raw.spec.host_network,
             tolerations: raw.spec.tolerations.into_iter().filter(Toleration::matters).collect(),
             images,
+            containers,
             waiting: waiting.collect(),
             labels: meta.labels.unwrap_or_default(),
         }
@@ -410,6 +394,12 @@ fn image_with_digest(image: &str, id: &str) -> String {
 }
 
 impl Node {
+    /// As it was read by itself; None if it is none.
+    pub fn of(object: &DynamicObject) -> Option<Self> {
+        let raw: RawNode = serde_json::from_value(serde_json::to_value(object).ok()?).ok()?;
+        Some(Self::read(raw))
+    }
+
     pub(super) fn read(raw: RawNode) -> Self {
         let meta = raw.metadata;
         let status = raw.status.unwrap_or_default();

@@ -8,13 +8,15 @@ use kube::api::ListParams;
 use serde_json::Value;
 
 use super::{
+    agents,
     orders::{self, Order},
     start,
 };
 use crate::{
     api::{Action, Experiment, Guardrail, ProbeSpec, Role},
     cluster::{
-        Access, ApiError, Budgets, Identity, Lease, Mirror, Scope, grantable, identity, missing_rights,
+        Access, ApiError, Budgets, Identity, Lease, Mirror, Scope, Sessions, Snapshot, grantable, identity,
+        missing_rights,
     },
     env::{Env, Loads, Rng},
     faults::{self, FaultError, Injection, Signature, World},
@@ -93,26 +95,33 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
             Vec::new()
         }
     };
-    let snapshot = with_kube_system(&access, &mirror, &mut findings).await;
+    let mut snapshot = with_kube_system(&access, &mirror, &mut findings).await;
     let covering: Vec<_> = plan::covering(&guardrails, &snapshot, &plan::namespaces(spec, own));
     let mut bounds = Bounds::new(&spec.limits, &covering);
     bounds.lifelines = lifelines(&access, request, &mut findings).await;
     let mut consent = request.consent.clone();
     consent.bystanders.extend(covering.iter().flat_map(|guardrail| guardrail.spec.nodes.bystanders.clone()));
     let now = env.clock.now();
-    let setting = Setting {
-        namespace: own,
-        snapshot: &snapshot,
-        rng: Rng::new(request.seed),
-        consent: &consent,
-        bounds: &bounds,
-        image: request.environment.image(),
-        now,
-        until: now
-            .checked_add(plan::longest(&bounds, spec.objectives.recover_within()))
-            .unwrap_or(Timestamp::MAX),
+    let planned = |snapshot: &Snapshot| {
+        let setting = Setting {
+            namespace: own,
+            snapshot,
+            rng: Rng::new(request.seed),
+            consent: &consent,
+            bounds: &bounds,
+            image: request.environment.image(),
+            agents: &request.environment.agents,
+            now,
+            until: now
+                .checked_add(plan::longest(&bounds, spec.objectives.recover_within()))
+                .unwrap_or(Timestamp::MAX),
+        };
+        plan::plan(&request.experiment.metadata.name, spec, &setting)
     };
-    let mut plan = plan::plan(&request.experiment.metadata.name, spec, &setting);
+    let mut plan = planned(&snapshot);
+    if agents::read_nodes(&access, &plan, &mut snapshot, &mut findings).await {
+        plan = planned(&snapshot);
+    }
     findings.extend(guardrail_findings(spec, own, (&snapshot, &guardrails), now));
     findings.extend(leases(&access, request, now).await);
     findings.extend(too_many_runs(&access, &covering, now).await);
@@ -120,24 +129,33 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     let sources = sources(&access, request, &mut findings).await;
     findings.extend(doubts(env, (&access, request), &sources).await);
     let loads = orders::loads(env, (&access, request), &mut findings).await;
-    let world = World {
-        budgets: Budgets::new(access.clone(), mirror.clone()),
-        signature: Signature {
-            run: RunId::new(&request.experiment.metadata.name, 0),
-            epoch: Epoch(0),
-            by: by.name.clone(),
-            at: now,
-        },
-        access,
-        mirror,
+    let signature = Signature {
+        run: RunId::new(&request.experiment.metadata.name, 0),
+        epoch: Epoch(0),
+        by: by.name.clone(),
+        at: now,
     };
+    let world = world(env, access, mirror, signature);
     if !findings.iter().chain(&plan.findings).any(Finding::is_error) {
         findings.extend(
             dry_runs(&world, plan.injections.iter().chain(&orders::pods(request, &loads, &setting))).await,
         );
+        findings.extend(agents::dry_run(&world, &plan, &request.environment.agents).await);
     }
     plan.findings.splice(0..0, findings);
     Ok(Assessment { plan, by, access: world.access, mirror: world.mirror, bounds, sources, loads })
+}
+
+/// What faults may touch, as one owner of a run has it.
+pub(super) fn world(env: &Env, access: Access, mirror: Mirror, signature: Signature) -> World {
+    World {
+        budgets: Budgets::new(access.clone(), mirror.clone()),
+        agents: Sessions::new(env.agents.clone(), access.clone(), signature.run.clone(), signature.epoch),
+        names: env.load.clone(),
+        signature,
+        access,
+        mirror,
+    }
 }
 
 /// That the cluster cannot be asked.
@@ -148,7 +166,8 @@ fn unreachable(error: &ApiError) -> Finding {
 
 /// The rights that are missing, by access review.
 async fn rights(access: &Access, request: &Request, by: &Identity) -> Result<Vec<Finding>, ApiError> {
-    let asked = plan::rights(&request.experiment.spec, &request.namespace);
+    let agents = &request.environment.agents.namespace;
+    let asked = plan::rights(&request.experiment.spec, &request.namespace, agents);
     let wanted: Vec<_> = asked
         .iter()
         .map(|(verb, group, resource, namespace)| (*verb, *group, *resource, namespace.as_deref()))

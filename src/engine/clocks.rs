@@ -10,6 +10,10 @@ pub fn measure(state: &State) -> Clocks {
     let millis = |from, to| u64::try_from(elapsed(from, to).as_millis()).unwrap_or(u64::MAX);
     let first_seen = state.first_seen();
     let reverted = state.all_reverted.as_ref().filter(|(_, residue)| residue.is_empty()).map(|(at, _)| *at);
+    // Taking the agents away comes after the last fault is lifted, and is none of its time.
+    let last = state.faults().filter_map(|fault| fault.reverted.map(|(at, _)| at)).max();
+    let reverted =
+        reverted.map(|all| last.filter(|_| state.injections.values().any(|one| one.arms())).unwrap_or(all));
     let lifted = state.first_intent.and_then(|_| state.lifted());
     let judged = state.spec.steady_state.iter().filter(|probe| probe.role != Role::Informational);
     let violation = state.violations.first();

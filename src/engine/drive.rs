@@ -5,13 +5,18 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    FutureExt, StreamExt,
+    future::{AbortHandle, BoxFuture, abortable},
+    stream::FuturesUnordered,
+};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::{
     EngineError, Observer,
     deployed::{self, Releases},
+    injection::InjectionState,
     judging::Watched,
     keeper::Outside,
     loading::Loading,
@@ -26,7 +31,7 @@ use crate::{
     cluster::Snapshot,
     env::{Clock, Rng},
     faults::{self, FaultError, Injected, Injection, World},
-    journal::{Entry, InjectOutcome, Moment, Record, StopReason, Writer},
+    journal::{Entry, InjectOutcome, Moment, Record, RevertOutcome, StopReason, Writer},
     plan::{Bounds, Consent},
     probes::cel::Expression,
     types::{InjectionId, ObjectRef, Verdict, planted},
@@ -43,6 +48,7 @@ pub(super) const TRIES: u32 = 5;
 enum Outcome {
     Injected(InjectionId, Result<Injected, FaultError>),
     Seen(InjectionId, String),
+    Lapsed(InjectionId, String),
     Unwound(Box<unwind::Unwound>),
 }
 
@@ -82,6 +88,8 @@ pub(super) struct Driver {
 /// What is under way in this process; lost with it, and begun again from the journal.
 pub(super) struct Tasks {
     injecting: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    attending: FuturesUnordered<BoxFuture<'static, Option<Outcome>>>,
+    attended: BTreeMap<InjectionId, AbortHandle>,
     reverting: FuturesUnordered<BoxFuture<'static, Outcome>>,
     injections: BTreeSet<InjectionId>,
     reverts: BTreeSet<InjectionId>,
@@ -95,6 +103,8 @@ impl Driver {
     pub(super) async fn run(&mut self) -> Result<(), EngineError> {
         let mut tasks = Tasks {
             injecting: FuturesUnordered::new(),
+            attending: FuturesUnordered::new(),
+            attended: BTreeMap::new(),
             reverting: FuturesUnordered::new(),
             injections: BTreeSet::new(),
             reverts: BTreeSet::new(),
@@ -116,6 +126,10 @@ impl Driver {
                 }
                 Command::Prepare(step) => {
                     self.prepare(step)?;
+                    continue;
+                }
+                Command::Arm => {
+                    self.arm()?;
                     continue;
                 }
                 Command::LookAtDeployed => {
@@ -144,6 +158,9 @@ impl Driver {
                         if tasks.injections.is_empty() || !planted("abort-waits") => self.outside(outside)?,
                     Some(outcome) = tasks.reverting.next() => self.outcome(outcome, &mut tasks)?,
                     Some(outcome) = tasks.injecting.next() => self.outcome(outcome, &mut tasks)?,
+                    Some(lapsed) = tasks.attending.next() => if let Some(lapsed) = lapsed {
+                        self.outcome(lapsed, &mut tasks)?;
+                    },
                     Some(measured) = self.measured_rx.recv() => self.measured(measured)?,
                     () = mirror.changed() => self.world_changed()?,
                     () = sleep_until(&self.clock, until) => due = true,
@@ -221,6 +238,9 @@ impl Driver {
             let Some(found) = self.state.injection(id) else { continue };
             if tasks.reverts.insert(id.clone()) {
                 self.taking_back.insert(id.clone());
+                if let Some(attended) = tasks.attended.remove(id) {
+                    attended.abort();
+                }
                 let (world, injection) = (self.world.clone(), found.injection.clone());
                 tasks.reverting.push(unwind::revert(world, injection, 1).map(Outcome::unwound).boxed());
             }
@@ -253,7 +273,12 @@ impl Driver {
             }
             Outcome::Seen(injection, evidence) => {
                 tasks.injections.remove(&injection);
+                self.attend(&injection, tasks);
                 self.append(Record::EffectSeen { injection, evidence })
+            }
+            Outcome::Lapsed(injection, how) => {
+                tasks.attended.remove(&injection);
+                self.lapsed(injection, how)
             }
             Outcome::Unwound(unwound) => {
                 let record = unwound.record();
@@ -270,6 +295,33 @@ impl Driver {
                 self.append(record)
             }
         }
+    }
+
+    /// Stays with an injection from now on, where its fault asks for that.
+    fn attend(&self, id: &InjectionId, tasks: &mut Tasks) {
+        let Some(found) = self.state.injections.get(id) else { return };
+        let (world, injection) = (self.world.clone(), found.injection.clone());
+        let staying = async move {
+            let how = faults::find(&injection.fault)?.attend(&world, &injection)?.await;
+            Some(Outcome::Lapsed(injection.id.clone(), how))
+        };
+        let (staying, handle) = abortable(staying);
+        tasks.attended.insert(id.clone(), handle);
+        tasks.attending.push(staying.map(|stayed| stayed.ok().flatten()).boxed());
+    }
+
+    /// A fault is over that should be in force: what was asked is not what was done.
+    fn lapsed(&mut self, injection: InjectionId, detail: String) -> Result<(), EngineError> {
+        let pending = self.state.injections.get(&injection).is_some_and(InjectionState::pending);
+        if !pending || self.taking_back.contains(&injection) {
+            return Ok(());
+        }
+        let by = format!("injection {injection}, which has ended by itself: {detail}");
+        self.append(Record::Reverted { injection, outcome: RevertOutcome::ExpiredByItself, detail })?;
+        if self.state.stop.is_some() || self.state.method_ended.is_some() {
+            return Ok(());
+        }
+        self.append(Record::StopRequested { reason: StopReason::NoEffect, by })
     }
 
     fn outside(&mut self, outside: Outside) -> Result<(), EngineError> {

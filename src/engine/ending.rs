@@ -20,6 +20,9 @@ use crate::{
 /// How long the last try may take, which begins when reverting is given up.
 const LAST_TRY: Duration = Duration::from_secs(5);
 
+/// How long faults alone are tried to be taken back before their agents are taken away.
+const AGENTS_STAY: Duration = Duration::from_secs(30);
+
 /// Takes back all that is in force, and says what is left. None when that is done.
 pub(super) fn unwound(state: &State, now: Timestamp, patience: Patience) -> Option<Command> {
     if state.all_reverted.is_some() {
@@ -57,20 +60,32 @@ pub(super) fn left(state: &State) -> Vec<Residue> {
 /// Tries to take back what is in force, until that is given up: then once more, so that what is named as left
 /// is what is left at that time.
 fn taking_back(state: &State, now: Timestamp, patience: Patience) -> Option<Command> {
-    let pending = pending(state, |_| true);
-    if pending.is_empty() {
+    let all = pending(state, |_| true);
+    if all.is_empty() {
         return None;
     }
     let Some(since) = state.reverting else {
-        return Some(Command::record(Record::RevertStarted { injections: pending }));
+        return Some(Command::record(Record::RevertStarted { injections: all }));
     };
     let give_up = since.checked_add(patience.revert).unwrap_or(Timestamp::MAX);
     if now < give_up {
-        return Some(Command::Revert(pending, Some(give_up)));
+        // Agents go last: they take the faults back. One that does not in time goes all the same, and the fault with it.
+        let faults = pending(state, |step| step.is_some());
+        let alone = since.checked_add(AGENTS_STAY).unwrap_or(Timestamp::MAX).min(give_up);
+        if faults.is_empty() || now >= alone {
+            return Some(Command::Revert(all, Some(give_up)));
+        }
+        return Some(Command::Revert(faults, Some(if faults_alone(state) { give_up } else { alone })));
     }
+    let pending = all;
     let last = give_up.checked_add(LAST_TRY).unwrap_or(Timestamp::MAX);
     let tried = |id| state.injections.get(id).and_then(|found| found.tried).is_some_and(|at| at >= give_up);
     (now < last && !pending.iter().all(tried)).then_some(Command::Revert(pending, Some(last)))
+}
+
+/// Whether there is no agent to be taken away after them.
+fn faults_alone(state: &State) -> bool {
+    !state.injections.values().any(|found| found.arms() && found.pending())
 }
 
 /// Whether something was named as left: then the run ends. Its faults are in force, so that there is no

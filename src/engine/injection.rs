@@ -12,8 +12,8 @@ use crate::{
 pub struct InjectionState {
     /// What it is.
     pub injection: Injection,
-    /// Which step it belongs to.
-    pub step: usize,
+    /// Which step it belongs to; None: to none, it arms them.
+    pub step: Option<usize>,
     /// Where it stands among all injections.
     pub order: usize,
     /// When it was intended.
@@ -38,7 +38,11 @@ pub struct InjectionState {
 
 impl InjectionState {
     /// One that was only intended.
-    pub(super) fn new(injection: Injection, (step, order): (usize, usize), intended: Timestamp) -> Self {
+    pub(super) fn new(
+        injection: Injection,
+        (step, order): (Option<usize>, usize),
+        intended: Timestamp,
+    ) -> Self {
         Self {
             injection,
             step,
@@ -53,6 +57,11 @@ impl InjectionState {
             revert_error: None,
             tried: None,
         }
+    }
+
+    /// Whether it is an agent's, and no fault.
+    pub fn arms(&self) -> bool {
+        self.step.is_none()
     }
 
     /// Whether it is still to be taken back, as far as is known: what may have happened counts as having.

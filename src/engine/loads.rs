@@ -105,7 +105,7 @@ pub(super) fn taken_in(state: &mut State, entry: &Entry) -> Result<(), Illegal> 
     let at = entry.at;
     match &entry.record {
         Record::LoadPodIntended { load, pod } => {
-            let step = state.step_index(load).unwrap_or_default();
+            let step = Some(state.step_index(load).unwrap_or_default());
             let new = InjectionState::new((**pod).clone(), (step, state.injections.len()), at);
             state.load_pods.insert(load.clone(), new);
         }

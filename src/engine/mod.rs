@@ -4,10 +4,13 @@
 //! awaits the world. Resuming is replaying the journal followed by the same loop. The engine names no fault
 //! and no probe: both come from their registries.
 
+mod agents;
+mod arming;
 mod assess;
 mod by_hand;
 mod clocks;
 mod deployed;
+mod doctor;
 mod drive;
 mod ending;
 mod injection;
@@ -30,6 +33,7 @@ mod unwind;
 mod unwritten;
 
 pub use assess::{Assessment, Request, assess};
+pub use doctor::{Examined, examine};
 pub use injection::InjectionState;
 pub use keeper::Outside;
 pub use loads::LoadState;

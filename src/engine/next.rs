@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    by_hand,
+    arming, by_hand,
     ending::{decide, finish, recover, unwound},
     loads, rounds,
     state::{State, Violation},
@@ -24,6 +24,8 @@ pub enum Command {
     Record(Box<Record>),
     /// Choose the step's targets and prepare its injections, then write down the intent.
     Prepare(usize),
+    /// Find out where agents are needed, and write down the intent to place them.
+    Arm,
     /// Apply these, and look for their effect, unless that is under way; look again then.
     Inject(Vec<InjectionId>, Option<Timestamp>),
     /// Take these back, unless that is under way; look again then.
@@ -58,6 +60,9 @@ pub fn next(state: &State, now: Timestamp, patience: Patience) -> Command {
         return unwound(state, now, patience).unwrap_or_else(|| finish(state, now, patience));
     }
     if state.baseline_started.is_none() {
+        if let Some(command) = arming::before_baseline(state, now) {
+            return command;
+        }
         if let Some(reached) = loads::rising(state, now).filter(|_| state.stop.is_none()) {
             return Command::Wait(Some(reached));
         }
@@ -70,11 +75,15 @@ pub fn next(state: &State, now: Timestamp, patience: Patience) -> Command {
         return record;
     }
     if state.stop.is_some() || state.method_ended.is_some() {
-        if state.first_intent.is_none() {
+        // Of agents alone nothing has to recover.
+        if state.first_intent.is_none() && state.injections.is_empty() {
             return finish(state, now, patience);
         }
         if let Some(command) = unwound(state, now, patience) {
             return command;
+        }
+        if state.first_intent.is_none() {
+            return finish(state, now, patience);
         }
         return recover(state, now).unwrap_or_else(|| finish(state, now, patience));
     }
@@ -191,7 +200,13 @@ fn method(state: &State, now: Timestamp) -> Command {
     }
     let mut wake = state.first_intent.and_then(|first| first.checked_add(state.duration_max).ok());
     // What is being applied in the background holds up nothing after it.
-    let mut beside = Vec::new();
+    let mut beside = match arming::late(state, now) {
+        Ok((ids, until)) => {
+            wake = earlier(wake, until);
+            ids
+        }
+        Err(command) => return command,
+    };
     for index in 0..state.steps.len() {
         match step(state, index, now) {
             Progress::Over => {}
@@ -264,7 +279,7 @@ pub(super) fn ended(step: &Step) -> Progress {
 
 /// A step's faults have to be back before it, or the `revert` step that names it, is over.
 pub(super) fn reverted(state: &State, of: usize, over: &Step) -> Progress {
-    let pending = pending(state, |injection_step| injection_step == of);
+    let pending = pending(state, |injection_step| injection_step == Some(of));
     if !pending.is_empty() {
         return Progress::Do(Command::Revert(pending, None));
     }
@@ -275,7 +290,7 @@ pub(super) fn reverted(state: &State, of: usize, over: &Step) -> Progress {
 }
 
 /// What is to be taken back of these steps: of each object the newest change first.
-pub(super) fn pending(state: &State, of: impl Fn(usize) -> bool) -> Vec<InjectionId> {
+pub(super) fn pending(state: &State, of: impl Fn(Option<usize>) -> bool) -> Vec<InjectionId> {
     let all = || state.injections.values().filter(|injection| injection.pending());
     let mut newest: BTreeMap<&ObjectRef, usize> = BTreeMap::new();
     for injection in all() {

@@ -8,7 +8,7 @@ use super::{EngineError, drive::Driver, rounds};
 use crate::{
     api::{Action, Step, Target},
     cluster::Snapshot,
-    faults::Injection,
+    faults::{self, Injection},
     journal::Record,
     plan::{self, Round, Setting, StepAsk},
     types::{Finding, ObjectRef},
@@ -29,7 +29,9 @@ impl Driver {
         if step.rolling.is_some() {
             return self.next_batch(index, &step, &snapshot);
         }
-        let record = match self.planned(&step, &snapshot, &Part { index, only: None }) {
+        let planned = self.planned(&step, &snapshot, &Part { index, only: None });
+        self.arm_further(&planned, &snapshot)?;
+        let record = match planned {
             Ok(injections) => Record::InjectIntended { step: name, injections },
             Err(findings) if step.repeat.is_some() => Record::RoundSkipped { step: name, findings },
             Err(findings) => Record::StepRefused { step: name, findings },
@@ -57,11 +59,55 @@ impl Driver {
         }
         let size = step.rolling.unwrap_or_default().batch.choose_from(chosen.len());
         let batch = &there[..size.min(there.len())];
-        let record = match self.planned(step, snapshot, &Part { index, only: Some(batch) }) {
+        let planned = self.planned(step, snapshot, &Part { index, only: Some(batch) });
+        self.arm_further(&planned, snapshot)?;
+        let record = match planned {
             Ok(injections) => Record::InjectIntended { step: name, injections },
             Err(findings) => Record::StepRefused { step: name, findings },
         };
         self.append(record)
+    }
+
+    /// Where agents are needed as things are now. Whom a step hits is chosen when it starts; a node that has none by then
+    /// gets one then.
+    pub(super) fn arm(&mut self) -> Result<(), EngineError> {
+        let snapshot = self.world.mirror.snapshot();
+        let mut injections = Vec::new();
+        for index in 0..self.state.steps.len() {
+            let step = self.state.spec.method[index].clone();
+            let part = Part { index, only: None };
+            if step.rolling.is_some() {
+                let chosen = self.asked(&step, &snapshot, &part, plan::choose).unwrap_or_default();
+                let part = Part { index, only: Some(&chosen) };
+                injections.extend(self.planned(&step, &snapshot, &part).unwrap_or_default());
+            } else {
+                injections.extend(self.planned(&step, &snapshot, &part).unwrap_or_default());
+            }
+        }
+        let injections = self.agents_for(&injections, &snapshot);
+        self.append(Record::ArmingIntended { injections })
+    }
+
+    /// Agents on nodes that have none yet, before the faults that need them are intended.
+    fn arm_further(
+        &mut self,
+        planned: &Result<Vec<Injection>, Vec<Finding>>,
+        snapshot: &Snapshot,
+    ) -> Result<(), EngineError> {
+        let injections =
+            planned.as_ref().map_or_else(|_| Vec::new(), |injections| self.agents_for(injections, snapshot));
+        if injections.is_empty() { Ok(()) } else { self.append(Record::ArmingIntended { injections }) }
+    }
+
+    fn agents_for(&self, injections: &[Injection], snapshot: &Snapshot) -> Vec<Injection> {
+        let ask = faults::Arm {
+            run: &self.state.header.run,
+            settings: &self.state.header.environment.agents,
+            snapshot,
+            until: self.until(),
+            armed: &self.state.armed_nodes(),
+        };
+        faults::arm(&ask, injections)
     }
 
     fn planned(
@@ -101,6 +147,7 @@ impl Driver {
                 consent: &self.consent,
                 bounds: &self.bounds,
                 image: self.state.header.environment.image(),
+                agents: &self.state.header.environment.agents,
                 now: self.server_time(),
                 until: self.until(),
             },
@@ -143,7 +190,9 @@ impl Driver {
             if born.is_empty() {
                 continue;
             }
-            match self.planned(&step, &snapshot, &Part { index, only: Some(&born) }) {
+            let planned = self.planned(&step, &snapshot, &Part { index, only: Some(&born) });
+            self.arm_further(&planned, &snapshot)?;
+            match planned {
                 Ok(injections) => self.append(Record::InjectIntended { step: step.name, injections })?,
                 Err(findings) => {
                     self.passed_over.extend(born);

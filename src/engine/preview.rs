@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::{assess::blind, rollback::Leftover, unwind};
 use crate::{
-    cluster::{Access, ApiError, Budgets, RUN_LABEL, UNDO_PREFIX},
+    cluster::{Access, ApiError, Budgets, RUN_LABEL, Sessions, UNDO_PREFIX},
+    env::{LoadWire, NoAgents},
     faults::{Signature, World},
     journal::RevertOutcome,
     types::{Epoch, RunId},
@@ -66,7 +67,11 @@ pub async fn preview(client: &Client, leftovers: &[Leftover], by: &str) -> Resul
             };
             let signature = Signature { run, epoch: Epoch(0), by: by.to_owned(), at: Timestamp::UNIX_EPOCH };
             let budgets = Budgets::new(access.clone(), mirror.clone());
-            look(World { access, mirror, budgets, signature }, leftover, &writes).await
+            // Orders to agents are no writes that could be held: nobody is attached to.
+            let link = Arc::new(NoAgents("this only looks"));
+            let agents = Sessions::new(link, access.clone(), signature.run.clone(), Epoch(0));
+            let names = LoadWire::none();
+            look(World { access, mirror, budgets, agents, names, signature }, leftover, &writes).await
         }
     });
     Ok(futures::future::join_all(looks).await)

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{
     EngineError, Observer, Outcome, Unwritten,
-    assess::blind,
+    assess::{blind, world},
     drive::Driver,
     keeper::{Keeper, Outside},
     loading::Loading,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     api::Limits,
-    cluster::{Access, ApiError, Budgets, Identity, Lease, LeaseError, Tenure},
+    cluster::{Access, ApiError, Identity, Lease, LeaseError, Tenure},
     env::{Clock, Env, Loads, Rng, Storage, StorageError},
     faults::{self, Found, Injection, Signature, World},
     journal::{Entry, JournalError, Record, Residue, RevertOutcome, Writer},
@@ -183,7 +183,7 @@ async fn blind_driver(
     let mirror = blind(&access).await?;
     let signature = Signature { run: state.header.run.clone(), epoch, by: by.name, at: env.clock.now() };
     Ok(Driver {
-        world: World { budgets: Budgets::new(access.clone(), mirror.clone()), signature, access, mirror },
+        world: world(env, access, mirror, signature),
         clock: env.clock.clone(),
         rng: Rng::new(state.header.seed),
         consent: Consent::default(),
@@ -361,8 +361,7 @@ pub async fn revert_found(
             continue;
         }
         let signature = Signature { run, epoch: Epoch(0), by: how.by.name.clone(), at: env.clock.now() };
-        let budgets = Budgets::new(access.clone(), mirror.clone());
-        let world = World { access: access.clone(), mirror: mirror.clone(), budgets, signature };
+        let world = world(env, access.clone(), mirror.clone(), signature);
         let result = insist(world, &leftover, (&env.clock, give_up)).await;
         results.push((leftover, result));
     }

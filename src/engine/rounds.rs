@@ -117,7 +117,7 @@ fn batches(state: &State, index: usize, rolling: Rolling, now: Timestamp) -> Pro
                 return waiting;
             }
         }
-        let left = pending(state, |of| of == index);
+        let left = pending(state, |of| of == Some(index));
         if !left.is_empty() {
             return Progress::Do(Command::Revert(left, None));
         }

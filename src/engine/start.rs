@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Assessment, EngineError, Observer, Request,
-    assess::disturbs,
+    assess::{disturbs, world},
     deployed,
     drive::Driver,
     ending,
@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{
     api::Action,
-    cluster::{Budgets, Tenure},
+    cluster::Tenure,
     env::{Env, Loads, Rng, Storage},
-    faults::{Signature, World},
+    faults::Signature,
     journal::{Header, Moment, Record, Residue, Writer},
     plan,
     probes::{self, Expressions, Judge, Measure, cel::Expression},
@@ -194,17 +194,12 @@ async fn driven(
     let snapshot = assessment.mirror.snapshot();
     let concerned = deployed::concerned(&snapshot, &assessment.plan.injections);
     let mut driver = Driver {
-        world: World {
-            budgets: Budgets::new(assessment.access.clone(), assessment.mirror.clone()),
-            signature: Signature {
-                run: run.clone(),
-                epoch,
-                by: assessment.by.name.clone(),
-                at: env.clock.now(),
-            },
-            access: assessment.access,
-            mirror: assessment.mirror,
-        },
+        world: world(
+            env,
+            assessment.access,
+            assessment.mirror,
+            Signature { run: run.clone(), epoch, by: assessment.by.name, at: env.clock.now() },
+        ),
         clock: env.clock.clone(),
         rng: Rng::new(request.seed),
         consent: request.consent,

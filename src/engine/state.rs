@@ -47,6 +47,8 @@ pub struct State {
     pub load_pods: BTreeMap<String, InjectionState>,
     /// Every load that was ever begun.
     pub loads: BTreeMap<String, LoadState>,
+    /// Whether it is known which agents are needed.
+    pub armed: bool,
     /// When Baseline began.
     pub baseline_started: Option<Timestamp>,
     /// When it held, and what was measured.
@@ -143,6 +145,7 @@ impl State {
             injections: BTreeMap::new(),
             load_pods: BTreeMap::new(),
             loads: BTreeMap::new(),
+            armed: false,
             baseline_started: None,
             baseline: None,
             first_intent: None,
@@ -227,7 +230,7 @@ impl State {
     /// The first fault seen in force; without any fault, the first load of a step.
     pub fn first_seen(&self) -> Option<Timestamp> {
         let loaded = || self.step_loads().map(|load| load.started).min();
-        self.injections.values().filter_map(|state| state.seen).min().or_else(loaded)
+        self.faults().filter_map(|state| state.seen).min().or_else(loaded)
     }
 
     fn step_loads(&self) -> impl Iterator<Item = &LoadState> {
@@ -236,15 +239,11 @@ impl State {
 
     /// From when recovery counts: the last fault lifted, or the last effect of an instant one.
     pub fn lifted(&self) -> Option<Timestamp> {
-        let reverted = self.injections.values().filter_map(|state| match state.reverted {
+        let reverted = self.faults().filter_map(|state| match state.reverted {
             Some((at, outcome)) if outcome != RevertOutcome::NothingToDo => Some(at),
             _ => None,
         });
-        let instant = self
-            .injections
-            .values()
-            .filter(|state| !lasting(&state.injection))
-            .filter_map(|state| state.seen);
+        let instant = self.faults().filter(|state| !lasting(&state.injection)).filter_map(|state| state.seen);
         let unloaded = self.step_loads().filter_map(|load| load.ended.map(|(at, ..)| at));
         reverted
             .chain(instant)
@@ -312,6 +311,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         | Record::Checked { .. }
         | Record::ManualAnswered { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
+        Record::ArmingIntended { injections } => state.arm(injections, at),
         Record::LoadPodIntended { .. } | Record::LoadStarted { .. } | Record::LoadEnded { .. } => {
             loads::taken_in(state, entry)?
         }
@@ -406,7 +406,7 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     let Some(index) = state.step_index(step) else {
         return Err(Illegal { seq: entry.seq, why: format!("there is no step {step}") });
     };
-    let (at, order) = (entry.at, state.injections.len());
+    let at = entry.at;
     let progress = &mut state.steps[index];
     match &entry.record {
         Record::StepStarted { .. } => progress.started = Some(at),
@@ -424,10 +424,7 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
                 state.first_intent = Some(at);
                 state.probes.values_mut().for_each(Track::rearm);
             }
-            for (number, injection) in injections.iter().enumerate() {
-                let new = InjectionState::new(injection.clone(), (index, order + number), at);
-                state.injections.insert(injection.id.clone(), new);
-            }
+            state.intend(Some(index), injections, at);
         }
         _ => {}
     }

@@ -95,5 +95,6 @@ pub(super) fn outcome(reverted: &Reverted) -> (RevertOutcome, String) {
         Reverted::TargetGone => (RevertOutcome::TargetGone, "the target is gone".to_owned()),
         Reverted::NothingToDo(detail) => (RevertOutcome::NothingToDo, detail.clone()),
         Reverted::ChangedSince(detail) => (RevertOutcome::ChangedSince, detail.clone()),
+        Reverted::ExpiredByItself(detail) => (RevertOutcome::ExpiredByItself, detail.clone()),
     }
 }

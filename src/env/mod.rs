@@ -1,14 +1,16 @@
-//! The injected world: clock, randomness, Kubernetes client, HTTP, loads, storage.
+//! The injected world: clock, randomness, Kubernetes client, HTTP, loads, storage, agents.
 //!
 //! Simulated and real runs differ only in how an [`Env`] was built. The fake is at the wire, under the
 //! real `kube::Client`, never at our own traits.
 
+mod agents;
 mod clock;
 mod http;
 mod load;
 mod rng;
 mod storage;
 
+pub use agents::{AGENT_CONTAINER, Agents, AttachError, Attached, NoAgents};
 pub use clock::Clock;
 pub use http::{FirstBytes, Http2, HttpClient, HttpError, Tls, client_config, first_bytes};
 pub use load::{LoadOrder, LoadWire, Loads, Underway};
@@ -32,4 +34,6 @@ pub struct Env {
     pub load: LoadWire,
     /// Where journals are.
     pub storage: Arc<dyn Storage>,
+    /// The way to agents.
+    pub agents: Arc<dyn Agents>,
 }

@@ -35,6 +35,7 @@ pub static INFO: FaultInfo = FaultInfo {
     targets: &[TargetKind::Workload],
     limits: &[LimitKind::Pods],
     writes: &["spec.template"],
+    agent: false,
     fields: &[
         FieldSchema {
             name: "image",

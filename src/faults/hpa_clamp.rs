@@ -31,6 +31,7 @@ pub static INFO: FaultInfo = FaultInfo {
     targets: &[TargetKind::Workload],
     limits: &[LimitKind::Pods],
     writes: &["spec.minReplicas", "spec.maxReplicas"],
+    agent: false,
     fields: &[
         FieldSchema {
             name: "min",

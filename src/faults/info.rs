@@ -20,6 +20,8 @@ pub struct FaultInfo {
     /// The fields of its target that it sets and puts back: two faults that are in force at the same time never
     /// share one of an object, for what either puts back would be the other's doing.
     pub writes: &'static [&'static str],
+    /// Whether it takes an agent on the node of each target, and so pods that run on one.
+    pub agent: bool,
     /// Its fields.
     pub fields: &'static [FieldSchema],
     /// What it needs to be allowed to do.

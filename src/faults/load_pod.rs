@@ -46,6 +46,7 @@ pub static INFO: FaultInfo = FaultInfo {
         right("get", "pods/log"),
     ],
     hazards: &[],
+    agent: false,
 };
 
 const fn right(verb: &'static str, resource: &'static str) -> Right {

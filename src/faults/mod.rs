@@ -5,13 +5,22 @@
 //! idempotent: whatever may have happened is treated as having happened and done again.
 //! Schema, `explain`, rights checks, crash tests and documentation come from [`FAULTS`].
 
+mod agent_pod;
+mod agent_tier;
 mod bad_rollout;
+mod container_kill;
 mod cordon;
 mod dependency_cut;
+mod embedded;
 mod field;
 mod hpa_clamp;
 mod info;
+mod kills;
 mod load_pod;
+mod network;
+mod network_latency;
+mod network_loss;
+mod network_partition;
 mod node_cordon;
 mod node_drain;
 mod node_scar;
@@ -19,17 +28,21 @@ mod node_taint;
 mod node_terminate;
 mod nodes;
 mod owners;
+mod peers;
 mod pod_evict;
 mod pod_kill;
 mod pods;
+mod process_kill;
 mod rollout_restart;
 mod scale;
 mod template;
 mod vacate;
 mod zone_outage;
 
+pub use agent_pod::{AGENT_RIGHTS, Arm, agent_manifests, agent_pod_of, arm, arm_nodes, armed_node};
+pub use embedded::embedded_agents;
 pub use info::{FaultInfo, Lifetime, LimitKind, Right, TargetKind};
-pub use load_pod::{LoadAsk, load_pod};
+pub use load_pod::{INFO as LOAD_POD, LoadAsk, load_pod};
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -39,9 +52,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    cluster::{Access, ApiError, Budgets, Mirror, Snapshot},
+    cluster::{Access, ApiError, Budgets, Mirror, OrderError, Sessions, Snapshot},
+    env::LoadWire,
     types::{
-        Epoch, Finding, InjectionId, Length, ObjectRef, RunId,
+        AgentSettings, Epoch, Finding, InjectionId, Length, ObjectRef, RunId,
         codes::{guard, hazard},
     },
 };
@@ -91,6 +105,8 @@ pub struct Prepare<'a> {
     pub bystanders: &'a BTreeSet<String>,
     /// The image of firedrill itself, for what has to run in the cluster.
     pub image: &'a str,
+    /// How agents are placed.
+    pub agents: &'a AgentSettings,
     /// Now, by the API server's clock.
     pub now: Timestamp,
     /// When everything should be undone at the latest.
@@ -106,6 +122,10 @@ pub struct World {
     pub mirror: Mirror,
     /// Evictions take turns here.
     pub budgets: Budgets,
+    /// The agents of the run.
+    pub agents: Sessions,
+    /// Where the addresses of hosts come from.
+    pub names: LoadWire,
     /// Who we are, for scars.
     pub signature: Signature,
 }
@@ -150,6 +170,8 @@ pub enum Reverted {
     NothingToDo(String),
     /// Somebody else has changed it since; left alone, our scar taken away.
     ChangedSince(String),
+    /// It had ended by itself before it was taken back.
+    ExpiredByItself(String),
 }
 
 /// Why an effect did not succeed.
@@ -162,6 +184,14 @@ pub enum FaultError {
         what: String,
         /// The answer.
         source: ApiError,
+    },
+    /// An agent does not play along.
+    #[error("{what}: {source}")]
+    Agent {
+        /// What was tried.
+        what: String,
+        /// Why that came to nothing.
+        source: OrderError,
     },
     /// Something that has come to light only now speaks against it.
     #[error("{}[{}]: {}{}", .0.subject, .0.code, .0.message, in_brackets(&.0.remedy))]
@@ -188,9 +218,19 @@ impl FaultError {
         move |source| Self::Api { what, source }
     }
 
+    /// What came of an order for `what`.
+    pub fn agent(what: impl Into<String>) -> impl FnOnce(OrderError) -> Self {
+        let what = what.into();
+        move |source| Self::Agent { what, source }
+    }
+
     /// Whether the same may succeed a little later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Api { source, .. } if source.is_transient())
+        match self {
+            Self::Api { source, .. } => source.is_transient(),
+            Self::Agent { source, .. } => matches!(source, OrderError::Unanswered(..)),
+            _ => false,
+        }
     }
 }
 
@@ -231,6 +271,11 @@ pub trait Fault: Send + Sync {
         Vec::new()
     }
 
+    /// Whether what else is done to the network of the target could not be seen while this is in force. Pure.
+    fn hides(&self, _injection: &Injection) -> bool {
+        false
+    }
+
     /// What a plan should say of this injection, besides what its hazards say of the fault. Pure.
     fn forewarn(&self, _snapshot: &Snapshot, _injection: &Injection) -> Vec<Finding> {
         Vec::new()
@@ -254,6 +299,12 @@ pub trait Fault: Send + Sync {
     /// Returns what was seen, in something that firedrill did not write, once the effect is there. Waits as
     /// long as it takes; the caller bounds it.
     fn observe<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, String>;
+
+    /// Stays with it while it is in force, following what it depends on, and returns, in words, when it has ended by
+    /// itself. None where there is nothing to stay for.
+    fn attend<'a>(&'a self, _world: &'a World, _injection: &'a Injection) -> Option<BoxFuture<'a, String>> {
+        None
+    }
 
     /// Takes it back and verifies that. Idempotent; copes with never injected, half injected, target gone,
     /// changed since. As it stands here it is for instant faults, which are over by nature.
@@ -298,35 +349,40 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Every fault, by name.
 pub static FAULTS: &[&dyn Fault] = &[
     &bad_rollout::BadRollout,
+    &container_kill::ContainerKill,
     &dependency_cut::DependencyCut,
     &hpa_clamp::HpaClamp,
+    &network_latency::NetworkLatency,
+    &network_loss::NetworkLoss,
+    &network_partition::NetworkPartition,
     &node_cordon::NodeCordon,
     &node_drain::NodeDrain,
     &node_taint::NodeTaint,
     &node_terminate::NodeTerminate,
     &pod_evict::PodEvict,
     &pod_kill::PodKill,
+    &process_kill::ProcessKill,
     &rollout_restart::RolloutRestart,
     &scale::Scale,
     &zone_outage::ZoneOutage,
 ];
 
-/// What is no fault and yet leaves something that is taken back like one; no file names it as a step.
-pub static HELPERS: &[&dyn Fault] = &[&load_pod::LoadPod];
-
-/// What an injection says that it is of: a fault, or one of [`HELPERS`].
-pub fn of(injection: &Injection) -> Option<&'static dyn Fault> {
-    all().find(|fault| fault.info().name == injection.fault)
-}
+/// What is injected beside the faults that files name: no fault, and yet taken back like one.
+pub static BESIDE: &[&dyn Fault] = &[&agent_pod::AgentPod, &load_pod::LoadPod];
 
 /// Everything that may leave something to take back.
 pub fn all() -> impl Iterator<Item = &'static dyn Fault> {
-    FAULTS.iter().chain(HELPERS).copied()
+    FAULTS.iter().chain(BESIDE).copied()
 }
 
-/// The fault called `name` in files.
+/// What an injection says that it is of.
+pub fn of(injection: &Injection) -> Option<&'static dyn Fault> {
+    find(&injection.fault)
+}
+
+/// The fault called `name` in files or journals.
 pub fn find(name: &str) -> Option<&'static dyn Fault> {
-    FAULTS.iter().copied().find(|fault| fault.info().name == name)
+    FAULTS.iter().chain(BESIDE).copied().find(|fault| fault.info().name == name)
 }
 
 /// The pods that an injection hampers and leaves where they are.

@@ -27,6 +27,7 @@ pub static INFO: FaultInfo = FaultInfo {
     targets: &[TargetKind::Nodes, TargetKind::NodesRunning, TargetKind::Zone],
     limits: &[LimitKind::Nodes],
     writes: &["spec.unschedulable"],
+    agent: false,
     fields: &[],
     rights: &[
         Right { verb: "patch", group: "", resource: "nodes", cluster_wide: true },

@@ -26,6 +26,7 @@ pub static INFO: FaultInfo = FaultInfo {
     targets: &[TargetKind::Nodes, TargetKind::NodesRunning, TargetKind::Zone],
     limits: &[LimitKind::Nodes, LimitKind::Pods],
     writes: &["spec.unschedulable"],
+    agent: false,
     fields: &[
         FieldSchema {
             name: "gracePeriod",

@@ -36,6 +36,7 @@ pub static INFO: FaultInfo = FaultInfo {
     targets: &[TargetKind::Nodes, TargetKind::NodesRunning, TargetKind::Zone],
     limits: &[LimitKind::Nodes, LimitKind::Pods],
     writes: &["spec.taints"],
+    agent: false,
     fields: &[FieldSchema {
         name: "taint",
         description: "The taint. Of effect NoExecute it also deletes the pods that do not tolerate it, without asking their budgets.",

@@ -37,6 +37,7 @@ pub static INFO: FaultInfo = FaultInfo {
     targets: &[TargetKind::Nodes, TargetKind::NodesRunning, TargetKind::Zone],
     limits: &[LimitKind::Nodes, LimitKind::Pods],
     writes: &[],
+    agent: false,
     fields: &[],
     rights: &[
         Right { verb: "list", group: "cluster.x-k8s.io", resource: "machines", cluster_wide: true },

@@ -26,6 +26,7 @@ pub static INFO: FaultInfo = FaultInfo {
     targets: &[TargetKind::Pods, TargetKind::WorkloadPods],
     limits: &[LimitKind::Pods],
     writes: &[],
+    agent: false,
     fields: &[],
     rights: &[
         Right { verb: "get", group: "", resource: "pods", cluster_wide: false },

@@ -24,6 +24,7 @@ pub static INFO: FaultInfo = FaultInfo {
     targets: &[TargetKind::Pods, TargetKind::WorkloadPods],
     limits: &[LimitKind::Pods],
     writes: &[],
+    agent: false,
     fields: &[FieldSchema {
         name: "gracePeriod",
         description: "How long the containers have to end by themselves; 0s kills at once.",

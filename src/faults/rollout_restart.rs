@@ -32,6 +32,7 @@ pub static INFO: FaultInfo = FaultInfo {
     targets: &[TargetKind::Workload],
     limits: &[LimitKind::Pods],
     writes: &["spec.template"],
+    agent: false,
     fields: &[],
     rights: &[
         Right { verb: "get", group: "apps", resource: "deployments", cluster_wide: false },

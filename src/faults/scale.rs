@@ -32,6 +32,7 @@ pub static INFO: FaultInfo = FaultInfo {
     targets: &[TargetKind::Workload],
     limits: &[LimitKind::Pods],
     writes: &["spec.replicas"],
+    agent: false,
     fields: &[
         FieldSchema {
             name: "replicas",

@@ -32,6 +32,7 @@ pub static INFO: FaultInfo = FaultInfo {
     targets: &[TargetKind::Zone],
     limits: &[LimitKind::Nodes, LimitKind::Pods],
     writes: &["spec.unschedulable"],
+    agent: false,
     fields: &[FieldSchema {
         name: "mode",
         description: "Kill: delete the pods, whatever their budgets say, as when the zone fails. Drain: evict them within their budgets, as when it is given up in good order.",

@@ -2,26 +2,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        autoscaling::v2::HorizontalPodAutoscaler,
-        core::v1::{Namespace, Pod, Service},
-        policy::v1::PodDisruptionBudget,
-    },
-    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
-};
-use kube::{
-    Api,
-    api::ListParams,
-    core::{Selector, SelectorExt},
-};
-use serde::de::DeserializeOwned;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{DynamicObject, Selector, SelectorExt};
+use serde_json::Value;
 
 use super::found::{Found, Metrics, Scaling, ServiceFound};
 use crate::{
     cluster::{Access, ApiError},
     plan,
+    types::ObjectRef,
 };
 
 /// Why there is nothing to write of.
@@ -56,17 +46,36 @@ pub struct Listed {
     /// Its name.
     pub name: String,
     /// How many pods it wants.
-    pub replicas: i32,
+    pub replicas: usize,
     /// How many of them are ready.
-    pub ready: i32,
+    pub ready: usize,
 }
 
 impl Listed {
-    fn of(deployment: &Deployment) -> Self {
-        let wanted = deployment.spec.replicas.unwrap_or(1);
-        let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
-        Self { name: deployment.metadata.name.clone().unwrap_or_default(), replicas: wanted, ready }
+    fn of(deployment: &DynamicObject) -> Self {
+        let data = &deployment.data;
+        let count = |value: &Value, absent: u64| {
+            usize::try_from(value.as_u64().unwrap_or(absent)).unwrap_or(usize::MAX)
+        };
+        Self {
+            name: name_of(deployment),
+            replicas: count(&data["spec"]["replicas"], 1),
+            ready: count(&data["status"]["readyReplicas"], 0),
+        }
     }
+}
+
+fn name_of(object: &DynamicObject) -> String {
+    object.metadata.name.clone().unwrap_or_default()
+}
+
+/// Of this kind, in a namespace; without one, in all of them.
+fn any(api_version: &str, kind: &str, namespace: &str) -> ObjectRef {
+    ObjectRef::namespaced(api_version, kind, namespace, "")
+}
+
+fn deployment(namespace: &str, name: &str) -> ObjectRef {
+    ObjectRef::namespaced("apps/v1", "Deployment", namespace, name)
 }
 
 /// The Deployments of a namespace, by name.
@@ -74,21 +83,19 @@ impl Listed {
 /// # Errors
 /// The API server's answer.
 pub async fn deployments(access: &Access, namespace: &str) -> Result<Vec<Listed>, LookError> {
-    let api: Api<Deployment> = Api::namespaced(access.client().clone(), namespace);
+    let list = access.list(&deployment(namespace, ""), "").await;
     let what = || format!("the Deployments of namespace {namespace}");
-    let list = access.read(api.list(&ListParams::default())).await;
     let list = list.map_err(|error| LookError::Api { what: what(), error })?;
-    let mut found: Vec<Listed> = list.items.iter().map(Listed::of).collect();
+    let mut found: Vec<Listed> = list.iter().map(Listed::of).collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 
 /// How many Deployments other namespaces have; nothing for those who may not know.
 pub async fn deployments_elsewhere(access: &Access) -> BTreeMap<String, usize> {
-    let api: Api<Deployment> = Api::all(access.client().clone());
     let mut found = BTreeMap::new();
-    if let Ok(list) = access.read(api.list(&ListParams::default())).await {
-        let namespaces = list.items.into_iter().filter_map(|deployment| deployment.metadata.namespace);
+    if let Ok(list) = access.list(&deployment("", ""), "").await {
+        let namespaces = list.into_iter().filter_map(|deployment| deployment.metadata.namespace);
         for namespace in namespaces.filter(|namespace| !plan::protected(namespace)) {
             *found.entry(namespace).or_default() += 1;
         }
@@ -98,8 +105,7 @@ pub async fn deployments_elsewhere(access: &Access) -> BTreeMap<String, usize> {
 
 /// Whether a namespace has consented to experiments by its label; not for those who may not know.
 pub async fn consents(access: &Access, namespace: &str) -> bool {
-    let api: Api<Namespace> = Api::all(access.client().clone());
-    let found = access.read(api.get(namespace)).await;
+    let found = access.get(&ObjectRef::namespaced("v1", "Namespace", "", namespace)).await;
     let labels = found.ok().and_then(|found| found.metadata.labels).unwrap_or_default();
     labels.get("firedrill.dev/allowed").is_some_and(|value| value == "true")
 }
@@ -110,25 +116,24 @@ pub async fn consents(access: &Access, namespace: &str) -> bool {
 /// The Deployment is not there, wants nothing, or cannot be read. What belongs to it and cannot be read is named in
 /// [`Found::unseen`].
 pub async fn look(access: &Access, namespace: &str, name: &str) -> Result<Found, LookError> {
-    let api: Api<Deployment> = Api::namespaced(access.client().clone(), namespace);
-    let deployment = access.read(api.get(name)).await.map_err(|error| match error {
+    let found = access.get(&deployment(namespace, name)).await.map_err(|error| match error {
         ApiError::NotFound => {
             LookError::NoWorkload { namespace: namespace.to_owned(), name: name.to_owned() }
         }
         error => LookError::Api { what: format!("deployment/{name}"), error },
     })?;
-    let listed = Listed::of(&deployment);
-    let count = |number: i32| usize::try_from(number).unwrap_or(0);
-    if count(listed.replicas) == 0 {
+    let listed = Listed::of(&found);
+    if listed.replicas == 0 {
         return Err(LookError::Empty(name.to_owned()));
     }
-    let spec = deployment.spec;
-    let labels = spec.template.metadata.and_then(|metadata| metadata.labels).unwrap_or_default();
+    let spec = &found.data["spec"];
+    let labels = texts(&spec["template"]["metadata"]["labels"]);
+    let selector = serde_json::from_value(spec["selector"].clone()).unwrap_or_default();
     let mut found = Found {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
-        replicas: count(listed.replicas),
-        ready: count(listed.ready),
+        replicas: listed.replicas,
+        ready: listed.ready,
         labels,
         metrics: Metrics::default(),
         ..Found::default()
@@ -136,10 +141,10 @@ pub async fn look(access: &Access, namespace: &str, name: &str) -> Result<Found,
     let surroundings = Surroundings { access, namespace };
     let all = LabelSelector::default();
     let (pods, budgets, autoscalers, services) = futures::join!(
-        surroundings.list::<Pod>("pods", &spec.selector),
-        surroundings.list::<PodDisruptionBudget>("PodDisruptionBudgets", &all),
-        surroundings.list::<HorizontalPodAutoscaler>("HorizontalPodAutoscalers", &all),
-        surroundings.list::<Service>("Services", &all),
+        surroundings.list("pods", ("v1", "Pod"), &selector),
+        surroundings.list("PodDisruptionBudgets", ("policy/v1", "PodDisruptionBudget"), &all),
+        surroundings.list("HorizontalPodAutoscalers", ("autoscaling/v2", "HorizontalPodAutoscaler"), &all),
+        surroundings.list("Services", ("v1", "Service"), &all),
     );
     let unseen = &mut found.unseen;
     let (pods, budgets) = (seen(pods, unseen), seen(budgets, unseen));
@@ -158,36 +163,39 @@ struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    async fn list<K>(&self, what: &str, selector: &LabelSelector) -> Result<Vec<K>, String>
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + DeserializeOwned,
-    {
+    async fn list(
+        &self,
+        what: &str,
+        (api_version, kind): (&str, &str),
+        selector: &LabelSelector,
+    ) -> Result<Vec<DynamicObject>, String> {
         let failed = |why: String| format!("{what} of namespace {}: {why}", self.namespace);
         let selector = Selector::try_from(selector.clone()).map_err(|error| failed(error.to_string()))?;
-        let api: Api<K> = Api::namespaced(self.access.client().clone(), self.namespace);
-        let params = ListParams::default().labels_from(&selector);
-        let list = self.access.read(api.list(&params)).await;
-        list.map(|list| list.items).map_err(|error| failed(error.to_string()))
+        let list = self.access.list(&any(api_version, kind, self.namespace), &selector.to_string()).await;
+        list.map_err(|error| failed(error.to_string()))
     }
 }
 
-fn seen<K>(list: Result<Vec<K>, String>, unseen: &mut Vec<String>) -> Vec<K> {
+fn seen(list: Result<Vec<DynamicObject>, String>, unseen: &mut Vec<String>) -> Vec<DynamicObject> {
     list.unwrap_or_else(|why| {
         unseen.push(why);
         Vec::new()
     })
 }
 
+/// A map of texts.
+fn texts(value: &Value) -> BTreeMap<String, String> {
+    let texts = value.as_object().into_iter().flatten();
+    texts.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
 /// From a pod's creation until it was ready; later flaps would make it longer, hence the median of all.
-fn startup(pod: &Pod) -> Option<Duration> {
+fn startup(pod: &DynamicObject) -> Option<Duration> {
     let created = pod.metadata.creation_timestamp.as_ref()?.0;
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let conditions = pod.data["status"]["conditions"].as_array()?;
     let ready =
-        conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
-    let since = ready.last_transition_time.as_ref()?.0;
+        conditions.iter().find(|condition| condition["type"] == "Ready" && condition["status"] == "True")?;
+    let since: Timestamp = ready["lastTransitionTime"].as_str()?.parse().ok()?;
     Duration::try_from(since.duration_since(created)).ok()
 }
 
@@ -197,56 +205,54 @@ fn median(mut lengths: Vec<Duration>) -> Option<Duration> {
 }
 
 /// The budgets whose selector takes pods with these labels; an absent one takes none, an empty one all (policy/v1).
-fn covering(budgets: &[PodDisruptionBudget], labels: &BTreeMap<String, String>) -> Vec<(String, String)> {
-    let covers = |budget: &&PodDisruptionBudget| {
-        let selector = budget.spec.as_ref().and_then(|spec| spec.selector.clone());
+fn covering(budgets: &[DynamicObject], labels: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let covers = |budget: &&DynamicObject| {
+        let selector: Option<LabelSelector> =
+            serde_json::from_value(budget.data["spec"]["selector"].clone()).ok();
         let selector = selector.and_then(|selector| Selector::try_from(selector).ok());
         selector.is_some_and(|selector| selector.matches(labels))
     };
-    let amount = |amount: &IntOrString| match amount {
-        IntOrString::Int(count) => count.to_string(),
-        IntOrString::String(share) => share.clone(),
+    let rule = |spec: &Value| {
+        let amount = |name: &str| match &spec[name] {
+            Value::Null => None,
+            Value::String(share) => Some(format!("{name} {share}")),
+            count => Some(format!("{name} {count}")),
+        };
+        amount("minAvailable")
+            .or_else(|| amount("maxUnavailable"))
+            .unwrap_or_else(|| "without a rule".to_owned())
     };
-    let mut found: Vec<(String, String)> = budgets
-        .iter()
-        .filter(covers)
-        .map(|budget| {
-            let spec = budget.spec.clone().unwrap_or_default();
-            let rule = match (&spec.min_available, &spec.max_unavailable) {
-                (Some(least), _) => format!("minAvailable {}", amount(least)),
-                (None, Some(most)) => format!("maxUnavailable {}", amount(most)),
-                (None, None) => "without a rule".to_owned(),
-            };
-            (budget.metadata.name.clone().unwrap_or_default(), rule)
-        })
-        .collect();
+    let covering = budgets.iter().filter(covers);
+    let mut found: Vec<(String, String)> =
+        covering.map(|budget| (name_of(budget), rule(&budget.data["spec"]))).collect();
     found.sort();
     found
 }
 
-fn scaling(autoscaler: &HorizontalPodAutoscaler, workload: &str) -> Option<Scaling> {
-    let spec = &autoscaler.spec;
-    let target = &spec.scale_target_ref;
-    (target.kind == "Deployment" && target.name == workload).then(|| Scaling {
-        name: autoscaler.metadata.name.clone().unwrap_or_default(),
-        min: spec.min_replicas.unwrap_or(1),
-        max: spec.max_replicas,
+fn scaling(autoscaler: &DynamicObject, workload: &str) -> Option<Scaling> {
+    let spec = &autoscaler.data["spec"];
+    let target = &spec["scaleTargetRef"];
+    let count = |value: &Value| value.as_i64().and_then(|count| i32::try_from(count).ok());
+    (target["kind"] == "Deployment" && target["name"] == workload).then(|| Scaling {
+        name: name_of(autoscaler),
+        min: count(&spec["minReplicas"]).unwrap_or(1),
+        max: count(&spec["maxReplicas"]).unwrap_or(0),
     })
 }
 
 /// The Services that send requests to pods with these labels. One without a selector has endpoints of its own.
-fn selecting(services: &[Service], labels: &BTreeMap<String, String>) -> Vec<ServiceFound> {
+fn selecting(services: &[DynamicObject], labels: &BTreeMap<String, String>) -> Vec<ServiceFound> {
     let mut found: Vec<ServiceFound> = services
         .iter()
         .filter_map(|service| {
-            let spec = service.spec.as_ref()?;
-            let selector = spec.selector.as_ref().filter(|selector| !selector.is_empty())?;
-            let selects = selector.iter().all(|(key, value)| labels.get(key) == Some(value));
-            let tcp = |port: &&k8s_openapi::api::core::v1::ServicePort| {
-                port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP")
-            };
-            let port = spec.ports.iter().flatten().find(tcp).and_then(|port| u16::try_from(port.port).ok());
-            selects.then(|| ServiceFound { name: service.metadata.name.clone().unwrap_or_default(), port })
+            let spec = &service.data["spec"];
+            let selector = spec["selector"].as_object().filter(|selector| !selector.is_empty())?;
+            let selects =
+                selector.iter().all(|(key, value)| labels.get(key).map(String::as_str) == value.as_str());
+            let tcp = |port: &&Value| port["protocol"].as_str().is_none_or(|protocol| protocol == "TCP");
+            let port = spec["ports"].as_array().into_iter().flatten().find(tcp);
+            let port = port.and_then(|port| u16::try_from(port["port"].as_u64()?).ok());
+            selects.then(|| ServiceFound { name: name_of(service), port })
         })
         .collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,9 +1,12 @@
 //! Where a cluster's Prometheus may be: the Services that the usual installations make.
 
-use k8s_openapi::api::core::v1::{Service, ServicePort};
-use kube::{Api, api::ListParams};
+use kube::core::DynamicObject;
+use serde_json::Value;
 
-use crate::cluster::{Access, ApiError};
+use crate::{
+    cluster::{Access, ApiError},
+    types::ObjectRef,
+};
 
 /// Names that are Prometheus' alone, the likeliest first: kube-prometheus, the chart of prometheus-community,
 /// the demos, and what the Prometheus Operator makes beside each of its own.
@@ -36,12 +39,10 @@ impl std::fmt::Display for PrometheusService {
 /// # Errors
 /// The API server's answer, as when one may not list Services of all namespaces.
 pub async fn find(access: &Access) -> Result<Vec<PrometheusService>, ApiError> {
-    let services: Api<Service> = Api::all(access.client().clone());
-    let list = access.read(services.list(&ListParams::default())).await?;
-    Ok(among(&list.items))
+    Ok(among(&access.list(&ObjectRef::namespaced("v1", "Service", "", ""), "").await?))
 }
 
-fn among(services: &[Service]) -> Vec<PrometheusService> {
+fn among(services: &[DynamicObject]) -> Vec<PrometheusService> {
     let mut found: Vec<PrometheusService> = services.iter().filter_map(candidate).collect();
     found.sort();
     let all = found.clone();
@@ -53,7 +54,7 @@ fn among(services: &[Service]) -> Vec<PrometheusService> {
     found
 }
 
-fn candidate(service: &Service) -> Option<PrometheusService> {
+fn candidate(service: &DynamicObject) -> Option<PrometheusService> {
     let metadata = &service.metadata;
     let (name, namespace) = (metadata.name.as_deref()?, metadata.namespace.as_deref()?);
     let label = |key: &str| metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
@@ -66,18 +67,18 @@ fn candidate(service: &Service) -> Option<PrometheusService> {
         None if is && part.is_none_or(|part| matches!(part, "server" | "prometheus")) => NAMES.len(),
         None => return None,
     };
-    let port = port(service.spec.as_ref()?.ports.as_deref()?)?;
+    let port = port(service.data["spec"]["ports"].as_array()?)?;
     Some(PrometheusService { rank, namespace: namespace.to_owned(), name: name.to_owned(), port })
 }
 
 /// The port of the web interface: by its name, else Prometheus' own number, else that of HTTP, else the only one.
-fn port(ports: &[ServicePort]) -> Option<u16> {
-    let named = |name: &str| ports.iter().find(|port| port.name.as_deref() == Some(name));
-    let numbered = |number: i32| ports.iter().find(|port| port.port == number);
+fn port(ports: &[Value]) -> Option<u16> {
+    let named = |name: &str| ports.iter().find(|port| port["name"] == name);
+    let numbered = |number: u16| ports.iter().find(|port| port["port"] == number);
     let found = ["web", "http-web", "http"].into_iter().find_map(named);
     let only = || if let [only] = ports { Some(only) } else { None };
     let found = found.or_else(|| numbered(9090)).or_else(|| numbered(80)).or_else(only)?;
-    u16::try_from(found.port).ok()
+    u16::try_from(found["port"].as_u64()?).ok()
 }
 
 #[cfg(test)]
@@ -86,7 +87,12 @@ mod tests {
 
     use super::*;
 
-    fn service(name: &str, namespace: &str, labels: serde_json::Value, ports: serde_json::Value) -> Service {
+    fn service(
+        name: &str,
+        namespace: &str,
+        labels: serde_json::Value,
+        ports: serde_json::Value,
+    ) -> DynamicObject {
         serde_json::from_value(json!({
             "metadata": {"name": name, "namespace": namespace, "labels": labels}, "spec": {"ports": ports}
         }))

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::IMAGE;
+use crate::types::{AgentSettings, IMAGE};
 
 /// Where a run happens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Environment {
     /// The image of firedrill itself, where another than the usual one is to be pulled.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub image: String,
+    /// How agents are placed, where that is not as usual.
+    #[serde(default, skip_serializing_if = "AgentSettings::usual")]
+    pub agents: AgentSettings,
 }
 
 impl Environment {
@@ -28,6 +31,12 @@ impl Environment {
     #[must_use]
     pub fn with_image(self, image: Option<&str>) -> Self {
         Self { image: image.unwrap_or_default().to_owned(), ..self }
+    }
+
+    /// The same with agents that are placed so.
+    #[must_use]
+    pub fn with_agents(self, agents: AgentSettings) -> Self {
+        Self { agents, ..self }
     }
 
     /// The image of firedrill itself, for what has to run in the cluster.

@@ -105,6 +105,12 @@ pub enum Record {
         /// Each application to a target, with all that undoes it.
         injections: Vec<Injection>,
     },
+    /// Agents are about to be placed for faults that take one. Durable before the first call; no fault yet, and so no
+    /// change that the hypothesis is about.
+    ArmingIntended {
+        /// Each agent's pod, with all that takes it away.
+        injections: Vec<Injection>,
+    },
     /// A step could not be carried out: nothing was changed by it.
     StepRefused {
         /// Which.

@@ -209,7 +209,9 @@ fn pod_limits(setting: &Setting<'_>, injections: &[Injection], in_force: &[&Inje
     let mut losses: BTreeMap<(String, String, String), Loss> = BTreeMap::new();
     for injection in injections {
         let target = &injection.target;
-        for pod in injection.displaced.iter().chain((target.kind == "Pod").then_some(target)) {
+        // What is only hampered stays ready, and counts elsewhere.
+        let hit = target.kind == "Pod" && !faults::degraded(injection).contains(target);
+        for pod in injection.displaced.iter().chain(hit.then_some(target)) {
             if let Some(pod) = snapshot.pod(pod)
                 && pod.ready
                 && let Some(owner) = snapshot.top_owner(pod)

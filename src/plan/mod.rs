@@ -3,6 +3,7 @@
 //! The same function prepares a step for the plan and for the run: `plan` shows who it would be now, and
 //! the run decides again, with the same seed, when the step's turn has come.
 
+mod agents;
 mod bounds;
 mod forecast;
 mod guard;
@@ -12,6 +13,7 @@ mod outline;
 mod overlap;
 mod select;
 
+pub use agents::PlannedAgents;
 pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
 pub use forecast::query_window;
 pub use guard::protected;
@@ -33,7 +35,7 @@ use crate::{
     cluster::Snapshot,
     env::Rng,
     faults::{self, Injection, Prepare},
-    types::{Finding, InjectionId, ObjectRef, codes::guard as code},
+    types::{AgentSettings, Finding, InjectionId, ObjectRef, codes::guard as code},
 };
 
 /// What preparing one step takes.
@@ -79,6 +81,8 @@ pub struct Setting<'a> {
     pub bounds: &'a Bounds,
     /// The image of firedrill itself, for what has to run in the cluster.
     pub image: &'a str,
+    /// How agents are placed.
+    pub agents: &'a AgentSettings,
     /// Now, by the API server's clock.
     pub now: Timestamp,
     /// When everything should be undone at the latest.
@@ -125,6 +129,7 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         snapshot: setting.snapshot,
         bystanders: &setting.consent.bystanders,
         image: setting.image,
+        agents: setting.agents,
         now: setting.now,
         until: setting.until,
     };

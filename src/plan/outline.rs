@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    LeftOut, PlannedLoad, Round, Setting, StepAsk,
+    LeftOut, PlannedAgents, PlannedLoad, Round, Setting, StepAsk,
+    agents::agents,
     bounds::{self, namespaces},
     choose, forecast, lifelines, loads,
     overlap::InForce,
@@ -48,6 +49,9 @@ pub struct Plan {
     pub calls: u64,
     /// The limits that hold, in words.
     pub limits: BTreeMap<String, String>,
+    /// Where agents would be placed before Baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents: Option<PlannedAgents>,
     /// What would be injected, for dry runs.
     #[serde(skip)]
     pub injections: Vec<Injection>,
@@ -140,6 +144,7 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         earliest_abort: earliest_abort(spec),
         calls: 0,
         limits: setting.bounds.in_words(),
+        agents: None,
         injections: Vec::new(),
     };
     let mut in_force = InForce::default();
@@ -149,6 +154,9 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         plan.steps.push(planned);
     }
     plan.calls += spec.steady_state.len() as u64 + loads::calls(spec, setting);
+    plan.agents = agents(setting, &plan.injections);
+    // A create, a delete, and a look four times a second until it runs and until it is gone.
+    plan.calls += plan.agents.as_ref().map_or(0, |agents| agents.nodes.len() as u64 * 64);
     plan.findings.dedup();
     plan
 }
@@ -409,7 +417,7 @@ pub fn scope(spec: &ExperimentSpec, own: &str) -> Scope {
 }
 
 /// The rights that running `spec` takes: to follow, to hold the lease, and what each fault asks for.
-pub fn rights(spec: &ExperimentSpec, own: &str) -> Vec<RightAsked> {
+pub fn rights(spec: &ExperimentSpec, own: &str, agents: &str) -> Vec<RightAsked> {
     const FOLLOWED: [(&str, &str); 8] = [
         ("", "pods"),
         ("policy", "poddisruptionbudgets"),
@@ -453,13 +461,18 @@ pub fn rights(spec: &ExperimentSpec, own: &str) -> Vec<RightAsked> {
             .as_ref()
             .and_then(|target| target.namespace.clone())
             .unwrap_or_else(|| own.to_owned());
+        if fault.info().agent {
+            let there =
+                |right: &faults::Right| (right.verb, right.group, right.resource, Some(agents.to_owned()));
+            asked.extend(faults::AGENT_RIGHTS.iter().map(there));
+        }
         for right in fault.info().rights {
             let namespace = (!right.cluster_wide).then(|| target.clone());
             asked.insert((right.verb, right.group, resource_for(step, right.resource), namespace));
         }
     }
     if loads::by_pods(spec) {
-        for right in faults::HELPERS.iter().flat_map(|helper| helper.info().rights) {
+        for right in faults::LOAD_POD.rights {
             asked.insert((right.verb, right.group, right.resource, Some(own.to_owned())));
         }
     }

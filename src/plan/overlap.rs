@@ -91,5 +91,27 @@ pub(super) fn findings(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef
             "put `revert: {first}` before {second}, or give {first} a duration that is over by then"
         )))
     });
-    held.collect()
+    held.chain(unseen(ask, info, targets)).collect()
+}
+
+/// That what this step does to the network of a pod could not be seen, for another one cuts it off from everybody.
+fn unseen(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]) -> Vec<Finding> {
+    if !info.agent || info.lifetime == faults::Lifetime::Instant {
+        return Vec::new();
+    }
+    let hidden = targets.iter().filter_map(|target| {
+        let hides = |injection: &&&Injection| {
+            injection.target == *target
+                && faults::find(&injection.fault).is_some_and(|fault| fault.hides(injection))
+        };
+        let first = ask.in_force.iter().find(hides)?.id.step();
+        let message = format!("step {first} cuts it off from everybody then, and nothing else could be seen");
+        Some(
+            Finding::error(code::UNSEEN, target, message).remedy(format!(
+                "put `revert: {first}` before {}, or cut it off from some peers only",
+                ask.step
+            )),
+        )
+    });
+    hidden.collect()
 }

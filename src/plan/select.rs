@@ -127,6 +127,7 @@ fn unfit(
             snapshot: setting.snapshot,
             bystanders: &setting.consent.bystanders,
             image: setting.image,
+            agents: setting.agents,
             until: setting.until,
             now: setting.now,
         };
@@ -253,6 +254,13 @@ fn eligible(ask: &StepAsk<'_>, info: &FaultInfo) -> Result<(Vec<Candidate>, Amou
         candidates.retain(|candidate| {
             !exclude.names.contains(&candidate.object.name)
                 && !exclude.selector.as_ref().is_some_and(|selector| matches(selector, &candidate.labels))
+        });
+    }
+    if info.agent {
+        // What is not there yet has nothing that could be disturbed; it is looked at again as it comes.
+        candidates.retain(|candidate| {
+            let pod = snapshot.pod(&candidate.object);
+            pod.is_some_and(|pod| !pod.node.is_empty() && pod.phase == "Running")
         });
     }
     let zone_alone = target.zone.is_some() && target.nodes.is_none() && target.nodes_running.is_none();

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
+    agents::Agents,
     clocks,
     facts::{
         CheckFacts, DeployedFacts, Facts, FaultWindow, InForce, InjectionFacts, LoadFacts, Note, Outcome,
@@ -40,6 +41,10 @@ impl Facts {
         let experiment = decoded.as_ref().ok();
         let mut gather = Gather::new(experiment);
         for entry in entries {
+            if let Some(said) = gather.agents.take(entry) {
+                gather.notes.extend(said.into_iter().map(|(_, text)| Note { at: entry.at, text }));
+                continue;
+            }
             let _ = gather.of_the_run(entry) || gather.of_loads(entry) || gather.of_faults(entry);
         }
         if header.environment.rehearsal {
@@ -135,6 +140,7 @@ struct Gather {
     residue: Vec<Residue>,
     not_recovered: Vec<String>,
     notes: Vec<Note>,
+    agents: Agents,
 }
 
 impl Gather {
@@ -160,6 +166,7 @@ impl Gather {
             residue: Vec::new(),
             not_recovered: Vec::new(),
             notes: Vec::new(),
+            agents: Agents::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! (names, messages, answers of servers) is made harmless where it is written, in `ink`, `markdown` and
 //! `markup`.
 
+mod agents;
 mod chapter;
 mod clocks;
 mod facts;

@@ -12,6 +12,7 @@
 //! | `sim.firedrill.dev/calls` | pod template | none | the Services that a pod calls for each request, and how |
 //! | `sim.firedrill.dev/crash-after` | pod template | never | the application exits with 1 so long after each start |
 //! | `sim.firedrill.dev/image-pull` | pod template | `ok` | `fail`: the image can never be pulled |
+//! | `sim.firedrill.dev/process` | pod template | the command's or image's name | name of the process that each container runs |
 //! | `sim.firedrill.dev/rollback-after` | Deployment | never | a delivery pipeline undoes a rollout so long after its progress deadline has passed |
 //! | `sim.firedrill.dev/offered-load` | Service | none | requests a second that clients offer to the Service |
 //! | `sim.firedrill.dev/arrivals` | Service | `poisson` | or `constant`: evenly spaced |
@@ -57,6 +58,8 @@ pub const CALLS: &str = "sim.firedrill.dev/calls";
 pub const CRASH_AFTER: &str = "sim.firedrill.dev/crash-after";
 /// `fail`: the image can never be pulled.
 pub const IMAGE_PULL: &str = "sim.firedrill.dev/image-pull";
+/// The name of the process that each container runs.
+pub const PROCESS: &str = "sim.firedrill.dev/process";
 /// On a Deployment: a delivery pipeline undoes a rollout so long after its progress deadline has passed.
 pub const ROLLBACK_AFTER: &str = "sim.firedrill.dev/rollback-after";
 /// Requests a second that clients offer to a Service, such as `"200"` or `"12.5/s"`.

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::{
     Sim, SimConfig,
-    controllers::{self, Controllers},
+    agents::Agents,
+    controllers::{self, Controllers, World},
+    kubelet::Surroundings,
     manifests,
     metrics::scrape::ScrapeConfig,
     store::{Kind, Object, Selector, Status},
@@ -23,6 +25,7 @@ const NODES: usize = 6;
 pub struct Cluster {
     sim: Sim,
     metrics: Arc<ClusterMetrics>,
+    agents: Agents,
     _controllers: Controllers,
     _feed: tokio::task::JoinHandle<()>,
 }
@@ -30,6 +33,7 @@ pub struct Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self._feed.abort();
+        self.agents.end_all();
     }
 }
 
@@ -51,19 +55,29 @@ impl Cluster {
             prometheus_rules(),
         ])?;
         let (metrics, feed) = ClusterMetrics::follow(sim.store(), config.seed, ScrapeConfig::default());
-        let controllers = controllers::spawn_with(
+        let (occurrences, occurred) = tokio::sync::mpsc::unbounded_channel();
+        let agents = Agents::new(sim.store(), &metrics, occurrences, config.seed);
+        let controllers = controllers::spawn_in(
             sim.store(),
             controllers::Config { seed: config.seed, ..Default::default() },
-            Some(metrics.clone()),
+            World {
+                usage: Some(metrics.clone()),
+                around: Surroundings {
+                    paths: Some(metrics.clone()),
+                    programs: Some(Arc::new(agents.clone())),
+                },
+                occurred: Some(occurred),
+            },
         );
         sim.register_usage(metrics.clone());
+        sim.server().register_logs(Arc::new(agents.clone()));
         let feed = tokio::spawn(feed.run());
         sim.register_backend(namespace, service, metrics.backend());
         sim.server().register_services(metrics.services());
         let senders = metrics.clone();
         sim.server().register_said(Arc::new(move |pod| senders.said(pod)));
         sim.apply_manifests(objects)?;
-        Ok(Self { sim, metrics, _controllers: controllers, _feed: feed })
+        Ok(Self { sim, metrics, agents, _controllers: controllers, _feed: feed })
     }
 
     /// The API server and the objects.
@@ -74,6 +88,11 @@ impl Cluster {
     /// What its Prometheus scrapes.
     pub fn metrics(&self) -> &Arc<ClusterMetrics> {
         &self.metrics
+    }
+
+    /// The agents that run in it.
+    pub fn agents(&self) -> &Agents {
+        &self.agents
     }
 
     /// What its clock shows.

@@ -6,11 +6,13 @@
 //! Invariants: time is tokio's clock (paused in a rehearsal), identity comes from one seed, nothing iterates over
 //! a hashed map; so one seed and the same calls give the same objects, versions and times, bit for bit.
 
+pub mod agents;
 pub mod annotations;
 pub mod apiserver;
 pub mod cluster;
 mod connect;
 pub mod controllers;
+pub mod impairment;
 pub mod kubelet;
 pub mod manifests;
 pub mod metrics;

@@ -7,8 +7,17 @@ pub const IMAGE: &str = concat!("firedrill/firedrill:", env!("CARGO_PKG_VERSION"
 
 /// Whether an image is firedrill's own, wherever it is mirrored: the last part of its name says so.
 pub fn is_own_image(image: &str) -> bool {
+    is_named(image, "firedrill")
+}
+
+/// Whether an image is that of the agent, wherever it is mirrored.
+pub fn is_agent_image(image: &str) -> bool {
+    is_named(image, "firedrill-agent")
+}
+
+fn is_named(image: &str, name: &str) -> bool {
     let last = image.rsplit('/').next().unwrap_or_default();
-    last.split([':', '@']).next() == Some("firedrill")
+    last.split([':', '@']).next() == Some(name)
 }
 
 /// One attempt to open a connection: a line of JSON.
@@ -38,5 +47,9 @@ mod tests {
         for image in ["nginx:1", "firedrill/shop:1", "mirror.example.com/firedrill-agent:1", ""] {
             assert!(!is_own_image(image), "{image}");
         }
+        for image in ["firedrill/firedrill-agent:1", "mirror.example.com:5000/firedrill-agent@sha256:ab"] {
+            assert!(is_agent_image(image), "{image}");
+        }
+        assert!(!is_agent_image(IMAGE));
     }
 }

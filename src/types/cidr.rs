@@ -51,6 +51,12 @@ impl Cidr {
         self.address
     }
 
+    /// How many bits all its addresses have in common.
+    #[must_use]
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
     /// Whether the address is in it.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

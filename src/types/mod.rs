@@ -2,6 +2,7 @@
 //!
 //! Everything here is plain data with no I/O; every other room speaks these words.
 
+mod agents;
 mod amount;
 mod attempt;
 mod cidr;
@@ -19,8 +20,9 @@ mod schema;
 mod service;
 mod verdict;
 
+pub use agents::{AGENT_IMAGE, AGENT_NAMESPACE, AgentSettings};
 pub use amount::{Amount, AmountError};
-pub use attempt::{Attempt, IMAGE, is_own_image};
+pub use attempt::{Attempt, IMAGE, is_agent_image, is_own_image};
 pub use cidr::{Cidr, CidrError};
 pub use counted::counted;
 pub use duration::{DurationError, Length};

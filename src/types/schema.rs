@@ -15,6 +15,6 @@ pub struct FieldSchema {
     /// The default as it would be written in the file; None where there is none.
     pub default: Option<&'static str>,
     /// OpenAPI 3 schema, JSON text. The short forms `"duration"`, `"amount"`, `"cel"`, `"promql"`,
-    /// `"labels"`, `"peers"` stand for the format's own types.
+    /// `"labels"`, `"peers"`, `"peersAndHosts"` stand for the format's own types.
     pub schema: &'static str,
 }

@@ -17,6 +17,7 @@ const ENDS: &[(&str, i32)] = &[
     ("scale-below-need", 1),
     ("machines/node-replaced", 0),
     ("metric-source-gone", 4),
+    ("network/slow-database", 0),
     ("random-kills", 0),
     ("somebody-is-paged", 0),
     ("every-node-of-the-pool", 0),

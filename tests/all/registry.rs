@@ -9,7 +9,8 @@ use crate::crash::house::METHODS;
 
 #[test]
 fn every_fault_has_its_row_in_the_crash_matrix() {
-    let mut names: Vec<&str> = faults::all().map(|fault| fault.info().name).collect();
+    let faults = FAULTS.iter().map(|fault| fault.info().name);
+    let mut names: Vec<&str> = faults.chain([faults::LOAD_POD.name]).collect();
     names.sort_unstable();
     let mut rows: Vec<&str> = METHODS.iter().map(|(fault, _)| *fault).collect();
     rows.sort_unstable();

@@ -119,15 +119,20 @@ pub fn http_url() -> Schema {
     pattern(r"^https?://[^\s]+$", "a URL that begins with http:// or https://", 1024)
 }
 
-/// Peers of network faults.
-pub fn peers() -> Schema {
+/// Peers of network faults; names of hosts mean something to some of them only.
+pub fn peers(hosts: bool) -> Schema {
+    let host = field(
+        "host",
+        "A DNS name, resolved when the fault is injected and again while it lasts.",
+        words(253),
+    );
     let peer = object(vec![
         field("service", "Name of a Service: its ready endpoints.", label()),
         field("workload", "TYPE[.GROUP]/NAME: its pods.", workload()),
         field("pods", "Pods by label.", narrow_selector()),
         field("cidr", "A range of addresses.", words(64)),
         field("except", "Ranges left out of cidr.", list(words(64), 0, 16, Merge::Atomic)),
-        field("host", "A DNS name, resolved when the fault is injected.", words(253)).not_yet(),
+        if hosts { host } else { host.not_yet() },
         field("namespace", "Where service, workload and pods are.", label()).default("the target's"),
     ])
     .exactly_one(

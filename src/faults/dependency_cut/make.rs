@@ -7,9 +7,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::{
-    Action, CUT, Mark, about,
-    dependency::{Dependency, resolve},
-    policy,
+    Action, CUT, Mark, about, policy,
     witness::{self, Log, Now, REACHED, Reached},
     witness_of,
 };
@@ -19,6 +17,7 @@ use crate::{
         FaultError, Injection, World, decode,
         node_scar::{self, Attempt},
         patiently,
+        peers::{Dependency, resolve},
     },
     types::{
         Cidr, Finding, Length, ObjectRef,
@@ -52,7 +51,13 @@ impl<'a> Cut<'a> {
         let action: Action = decode(injection, &injection.action)?;
         let mark: Mark = decode(injection, &injection.before)?;
         let policy = &injection.target;
-        let dependency = resolve(&world.access, &policy.namespace, &action.to).await?;
+        let dependency = resolve(world, &policy.namespace, &action.to).await?;
+        if dependency.addresses.is_empty() {
+            let message =
+                "no TCP port of it is known that a pod could connect to, so nobody would see it cut off";
+            let finding = Finding::error(guard::DEPENDENCY, "to", message);
+            return Err(finding.remedy("name the Service that leads to it").into());
+        }
         not_isolated(&world.access, policy, &action.pods).await?;
         let ranges = pod_ranges(&world.access).await?;
         let spec = policy::spec((CUT, &mark.cut), &dependency, &ranges).ok_or_else(|| {

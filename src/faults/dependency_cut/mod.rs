@@ -15,7 +15,6 @@
 //! **What is seen** is the witness: it could connect before, and cannot since. If it still can half a minute later the
 //! network plugin does not enforce policies, and that is said.
 
-mod dependency;
 mod make;
 mod policy;
 mod revert;
@@ -27,18 +26,16 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use self::{
-    dependency::Peer,
-    make::{Cut, enforced, in_words, labelled, made_policy, mark, prepared_witness, seen},
-};
+use self::make::{Cut, enforced, in_words, labelled, made_policy, mark, prepared_witness, seen};
 use super::{
     Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, LimitKind, Prepare, Reverted, Right,
     TargetKind, World, decode, encode,
+    peers::{Peer, unreadable},
 };
 use crate::{
     cluster::{Access, ApiError, RUN_LABEL, Write},
     types::{
-        Cidr, FieldSchema, Finding, InjectionId, Length, ObjectRef,
+        FieldSchema, Finding, InjectionId, Length, ObjectRef,
         codes::{guard, hazard},
     },
 };
@@ -55,6 +52,7 @@ pub static INFO: FaultInfo = FaultInfo {
     targets: &[TargetKind::Pods, TargetKind::WorkloadPods],
     limits: &[LimitKind::DegradedPods],
     writes: &["metadata.labels[firedrill.dev/cut]"],
+    agent: false,
     fields: &[FieldSchema {
         name: "to",
         description: "What they are cut off from: service, workload, pods, and beside one of these cidr.",
@@ -154,20 +152,6 @@ fn refusals(ask: &Prepare<'_>) -> Vec<Finding> {
     findings.collect()
 }
 
-/// Texts of `to` that are no blocks of addresses.
-fn unreadable(params: &Value) -> Vec<Finding> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let of = |peer: Value| list(&peer["except"]).into_iter().chain([peer["cidr"].clone()]);
-    let texts = list(&params["to"]).into_iter().flat_map(of);
-    let errors = texts.filter_map(|text| text.as_str()?.parse::<Cidr>().err());
-    errors
-        .map(|error| {
-            Finding::error(guard::FIELDS, INFO.name, error.to_string())
-                .remedy("write one address as 192.0.2.7/32")
-        })
-        .collect()
-}
-
 impl Fault for DependencyCut {
     fn info(&self) -> &'static FaultInfo {
         &INFO
@@ -176,7 +160,7 @@ impl Fault for DependencyCut {
     fn lint(&self, params: &Value) -> Vec<Finding> {
         // What does not have the shape is the schema's to say; it does not read addresses.
         let Ok(Params { to }) = serde_json::from_value::<Params>(params.clone()) else {
-            return unreadable(params);
+            return unreadable(INFO.name, &params["to"]);
         };
         let refused =
             |why: &str, remedy: &str| vec![Finding::error(guard::FIELDS, INFO.name, why).remedy(remedy)];

@@ -11,8 +11,10 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use serde_json::{Value, json};
 
-use super::dependency::{Among, Dependency, Requirement};
-use crate::types::Cidr;
+use crate::{
+    faults::peers::{Among, Dependency, Requirement},
+    types::Cidr,
+};
 
 /// Set on every namespace by the API server (kubernetes v1.22 and later).
 const NAMESPACE: &str = "kubernetes.io/metadata.name";

@@ -14,7 +14,7 @@ use crate::{
         Record, Residue, RevertOutcome, SampleState, StopReason,
     },
     types::{
-        Epoch, Finding, InjectionId, Length, ObjectRef, RunId, Verdict,
+        AgentSettings, Epoch, Finding, InjectionId, Length, ObjectRef, RunId, Verdict,
         codes::{guard, hazard},
     },
 };
@@ -155,6 +155,7 @@ impl Journal {
             version: "v1.36.3".to_owned(),
             rehearsal: true,
             image: String::new(),
+            agents: AgentSettings::default(),
         };
         Self::of(experiment(), environment)
     }
@@ -168,6 +169,7 @@ impl Journal {
             version: "v1.36.3".to_owned(),
             rehearsal: false,
             image: String::new(),
+            agents: AgentSettings::default(),
         };
         Self::of(experiment(), environment)
     }

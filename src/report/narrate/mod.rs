@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{facts::same_build, ink::Tone, tally::Tally, words};
+use super::{agents::Agents, facts::same_build, ink::Tone, tally::Tally, words};
 use crate::{
     api::{Experiment, ProbeSpec},
     faults::{self, Injection, Lifetime},
@@ -48,6 +48,7 @@ pub struct Narrator {
     before: Vec<Deployed>,
     /// What others have brought back themselves.
     brought_back: BTreeSet<InjectionId>,
+    agents: Agents,
 }
 
 /// What is known of an injection.
@@ -85,13 +86,16 @@ impl Narrator {
     /// What is remarkable about one more entry: often nothing.
     pub fn tell(&mut self, entry: &Entry) -> Vec<Event> {
         let start = *self.start.get_or_insert(entry.at);
-        let mut told = Vec::new();
-        self.of_the_run(entry, &mut told);
-        self.of_steps(entry, &mut told);
-        self.of_faults(entry, &mut told);
-        self.of_load_pods(entry, &mut told);
-        self.of_probes(entry, &mut told);
-        self.of_the_end(entry, &mut told);
+        let told = self.agents.take(entry).unwrap_or_else(|| {
+            let mut told = Vec::new();
+            self.of_the_run(entry, &mut told);
+            self.of_steps(entry, &mut told);
+            self.of_faults(entry, &mut told);
+            self.of_load_pods(entry, &mut told);
+            self.of_probes(entry, &mut told);
+            self.of_the_end(entry, &mut told);
+            told
+        });
         let event =
             |(tone, text)| Event { at: entry.at, since_start_ms: words::millis(start, entry.at), tone, text };
         told.into_iter().map(event).collect()

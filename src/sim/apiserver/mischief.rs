@@ -94,6 +94,16 @@ pub struct Mischief {
     state: Arc<Mutex<State>>,
     outage: Arc<watch::Sender<bool>>,
     stall: Arc<watch::Sender<bool>>,
+    streams: Arc<watch::Sender<Streams>>,
+}
+
+/// What happens to attached streams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::sim) struct Streams {
+    /// Nothing passes for now.
+    pub held: bool,
+    /// How often all were cut.
+    pub cuts: u64,
 }
 
 impl Default for Mischief {
@@ -102,6 +112,7 @@ impl Default for Mischief {
             state: Arc::default(),
             outage: Arc::new(watch::Sender::new(false)),
             stall: Arc::new(watch::Sender::new(false)),
+            streams: Arc::new(watch::Sender::new(Streams::default())),
         }
     }
 }
@@ -132,6 +143,21 @@ impl Mischief {
         self.stall.send_replace(on);
     }
 
+    /// While on, nothing passes over attached streams in either direction, and afterwards all that was held up does: as
+    /// when the API server's process is stopped and goes on. Orders come late by that.
+    pub fn hold_streams(&self, on: bool) {
+        self.streams.send_modify(|streams| streams.held = on);
+    }
+
+    /// Cuts all attached streams, as a load balancer does to idle ones.
+    pub fn cut_streams(&self) {
+        self.streams.send_modify(|streams| streams.cuts += 1);
+    }
+
+    pub(in crate::sim) fn streams_signal(&self) -> watch::Receiver<Streams> {
+        self.streams.subscribe()
+    }
+
     pub(super) fn stall_signal(&self) -> watch::Receiver<bool> {
         self.stall.subscribe()
     }
@@ -142,7 +168,7 @@ impl Mischief {
         *self.outage.borrow()
     }
 
-    pub(super) fn outage_signal(&self) -> watch::Receiver<bool> {
+    pub(in crate::sim) fn outage_signal(&self) -> watch::Receiver<bool> {
         self.outage.subscribe()
     }
 

@@ -5,6 +5,7 @@
 //! current-thread runtime with paused time the same calls give the same answers.
 
 mod apply;
+mod attach;
 mod decode;
 pub(in crate::sim) mod defaults;
 mod discovery;
@@ -28,6 +29,7 @@ mod validate;
 mod watch;
 mod write;
 
+pub(in crate::sim) use attach::AttachBroken;
 pub use proxy::{Backend, Said, Services};
 pub use rbac::User;
 
@@ -43,6 +45,7 @@ use rbac::Attributes;
 use request::Call;
 use serde::Serialize;
 use std::io;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::{BoxError, Service};
@@ -54,6 +57,12 @@ const MAX_BODY: usize = 3 << 20;
 
 /// Body of an answer: one piece, or a watch.
 pub type ApiBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Whoever keeps what containers say.
+pub trait Logs: Send + Sync {
+    /// What a container of a pod, by UID, has said lately; `None` if it is not one of those.
+    fn log(&self, pod: &str, container: &str) -> Option<String>;
+}
 
 /// How the API server behaves.
 #[derive(Debug, Clone)]
@@ -77,6 +86,7 @@ pub struct ApiServer {
     mischief: Mischief,
     backends: Backends,
     usage: metrics::UsageSource,
+    logs: Arc<OnceLock<Arc<dyn Logs>>>,
     config: ApiConfig,
 }
 
@@ -92,7 +102,8 @@ impl ApiServer {
     #[must_use]
     pub fn new(store: Store, config: ApiConfig) -> Self {
         let (mischief, backends) = (Mischief::default(), Backends::default());
-        let server = Self { store, mischief, backends, usage: metrics::UsageSource::default(), config };
+        let (usage, logs) = (metrics::UsageSource::default(), Arc::default());
+        let server = Self { store, mischief, backends, usage, logs, config };
         server.bootstrap();
         server
     }
@@ -149,8 +160,13 @@ impl ApiServer {
     }
 
     /// Serves `metrics.k8s.io`, whose figures follow from these shares; the first registered stay.
-    pub fn register_usage(&self, shares: std::sync::Arc<dyn super::usage::BusyShares>) {
+    pub fn register_usage(&self, shares: Arc<dyn super::usage::BusyShares>) {
         self.usage.register(shares);
+    }
+
+    /// Where the logs of containers come from that run a program; the first registered stays.
+    pub fn register_logs(&self, logs: Arc<dyn Logs>) {
+        drop(self.logs.set(logs));
     }
 
     /// Answers one request.

@@ -32,14 +32,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::cache::Cache;
 use self::queue::{Queue, Work};
 use self::views::Key;
-use super::kubelet::Worker;
 use super::kubelet::network::Addresses;
+use super::kubelet::{Occurrence, Surroundings, Worker};
 use super::store::{Event, EventType, Object, Store, Subscription};
 use super::usage::BusyShares;
 
@@ -93,16 +94,27 @@ impl Drop for Controllers {
     }
 }
 
+/// What is outside of the API server and concerns controllers and kubelets.
+#[derive(Default)]
+pub struct World {
+    /// Resource metrics, on which HorizontalPodAutoscalers depend.
+    pub usage: Option<Arc<dyn BusyShares>>,
+    /// What kubelets share.
+    pub around: Surroundings,
+    /// What happens on nodes.
+    pub occurred: Option<UnboundedReceiver<Occurrence>>,
+}
+
 /// Starts all control loops on a store, on the present tokio runtime. They act on what is in the store already and on
 /// every change after it.
 #[must_use]
 pub fn spawn(store: &Store, config: Config) -> Controllers {
-    spawn_with(store, config, None)
+    spawn_in(store, config, World::default())
 }
 
-/// The same with resource metrics, on which HorizontalPodAutoscalers depend.
+/// The same in a world.
 #[must_use]
-pub fn spawn_with(store: &Store, config: Config, usage: Option<Arc<dyn BusyShares>>) -> Controllers {
+pub fn spawn_in(store: &Store, config: Config, world: World) -> Controllers {
     let (objects, events) = store.list_and_subscribe_everything();
     let control = ControlLoop {
         store: store.clone(),
@@ -116,7 +128,7 @@ pub fn spawn_with(store: &Store, config: Config, usage: Option<Arc<dyn BusyShare
         node_numbers: BTreeMap::new(),
         unschedulable: BTreeMap::new(),
         tainted: BTreeMap::new(),
-        usage,
+        world,
         autoscaled: BTreeMap::new(),
         node_groups: node_groups::Memory::default(),
         machines: machines::Memory::default(),
@@ -144,8 +156,7 @@ struct ControlLoop {
     unschedulable: BTreeMap<Key, String>,
     /// Pods (with their UID) on nodes with NoExecute taints, and since when.
     tainted: BTreeMap<Key, (String, Timestamp)>,
-    /// Where resource metrics come from.
-    usage: Option<Arc<dyn BusyShares>>,
+    world: World,
     /// What the autoscalers (by UID) remember.
     autoscaled: BTreeMap<String, autoscaler::Memory>,
     /// What the cluster autoscaler remembers.
@@ -173,6 +184,9 @@ impl ControlLoop {
             while let Some(event) = events.try_next() {
                 self.observe(&event);
             }
+            while let Some(occurrence) = self.occurred() {
+                self.occur(&occurrence);
+            }
             if let Some(work) = self.queue.pop(Instant::now()) {
                 self.perform(work);
                 turns = turns.wrapping_add(1);
@@ -182,12 +196,15 @@ impl ControlLoop {
                 }
                 continue;
             }
-            let event = match self.queue.next() {
-                Some(at) => match tokio::time::timeout_at(at, events.next()).await {
-                    Ok(event) => event,
-                    Err(_) => continue,
-                },
-                None => events.next().await,
+            let due = self.queue.next();
+            let event = tokio::select! {
+                biased;
+                event = events.next() => event,
+                Some(occurrence) = occurrence(&mut self.world.occurred) => {
+                    self.occur(&occurrence);
+                    continue;
+                }
+                () = until(due) => continue,
             };
             match event {
                 Some(event) => self.observe(&event),
@@ -196,8 +213,27 @@ impl ControlLoop {
         }
     }
 
+    fn occurred(&mut self) -> Option<Occurrence> {
+        self.world.occurred.as_mut()?.try_recv().ok()
+    }
+
     fn after(&mut self, work: Work, delay: Duration) {
         self.queue.add(work, Instant::now() + delay);
+    }
+}
+
+/// What happens next on a node; never, where nothing can.
+async fn occurrence(from: &mut Option<UnboundedReceiver<Occurrence>>) -> Option<Occurrence> {
+    match from {
+        Some(from) => from.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     ControlLoop, autoscaler, daemonset, deployment, disruption, endpoints, garbage, node_lifecycle,
     replicaset, statefulset,
 };
-use crate::sim::kubelet::{self, Present, Worker};
+use crate::sim::kubelet::{self, Occurrence, Present, Worker};
 use crate::sim::manifests;
 use crate::sim::scheduler::{self, Candidate};
 use crate::sim::store::{Kind, Object};
@@ -194,7 +194,7 @@ impl ControlLoop {
             let plural = format!("{}s.apps", target.kind.to_lowercase());
             format!("{plural} \"{}\" not found", target.name)
         });
-        let served = self.usage.is_some();
+        let served = self.world.usage.is_some();
         let uid = autoscaler.uid().to_owned();
         let mut memory = self.autoscaled.get(&uid).cloned().unwrap_or_default();
         let inputs = autoscaler::Inputs { autoscaler, scaled, served, now };
@@ -205,7 +205,9 @@ impl ControlLoop {
 
     /// Pods with what they use; whose kubelet is silent has not been measured.
     fn measured<'a>(&self, pods: Vec<&'a Pod>, now: jiff::Timestamp) -> Vec<(&'a Pod, Option<PodUsage>)> {
-        let Some(source) = &self.usage else { return pods.into_iter().map(|pod| (pod, None)).collect() };
+        let Some(source) = &self.world.usage else {
+            return pods.into_iter().map(|pod| (pod, None)).collect();
+        };
         let usage = measure(&pods, source.as_ref(), now);
         let answers =
             |pod: &Pod| self.cache.node(&pod.spec.node_name).is_some_and(node_lifecycle::kubelet_runs);
@@ -276,11 +278,13 @@ impl ControlLoop {
         let pod = self.cache.pods.get(key).filter(|p| !p.spec.node_name.is_empty()).cloned();
         // The pod is gone, or has become another of the same name.
         let stale = self.workers.get(key).is_some_and(|w| pod.as_ref().is_none_or(|p| p.uid() != w.uid));
-        if stale
-            && let Some(worker) = self.workers.remove(key)
-            && let Some(ip) = worker.ip()
-        {
-            self.addresses.release(&worker.node, ip);
+        if stale && let Some(worker) = self.workers.remove(key) {
+            if let Some(ip) = worker.ip() {
+                self.addresses.release(&worker.node, ip);
+            }
+            if let Some(programs) = &self.world.around.programs {
+                programs.kill(&worker.uid);
+            }
         }
         let Some(pod) = pod else { return };
         let Some(node) = self.cache.node(&pod.spec.node_name).cloned() else { return };
@@ -297,13 +301,16 @@ impl ControlLoop {
                 return;
             };
             let (worker, actions) = Worker::new(&pod, Some(ip), self.config.seed, now);
+            let programs = self.world.around.programs.as_ref();
+            let address = node.internal_ip().and_then(|ip| ip.parse().ok());
+            let worker = worker.at(address, programs.is_some_and(|programs| programs.runs_in(&pod)));
             self.workers.insert(key.clone(), worker);
             for action in &actions {
                 self.apply(action);
             }
         }
         let Some(worker) = self.workers.get_mut(key) else { return };
-        let step = worker.step(&pod, now);
+        let step = worker.step(&pod, now, &self.world.around);
         let mut refused = false;
         for action in &step.actions {
             refused |= !self.apply(action);
@@ -313,6 +320,17 @@ impl ControlLoop {
         }
         if refused {
             self.after(Work::Pod(key.clone()), RETRY);
+        }
+    }
+
+    /// Something has happened to a pod on its node, whether its kubelet runs or not.
+    pub(super) fn occur(&mut self, occurrence: &Occurrence) {
+        let (key, now) = (&occurrence.pod, self.present());
+        if let (Some(worker), Some(pod)) = (self.workers.get_mut(key), self.cache.pods.get(key))
+            && worker.uid == occurrence.uid
+        {
+            worker.happen(pod, &occurrence.what, now);
+            self.step_pod(key);
         }
     }
 

@@ -190,6 +190,15 @@ impl ControlLoop {
         let pods: Vec<Key> = self.cache.pods_on(&name).map(|p| p.key()).collect();
         let gone = event.kind == EventType::Deleted;
         let silence = |o: &Object| node_lifecycle::silent_since(o);
+        if let Some(programs) = &self.world.around.programs
+            && (gone || silence(node).is_some())
+        {
+            programs.cut_off(&name);
+            if gone {
+                let on_it = self.workers.values().filter(|worker| worker.node == name);
+                on_it.for_each(|worker| programs.kill(&worker.uid));
+            }
+        }
         let back = event.previous.as_ref().is_some_and(|p| silence(p).is_some()) && silence(node).is_none();
         for pod in pods {
             let delay = if gone { node_lifecycle::ORPHANED } else { delay };

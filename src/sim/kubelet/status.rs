@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::container::{End, Life, Turn};
 use super::{Present, Stage, Worker};
 use crate::sim::controllers::action::stamp;
 use crate::sim::controllers::names;
@@ -16,17 +17,18 @@ const OWNED: [&str; 5] =
 /// The status of a pod at present.
 pub fn of(worker: &Worker, pod: &Pod, now: Present) -> Value {
     let mut status: Map<String, Value> = pod.object.field("status").unwrap_or_default();
+    let started = worker.containers.iter().any(|life| life.started.is_some());
     let ready = match worker.stage {
-        Stage::Running { ready, .. } => ready <= now.instant,
+        Stage::Running => worker.containers.iter().all(|life| life.is_ready(now.instant)),
         // A terminating container is ready until its probe says otherwise or it has ended.
         Stage::Stopping { .. } => pod.ready(),
         _ => false,
     };
     let phase = match worker.stage {
-        Stage::Creating { .. } | Stage::PullFailed { .. } if worker.restarts == 0 => "Pending",
+        Stage::Creating { .. } | Stage::PullFailed { .. } => "Pending",
         Stage::Ended { exit: 0 } => "Succeeded",
         Stage::Ended { .. } => "Failed",
-        Stage::Stopping { .. } if worker.started.is_none() => "Pending",
+        Stage::Stopping { .. } if !started => "Pending",
         _ => "Running",
     };
     status.insert("phase".into(), json!(phase));
@@ -37,14 +39,21 @@ pub fn of(worker: &Worker, pod: &Pod, now: Present) -> Value {
     }
     status.insert("startTime".into(), stamp(worker.accepted));
     status.insert("observedGeneration".into(), json!(pod.meta().generation));
-    let sandbox = worker.started.is_some() || matches!(worker.stage, Stage::PullFailed { .. });
+    let sandbox = started || matches!(worker.stage, Stage::PullFailed { .. });
     if let Some(ip) = worker.ip.as_ref().filter(|_| sandbox) {
         status.insert("podIP".into(), json!(ip));
         status.insert("podIPs".into(), json!([{"ip": ip}]));
     }
-    status.insert("conditions".into(), conditions(pod, (ready, sandbox, phase), now));
-    let containers: Vec<Value> =
-        pod.spec.containers.iter().map(|c| container(worker, pod, (c, ready))).collect();
+    let each = pod.spec.containers.iter().zip(&worker.containers);
+    let one = |(c, life): (&Container, &Life)| match worker.stage {
+        Stage::Running => (c.name.clone(), container(worker, pod, (c, life, life.is_ready(now.instant)))),
+        _ => (c.name.clone(), container(worker, pod, (c, life, ready))),
+    };
+    let containers: Vec<(String, Value)> = each.map(one).collect();
+    let waiting: Vec<&str> =
+        containers.iter().filter(|c| c.1["ready"] != true).map(|c| c.0.as_str()).collect();
+    status.insert("conditions".into(), conditions(pod, (ready, sandbox, phase, &waiting), now));
+    let containers = containers.into_iter().map(|(_, status)| status).collect();
     status.insert("containerStatuses".into(), Value::Array(containers));
     if !pod.spec.init_containers.is_empty() {
         let init = pod.spec.init_containers.iter().map(|c| init_container(worker, c)).collect();
@@ -53,8 +62,11 @@ pub fn of(worker: &Worker, pod: &Pod, now: Present) -> Value {
     Value::Object(status)
 }
 
-fn conditions(pod: &Pod, (ready, sandbox, phase): (bool, bool, &str), now: Present) -> Value {
-    let waiting: Vec<&str> = pod.spec.containers.iter().map(|c| c.name.as_str()).collect();
+fn conditions(
+    pod: &Pod,
+    (ready, sandbox, phase, waiting): (bool, bool, &str, &[&str]),
+    now: Present,
+) -> Value {
     let unready = match phase {
         "Succeeded" => ("PodCompleted", String::new()),
         "Failed" => ("PodFailed", String::new()),
@@ -121,16 +133,16 @@ fn container_id(worker: &Worker, name: &str, restarts: u32) -> String {
     format!("containerd://{}", names::digest(&format!("{}/{name}/{restarts}", worker.uid)))
 }
 
-fn terminated(worker: &Worker, name: &str, restarts: u32) -> Value {
-    let (finished, exit) = worker.finished.unwrap_or((worker.accepted, 0));
+fn terminated(worker: &Worker, name: &str, end: Option<End>, restarts: u32) -> Value {
+    let end = end.unwrap_or(End { started: worker.accepted, finished: worker.accepted, exit: 0 });
     json!({"terminated": {
-        "exitCode": exit, "reason": if exit == 0 { "Completed" } else { "Error" },
-        "startedAt": stamp(worker.started.unwrap_or(worker.accepted)), "finishedAt": stamp(finished),
+        "exitCode": end.exit, "reason": if end.exit == 0 { "Completed" } else { "Error" },
+        "startedAt": stamp(end.started), "finishedAt": stamp(end.finished),
         "containerID": container_id(worker, name, restarts),
     }})
 }
 
-fn container(worker: &Worker, pod: &Pod, (container, ready): (&Container, bool)) -> Value {
+fn container(worker: &Worker, pod: &Pod, (container, life, ready): (&Container, &Life, bool)) -> Value {
     let name = container.name.as_str();
     let waiting = |reason: &str, message: String| {
         let mut state = json!({"reason": reason});
@@ -140,44 +152,47 @@ fn container(worker: &Worker, pod: &Pod, (container, ready): (&Container, bool))
         json!({"waiting": state})
     };
     let image = &container.image;
-    let runs =
-        matches!(worker.stage, Stage::Running { .. } | Stage::Stopping { .. }) && worker.started.is_some();
-    let state = match &worker.stage {
-        Stage::Creating { .. } if worker.restarts > 0 => terminated(worker, name, worker.restarts - 1),
-        Stage::PullFailed { backing_off: false, .. } => waiting(
+    let runs = life.runs() && matches!(worker.stage, Stage::Running | Stage::Stopping { .. });
+    let state = match (&worker.stage, life.turn) {
+        (Stage::PullFailed { backing_off: false, .. }, _) => waiting(
             "ErrImagePull",
             format!("failed to pull and unpack image {:?}: not found", full_name(image)),
         ),
-        Stage::PullFailed { .. } => waiting("ImagePullBackOff", format!("Back-off pulling image {image:?}")),
-        Stage::CrashLoop { .. } => {
+        (Stage::PullFailed { .. }, _) => {
+            waiting("ImagePullBackOff", format!("Back-off pulling image {image:?}"))
+        }
+        (Stage::Ended { .. }, _) => terminated(worker, name, life.end, life.restarts),
+        _ if runs => json!({"running": {"startedAt": life.started.map(stamp)}}),
+        (_, Turn::BackOff { .. }) => {
             let pod = format!("{}_{}({})", pod.name(), pod.namespace(), pod.uid());
             waiting("CrashLoopBackOff", format!("back-off restarting failed container={name} pod={pod}"))
         }
-        Stage::Ended { .. } => terminated(worker, name, worker.restarts),
-        _ if runs => json!({"running": {"startedAt": worker.started.map(stamp)}}),
+        _ if life.end.is_some() => terminated(worker, name, life.end, life.restarts),
         _ => waiting("ContainerCreating", String::new()),
     };
     let mut status = json!({
-        "name": name, "image": if worker.started.is_some() { full_name(image) } else { image.clone() },
-        "imageID": "", "ready": ready, "started": runs, "restartCount": worker.restarts,
+        "name": name, "image": if life.started.is_some() { full_name(image) } else { image.clone() },
+        "imageID": "", "ready": ready, "started": runs, "restartCount": life.restarts,
         "state": state, "lastState": {},
     });
-    if worker.started.is_some() {
+    if life.started.is_some() {
         status["imageID"] = json!(image_id(image));
-        status["containerID"] = json!(container_id(worker, name, worker.restarts));
+        status["containerID"] = json!(container_id(worker, name, life.restarts));
     }
-    if worker.restarts > 0 && worker.finished.is_some() && !matches!(worker.stage, Stage::Ended { .. }) {
-        status["lastState"] = terminated(worker, name, worker.restarts - 1);
+    if life.end.is_some() && status["state"]["terminated"].is_null() {
+        let which = if runs { life.restarts.saturating_sub(1) } else { life.restarts };
+        status["lastState"] = terminated(worker, name, life.end, which);
     }
     status
 }
 
 fn init_container(worker: &Worker, container: &Container) -> Value {
-    let done = worker.started.is_some();
+    let started = worker.containers.iter().filter_map(|life| life.started).min();
+    let done = started.is_some();
     let state = if done {
         json!({"terminated": {
             "exitCode": 0, "reason": "Completed", "startedAt": stamp(worker.accepted),
-            "finishedAt": worker.started.map(stamp), "containerID": container_id(worker, &container.name, 0),
+            "finishedAt": started.map(stamp), "containerID": container_id(worker, &container.name, 0),
         }})
     } else {
         json!({"waiting": {"reason": "PodInitializing"}})

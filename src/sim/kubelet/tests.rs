@@ -1,5 +1,5 @@
 use super::*;
-use crate::sim::controllers::views::{ExecAction, Probe, SleepAction, View};
+use crate::sim::controllers::views::{ExecAction, PreStop, Probe, SleepAction, View};
 use crate::sim::store::{Kind, Object};
 use serde_json::json;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ fn a_container_is_ready_at_the_first_probe_that_finds_it_answering() {
             initial_delay_seconds: delay,
             period_seconds: Some(period),
             success_threshold: Some(successes),
+            ..Probe::default()
         };
         let container = Container { readiness_probe: Some(probe), ..Container::default() };
         assert_eq!(
@@ -78,7 +79,7 @@ fn status(step: &Step) -> Value {
 /// A worker whose pod has run for ten seconds.
 fn running(start: Instant, shutdown: &str) -> Worker {
     let (mut worker, _) = Worker::new(&pod(None, shutdown), Some("10.244.0.2".into()), 1, at(start, ms(0)));
-    let step = worker.step(&pod(None, shutdown), at(start, ms(10_000)));
+    let step = worker.step(&pod(None, shutdown), at(start, ms(10_000)), &Surroundings::default());
     let status = status(&step);
     assert_eq!((&status["phase"], &status["podIP"]), (&json!("Running"), &json!("10.244.0.2")));
     assert_eq!(status["containerStatuses"][0]["ready"], true);
@@ -94,12 +95,12 @@ async fn a_pod_stops_when_its_application_has_or_when_its_grace_ends() {
     for (shutdown, grace, after, code) in [("3s", 30, 3_000, 0), ("60s", 30, 30_000, 137), ("0s", 30, 0, 0)] {
         let mut worker = running(start, shutdown);
         let deleted = pod(Some(grace), shutdown);
-        let step = worker.step(&deleted, at(start, ms(10_000)));
+        let step = worker.step(&deleted, at(start, ms(10_000)), &Surroundings::default());
         assert_eq!(step.done, after == 0, "{shutdown}");
         if after > 0 {
             assert_eq!(step.next, Some(start + ms(10_000 + after)));
         }
-        let step = worker.step(&deleted, at(start, ms(10_000 + after)));
+        let step = worker.step(&deleted, at(start, ms(10_000 + after)), &Surroundings::default());
         assert!(step.done);
         let state = status(&step)["containerStatuses"][0]["state"]["terminated"].clone();
         assert_eq!(state["exitCode"], code, "{shutdown}");
@@ -129,9 +130,9 @@ async fn a_pod_fails_when_it_has_been_active_for_longer_than_it_may() {
 async fn a_shorter_grace_cuts_a_stop_short() {
     let start = Instant::now();
     let mut worker = running(start, "60s");
-    let step = worker.step(&pod(Some(60), "60s"), at(start, ms(10_000)));
+    let step = worker.step(&pod(Some(60), "60s"), at(start, ms(10_000)), &Surroundings::default());
     assert_eq!(step.next, Some(start + ms(70_000)));
-    let step = worker.step(&pod(Some(2), "60s"), at(start, ms(15_000)));
+    let step = worker.step(&pod(Some(2), "60s"), at(start, ms(15_000)), &Surroundings::default());
     assert_eq!(step.next, Some(start + ms(17_000)));
 }
 

@@ -230,6 +230,13 @@ impl Store {
         inner.index.on_node(node).filter_map(|key| objects.get(key).cloned()).collect()
     }
 
+    /// The pod of a UID, looked for among all.
+    #[must_use]
+    pub fn pod_by_uid(&self, uid: &str) -> Option<Arc<Object>> {
+        let inner = self.lock();
+        inner.objects.get(&Kind::POD)?.values().find(|pod| pod.meta.uid == uid).cloned()
+    }
+
     /// How many objects of a kind there are.
     #[must_use]
     pub fn count(&self, kind: &Kind) -> usize {

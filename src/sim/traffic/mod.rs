@@ -15,7 +15,8 @@
 //! All four codes are exposed from the start with zero (Prometheus docs, "Avoid missing metrics"), so
 //! that a rate sees the first failure. Pods are targets of the job `kubernetes-pods` with `up` only.
 //!
-//! A request that NetworkPolicies do not let through is one that is not answered in time (`reach`).
+//! A request that NetworkPolicies do not let through is one that is not answered in time (`reach`). What agents put on
+//! the packets of pods makes requests and answers late, or loses them (`journeys`).
 //!
 //! A request goes to one of the Service's endpoints at random, as kube-proxy spreads connections
 //! (iptables mode, `statistic --mode random`). A change of endpoints reaches the clients after
@@ -29,6 +30,8 @@ mod busy;
 mod calls;
 mod clients;
 mod counts;
+mod impaired;
+mod journeys;
 mod load;
 mod pods;
 mod proxied;
@@ -44,16 +47,19 @@ mod work;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::net::IpAddr;
 
 pub use busy::WINDOW_US;
 pub use calls::{Call, Times};
 pub use clients::{Client, ClientOrder};
+pub use impaired::Measurement;
 pub use load::{ServiceLoad, Serving, Spread};
 pub use pods::PodState;
 pub use reach::OUTSIDE;
 pub use work::MOST_HOPS;
 
 use self::counts::Counts;
+use self::journeys::{JourneyId, Journeys};
 use self::pods::Pod;
 use self::random::Stream;
 use self::requests::{Ask, Asker};
@@ -161,6 +167,19 @@ enum Event {
         asker: Asker,
         arrival: u64,
     },
+    /// A request over a connection on which something lies is at its pod.
+    Arrived {
+        journey: JourneyId,
+    },
+    /// Its answer is back.
+    Returned {
+        journey: JourneyId,
+        code: Code,
+    },
+    /// Whoever sent it has waited long enough.
+    Waited {
+        journey: JourneyId,
+    },
 }
 
 struct Service {
@@ -169,6 +188,8 @@ struct Service {
     stream: Stream,
     /// Pods that call it.
     calls: Stream,
+    /// Its own address.
+    address: Option<IpAddr>,
     /// Its ports, and the ports of its pods behind them.
     ports: Vec<(u16, u16)>,
     /// Arrivals of an earlier load are void.
@@ -208,6 +229,8 @@ pub struct Traffic {
     /// Whether a pod, or somebody outside, gets to a port of a pod, as far as somebody has tried since the network
     /// last changed.
     verdicts: BTreeMap<(Option<usize>, usize, u16), bool>,
+    /// What lies on connections; none as long as no agent has put anything there.
+    journeys: Option<Box<Journeys>>,
     /// Whether a request makes a call that only a share of all makes.
     chances: Stream,
     /// Whether it was said that there is a circle of calls.
@@ -240,6 +263,7 @@ impl Traffic {
             works: Works::default(),
             network: None,
             verdicts: BTreeMap::new(),
+            journeys: None,
             chances: Stream::new(seed, "chances"),
             circle: false,
             scrapes: Scrapes::new(scrape, millis(start)),
@@ -278,6 +302,7 @@ impl Traffic {
                     load: ServiceLoad { per_second: 0.0, ..load.clone() },
                     stream,
                     calls,
+                    address: None,
                     ports: Vec::new(),
                     epoch: 0,
                     base: self.now,
@@ -328,6 +353,17 @@ impl Traffic {
         }
     }
 
+    /// The address of a Service that is known; none for a headless one.
+    pub fn set_address(&mut self, namespace: &str, name: &str, address: Option<IpAddr>) {
+        let key = (namespace.to_string(), name.to_string());
+        let index = self.service_index.get(&key).copied();
+        if let Some(service) = index.and_then(|index| self.services.get_mut(index))
+            && std::mem::replace(&mut service.address, address) != address
+        {
+            self.network_changed();
+        }
+    }
+
     /// Lets everything happen up to `to`, and the scrapes up to it be read.
     pub fn advance(&mut self, to: u64) {
         while let Some(Reverse((t, _, _))) = self.events.peek() {
@@ -366,6 +402,9 @@ impl Traffic {
             Event::Worked { work } | Event::Retry { work } => self.proceed(work, t),
             Event::Nothing { asker, arrival } => self.answer(asker, arrival, t, Code::Timeout),
             Event::Called { work, code } => self.called(work, code, t),
+            Event::Arrived { journey } => self.arrived(journey, t),
+            Event::Returned { journey, code } => self.returned(journey, code, t),
+            Event::Waited { journey } => self.waited(journey, t),
         }
     }
 

@@ -6,7 +6,7 @@ use super::calls::Call;
 use super::load::Serving;
 use super::server::Server;
 use super::work::Pool;
-use super::{Code, Traffic, millis};
+use super::{Traffic, millis};
 use crate::sim::metrics::{scrape::TargetId, series::Labels};
 
 /// A pod's serving process. Whether it is ready is for the endpoints to say.
@@ -38,6 +38,8 @@ pub(super) struct Pod {
     /// Answers of an earlier process are void.
     pub epoch: u64,
     target: Option<TargetId>,
+    /// Scrapes do not get to it.
+    unscraped: bool,
 }
 
 impl Traffic {
@@ -79,7 +81,7 @@ impl Traffic {
             }
         }
         match pod.target {
-            Some(target) => self.scrapes.set_up(target, now, true),
+            Some(target) => self.scrapes.set_up(target, now, !pod.unscraped),
             None => {
                 let instance = format!("{}.{}:8080", state.name, state.namespace);
                 let labels: Labels = [
@@ -92,7 +94,11 @@ impl Traffic {
                 ]
                 .into_iter()
                 .collect();
-                pod.target = Some(self.scrapes.add_target(labels, now));
+                let target = self.scrapes.add_target(labels, now);
+                pod.target = Some(target);
+                if pod.unscraped {
+                    self.scrapes.set_up(target, now, false);
+                }
             }
         }
     }
@@ -116,6 +122,18 @@ impl Traffic {
         if let Some(target) = self.pods[index].target.take() {
             self.scrapes.remove_target(target, millis(self.now));
         }
+        // Its network namespace is gone, and what lay on it.
+        self.lift(|pod, _| pod == uid, at);
+    }
+
+    /// Scrapes get to a pod from now on, or do not.
+    pub(super) fn set_scraped(&mut self, uid: &str, scraped: bool) {
+        let Some(index) = self.pod_index.get(uid).copied() else { return };
+        let pod = &mut self.pods[index];
+        pod.unscraped = !scraped;
+        if let Some(target) = pod.target.filter(|_| pod.server.is_some()) {
+            self.scrapes.set_up(target, millis(self.now), scraped);
+        }
     }
 
     /// The index of a pod, known from now on.
@@ -138,7 +156,7 @@ impl Traffic {
             self.lose_work(index, now);
         }
         for held in server.lost(now) {
-            self.answer(held.asker, held.arrival, now, Code::BadGateway);
+            self.break_off(held.asker, held.arrival, now);
         }
     }
 }

@@ -19,7 +19,7 @@ impl Stream {
     }
 
     /// Uniform in `(0, 1]`.
-    fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         ((self.0.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 
@@ -31,6 +31,18 @@ impl Stream {
     /// Exponentially distributed with that mean.
     pub fn exponential(&mut self, mean: f64) -> f64 {
         -mean * ln(self.unit())
+    }
+
+    /// Normally distributed with mean 0 and deviation 1 (Marsaglia's polar method: of the functions that differ between
+    /// platforms it needs the logarithm only).
+    pub fn gaussian(&mut self) -> f64 {
+        loop {
+            let (u, v) = (2.0 * self.unit() - 1.0, 2.0 * self.unit() - 1.0);
+            let square = u * u + v * v;
+            if square > 0.0 && square < 1.0 {
+                return u * (-2.0 * ln(square) / square).sqrt();
+            }
+        }
     }
 
     /// Uniform in `0 .. n`; 0 for an `n` of 0.

@@ -1,11 +1,12 @@
 //! Whether a request gets to its pod: what NetworkPolicies let through.
 //!
-//! Packets that no policy lets through are dropped, not refused: whoever asks waits until its own time-out. Each request
-//! is a connection of its own, so a policy works on the next one; what a pod holds already it answers.
+//! Packets that no policy lets through are dropped, not refused: whoever asks waits until its own time-out. A policy
+//! works on the next request, whether its connection is new or not; what a pod holds already it answers.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Service, Traffic};
+use crate::sim::impairment::Path;
 use crate::sim::network::Network;
 use crate::sim::network_policy::PortNumber;
 use crate::sim::store::Object;
@@ -15,6 +16,12 @@ use crate::sim::store::Object;
 pub const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 
 impl Service {
+    /// The address and port at which pods call it; `None` for one without an address of its own.
+    pub(super) fn front(&self, port: Option<u16>) -> Option<(IpAddr, u16)> {
+        let first = self.ports.first().map_or(0, |(own, _)| *own);
+        Some((self.address?, port.unwrap_or(first)))
+    }
+
     /// The port of its pods behind one of its ports, the first if none is named; 0 while none is known.
     fn pod_port(&self, port: Option<u16>) -> u16 {
         let named = self.ports.iter().find(|(own, _)| port.is_none_or(|port| port == *own));
@@ -27,7 +34,30 @@ impl Traffic {
     pub fn set_network(&mut self, network: Network, at: u64) {
         self.advance(at);
         self.network = Some(network);
+        self.network_changed();
+    }
+
+    /// Whether somebody has told it of the network.
+    pub fn has_network(&self) -> bool {
+        self.network.is_some()
+    }
+
+    /// The UID of the pod at an address.
+    pub(super) fn pod_at(&self, address: IpAddr) -> Option<String> {
+        self.network.as_ref()?.pod_at(address).map(|pod| pod.uid.clone())
+    }
+
+    /// Whether policies keep one pod, by UID, from a port of another.
+    pub(super) fn is_denied(&self, from: &str, to: &str, port: PortNumber) -> bool {
+        self.network.as_ref().is_some_and(|network| network.check(from, to, port).is_err())
+    }
+
+    /// What was known of who reaches whom, and how, is not known any more.
+    pub(super) fn network_changed(&mut self) {
         self.verdicts.clear();
+        if let Some(journeys) = &mut self.journeys {
+            journeys.forget();
+        }
     }
 
     /// An object that the network is made of ([`crate::sim::network::KINDS`]) is so from `at` on, or gone. Whether
@@ -38,7 +68,7 @@ impl Traffic {
         }
         self.advance(at);
         if self.network.as_mut().is_some_and(|network| network.apply(object, gone)) {
-            self.verdicts.clear();
+            self.network_changed();
         }
         true
     }
@@ -48,6 +78,20 @@ impl Traffic {
         let port =
             self.services.get(service).map_or(0, |service| service.pod_port(from.and_then(|from| from.1)));
         self.lets_through(from.map(|from| from.0), to, port)
+    }
+
+    /// What lies on the connection from a pod, or somebody outside, through a Service's port to a pod of it.
+    pub(super) fn way(
+        &mut self,
+        from: Option<(usize, Option<u16>)>,
+        service: usize,
+        to: usize,
+    ) -> Option<std::sync::Arc<Path>> {
+        // Most clusters know no agent.
+        self.journeys.as_ref()?;
+        let asked = from.and_then(|from| from.1);
+        let port = self.services.get(service).map_or(0, |service| service.pod_port(asked));
+        self.path(from.map(|from| from.0), Some((service, asked)), (to, port))
     }
 
     /// Whether a pod, or somebody outside, gets to that port of a pod.

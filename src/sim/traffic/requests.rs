@@ -1,5 +1,6 @@
 //! One request: who asks, which pod it goes to, what becomes of it.
 
+use super::journeys::{Departure, JourneyId};
 use super::server::{Held, Server};
 use super::work::{Work, WorkId};
 use super::{Client, Code, Event, Service, Spread, Traffic, millis, random::Stream};
@@ -15,6 +16,8 @@ pub(super) enum Asker {
     Call { service: usize, work: WorkId },
     /// The API server's proxy, through no Service.
     Visit { ticket: u64 },
+    /// Somebody on whose connection something lies.
+    Journey { journey: JourneyId },
 }
 
 impl Asker {
@@ -23,7 +26,7 @@ impl Asker {
             Self::Clients { service } | Self::Client { service, .. } | Self::Call { service, .. } => {
                 Some(service)
             }
-            Self::Visit { .. } => None,
+            Self::Visit { .. } | Self::Journey { .. } => None,
         }
     }
 }
@@ -39,6 +42,21 @@ pub(super) struct Ask {
     pub hops: u8,
     /// The pod that calls, and the Service's port that it calls; none for those outside.
     pub from: Option<(usize, Option<u16>)>,
+}
+
+/// A request at its pod.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    /// Who gets the answer.
+    pub asker: Asker,
+    /// From whose randomness its service time follows.
+    pub drawn_by: Asker,
+    /// Index of the pod.
+    pub pod: usize,
+    /// Through how many calls it has come.
+    pub hops: u8,
+    /// Until when the asker waits, unless somebody else sees to that.
+    pub patience: Option<u64>,
 }
 
 impl Service {
@@ -61,32 +79,58 @@ impl Traffic {
             return self.answer(asker, now, now, Code::Unavailable);
         }
         let endpoints = service.endpoints.len();
-        let nth = randomness(service, &mut self.clients, asker).below(endpoints);
+        let nth = randomness(&mut self.services, &mut self.clients, &mut self.visits, asker).below(endpoints);
         let chosen = self.services[ask.service].endpoints[nth];
         let patience = now.saturating_add(ask.timeout_us);
         if !self.reaches(ask.from, ask.service, chosen) {
             return self.push(patience, Event::Nothing { asker, arrival: now });
         }
-        let stream = randomness(&mut self.services[ask.service], &mut self.clients, asker);
+        if let Some(path) = self.way(ask.from, ask.service, chosen) {
+            let request = Departure { asker, timeout_us: ask.timeout_us, hops: ask.hops };
+            return self.depart(request, (chosen, &path), now);
+        }
+        let patience = Some(patience);
+        self.arrive(Arrival { asker, drawn_by: asker, pod: chosen, hops: ask.hops, patience }, now);
+    }
+
+    /// A request arrives at its pod.
+    pub(super) fn arrive(&mut self, arrival: Arrival, now: u64) {
+        let Arrival { asker, drawn_by, pod: chosen, hops, patience } = arrival;
+        let stream = randomness(&mut self.services, &mut self.clients, &mut self.visits, drawn_by);
         let pod = &mut self.pods[chosen];
         let Some(server) = pod.server.as_mut().filter(|s| s.since <= now) else {
-            return self.answer(asker, now, now, Code::BadGateway);
+            return self.break_off(asker, now, now);
         };
         let takes = takes(server, stream);
         if let Some(pool) = &server.pool {
             if pool.is_full(server.serving.capacity, server.serving.queue) {
                 return self.answer(asker, now, now, Code::Unavailable);
             }
-            let work = self.admit(Work::new((chosen, takes), asker, now, ask.hops), now);
-            return self.push(patience, Event::Patience { work });
+            let work = self.admit(Work::new((chosen, takes), asker, now, hops), now);
+            if let Some(patience) = patience {
+                self.push(patience, Event::Patience { work });
+            }
+            return;
         }
         let Some(finish) = server.offer(now, takes) else {
             return self.answer(asker, now, now, Code::Unavailable);
         };
-        let (answered, code) = if finish > patience { (patience, Code::Timeout) } else { (finish, Code::Ok) };
+        let (answered, code) = match patience.filter(|patience| finish > *patience) {
+            Some(patience) => (patience, Code::Timeout),
+            None => (finish, Code::Ok),
+        };
         server.hold(Held { finish, answered, arrival: now, asker }, now);
         let epoch = pod.epoch;
         self.push(answered, Event::Answer { pod: chosen, epoch, asker, arrival: now, code });
+    }
+
+    /// Nobody listens, or the process ended: the connection of whoever asked breaks.
+    pub(super) fn break_off(&mut self, asker: Asker, arrival: u64, now: u64) {
+        match asker {
+            Asker::Visit { ticket } => self.end_visit(ticket, None, now),
+            Asker::Journey { journey } => self.replied(journey, (Code::BadGateway, true), now),
+            asker => self.answer(asker, arrival, now, Code::BadGateway),
+        }
     }
 
     /// Whoever asked has an answer.
@@ -101,16 +145,23 @@ impl Traffic {
             // Never at once from within: what follows is for the loop of events.
             Asker::Call { work, .. } => self.push(now, Event::Called { work, code }),
             Asker::Visit { ticket } => self.end_visit(ticket, Some(code), now),
+            Asker::Journey { journey } => self.replied(journey, (code, false), now),
         }
     }
 }
 
 /// From what an asker's choices and service times follow.
-fn randomness<'a>(service: &'a mut Service, clients: &'a mut [Client], asker: Asker) -> &'a mut Stream {
+fn randomness<'a>(
+    services: &'a mut [Service],
+    clients: &'a mut [Client],
+    visits: &'a mut Stream,
+    asker: Asker,
+) -> &'a mut Stream {
     match asker {
         Asker::Client { client, .. } => &mut clients[client].stream,
-        Asker::Call { .. } => &mut service.calls,
-        Asker::Clients { .. } | Asker::Visit { .. } => &mut service.stream,
+        Asker::Call { service, .. } => &mut services[service].calls,
+        Asker::Clients { service } => &mut services[service].stream,
+        Asker::Visit { .. } | Asker::Journey { .. } => visits,
     }
 }
 

@@ -19,8 +19,10 @@ pub(super) struct Port {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct ServicePorts {
+pub(super) struct ServiceSpec {
     pub ports: Vec<Port>,
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: String,
 }
 
 #[derive(Deserialize, Default)]

@@ -1,12 +1,17 @@
 //! Single requests from inside of the cluster, past the gateway: the API server's proxy. The gateway counts none of
 //! them, and their randomness is their own; but the pods that serve them are the same.
 
+use super::journeys::Departure;
 use super::requests::{Asker, takes};
 use super::work::Work;
 use super::{Code, Traffic};
 
 /// How long the end of a visit that nobody asks for is kept, in microseconds: longer than the API server's proxy waits.
 const KEPT_US: u64 = 120_000_000;
+
+/// How long the API server's proxy waits for an answer over a connection on which something lies, in microseconds: as long
+/// as it tries to connect.
+const PATIENCE_US: u64 = 30_000_000;
 
 /// What became of a request to one of some pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +65,16 @@ impl Traffic {
         let Some(index) = self.pod_index.get(uid).copied() else { return Visit::Refused };
         if !self.lets_through(None, index, port) {
             return Visit::Dropped;
+        }
+        if let Some(path) = self.path(None, None, (index, port)) {
+            if path.is_cut() {
+                return Visit::Dropped;
+            }
+            self.tickets += 1;
+            let ticket = self.tickets;
+            let asker = Asker::Visit { ticket };
+            self.depart(Departure { asker, timeout_us: PATIENCE_US, hops: 0 }, (index, &path), now);
+            return Visit::Working { ticket };
         }
         let pod = &mut self.pods[index];
         let Some(server) = pod.server.as_mut().filter(|server| server.since <= now) else {

@@ -6,8 +6,8 @@
 //! - Endpoints are those of all its EndpointSlices that are ready; where none is, those that still serve
 //!   while they terminate, as kube-proxy does (pkg/proxy/topology.go, KEP-1669).
 //! - A Service that pods call (`calls`) is one that has clients from when the first such pod serves.
-//! - A pod's process listens from the moment it is Ready until its containers end, restart, or the pod
-//!   is gone from the API. A pod that is being deleted serves until its kubelet has stopped it.
+//! - A pod's process, its first container's, listens from the moment it is Ready until that container ends or
+//!   restarts, or the pod is gone from the API. A pod that is being deleted serves until its kubelet has stopped it.
 //! - NetworkPolicies hold up what they do not let through (`reach`).
 //! - An annotation that cannot be read counts as absent, with a warning in the log.
 
@@ -19,7 +19,7 @@ use promql_parser::label::Matcher;
 use super::senders::Sender;
 use super::views::{
     DeploymentSpec, DeploymentStatus, Endpoint, EndpointConditions, NodeSpec, PodSpec, PodStatus, Port,
-    ServicePorts,
+    ServiceSpec,
 };
 use super::{Call, Client, ClientOrder, PodState, ServiceLoad, Serving, Totals, Traffic};
 use crate::sim::annotations::InvalidAnnotation;
@@ -67,6 +67,7 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct ServiceView {
     load: Option<ServiceLoad>,
+    address: Option<std::net::IpAddr>,
     ports: Vec<Port>,
     slices: BTreeMap<String, Slice>,
     begun: bool,
@@ -327,7 +328,10 @@ impl State {
             return;
         }
         view.load = load;
-        view.ports = field::<ServicePorts>(object, "spec").ports;
+        let spec: ServiceSpec = field(object, "spec");
+        view.ports = spec.ports;
+        // `None` is how a headless one is written.
+        view.address = spec.cluster_ip.parse().ok();
         self.serve(&key, now);
     }
 
@@ -359,9 +363,10 @@ impl State {
             return;
         }
         view.begun = true;
-        let ports = view.ports();
+        let (ports, address) = (view.ports(), view.address);
         self.traffic.set_service(load, now);
         self.traffic.set_ports(&key.0, &key.1, ports);
+        self.traffic.set_address(&key.0, &key.1, address);
         self.traffic.set_endpoints(&key.0, &key.1, &uids, now);
     }
 
@@ -378,9 +383,10 @@ impl State {
         let (spec, status): (PodSpec, PodStatus) = (field(object, "spec"), field(object, "status"));
         let ready = status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True");
         self.objects.pod_ready(&meta.namespace, (&meta.name, uid), ready, at);
-        let containers = &status.container_statuses;
-        let running = !containers.is_empty() && containers.iter().all(|c| c.state.running.is_some());
-        let restarts = containers.iter().map(|c| c.restart_count).sum();
+        // The application is the first container's.
+        let first = status.container_statuses.first();
+        let running = first.is_some_and(|c| c.state.running.is_some());
+        let restarts = first.map_or(0, |c| c.restart_count);
         let known = self.serving.get(uid).copied();
         if known.is_some_and(|p| !running || p.restarts != restarts) {
             self.serving.remove(uid);

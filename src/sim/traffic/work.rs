@@ -239,10 +239,7 @@ impl Traffic {
     pub(super) fn lose_work(&mut self, pod: usize, now: u64) {
         for id in self.works.of(pod) {
             let Some(work) = self.works.remove(id).filter(|work| !work.answered) else { continue };
-            match work.asker {
-                Asker::Visit { ticket } => self.end_visit(ticket, None, now),
-                asker => self.answer(asker, work.arrival, now, Code::BadGateway),
-            }
+            self.break_off(work.asker, work.arrival, now);
         }
     }
 }

@@ -28,6 +28,8 @@ pub const NO_SOURCE: Code = Code::new("FD2011");
 pub const UNATTENDED: Code = Code::new("FD2012");
 /// A load's address cannot be reached from here.
 pub const LOAD_UNREACHABLE: Code = Code::new("FD2031");
+/// The namespace of agents does not take their pods.
+pub const AGENT_NAMESPACE: Code = Code::new("FD2051");
 /// The target selects nothing.
 pub const NO_TARGET: Code = Code::new("FD3001");
 /// A fault's fields do not fit together.
@@ -86,6 +88,20 @@ pub const OTHER_MACHINE: Code = Code::new("FD3042");
 pub const NOT_REPLACED: Code = Code::new("FD3043");
 /// A machine that its owner would never let go.
 pub const MACHINE_KEPT: Code = Code::new("FD3044");
+/// An agent cannot be placed on a node.
+pub const AGENT: Code = Code::new("FD3051");
+/// A node's kernel lacks what an agent needs.
+pub const AGENT_KERNEL: Code = Code::new("FD3052");
+/// The target does not run, or not for long.
+pub const NOT_RUNNING: Code = Code::new("FD3053");
+/// The target is in its node's network.
+pub const HOST_NETWORK: Code = Code::new("FD3054");
+/// A node that no agent runs on.
+pub const OTHER_PLATFORM: Code = Code::new("FD3055");
+/// The way by which faults are taken back would be hit.
+pub const CONTROL_PATH: Code = Code::new("FD3056");
+/// Two faults of one pod of which one could not be seen.
+pub const UNSEEN: Code = Code::new("FD3057");
 
 /// The family, in order.
 pub static CODES: &[CodeInfo] = &[
@@ -179,6 +195,13 @@ pub static CODES: &[CodeInfo] = &[
         standard: "A load goes straight to what it is for. Through the API server's proxy it would measure the proxy, and load the API server that the way back depends on; so a Service's name is for a runner inside of the cluster, and for a rehearsal.",
         discovery: "The host of the URL was looked up from here; in a rehearsal, among the embedded cluster's Services.",
         resolution: "Name an address that can be reached from here: an Ingress, a LoadBalancer, a NodePort, kubectl port-forward for small loads; a parameter lets a rehearsal keep the Service's name.",
+    },
+    CodeInfo {
+        code: AGENT_NAMESPACE,
+        title: "the namespace of agents does not take their pods",
+        standard: "An agent shares its node's process table and has capabilities that Pod Security baseline and restricted refuse (Kubernetes docs, Pod Security Standards); it runs in a namespace of its own and nowhere else.",
+        discovery: "The agent's pod was sent there with dryRun=All; the words are the API server's.",
+        resolution: "firedrill agents manifests | kubectl apply -f - makes that namespace, with the policy that lets this one pod in and no other; --agent-namespace names another.",
     },
     CodeInfo {
         code: NO_TARGET,
@@ -382,5 +405,54 @@ pub static CODES: &[CodeInfo] = &[
         standard: "Karpenter leaves a pod that carries karpenter.sh/do-not-disrupt where it is until the NodeClaim's terminationGracePeriod is over, and without one it waits for ever.",
         discovery: "The pods on the node, their annotations, and the NodeClaim's spec.",
         resolution: "Choose another node, take the annotation away, or give the NodePool a terminationGracePeriod.",
+    },
+    CodeInfo {
+        code: AGENT,
+        title: "an agent cannot be placed on the node",
+        standard: "Faults of the agent tier take a pod on the node of each target, which is ready before Baseline.",
+        discovery: "The kubelet's own words in the status of that pod.",
+        resolution: "Mirror the image to where the nodes can pull it (--agent-image, --agent-pull-secret); firedrill doctor tries each node by itself.",
+    },
+    CodeInfo {
+        code: AGENT_KERNEL,
+        title: "the node's kernel lacks what the network faults need",
+        standard: "Packets are held, dropped and delayed by an NFQUEUE that fails open; the kernel has it as nft_queue, or as xt_NFQUEUE through nft_compat (kernel options NFT_QUEUE, NETFILTER_XT_TARGET_NFQUEUE, NFT_COMPAT).",
+        discovery: "The agent on the node has tried both and says which is missing.",
+        resolution: "modprobe nft_queue (or nft_compat and xt_NFQUEUE) on the node, or choose targets on other nodes; firedrill doctor says of each node what it has.",
+    },
+    CodeInfo {
+        code: NOT_RUNNING,
+        title: "the target does not run, or never for long",
+        standard: "A fault is put into a pod that runs; in one that starts, or crashes over and over, nothing that is seen would be the fault's doing.",
+        discovery: "The pod's phase, its node, and the reason for which its containers wait.",
+        resolution: "Wait until it runs, mend what keeps it from running, or leave it out with target.exclude.",
+    },
+    CodeInfo {
+        code: HOST_NETWORK,
+        title: "the target is in its node's network",
+        standard: "A pod with hostNetwork has no network of its own: what is done to its packets is done to its node's, kubelet and all.",
+        discovery: "spec.hostNetwork of the pod.",
+        resolution: "Leave it out with target.exclude. What such a pod's loss means is asked with podKill or nodeDrain.",
+    },
+    CodeInfo {
+        code: OTHER_PLATFORM,
+        title: "no agent runs on the target's node",
+        standard: "Agents are Linux programs for amd64.",
+        discovery: "The labels kubernetes.io/os and kubernetes.io/arch of the node.",
+        resolution: "Choose targets on other nodes; faults of the API tier (podKill, nodeDrain, dependencyCut) work on every node.",
+    },
+    CodeInfo {
+        code: CONTROL_PATH,
+        title: "the way back would be hit",
+        standard: "Orders reach an agent through API server and kubelet; whatever carries them is never disturbed, or nobody could take the fault back in time.",
+        discovery: "The target's namespace and labels.",
+        resolution: "Choose another target. Nothing opens this.",
+    },
+    CodeInfo {
+        code: UNSEEN,
+        title: "what is done to the target's network could not be seen",
+        standard: "A fault counts once it is seen in force. From a pod that is cut off from everybody no round trip comes back, so nothing else about its network can be seen.",
+        discovery: "An earlier step of the file cuts the same pod off from everybody while this one is in force.",
+        resolution: "Put `revert` of that step before this one, cut it off from some peers only, or choose other pods.",
     },
 ];

@@ -24,6 +24,10 @@ pub const NOT_ENFORCED: Code = Code::new("FD4024");
 pub const LOAD_ELSEWHERE: Code = Code::new("FD4031");
 /// A machine that is ended cannot be brought back; how it goes and comes is up to its owner.
 pub const MACHINE_ENDS: Code = Code::new("FD4041");
+/// Whoever gives orders to an agent is root on its node.
+pub const ROOT_ON_NODE: Code = Code::new("FD4051");
+/// Whether an agent runs on a node cannot be told beforehand.
+pub const PLATFORM_UNKNOWN: Code = Code::new("FD4052");
 
 /// The family, in order.
 pub static CODES: &[CodeInfo] = &[
@@ -103,5 +107,19 @@ pub static CODES: &[CodeInfo] = &[
         standard: "Cluster API drains a node within its budgets before it ends the machine, unless told otherwise (nodeDrainTimeout, machine.cluster.x-k8s.io/exclude-node-draining, hooks); so does Karpenter (terminationGracePeriod). Once the Machine or NodeClaim is deleted nobody can call that back, an abort included.",
         discovery: "The Machine's or NodeClaim's spec, annotations and owner.",
         resolution: "Wanted, when the question is whether a lost machine is replaced: say so in steadyState, with the nodes or the MachineSet that have to be back. nodeDrain asks about the pods alone and gives the node back.",
+    },
+    CodeInfo {
+        code: ROOT_ON_NODE,
+        title: "an agent is root on the nodes of its targets for the minutes of the run",
+        standard: "The agent's pod shares the process table of its node and has NET_ADMIN, NET_RAW, SYS_ADMIN, SYS_PTRACE, KILL and SYS_NICE there; whoever may attach to pods in its namespace can give it orders.",
+        discovery: "Always so with faults that take an agent.",
+        resolution: "Let few people into the agents' namespace (create, attach, exec on pods), keep its admission policy in place (firedrill agents manifests), and run on clusters where that is acceptable. Between runs nothing of it is there.",
+    },
+    CodeInfo {
+        code: PLATFORM_UNKNOWN,
+        title: "whether an agent runs on the nodes cannot be told beforehand",
+        standard: "Agents are Linux programs for amd64, and nodes say in labels what they are.",
+        discovery: "Reading the node was refused.",
+        resolution: "Ask for the right to get nodes, or expect the run to end before Baseline where an agent does not start.",
     },
 ];

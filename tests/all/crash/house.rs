@@ -9,11 +9,12 @@ use firedrill::{
 };
 use serde_json::Value;
 
-use crate::kit::{Stage, manifests};
+use crate::kit::{Stage, agents_namespace, manifests};
 
 /// How each fault of the registry is tried out: its name, and the step.
-pub const METHODS: [(&str, &str); 13] = [
+pub const METHODS: [(&str, &str); 18] = [
     ("badRollout", "{name: hit, target: {workload: deployment/web}, badRollout: {}, duration: 5s}"),
+    ("containerKill", "{name: hit, target: {workload: deployment/web, count: 2}, containerKill: {}}"),
     (
         "dependencyCut",
         "{name: hit, target: {workload: deployment/web, count: 2}, dependencyCut: {to: [{workload: deployment/api}]}, duration: 5s}",
@@ -23,6 +24,18 @@ pub const METHODS: [(&str, &str); 13] = [
         "{name: hit, load: {from: Pod, url: 'http://web.shop.svc/', requestsPerSecond: 5}, duration: 5s}",
     ),
     ("hpaClamp", "{name: hit, target: {workload: deployment/api}, hpaClamp: {min: 3}, duration: 5s}"),
+    (
+        "networkLatency",
+        "{name: hit, target: {workload: deployment/web, count: 2}, networkLatency: {to: [{workload: deployment/api}], delay: 100ms, jitter: 10ms}, duration: 5s}",
+    ),
+    (
+        "networkLoss",
+        "{name: hit, target: {workload: deployment/web, count: 2}, networkLoss: {share: 50%}, duration: 5s}",
+    ),
+    (
+        "networkPartition",
+        "{name: hit, target: {workload: deployment/web, count: 2}, networkPartition: {from: [{workload: deployment/api}]}, duration: 5s}",
+    ),
     (
         "nodeCordon",
         "{name: hit, target: {nodes: {matchLabels: {pool: shop}}, names: [n1, n2], count: all}, nodeCordon: {}, duration: 5s}",
@@ -41,6 +54,10 @@ pub const METHODS: [(&str, &str); 13] = [
     ),
     ("podEvict", "{name: hit, target: {workload: deployment/web, count: 2}, podEvict: {}}"),
     ("podKill", "{name: hit, target: {workload: deployment/web, count: 2}, podKill: {gracePeriod: 0s}}"),
+    (
+        "processKill",
+        "{name: hit, target: {workload: deployment/web, count: 2}, processKill: {name: app, container: main}}",
+    ),
     ("rolloutRestart", "{name: hit, target: {workload: deployment/api}, rolloutRestart: {}}"),
     ("scale", "{name: hit, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 5s}"),
     ("zoneOutage", "{name: hit, target: {zone: a}, zoneOutage: {}, duration: 5s}"),
@@ -268,7 +285,9 @@ pub async fn settled_for(fault: &str, seed: u64) -> Stage {
 /// The same with other manifests.
 pub async fn settled_with(objects: &[Value], seed: u64) -> Stage {
     let config = SimConfig { seed, ..SimConfig::default() };
-    let cluster = Cluster::start(&config, objects).expect("the manifests are accepted");
+    let mut all = vec![agents_namespace()];
+    all.extend(objects.iter().cloned());
+    let cluster = Cluster::start(&config, &all).expect("the manifests are accepted");
     cluster.settle(Duration::from_secs(600)).await.expect("the workloads become ready");
     tokio::time::sleep(Duration::from_secs(20)).await;
     let storage = MemoryStorage::default();
@@ -281,6 +300,7 @@ pub async fn settled_with(objects: &[Value], seed: u64) -> Stage {
         }),
         load: firedrill::load::embedded(cluster.metrics()),
         storage: Arc::new(storage.clone()),
+        agents: firedrill::faults::embedded_agents(&cluster, firedrill::sim::apiserver::User::admin()),
     };
     Stage { cluster, env, storage }
 }

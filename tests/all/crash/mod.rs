@@ -45,9 +45,8 @@ pub fn sampled<T>(all: Vec<T>, sample: usize) -> Vec<T> {
 /// Every fault and what is taken back like one, or the one that FIREDRILL_FAULT names.
 fn tried() -> impl Iterator<Item = &'static str> {
     let only = std::env::var("FIREDRILL_FAULT").ok();
-    faults::all()
-        .map(|fault| fault.info().name)
-        .filter(move |name| only.as_ref().is_none_or(|only| only == name))
+    let faults = faults::FAULTS.iter().map(|fault| fault.info().name);
+    faults.chain([faults::LOAD_POD.name]).filter(move |name| only.as_ref().is_none_or(|only| only == name))
 }
 
 /// Somebody who puts back from another machine.
@@ -162,7 +161,7 @@ impl Wreck {
 }
 
 /// The lease has lapsed.
-async fn past_the_lease() {
+pub async fn past_the_lease() {
     tokio::time::sleep(Duration::from_secs(20)).await;
 }
 
@@ -186,7 +185,9 @@ fn marks(stage: &Stage) -> Vec<String> {
 /// What a journal says may happen, and to whom.
 fn named(entries: &[Entry]) -> BTreeSet<String> {
     let injections = entries.iter().flat_map(|entry| match &entry.record {
-        Record::InjectIntended { injections, .. } => injections.as_slice(),
+        Record::InjectIntended { injections, .. } | Record::ArmingIntended { injections } => {
+            injections.as_slice()
+        }
         Record::LoadPodIntended { pod, .. } => std::slice::from_ref(&**pod),
         _ => &[],
     });

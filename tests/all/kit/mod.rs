@@ -55,11 +55,17 @@ pub struct Stage {
     pub storage: MemoryStorage,
 }
 
+/// Where agents run.
+pub fn agents_namespace() -> Value {
+    serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": firedrill::types::AGENT_NAMESPACE}})
+}
+
 impl Stage {
     /// Built, settled and warmed up. Call it in a runtime with paused time.
     pub async fn new(objects: &[Value], seed: u64) -> Self {
         let config = SimConfig { seed, ..SimConfig::default() };
         let mut all = api::crds::crds();
+        all.push(agents_namespace());
         all.extend(objects.iter().cloned());
         let cluster = Cluster::start(&config, &all).expect("the manifests are accepted");
         cluster.settle(Duration::from_secs(600)).await.expect("the workloads become ready");
@@ -74,6 +80,7 @@ impl Stage {
             }),
             load: load::embedded(cluster.metrics()),
             storage: Arc::new(storage.clone()),
+            agents: firedrill::faults::embedded_agents(&cluster, firedrill::sim::apiserver::User::admin()),
         };
         Self { cluster, env, storage }
     }

@@ -1,5 +1,6 @@
 //! Bad luck: other people, other runs, a sick API server, rights withdrawn, a laptop that slept.
 
+mod agents;
 mod budgets;
 mod by_hand;
 mod chance;

@@ -45,9 +45,6 @@ async fn answers(client: &Client, place: &Row) -> Result<String, String> {
         let word = |field: &str| if failed { answer[field].as_str().unwrap_or_default() } else { "" };
         let message = word("message").replace(&name, "$POD").replace(&uid, "$UID");
         let message = without_object(&message);
-        // Of which Go type a field is, only Go can say.
-        let typed = message.contains("Go struct field") || message.contains("json: invalid type");
-        let message = if typed { &message[..message.find("json: ").unwrap_or(0)] } else { &*message };
         let message = message.split_whitespace().map(without_number).collect::<Vec<_>>().join(" ");
         let _ = writeln!(text, "{what} | {status} | {} | {message}", word("reason"));
     }

@@ -1,8 +1,10 @@
 //! The same on real servers; see tests/real. Without them these tests say so and pass.
 
+mod agents;
 mod answers;
 mod calls;
 mod schema;
+mod types;
 
 use futures::{StreamExt as _, stream};
 

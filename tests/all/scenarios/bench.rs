@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use firedrill::{
+    cluster::WebSockets,
     env::{Clock, Env, HttpClient, MemoryStorage, Rng},
     journal::Environment,
     probes::{ServiceRef, Source},
@@ -97,12 +98,13 @@ impl Real {
             settled(&client, row).await?;
             tokio::time::sleep(FULL_WINDOW).await;
         }
-        let account = account(row);
+        let acting = account(row).map_or_else(|| self.client(), |account| self.client_as(&account));
         Ok(Place {
             env: Env {
                 clock: Clock::system(),
                 rng: Rng::new(row.seed),
-                kube: account.map_or_else(|| self.client(), |account| self.client_as(&account)),
+                agents: Arc::new(WebSockets::new(acting.clone())),
+                kube: acting,
                 http: HttpClient::network(),
                 load: firedrill::load::network(),
                 storage: Arc::new(MemoryStorage::default()),

@@ -295,6 +295,11 @@ fn cutting_off() {
 }
 
 #[test]
+fn disturbing_by_agents() {
+    embedded(rows::agents());
+}
+
+#[test]
 fn releasing_what_cannot_run() {
     embedded(rows::release());
 }

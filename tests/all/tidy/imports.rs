@@ -26,8 +26,9 @@ const ROWS: &[&[&str]] = &[
 
 /// Rooms that may see less than their row allows, with what they may see.
 const NARROWER: &[(&str, &[&str])] = &[
-    // The embedded cluster knows no fault, probe, experiment or query: else it would prove what it assumes.
-    ("sim", &["types"]),
+    // The embedded cluster knows no fault, probe, experiment or query: else it would prove what it assumes. It knows what
+    // is said to agents and what they say.
+    ("sim", &["types", "agent"]),
     // A report is made of journal bytes; it decodes the experiment in them and asks the registries for names.
     ("report", &["types", "faults", "probes", "load", "api", "plan", "journal"]),
     // Pure: of the environment it has the seeded choices and no more (`purity` holds that).
@@ -105,6 +106,27 @@ fn rooms_import_only_from_rows_before_their_own() {
 }
 
 #[test]
+fn nobody_sees_more_of_the_agent_than_its_wire() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for source in sources("src/").iter().filter(|source| !matches!(source.room(), "agent" | "lib" | "bin")) {
+        for (at, _) in source.code.match_indices("agent") {
+            let (before, after) = (&source.code[..at], &source.code[at + "agent".len()..]);
+            let whole = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            let path = after.strip_prefix("::").filter(|_| whole);
+            if path.is_some_and(|path| !path.starts_with("wire"))
+                || (path.is_none() && before.ends_with("crate::"))
+            {
+                wrong.push(format!("{}:{}: of the agent only its wire", source.path, source.line(at)));
+            }
+            seen += usize::from(path.is_some());
+        }
+    }
+    nothing_wrong("imports of the agent", &wrong);
+    assert!(seen > 0, "a reader of paths that finds nothing would hold nothing");
+}
+
+#[test]
 fn use_trees_are_read() {
     let words = |tree: &str| heads(tree).into_iter().collect::<Vec<_>>().join(" ");
     assert_eq!(words("api::{self, Experiment}, x"), "api");
@@ -116,7 +138,7 @@ fn use_trees_are_read() {
 
 #[test]
 fn the_table_knows_low_from_high() {
-    assert!(allowed("engine", "journal") && allowed("sim", "types"));
+    assert!(allowed("engine", "journal") && allowed("sim", "types") && allowed("sim", "agent"));
     for (from, to) in [
         ("types", "env"),
         ("faults", "probes"),

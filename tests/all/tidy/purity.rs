@@ -13,6 +13,8 @@ const MAY_AWAIT: &[(&str, &str)] = &[
     ("preview.rs", "looks at what a rollback would write"),
     ("start.rs", "takes the leases, opens the journal, hands over to the loop"),
     ("rollback.rs", "takes over a dead run, hands over to the loop; reverts scars without a journal"),
+    ("agents.rs", "reads the nodes of agents before a run, and asks whether they are let in"),
+    ("doctor.rs", "tries agents on each node, outside of any run"),
     ("assess.rs", "reads the world before a run: snapshot, rights, dry runs"),
     ("orders.rs", "reads before a run what its loads need: Secrets, addresses, Services"),
 ];

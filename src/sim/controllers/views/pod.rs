@@ -192,9 +192,12 @@ pub struct Taint {
 pub struct Container {
     pub name: String,
     pub image: String,
+    pub command: Vec<String>,
+    pub args: Vec<String>,
     pub ports: Vec<ContainerPort>,
     pub resources: Resources,
     pub readiness_probe: Option<Probe>,
+    pub liveness_probe: Option<Probe>,
     pub lifecycle: Lifecycle,
     pub restart_policy: String,
 }
@@ -216,13 +219,37 @@ pub struct Resources {
     pub limits: BTreeMap<String, Value>,
 }
 
-/// `v1.Probe`: its timing.
+/// `v1.Probe`: its timing, and where it goes.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Probe {
     pub initial_delay_seconds: u32,
     pub period_seconds: Option<u32>,
+    pub timeout_seconds: Option<u32>,
     pub success_threshold: Option<u32>,
+    pub failure_threshold: Option<u32>,
+    pub http_get: Option<ProbedPort>,
+    pub tcp_socket: Option<ProbedPort>,
+    pub grpc: Option<ProbedPort>,
+}
+
+/// The port of a `v1.HTTPGetAction`, `v1.TCPSocketAction` or `v1.GRPCAction`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ProbedPort {
+    pub port: Value,
+}
+
+impl Probe {
+    /// The port of the container that it connects to; `None` for one that does not use the network.
+    pub fn port(&self, container: &Container) -> Option<u16> {
+        let probed = [&self.http_get, &self.tcp_socket, &self.grpc].into_iter().flatten().next()?;
+        let number = match &probed.port {
+            Value::String(name) => container.ports.iter().find(|p| p.name == *name)?.container_port,
+            port => port.as_i64()?,
+        };
+        u16::try_from(number).ok().filter(|port| *port > 0)
+    }
 }
 
 /// `v1.Lifecycle`.
@@ -271,6 +298,8 @@ pub struct PodStatus {
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStatus {
     pub name: String,
+    #[serde(rename = "containerID")]
+    pub container_id: String,
     pub restart_count: i64,
     pub state: ContainerState,
 }

@@ -1,5 +1,6 @@
 //! The table.
 
+mod agents;
 mod clamp;
 mod cordon;
 mod cut;
@@ -20,6 +21,7 @@ mod terminate;
 mod zone;
 
 pub use self::{
+    agents::agents,
     clamp::clamp,
     cordon::cordon,
     cut::dependency_cut,
@@ -60,6 +62,7 @@ pub fn all() -> Vec<Row> {
         release(),
         dependency_cut(),
         terminate(),
+        agents(),
     ];
     let others = [method(), rounds(), load(), guard(), metrics(), nodes()];
     faults.into_iter().chain(others).flatten().collect()

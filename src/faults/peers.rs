@@ -1,4 +1,5 @@
-//! What `to` names, read from the cluster when the fault is injected: selectors, addresses, ports to connect to.
+//! What the peers of a network fault are, read from the cluster when it is injected: selectors, addresses, ports to
+//! connect to.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -12,8 +13,8 @@ use serde_json::Value;
 
 use crate::{
     cluster::{Access, ApiError},
-    faults::{FaultError, patiently},
-    types::{Cidr, Finding, ObjectRef, codes::guard},
+    faults::{FaultError, World, patiently},
+    types::{Cidr, Finding, ObjectRef, codes::guard, service_of_host},
 };
 
 /// How many addresses of one peer are connected to.
@@ -55,7 +56,7 @@ pub(super) struct Among {
     pub all_of: Vec<Requirement>,
 }
 
-/// Everything that is cut off.
+/// Everything that is meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Dependency {
     /// Pods, by what they say of themselves: those that are born later too.
@@ -64,6 +65,8 @@ pub(super) struct Dependency {
     pub blocks: Vec<Cidr>,
     /// What of those blocks is not meant.
     pub except: Vec<Cidr>,
+    /// The blocks that were named themselves, each with what of it is not meant.
+    pub ranges: Vec<(Cidr, Vec<Cidr>)>,
     /// `HOST:PORT` that can be connected to.
     pub addresses: Vec<String>,
 }
@@ -71,12 +74,13 @@ pub(super) struct Dependency {
 /// Reads what the peers are; `namespace` is theirs where they name none.
 ///
 /// # Errors
-/// What the API server answers; a peer that is not there, or that nobody could connect to.
+/// What the API server answers; a peer that is not there, or a host that has no address.
 pub(super) async fn resolve(
-    access: &Access,
+    world: &World,
     namespace: &str,
     peers: &[Peer],
 ) -> Result<Dependency, FaultError> {
+    let access = &world.access;
     let mut found = Dependency::default();
     for peer in peers {
         let namespace = peer.namespace.as_deref().unwrap_or(namespace);
@@ -90,16 +94,30 @@ pub(super) async fn resolve(
         } else if let Some(cidr) = peer.cidr {
             found.blocks.push(cidr);
             found.except.extend(&peer.except);
+            found.ranges.push((cidr, peer.except.clone()));
+        } else if let Some(name) = &peer.host {
+            host(world, name, &mut found).await?;
         }
     }
     found.blocks.sort();
     found.blocks.dedup();
-    if found.addresses.is_empty() {
-        let message =
-            "no TCP port of it is known that a pod could connect to, so nobody would see it cut off";
-        return Err(refused("to", message).remedy("name the Service that leads to it").into());
-    }
     Ok(found)
+}
+
+/// The addresses that a name has now, from here; a Service's name means the Service.
+async fn host(world: &World, name: &str, found: &mut Dependency) -> Result<(), FaultError> {
+    if let Some((namespace, of)) = service_of_host(name) {
+        return service(&world.access, (namespace, of), found).await;
+    }
+    let unknown = |why: String| refused(format!("host {name}"), why).remedy("name its addresses as a cidr");
+    let url =
+        format!("http://{name}/").parse().map_err(|_| unknown("it is not the name of a host".to_owned()))?;
+    let addresses = world.names.find(&url).await.map_err(unknown)?;
+    if addresses.is_empty() {
+        return Err(unknown("it has no address".to_owned()).into());
+    }
+    found.blocks.extend(addresses.into_iter().map(Cidr::host));
+    Ok(())
 }
 
 fn refused(subject: impl std::fmt::Display, message: impl Into<String>) -> Finding {
@@ -251,4 +269,17 @@ fn requirements(selector: &LabelSelector) -> Result<Vec<Requirement>, String> {
         all_of.push(Requirement { key: expression.key.clone(), operator, values });
     }
     Ok(all_of)
+}
+
+/// Texts of a list of peers that are no blocks of addresses.
+pub(super) fn unreadable(fault: &str, peers: &Value) -> Vec<Finding> {
+    let of = |peer: &Value| list(&peer["except"]).cloned().chain([peer["cidr"].clone()]).collect::<Vec<_>>();
+    let texts = list(peers).flat_map(of);
+    let errors = texts.filter_map(|text| text.as_str()?.parse::<Cidr>().err());
+    errors
+        .map(|error| {
+            Finding::error(guard::FIELDS, fault, error.to_string())
+                .remedy("write one address as 192.0.2.7/32")
+        })
+        .collect()
 }

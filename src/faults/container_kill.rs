@@ -1,0 +1,76 @@
+//! `containerKill`: the processes of containers killed in place; their kubelet has to start them again.
+
+use futures::future::BoxFuture;
+use serde::Deserialize;
+
+use super::{
+    Fault, FaultError, FaultInfo, Injected, Injection, Lifetime, LimitKind, Prepare, TargetKind, World,
+    kills::{self, Meant, RIGHTS, SIGNAL},
+    network::field,
+};
+use crate::{
+    agent::wire::Signal,
+    types::{FieldSchema, Finding, codes::hazard},
+};
+
+/// See [`INFO`].
+pub struct ContainerKill;
+
+/// The pod stays, with its address and its node.
+pub static INFO: FaultInfo = FaultInfo {
+    name: "containerKill",
+    summary: "Kill the processes of containers; the pod stays, and its kubelet has to start them again.",
+    example: "name: crash\ntarget: {workload: deployment/checkout, count: 50%}\ncontainerKill: {container: main}\n",
+    lifetime: Lifetime::Instant,
+    targets: &[TargetKind::Pods, TargetKind::WorkloadPods],
+    limits: &[LimitKind::Pods],
+    writes: &[],
+    agent: true,
+    fields: &[
+        field("container", "label", "Name of the container. Default: all."),
+        FieldSchema { default: Some("KILL"), ..field("signal", SIGNAL, "Signal.") },
+    ],
+    rights: &RIGHTS,
+    hazards: &[hazard::PDB_BYPASSED, hazard::ROOT_ON_NODE],
+};
+
+/// The fields, as in the file.
+#[derive(Deserialize)]
+struct Params {
+    #[serde(default)]
+    container: Option<String>,
+    #[serde(default = "kills::kill")]
+    signal: Signal,
+}
+
+impl Fault for ContainerKill {
+    fn info(&self) -> &'static FaultInfo {
+        &INFO
+    }
+
+    fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
+        let Params { container, signal } = super::params(ask)?;
+        kills::prepare(ask, INFO.name, &Meant { container, process: None, signal })
+    }
+
+    fn rehearse<'a>(
+        &'a self,
+        _world: &'a World,
+        _injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<(), FaultError>> {
+        // Nothing but the agent, which is asked for by itself, writes anything.
+        Box::pin(async { Ok(()) })
+    }
+
+    fn inject<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Injected, FaultError>> {
+        Box::pin(kills::inject(world, injection))
+    }
+
+    fn observe<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, String> {
+        Box::pin(kills::seen(world, injection))
+    }
+}

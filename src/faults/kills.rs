@@ -1,0 +1,165 @@
+//! What the faults that send signals have in common: which processes are meant, and what shows that they got it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    FaultError, Injected, Injection, Prepare, Right, World,
+    agent_pod::{agent_of, unexpected},
+    agent_tier, decode, encode, pods,
+};
+use crate::{
+    agent::wire::{Order, Process, Report, Signal},
+    cluster::{Pod, Snapshot},
+    types::{Finding, InjectionId, Length, ObjectRef, codes::guard},
+};
+
+/// Until the effect is seen: the agent of a node that was not armed has to be placed first.
+const SEEN_WITHIN: Duration = Duration::from_secs(180);
+
+/// What the runner itself reads of the target.
+pub(super) const RIGHTS: [Right; 1] =
+    [Right { verb: "get", group: "", resource: "pods", cluster_wide: false }];
+
+/// The signals, as files have them: none that would have to be taken back.
+pub(super) const SIGNAL: &str =
+    r#"{"type":"string","enum":["KILL","TERM","INT","QUIT","HUP","ABRT","SEGV","USR1","USR2"]}"#;
+
+/// Unless the file says otherwise.
+pub(super) fn kill() -> Signal {
+    Signal::Kill
+}
+
+/// What is done, to one pod.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Action {
+    node: String,
+    /// The namespace of agents.
+    agents: String,
+    /// The containers that are meant, by name, each with its id and how often it had been started again.
+    pub containers: BTreeMap<String, (String, u32)>,
+    /// Only this one; none: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Only processes of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    pub signal: Signal,
+}
+
+/// Which processes, as in the file.
+pub(super) struct Meant {
+    pub container: Option<String>,
+    pub process: Option<String>,
+    pub signal: Signal,
+}
+
+/// One injection a target.
+pub(super) fn prepare(
+    ask: &Prepare<'_>,
+    fault: &'static str,
+    meant: &Meant,
+) -> Result<Vec<Injection>, Vec<Finding>> {
+    let mut findings = agent_tier::refusals(ask);
+    findings.extend(pods::refusals(ask));
+    let mut injections = Vec::new();
+    for (number, target) in ask.targets.iter().enumerate() {
+        let Some(pod) = ask.snapshot.pod(target) else { continue };
+        let containers = containers(pod, meant.container.as_deref());
+        if containers.is_empty() {
+            let names: Vec<&str> = pod.containers.keys().map(String::as_str).collect();
+            let what = meant.container.as_deref().unwrap_or("none");
+            let why =
+                format!("no container of it that runs is meant ({what}); there are {}", names.join(", "));
+            findings.push(Finding::error(guard::FIELDS, target, why).remedy("name one that runs"));
+        }
+        injections.push(Injection {
+            id: InjectionId::new(ask.step, number),
+            fault: fault.to_owned(),
+            target: target.clone(),
+            action: encode(&Action {
+                node: pod.node.clone(),
+                agents: ask.agents.namespace.clone(),
+                containers,
+                container: meant.container.clone(),
+                process: meant.process.clone(),
+                signal: meant.signal,
+            }),
+            before: Value::Null,
+            displaced: Vec::new(),
+            replicas_lost: 0,
+            effect_within: Length(SEEN_WITHIN),
+            until: ask.until,
+        });
+    }
+    if findings.is_empty() { Ok(injections) } else { Err(findings) }
+}
+
+/// Those that are meant and run: id and restarts.
+fn containers(pod: &Pod, only: Option<&str>) -> BTreeMap<String, (String, u32)> {
+    let meant = pod.containers.iter().filter(|(name, _)| only.is_none_or(|only| only == *name));
+    let running = meant.filter(|(_, container)| container.running);
+    running.map(|(name, of)| (name.clone(), (of.id.clone(), of.restarts))).collect()
+}
+
+/// Has the agent send the signal, once.
+pub(super) async fn inject(world: &World, injection: &Injection) -> Result<Injected, FaultError> {
+    let action: Action = decode(injection, &injection.action)?;
+    let agent = agent_of(&world.signature.run, &action.node, &action.agents);
+    let named = action.container.as_ref().and_then(|name| action.containers.get(name));
+    let order = Order::Kill {
+        injection: injection.id.clone(),
+        pod: injection.target.uid.clone(),
+        container: named.map(|(id, _)| id.clone()),
+        process: action.process.clone(),
+        signal: action.signal,
+    };
+    let processes = match world.agents.order(&agent, order, SEEN_WITHIN).await {
+        Ok(Report::Killed { processes, .. }) => processes,
+        Ok(other) => return Err(unexpected(&agent, &other)),
+        Err(error) if error.no_such_pod() => return Ok(Injected::TargetGone),
+        Err(error) => {
+            let what = format!("sending a signal to {}", injection.target);
+            return Err(FaultError::agent(what)(error));
+        }
+    };
+    if processes.is_empty() {
+        let what = action.process.as_deref().unwrap_or("any");
+        let why = format!("no process of it is meant (name: {what})");
+        let finding = Finding::error(guard::NOT_RUNNING, &injection.target, why);
+        return Err(finding.remedy("kubectl exec … ps shows the names of its processes").into());
+    }
+    let signal = encode(&action.signal);
+    let signal = signal.as_str().unwrap_or_default();
+    Ok(Injected::Done(format!("{signal} sent to {}", in_words(&processes))))
+}
+
+fn in_words(processes: &[Process]) -> String {
+    const NAMED: usize = 3;
+    let named = processes.iter().take(NAMED).map(|process| format!("{} ({})", process.name, process.pid));
+    let more = if processes.len() > NAMED { ", …" } else { "" };
+    format!("{}{more}", named.collect::<Vec<_>>().join(", "))
+}
+
+/// Returns when the API server shows that a container that was meant has ended or was started again, or that the pod is
+/// gone.
+pub(super) async fn seen(world: &World, injection: &Injection) -> String {
+    let Ok(action) = decode::<Action>(injection, &injection.action) else {
+        return std::future::pending().await;
+    };
+    world.mirror.wait_for(|snapshot| ended(snapshot, &injection.target, &action)).await
+}
+
+fn ended(snapshot: &Snapshot, target: &ObjectRef, action: &Action) -> Option<String> {
+    let Some(pod) = snapshot.pod(target) else { return Some("its UID is gone".to_owned()) };
+    action.containers.iter().find_map(|(name, (id, restarts))| {
+        let now = pod.containers.get(name)?;
+        if now.restarts > *restarts || now.id != *id {
+            return Some(format!("container {name} was started again, restart {}", now.restarts));
+        }
+        (!now.running).then(|| format!("container {name} has ended"))
+    })
+}

@@ -1,0 +1,39 @@
+//! Where agents run, and from which image.
+
+use serde::{Deserialize, Serialize};
+
+/// The agent's image of this version, without the name of a registry.
+pub const AGENT_IMAGE: &str = concat!("firedrill/firedrill-agent:", env!("CARGO_PKG_VERSION"));
+
+/// The namespace of agents' pods, unless another is named.
+pub const AGENT_NAMESPACE: &str = "firedrill-agents";
+
+/// How the agents of a run are placed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AgentSettings {
+    /// The image.
+    pub image: String,
+    /// The namespace of their pods.
+    pub namespace: String,
+    /// The Secret there that the image is pulled with; empty: none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pull_secret: String,
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self {
+            image: AGENT_IMAGE.to_owned(),
+            namespace: AGENT_NAMESPACE.to_owned(),
+            pull_secret: String::new(),
+        }
+    }
+}
+
+impl AgentSettings {
+    /// Whether they are as nobody has said otherwise.
+    pub fn usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
