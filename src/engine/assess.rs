@@ -102,6 +102,8 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     let mut consent = request.consent.clone();
     consent.bystanders.extend(covering.iter().flat_map(|guardrail| guardrail.spec.nodes.bystanders.clone()));
     let now = env.clock.now();
+    let longest = plan::longest(&bounds, spec.objectives.recover_within());
+    let until = now.checked_add(longest).unwrap_or(Timestamp::MAX);
     let planned = |snapshot: &Snapshot| {
         let setting = Setting {
             namespace: own,
@@ -112,9 +114,7 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
             image: request.environment.image(),
             agents: &request.environment.agents,
             now,
-            until: now
-                .checked_add(plan::longest(&bounds, spec.objectives.recover_within()))
-                .unwrap_or(Timestamp::MAX),
+            until,
         };
         plan::plan(&request.experiment.metadata.name, spec, &setting)
     };
@@ -137,9 +137,8 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     };
     let world = world(env, access, mirror, signature);
     if !findings.iter().chain(&plan.findings).any(Finding::is_error) {
-        findings.extend(
-            dry_runs(&world, plan.injections.iter().chain(&orders::pods(request, &loads, &setting))).await,
-        );
+        let pods = orders::pods(request, &loads, until);
+        findings.extend(dry_runs(&world, plan.injections.iter().chain(&pods)).await);
         findings.extend(agents::dry_run(&world, &plan, &request.environment.agents).await);
     }
     plan.findings.splice(0..0, findings);

@@ -13,7 +13,6 @@ use crate::{
     env::{Env, LoadOrder},
     faults::{self, Injection, LoadAsk},
     load::{self, LoadFrom, LoadSpec, is_forbidden},
-    plan::Setting,
     types::{Finding, Length, ObjectRef, codes::guard as code, load::SendOrder},
 };
 
@@ -44,7 +43,7 @@ impl PodOrder {
 pub(super) fn pods(
     request: &Request,
     loads: &BTreeMap<String, Order>,
-    setting: &Setting<'_>,
+    until: jiff::Timestamp,
 ) -> Vec<Injection> {
     let orders = loads.iter().filter_map(|(name, order)| match order {
         Order::ByPod(order) => Some((name, order)),
@@ -52,8 +51,8 @@ pub(super) fn pods(
     });
     orders
         .map(|(name, order)| {
-            let ask = order.ask(name, (&request.namespace, setting.image));
-            faults::load_pod(LoadAsk { until: setting.until, ..ask })
+            let ask = order.ask(name, (&request.namespace, request.environment.image()));
+            faults::load_pod(LoadAsk { until, ..ask })
         })
         .collect()
 }

@@ -27,7 +27,7 @@ pub use self::prober::{Attempt, Paths};
 use self::prober::{Found, Probers};
 use super::controllers::action::{Action, Target, event, warning};
 use super::controllers::names;
-use super::controllers::views::{Container, Key, Pod};
+use super::controllers::views::{Key, Pod};
 use super::manifests::{Behaviour, UNPULLABLE_REGISTRY};
 
 const SOURCE: &str = "kubelet";
