@@ -287,9 +287,7 @@ impl Gather {
             }
             Record::InjectIntended { step, injections } => self.intended(at, step, injections),
             Record::Injected { injection, outcome, detail } => {
-                if self.places.contains_key(injection) {
-                    self.phase = Phase::Observing;
-                }
+                self.phase = Phase::Observing;
                 let told = Told { at, outcome: *outcome, detail: detail.clone() };
                 self.with(injection, |facts| facts.injected = Some(told));
             }
@@ -308,10 +306,7 @@ impl Gather {
             }
             Record::RevertStarted { .. } => self.phase = Phase::Reverting,
             Record::Reverted { injection, outcome, detail } => {
-                // What sends a load is no fault, and may go when all is over.
-                if self.places.contains_key(injection) {
-                    self.lifted = self.lifted.max(Some(at));
-                }
+                self.lifted = self.lifted.max(Some(at).filter(|_| self.places.contains_key(injection)));
                 let told = Told { at, outcome: *outcome, detail: detail.clone() };
                 self.with(injection, |facts| facts.reverted = Some(told));
             }
