@@ -1,6 +1,7 @@
 //! Loads: how exactly they keep their time, what they say of a stall, what an hour of one costs a rehearsal.
 
 use std::{
+    process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -115,16 +116,12 @@ fn pacing(table: &mut Table) -> crate::Outcome {
     Ok(())
 }
 
-/// A server that answers nothing for a second, in ten. Of evenly spaced requests those of that second wait for what is
-/// left of it, so that the longest waits are spread evenly from a second down: what share `q` of all exceeds is a
-/// second less `q` of the ten.
-fn stall(table: &mut Table) -> crate::Outcome {
-    const LASTS: f64 = 10.0;
+/// A server that answers nothing for a second, four seconds after its first request.
+fn stalling() -> crate::Outcome<String> {
     let begun: Arc<Mutex<Option<tokio::time::Instant>>> = Arc::default();
-    let first = begun.clone();
-    let url = server(move || {
+    server(move || {
         let now = tokio::time::Instant::now();
-        let first = first.lock().map_or(now, |mut first| *first.get_or_insert(now));
+        let first = begun.lock().map_or(now, |mut first| *first.get_or_insert(now));
         let (from, until) = (first + Duration::from_secs(4), first + Duration::from_secs(5));
         let stalled = now >= from && now < until;
         async move {
@@ -132,7 +129,15 @@ fn stall(table: &mut Table) -> crate::Outcome {
                 tokio::time::sleep_until(until).await;
             }
         }
-    })?;
+    })
+}
+
+/// A server that answers nothing for a second, in ten. Of evenly spaced requests those of that second wait for what is
+/// left of it, so that the longest waits are spread evenly from a second down: what share `q` of all exceeds is a
+/// second less `q` of the ten.
+fn stall(table: &mut Table) -> crate::Outcome {
+    const LASTS: f64 = 10.0;
+    let url = stalling()?;
     let tally = sent_for(order(&url, 200.0)?, LASTS as u64)?;
     for (name, reported, share) in [("p99.9", tally.p999_us, 0.001), ("p99", tally.p99_us, 0.01)] {
         let truth = 1.0 - share * LASTS;
@@ -143,7 +148,63 @@ fn stall(table: &mut Table) -> crate::Outcome {
             (5.0, "%"),
         );
     }
+    // What others say of the same stall in the same run, where they are installed.
+    let truth = 1.0 - 0.001 * LASTS;
+    for (name, others) in [("oha", oha as fn(&str) -> crate::Outcome<Option<f64>>), ("wrk", wrk)] {
+        match others(&stalling()?)? {
+            Some(reported) => {
+                let off = (reported / truth - 1.0).abs() * 100.0;
+                table.note(format!("the same, as {name} reports p99.9: off the true one"), off, "%");
+            }
+            None => println!("{name} is not installed: what it says of the same stall is not shown"),
+        }
+    }
     Ok(())
+}
+
+/// What a command prints; None if there is no such command.
+fn said_by(command: &mut Command) -> crate::Outcome<Option<String>> {
+    match command.output() {
+        Ok(output) if output.status.success() => {
+            Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()))
+        }
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned().into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// p99.9 in seconds as oha (`cargo install oha`) has it at the same rate, told to count from when requests were due.
+fn oha(url: &str) -> crate::Outcome<Option<f64>> {
+    let flags = [
+        "-z",
+        "10s",
+        "-q",
+        "200",
+        "-c",
+        "300",
+        "--latency-correction",
+        "--no-tui",
+        "--output-format",
+        "json",
+    ];
+    let Some(said) = said_by(Command::new("oha").args(flags).arg(url))? else { return Ok(None) };
+    let said: serde_json::Value = serde_json::from_str(&said)?;
+    Ok(Some(said["latencyPercentiles"]["p99.9"].as_f64().ok_or("oha says no p99.9")?))
+}
+
+/// The same as wrk has it, which sends as fast as it is answered: whoever waits asks nothing meanwhile.
+fn wrk(url: &str) -> crate::Outcome<Option<f64>> {
+    let script = std::env::temp_dir().join(format!("firedrill-bench-{}.lua", std::process::id()));
+    std::fs::write(
+        &script,
+        "done = function(summary, latency, requests) io.write('p999 ', latency:percentile(99.9), '\\n') end\n",
+    )?;
+    let said = said_by(Command::new("wrk").args(["-t1", "-c20", "-d10s", "-s"]).arg(&script).arg(url));
+    std::fs::remove_file(&script)?;
+    let Some(said) = said? else { return Ok(None) };
+    let micros = said.lines().find_map(|line| line.strip_prefix("p999 ")?.trim().parse::<f64>().ok());
+    Ok(Some(micros.ok_or("wrk says no p99.9")? / 1e6))
 }
 
 /// An hour of 200 requests a second on the embedded cluster, measured every five seconds, beside the same hour without.

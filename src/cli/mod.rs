@@ -16,6 +16,7 @@ mod report;
 mod rollback;
 mod run;
 mod runs;
+mod send;
 mod signals;
 mod sim;
 mod stage;
@@ -100,6 +101,9 @@ enum Command {
     /// runs in the cluster.
     #[command(hide = true)]
     Connect(reach::ConnectArgs),
+    /// Send a load, and print how it goes as a line of JSON a second. What a load's own pod runs in the cluster.
+    #[command(hide = true)]
+    Send(send::SendArgs),
     /// Say of each node whether agents can work there, by placing one that enters a pod and changes nothing.
     Doctor(doctor::DoctorArgs),
     /// What agents need.
@@ -270,6 +274,7 @@ pub fn main() -> ExitCode {
         Command::Abort(args) => abort::run(&cli.global, &args),
         Command::Rollback(args) => rollback::run(&cli.global, &args),
         Command::Connect(args) => reach::run(&args),
+        Command::Send(args) => send::run(&args),
         Command::Doctor(args) => doctor::run(&cli.global, &args),
         Command::Agents(doctor::AgentsCommand::Manifests(args)) => doctor::manifests(&args),
         Command::Sim(command) => sim::run(command),

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{
+    injection::InjectionState,
     next::{Command, earlier},
-    state::{InjectionState, State},
+    state::State,
 };
 use crate::{
     api::Action,
@@ -83,20 +84,7 @@ impl State {
     /// Takes in what is intended: by a step, or to arm.
     pub(super) fn intend(&mut self, step: Option<usize>, injections: &[Injection], at: Timestamp) {
         for injection in injections {
-            let new = InjectionState {
-                injection: injection.clone(),
-                step,
-                order: self.injections.len(),
-                intended: at,
-                injected: None,
-                wrote: None,
-                brought_back: false,
-                seen: None,
-                missed: false,
-                reverted: None,
-                revert_error: None,
-                tried: None,
-            };
+            let new = InjectionState::new(injection.clone(), (step, self.injections.len()), at);
             self.injections.insert(injection.id.clone(), new);
         }
     }

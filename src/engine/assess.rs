@@ -1,24 +1,28 @@
 //! Everything that can be known before the first change: who, where, rights, plan, dry runs.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use kube::api::ListParams;
 use serde_json::Value;
 
-use super::agents;
+use super::{
+    agents,
+    orders::{self, Order},
+    start,
+};
 use crate::{
     api::{Action, Experiment, Guardrail, ProbeSpec, Role},
     cluster::{
         Access, ApiError, Budgets, Identity, Lease, Mirror, Scope, Sessions, Snapshot, grantable, identity,
         missing_rights,
     },
-    env::{Env, LoadOrder, Rng},
-    faults::{self, FaultError, Signature, World},
+    env::{Env, Loads, Rng},
+    faults::{self, FaultError, Injection, Signature, World},
     journal::Environment,
-    load::is_forbidden,
     plan::{self, Bounds, Consent, Lifeline, Plan, Setting, guardrail_findings},
-    probes::{self, MetricSource, Source},
+    probes::{self, Measure, MetricSource, Source},
     types::{
         Epoch, Finding, ObjectRef, RunId,
         codes::{guard as code, hazard},
@@ -58,7 +62,7 @@ pub struct Assessment {
     pub(super) mirror: Mirror,
     pub(super) bounds: Bounds,
     pub(super) sources: BTreeMap<String, MetricSource>,
-    pub(super) loads: BTreeMap<String, LoadOrder>,
+    pub(super) loads: BTreeMap<String, Order>,
 }
 
 impl Assessment {
@@ -98,6 +102,8 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     let mut consent = request.consent.clone();
     consent.bystanders.extend(covering.iter().flat_map(|guardrail| guardrail.spec.nodes.bystanders.clone()));
     let now = env.clock.now();
+    let longest = plan::longest(&bounds, spec.objectives.recover_within());
+    let until = now.checked_add(longest).unwrap_or(Timestamp::MAX);
     let planned = |snapshot: &Snapshot| {
         let setting = Setting {
             namespace: own,
@@ -108,9 +114,7 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
             image: request.environment.image(),
             agents: &request.environment.agents,
             now,
-            until: now
-                .checked_add(plan::longest(&bounds, spec.objectives.recover_within()))
-                .unwrap_or(Timestamp::MAX),
+            until,
         };
         plan::plan(&request.experiment.metadata.name, spec, &setting)
     };
@@ -123,7 +127,8 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     findings.extend(too_many_runs(&access, &covering, now).await);
     findings.extend(undetectable(request));
     let sources = sources(&access, request, &mut findings).await;
-    let loads = loads(env, (&access, request), &mut findings).await;
+    findings.extend(doubts(env, (&access, request), &sources).await);
+    let loads = orders::loads(env, (&access, request), &mut findings).await;
     let signature = Signature {
         run: RunId::new(&request.experiment.metadata.name, 0),
         epoch: Epoch(0),
@@ -132,7 +137,8 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     };
     let world = world(env, access, mirror, signature);
     if !findings.iter().chain(&plan.findings).any(Finding::is_error) {
-        findings.extend(dry_runs(&world, &plan).await);
+        let pods = orders::pods(request, &loads, until);
+        findings.extend(dry_runs(&world, plan.injections.iter().chain(&pods)).await);
         findings.extend(agents::dry_run(&world, &plan, &request.environment.agents).await);
     }
     plan.findings.splice(0..0, findings);
@@ -386,51 +392,40 @@ async fn sources(
     sources
 }
 
-/// The loads, ready to be sent: Secrets read, hosts found.
-async fn loads(
+/// What speaks against judging the probes as the file does, as far as it can be told beforehand.
+async fn doubts(
     env: &Env,
     (access, request): (&Access, &Request),
-    findings: &mut Vec<Finding>,
-) -> BTreeMap<String, LoadOrder> {
+    sources: &BTreeMap<String, MetricSource>,
+) -> Vec<Finding> {
     let spec = &request.experiment.spec;
-    let mut orders = BTreeMap::new();
-    for (name, load, _) in spec.loads() {
-        let subject = format!("load {name}");
-        let asking = spec
-            .steady_state
-            .iter()
-            .filter(|probe| probe.params.get("name").and_then(Value::as_str) == Some(name));
-        let keep = asking.map(|probe| probe.every).max().unwrap_or_default().max(Duration::from_secs(10));
-        let order = match load.order(access, &request.namespace, (request.seed, keep)).await {
-            Ok(order) => order,
-            Err(why) => {
-                findings.push(Finding::error(code::FIELDS, subject, why));
-                continue;
-            }
+    let params = spec.params();
+    let judged = spec.steady_state.iter().filter(|probe| probe.role != Role::Informational);
+    let asked = judged.filter_map(|probe| {
+        let (kind, judge) = (probes::find(&probe.kind)?, start::judge(probe, &params)?);
+        let measure = Measure {
+            access: access.clone(),
+            http: env.http.clone(),
+            metrics: sources.get(&probe.name).cloned(),
+            namespace: request.namespace.clone(),
+            loads: Loads::default(),
+            every: probe.every,
         };
-        match env.load.find(&order.url).await {
-            Ok(addresses) => {
-                if let Some(address) = addresses.into_iter().find(|address| is_forbidden(*address)) {
-                    let message = format!("its host means {address}, a link-local address");
-                    findings.push(Finding::error(code::LOAD_ADDRESS, subject, message));
-                }
-            }
-            Err(why) => {
-                let remedy = "a load goes straight to its address, never through the API server's proxy: name one that can be reached from here";
-                findings.push(Finding::error(code::LOAD_UNREACHABLE, subject, why).remedy(remedy));
-            }
-        }
-        orders.insert(name.to_owned(), order);
-    }
-    orders
+        Some(async move {
+            let found = kind.doubts(&measure, &probe.params, &judge).await;
+            let of = |finding| Finding { subject: format!("probe {}", probe.name), ..finding };
+            found.into_iter().map(of).collect::<Vec<Finding>>()
+        })
+    });
+    join_all(asked).await.concat()
 }
 
 /// Asks the API server for one of each kind of write, without doing it.
-async fn dry_runs(world: &World, plan: &Plan) -> Vec<Finding> {
+async fn dry_runs(world: &World, injections: impl Iterator<Item = &Injection>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut asked = std::collections::BTreeSet::new();
-    for injection in &plan.injections {
-        let Some(fault) = faults::find(&injection.fault) else { continue };
+    let mut asked = BTreeSet::new();
+    for injection in injections {
+        let Some(fault) = faults::of(injection) else { continue };
         if !asked.insert((
             injection.fault.clone(),
             injection.target.kind.clone(),
@@ -455,10 +450,10 @@ async fn dry_runs(world: &World, plan: &Plan) -> Vec<Finding> {
 /// Whether a method disturbs anything at all.
 pub(super) fn disturbs(experiment: &Experiment) -> bool {
     let disturbs = |action: &Action| matches!(action, Action::Fault { .. } | Action::Load(_));
-    experiment.spec.method.iter().any(|step| disturbs(&step.action))
+    plan::by_pods(&experiment.spec) || experiment.spec.method.iter().any(|step| disturbs(&step.action))
 }
 
 /// Following nothing: for what needs a World and no watches.
 pub(super) async fn blind(access: &Access) -> Result<Mirror, ApiError> {
-    Mirror::start(access.client(), &Scope::Namespaces(std::collections::BTreeSet::new())).await
+    Mirror::start(access.client(), &Scope::Namespaces(BTreeSet::new())).await
 }

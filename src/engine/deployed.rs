@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::state::{State, lasting};
+use super::{injection::lasting, state::State};
 use crate::{
     cluster::{Snapshot, Workload},
     faults::{self, Injection},

@@ -16,12 +16,13 @@ use tokio::sync::mpsc;
 use super::{
     EngineError, Observer,
     deployed::{self, Releases},
+    injection::InjectionState,
     judging::Watched,
     keeper::Outside,
     loading::Loading,
     next::{Command, Patience, next},
     sampler::Measured,
-    state::{InjectionState, State, transition},
+    state::{State, transition},
     unseen, unwind,
     unwritten::Unwritten,
 };
@@ -85,7 +86,7 @@ pub(super) struct Driver {
 }
 
 /// What is under way in this process; lost with it, and begun again from the journal.
-struct Tasks {
+pub(super) struct Tasks {
     injecting: FuturesUnordered<BoxFuture<'static, Outcome>>,
     attending: FuturesUnordered<BoxFuture<'static, Option<Outcome>>>,
     attended: BTreeMap<InjectionId, AbortHandle>,
@@ -115,7 +116,7 @@ impl Driver {
                 tasks.injecting = FuturesUnordered::new();
                 tasks.injections.clear();
             }
-            self.load()?;
+            self.load(&mut tasks)?;
             let until = match next(&self.state, self.clock.now(), self.patience) {
                 Command::Done => return Ok(()),
                 Command::Record(record) => {
@@ -215,12 +216,12 @@ impl Driver {
         }
     }
 
-    fn inject(&mut self, ids: &[InjectionId], tasks: &mut Tasks) {
+    pub(super) fn inject(&mut self, ids: &[InjectionId], tasks: &mut Tasks) {
         for id in ids {
             if tasks.injections.contains(id) {
                 continue;
             }
-            let Some(found) = self.state.injections.get(id) else { continue };
+            let Some(found) = self.state.injection(id) else { continue };
             tasks.injections.insert(id.clone());
             let (world, injection) = (self.world.clone(), found.injection.clone());
             let task = if found.injected.is_none() {
@@ -232,9 +233,9 @@ impl Driver {
         }
     }
 
-    fn revert(&mut self, ids: &[InjectionId], tasks: &mut Tasks) {
+    pub(super) fn revert(&mut self, ids: &[InjectionId], tasks: &mut Tasks) {
         for id in ids {
-            let Some(found) = self.state.injections.get(id) else { continue };
+            let Some(found) = self.state.injection(id) else { continue };
             if tasks.reverts.insert(id.clone()) {
                 self.taking_back.insert(id.clone());
                 if let Some(attended) = tasks.attended.remove(id) {
@@ -340,7 +341,7 @@ impl Driver {
             Outside::Stop(..) if self.state.stop.is_some() => Ok(()),
             Outside::Stop(reason, by) => self.append(Record::StopRequested { reason, by }),
             // Nothing is left to leave: only the wait until it is steady again is cut short.
-            Outside::Leave if self.state.injections.values().all(|found| !found.pending()) => {
+            Outside::Leave if self.state.pending().next().is_none() => {
                 if self.state.impatient {
                     return Ok(());
                 }
@@ -420,7 +421,7 @@ async fn sleep_until(clock: &Clock, until: Option<Timestamp>) {
 
 /// Applies an injection, with some patience for what passes.
 async fn apply(world: World, injection: Injection) -> Outcome {
-    let Some(fault) = faults::find(&injection.fault) else {
+    let Some(fault) = faults::of(&injection) else {
         let error = FaultError::Data(injection.id.clone(), format!("there is no fault {}", injection.fault));
         return Outcome::Injected(injection.id, Err(error));
     };
@@ -440,7 +441,7 @@ async fn observe(world: World, injection: Injection) -> Outcome {
     if planted("effect-not-observed") {
         return Outcome::Seen(injection.id, "it was applied".to_owned());
     }
-    match faults::find(&injection.fault) {
+    match faults::of(&injection) {
         Some(fault) => {
             let evidence = fault.observe(&world, &injection).await;
             Outcome::Seen(injection.id, evidence)

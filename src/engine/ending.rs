@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    clocks, loads,
+    clocks,
+    injection::InjectionState,
+    loads,
     next::{Command, Patience, pending},
     state::State,
     steady::elapsed,
@@ -34,18 +36,25 @@ pub(super) fn unwound(state: &State, now: Timestamp, patience: Patience) -> Opti
     if let Some(command) = taking_back(state, now, patience) {
         return Some(command);
     }
-    let residue = state
-        .injections
-        .values()
-        .filter(|injection| injection.pending())
-        .map(|injection| Residue {
-            injection: injection.injection.id.clone(),
-            target: injection.injection.target.clone(),
-            what: injection.revert_error.clone().unwrap_or_else(|| "it was not taken back".to_owned()),
-            remedy: format!("firedrill rollback {}", state.header.run),
-        })
-        .collect();
+    let pending = state.injections.values().filter(|injection| injection.pending());
+    let residue = pending.map(|injection| residue(state, injection)).collect();
     Some(Command::record(Record::AllReverted { residue }))
+}
+
+fn residue(state: &State, injection: &InjectionState) -> Residue {
+    Residue {
+        injection: injection.injection.id.clone(),
+        target: injection.injection.target.clone(),
+        what: injection.revert_error.clone().unwrap_or_else(|| "it was not taken back".to_owned()),
+        remedy: format!("firedrill rollback {}", state.header.run),
+    }
+}
+
+/// What is left of the run at its end: of its faults, and of what sent its loads.
+pub(super) fn left(state: &State) -> Vec<Residue> {
+    let faults = state.all_reverted.iter().flat_map(|(_, residue)| residue.clone());
+    let pods = state.load_pods.values().filter(|pod| pod.pending()).map(|pod| residue(state, pod));
+    faults.chain(pods).collect()
 }
 
 /// Tries to take back what is in force, until that is given up: then once more, so that what is named as left
@@ -172,9 +181,11 @@ fn undetected(state: &State, alert_ms: Option<u64>) -> Option<String> {
 }
 
 /// The verdict, and the last record.
-pub(super) fn finish(state: &State) -> Command {
-    let clocks = clocks::measure(state);
-    let residue = state.all_reverted.as_ref().map(|(_, residue)| residue.clone()).unwrap_or_default();
+pub(super) fn finish(state: &State, now: Timestamp, patience: Patience) -> Command {
+    if let Some(command) = loads::pods_going(state, now, patience) {
+        return command;
+    }
+    let (clocks, residue) = (clocks::measure(state), left(state));
     let Some((verdict, ..)) = &state.decided else {
         if let Some((reason, by, _)) = &state.stop {
             return stop_verdict(*reason, by);

@@ -6,12 +6,14 @@ use jiff::Timestamp;
 
 use super::{
     ending::decide,
-    next::{Command, Progress, ended, reverted},
+    injection::InjectionState,
+    next::{Command, Patience, Progress, ended, reverted},
     state::{Illegal, State},
     steady::Track,
 };
 use crate::{
     journal::{Entry, Record},
+    load::LoadFrom,
     types::Verdict,
 };
 
@@ -54,6 +56,25 @@ pub(super) fn rising(state: &State, now: Timestamp) -> Option<Timestamp> {
     reached.max().filter(|reached| now < *reached)
 }
 
+/// Whether Baseline waits for a pod that is to send.
+pub(super) fn awaited(state: &State) -> bool {
+    let mut pods = state.spec.load.iter().filter(|load| load.from == LoadFrom::Pod);
+    state.stop.is_none() && pods.any(|load| !state.loads.contains_key(&load.name))
+}
+
+/// Waits until the pods that sent loads are gone, or until that is given up. None when there is nothing to wait for.
+pub(super) fn pods_going(state: &State, now: Timestamp, patience: Patience) -> Option<Command> {
+    let pending: Vec<_> = state.load_pods.iter().filter(|(_, pod)| pod.pending()).collect();
+    let over = |(name, pod): &(&String, &InjectionState)| {
+        let ended = state.loads.get(*name).and_then(|load| load.ended).map(|(at, ..)| at);
+        let stopped = state.stop.as_ref().map(|(.., at)| *at);
+        ended.or(stopped).unwrap_or(pod.intended).max(state.owned_since)
+    };
+    let give_up = pending.iter().map(over).max()?.checked_add(patience.revert).unwrap_or(Timestamp::MAX);
+    let ids = pending.iter().map(|(_, pod)| pod.injection.id.clone()).collect();
+    (now < give_up).then_some(Command::Revert(ids, Some(give_up)))
+}
+
 /// Where a load step is.
 pub(super) fn step(state: &State, index: usize, now: Timestamp) -> Progress {
     let step = &state.spec.method[index];
@@ -83,6 +104,11 @@ pub(super) fn in_vain(state: &State) -> Option<Command> {
 pub(super) fn taken_in(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     let at = entry.at;
     match &entry.record {
+        Record::LoadPodIntended { load, pod } => {
+            let step = Some(state.step_index(load).unwrap_or_default());
+            let new = InjectionState::new((**pod).clone(), (step, state.injections.len()), at);
+            state.load_pods.insert(load.clone(), new);
+        }
         Record::LoadStarted { load, of_step, .. } => {
             let new = LoadState { started: at, of_step: *of_step, ended: None };
             state.loads.insert(load.clone(), new);

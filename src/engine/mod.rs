@@ -13,11 +13,13 @@ mod deployed;
 mod doctor;
 mod drive;
 mod ending;
+mod injection;
 mod judging;
 mod keeper;
 mod loading;
 mod loads;
 mod next;
+mod orders;
 mod prepare;
 mod preview;
 mod rollback;
@@ -32,6 +34,7 @@ mod unwritten;
 
 pub use assess::{Assessment, Request, assess};
 pub use doctor::{Examined, examine};
+pub use injection::InjectionState;
 pub use keeper::Outside;
 pub use loads::LoadState;
 pub use next::{Command, Patience, next};
@@ -40,7 +43,7 @@ pub use rollback::{
     Leftover, Rollback, clear_lapsed, close, closes, from_journal, from_scars, leftovers, revert_found,
 };
 pub use start::{Outcome, Start, run};
-pub use state::{Illegal, InjectionState, State, StepState, Violation, transition};
+pub use state::{Illegal, State, StepState, Violation, transition};
 pub use unwritten::Unwritten;
 
 use std::sync::Arc;

@@ -57,7 +57,7 @@ pub fn next(state: &State, now: Timestamp, patience: Patience) -> Command {
         return Command::Done;
     }
     if state.unattended {
-        return unwound(state, now, patience).unwrap_or_else(|| finish(state));
+        return unwound(state, now, patience).unwrap_or_else(|| finish(state, now, patience));
     }
     if state.baseline_started.is_none() {
         if let Some(command) = arming::before_baseline(state, now) {
@@ -65,6 +65,9 @@ pub fn next(state: &State, now: Timestamp, patience: Patience) -> Command {
         }
         if let Some(reached) = loads::rising(state, now).filter(|_| state.stop.is_none()) {
             return Command::Wait(Some(reached));
+        }
+        if loads::awaited(state) {
+            return Command::Wait(None);
         }
         return Command::record(Record::BaselineStarted {});
     }
@@ -74,15 +77,15 @@ pub fn next(state: &State, now: Timestamp, patience: Patience) -> Command {
     if state.stop.is_some() || state.method_ended.is_some() {
         // Of agents alone nothing has to recover.
         if state.first_intent.is_none() && state.injections.is_empty() {
-            return finish(state);
+            return finish(state, now, patience);
         }
         if let Some(command) = unwound(state, now, patience) {
             return command;
         }
         if state.first_intent.is_none() {
-            return finish(state);
+            return finish(state, now, patience);
         }
-        return recover(state, now).unwrap_or_else(|| finish(state));
+        return recover(state, now).unwrap_or_else(|| finish(state, now, patience));
     }
     if state.baseline.is_none() {
         return baseline(state);

@@ -162,7 +162,7 @@ impl Driver {
     }
 
     /// When everything should be undone at the latest, by the API server's clock.
-    fn until(&self) -> Timestamp {
+    pub(super) fn until(&self) -> Timestamp {
         let longest = plan::longest(&self.bounds, self.state.spec.objectives.recover_within());
         self.server_time().checked_add(longest).unwrap_or(Timestamp::MAX)
     }

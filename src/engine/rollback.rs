@@ -23,7 +23,7 @@ use crate::{
     api::Limits,
     cluster::{Access, ApiError, Identity, Lease, LeaseError, Tenure},
     env::{Clock, Env, Loads, Rng, Storage, StorageError},
-    faults::{BESIDE, FAULTS, Found, Injection, Signature, World},
+    faults::{self, Found, Injection, Signature, World},
     journal::{Entry, JournalError, Record, Residue, RevertOutcome, Writer},
     plan::{Bounds, Consent},
     types::{Epoch, InjectionId, RunId, Verdict},
@@ -59,8 +59,8 @@ pub struct Leftover {
 pub fn leftovers(entries: &[Entry]) -> Result<Vec<Leftover>, EngineError> {
     let state = State::replay(entries)?;
     let run = state.header.run.to_string();
-    let pending = state.injections.values().filter(|injection| injection.pending());
-    Ok(pending
+    Ok(state
+        .pending()
         .map(|found| Leftover { run: run.clone(), injection: found.injection.clone(), journaled: true })
         .collect())
 }
@@ -165,7 +165,7 @@ pub fn close(env: &Env, run: &RunId, how: &Rollback) -> Result<Option<Outcome>, 
 
 /// Without an end, and with nothing to put back.
 fn open(state: &State) -> bool {
-    !state.finished && state.injections.values().all(|found| !found.pending())
+    !state.finished && state.pending().next().is_none()
 }
 
 /// Whether a journal has neither an end nor anything that is to be put back: [`close`] gives it its end.
@@ -248,7 +248,7 @@ pub async fn from_scars(
     namespaces: &[String],
 ) -> (Vec<Leftover>, Vec<(&'static str, ApiError)>) {
     let (mut found, mut unseen) = (Vec::new(), Vec::new());
-    for fault in FAULTS.iter().chain(BESIDE) {
+    for fault in faults::all() {
         match fault.scars(access, namespaces).await {
             Ok(scars) => found.extend(scars),
             Err(error) => unseen.push((fault.info().name, error)),

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use super::{
     ending::decide,
+    injection::{InjectionState, lasting},
     next::{Command, Progress, earlier, ended, pending, reverted},
-    state::{InjectionState, State, lasting},
+    state::State,
     steady::elapsed,
 };
 use crate::{

@@ -12,6 +12,7 @@ use super::{
     assess::{disturbs, world},
     deployed,
     drive::Driver,
+    ending,
     judging::Watched,
     keeper::{Keeper, Outside},
     loading::Loading,
@@ -248,12 +249,11 @@ pub(super) async fn conclude(mut driver: Driver, storage: &dyn Storage) -> Resul
         Ok(()) => {
             let verdict =
                 driver.state.decided.as_ref().map_or(Verdict::Inconclusive, |(verdict, ..)| *verdict);
-            let residue = driver.state.all_reverted.take().map(|(_, residue)| residue).unwrap_or_default();
+            let residue = ending::left(&driver.state);
             Ok(Outcome { run, verdict, residue, unwritten: driver.unwritten })
         }
         Err(error @ (EngineError::Journal(_) | EngineError::Illegal(_) | EngineError::Api(_))) => {
-            let pending = driver.state.injections.values().filter(|state| state.pending());
-            let pending = pending.map(|state| state.injection.clone()).collect();
+            let pending = driver.state.pending().map(|state| state.injection.clone()).collect();
             let taken_back = take_back_without_journal(driver.world.clone(), pending).await;
             Err(EngineError::JournalLost { error: Box::new(error), taken_back })
         }
@@ -262,7 +262,7 @@ pub(super) async fn conclude(mut driver: Driver, storage: &dyn Storage) -> Resul
 }
 
 /// A probe's compiled expressions. `check` has compiled them before, so None never happens to a read file.
-fn judge(spec: &crate::api::ProbeSpec, params: &BTreeMap<String, String>) -> Option<Judge> {
+pub(super) fn judge(spec: &crate::api::ProbeSpec, params: &BTreeMap<String, String>) -> Option<Judge> {
     let info = probes::find(&spec.kind)?.info();
     let expressions = Expressions {
         value: spec.value.as_deref(),

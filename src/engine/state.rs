@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
+    injection::{InjectionState, lasting},
     loads::{self, LoadState},
     steady::{Guard, Judged, Track},
 };
 use crate::{
     api::{Action, Experiment, ExperimentSpec, Role},
-    faults::{self, Injection, Lifetime},
     journal::{
         Answer, CheckOutcome, Entry, Header, InjectOutcome, ProbeStats, Record, Residue, RevertOutcome,
         StopReason,
@@ -43,6 +43,8 @@ pub struct State {
     pub steps: Vec<StepState>,
     /// Every injection that was ever intended.
     pub injections: BTreeMap<InjectionId, InjectionState>,
+    /// The pods that were ever intended to send loads, by load.
+    pub load_pods: BTreeMap<String, InjectionState>,
     /// Every load that was ever begun.
     pub loads: BTreeMap<String, LoadState>,
     /// Whether it is known which agents are needed.
@@ -73,6 +75,8 @@ pub struct State {
     pub not_recovered: Option<Vec<String>>,
     /// Whether every pod was bound to a node again.
     pub rescheduled: bool,
+    /// Since when the run has its present owner.
+    pub owned_since: Timestamp,
     /// Whether a rollback has taken over: nothing is measured any more.
     pub unattended: bool,
     /// Whether what is deployed was looked at after everything was back.
@@ -120,52 +124,6 @@ pub struct StepState {
     pub ended: Option<Timestamp>,
 }
 
-/// Where an injection is.
-#[derive(Clone, Debug)]
-pub struct InjectionState {
-    /// What it is.
-    pub injection: Injection,
-    /// Which step it belongs to; None: to none, it arms them.
-    pub step: Option<usize>,
-    /// Where it stands among all injections.
-    pub order: usize,
-    /// When it was intended.
-    pub intended: Timestamp,
-    /// How applying it went.
-    pub injected: Option<InjectOutcome>,
-    /// What tells the pod template that it wrote from others.
-    pub wrote: Option<String>,
-    /// Whether somebody else has brought the former pod template back.
-    pub brought_back: bool,
-    /// When its effect was seen.
-    pub seen: Option<Timestamp>,
-    /// Whether it was not seen in time.
-    pub missed: bool,
-    /// When and how it was taken back.
-    pub reverted: Option<(Timestamp, RevertOutcome)>,
-    /// What the last try to take it back said.
-    pub revert_error: Option<String>,
-    /// When the last try to take it back failed.
-    pub tried: Option<Timestamp>,
-}
-
-impl InjectionState {
-    /// Whether it is an agent's, and no fault.
-    pub fn arms(&self) -> bool {
-        self.step.is_none()
-    }
-
-    /// Whether it is still to be taken back, as far as is known: what may have happened counts as having.
-    pub fn pending(&self) -> bool {
-        self.reverted.is_none() && lasting(&self.injection)
-    }
-}
-
-/// Whether the fault of this injection is one that is taken back. One that this version does not know is.
-pub fn lasting(injection: &Injection) -> bool {
-    faults::find(&injection.fault).is_none_or(|fault| fault.info().lifetime == Lifetime::Lasting)
-}
-
 impl State {
     /// From the first record of a journal.
     pub fn new(entry: &Entry) -> Result<Self, Illegal> {
@@ -185,6 +143,7 @@ impl State {
             header: (**header).clone(),
             spec,
             injections: BTreeMap::new(),
+            load_pods: BTreeMap::new(),
             loads: BTreeMap::new(),
             armed: false,
             baseline_started: None,
@@ -200,6 +159,7 @@ impl State {
             recovered: None,
             not_recovered: None,
             rescheduled: false,
+            owned_since: entry.at,
             unattended: false,
             deployed_after: false,
             finished: false,
@@ -222,6 +182,17 @@ impl State {
     /// How many records have been taken in.
     pub fn written(&self) -> u64 {
         self.next_seq
+    }
+
+    /// The injection of that name, be it of a fault or of what sends a load.
+    pub fn injection(&self, id: &InjectionId) -> Option<&InjectionState> {
+        let pod = || self.load_pods.values().find(|pod| pod.injection.id == *id);
+        self.injections.get(id).or_else(pod)
+    }
+
+    /// Everything that is still to be taken back, as far as is known.
+    pub fn pending(&self) -> impl Iterator<Item = &InjectionState> {
+        self.injections.values().chain(self.load_pods.values()).filter(|found| found.pending())
     }
 
     /// Where it is, in one word.
@@ -320,11 +291,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     match &entry.record {
         Record::RunStarted(_) => return illegal("a run begins once"),
         Record::OwnerChanged { .. } => {
-            // What is left is taken up again, also of a run that had given up.
-            state.unattended = true;
-            state.finished = false;
-            state.all_reverted = None;
-            state.reverting = None;
+            taken_over(state, at);
         }
         Record::Planned { .. } | Record::Noted { .. } => {}
         Record::DeployedSeen { moment, .. } => {
@@ -345,7 +312,9 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         | Record::ManualAnswered { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
         Record::ArmingIntended { injections } => state.arm(injections, at),
-        Record::LoadStarted { .. } | Record::LoadEnded { .. } => loads::taken_in(state, entry)?,
+        Record::LoadPodIntended { .. } | Record::LoadStarted { .. } | Record::LoadEnded { .. } => {
+            loads::taken_in(state, entry)?
+        }
         Record::TemplateWritten { .. }
         | Record::BroughtBack { .. }
         | Record::Injected { .. }
@@ -375,6 +344,15 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         Record::Finished { .. } => state.finished = true,
     }
     Ok(())
+}
+
+/// What is left is taken up again, also of a run that had given up.
+fn taken_over(state: &mut State, at: Timestamp) {
+    state.unattended = true;
+    state.owned_since = at;
+    state.finished = false;
+    state.all_reverted = None;
+    state.reverting = None;
 }
 
 fn stopped(state: &mut State, reason: StopReason, by: &str, at: Timestamp) {
@@ -464,7 +442,9 @@ fn affected(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     else {
         return Ok(());
     };
-    let Some(found) = state.injections.get_mut(injection) else {
+    let pods = state.load_pods.values_mut();
+    let mut found = pods.filter(|pod| pod.injection.id == *injection);
+    let Some(found) = state.injections.get_mut(injection).or_else(|| found.next()) else {
         return Err(Illegal { seq: entry.seq, why: format!("injection {injection} was never intended") });
     };
     match &entry.record {

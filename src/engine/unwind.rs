@@ -48,7 +48,7 @@ pub(super) async fn revert_after(
     }
     let id = injection.id.clone();
     world.access.settled(&injection.target).await;
-    let result = match faults::find(&injection.fault) {
+    let result = match faults::of(&injection) {
         Some(fault) => match tokio::time::timeout(TRY_MAX, fault.revert(&world, &injection)).await {
             Ok(Ok(reverted)) => Ok(reverted),
             Ok(Err(FaultError::Data(_, why))) => Err(format!("its undo data cannot be read: {why}")),

@@ -57,6 +57,14 @@ pub trait Underway: Send + Sync {
     /// What became of its requests lately.
     fn window(&self, length: Duration) -> LoadWindow;
 
+    /// What became of all requests so far.
+    fn tally(&self) -> LoadTally;
+
+    /// For how long nobody has known how it goes, and why, where that is so.
+    fn unheard(&self) -> Option<(Duration, String)> {
+        None
+    }
+
     /// Sends nothing more. What became of all requests; who is still waiting is counted as unfinished.
     fn end(&self) -> LoadTally;
 }

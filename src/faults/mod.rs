@@ -16,6 +16,7 @@ mod field;
 mod hpa_clamp;
 mod info;
 mod kills;
+mod load_pod;
 mod network;
 mod network_latency;
 mod network_loss;
@@ -41,6 +42,7 @@ mod zone_outage;
 pub use agent_pod::{AGENT_RIGHTS, Arm, agent_manifests, agent_pod_of, arm, arm_nodes, armed_node};
 pub use embedded::embedded_agents;
 pub use info::{FaultInfo, Lifetime, LimitKind, Right, TargetKind};
+pub use load_pod::{INFO as LOAD_POD, LoadAsk, load_pod};
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -365,8 +367,18 @@ pub static FAULTS: &[&dyn Fault] = &[
     &zone_outage::ZoneOutage,
 ];
 
-/// What is injected beside the faults that files name.
-pub static BESIDE: &[&dyn Fault] = &[&agent_pod::AgentPod];
+/// What is injected beside the faults that files name: no fault, and yet taken back like one.
+pub static BESIDE: &[&dyn Fault] = &[&agent_pod::AgentPod, &load_pod::LoadPod];
+
+/// Everything that may leave something to take back.
+pub fn all() -> impl Iterator<Item = &'static dyn Fault> {
+    FAULTS.iter().chain(BESIDE).copied()
+}
+
+/// What an injection says that it is of.
+pub fn of(injection: &Injection) -> Option<&'static dyn Fault> {
+    find(&injection.fault)
+}
 
 /// The fault called `name` in files or journals.
 pub fn find(name: &str) -> Option<&'static dyn Fault> {

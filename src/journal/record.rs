@@ -214,6 +214,13 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         comment: String,
     },
+    /// The pod that is to send a load is about to be made. Durable before the first call.
+    LoadPodIntended {
+        /// The load's name, or its step's.
+        load: String,
+        /// The pod, with all that undoes it.
+        pod: Box<Injection>,
+    },
     /// A load has begun to be sent.
     LoadStarted {
         /// Its name, or its step's.

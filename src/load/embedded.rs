@@ -34,6 +34,7 @@ pub fn embedded(metrics: &Arc<ClusterMetrics>) -> LoadWire {
             let client = traffic.open_client(ClientOrder {
                 namespace: namespace.to_owned(),
                 service: service.to_owned(),
+                from: None,
                 pace: order.pace,
                 seed: order.seed,
                 timeout: order.timeout,
@@ -58,6 +59,10 @@ impl Underway for Offered {
 
     fn window(&self, length: Duration) -> LoadWindow {
         self.traffic.client(self.client, |client| client.window(length))
+    }
+
+    fn tally(&self) -> LoadTally {
+        self.traffic.client(self.client, |client| client.tally())
     }
 
     fn end(&self) -> LoadTally {

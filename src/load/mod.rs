@@ -5,13 +5,17 @@
 //! counts as an error, never left out in silence.
 //!
 //! [`network`] opens sockets from this process, [`embedded`] offers the same load to the traffic of an
-//! embedded cluster. Loads change nothing and end with the process that sends them: there is nothing to undo.
+//! embedded cluster; a pod in the cluster is told what to send and says how it goes ([`from_pod`]). Loads change nothing and end with the process that sends them: there is nothing to undo.
 
 mod embedded;
 mod network;
 mod pacer;
+mod pod;
+mod sent;
 mod spec;
 
 pub use embedded::embedded;
 pub use network::{is_forbidden, network};
-pub use spec::{LoadHeader, LoadSpec, Protocol, SecretKey, ValueFrom};
+pub use pod::from_pod;
+pub use sent::{ordered, to_send};
+pub use spec::{LoadFrom, LoadHeader, LoadSpec, Protocol, SecretKey, ValueFrom};

@@ -182,6 +182,11 @@ impl Underway for Sending {
         self.0.lock().0.window(now, length)
     }
 
+    fn tally(&self) -> LoadTally {
+        let record = self.0.lock();
+        record.1.clone().unwrap_or_else(|| record.0.tally())
+    }
+
     fn end(&self) -> LoadTally {
         let mut record = self.0.lock();
         let (recorder, last) = &mut *record;

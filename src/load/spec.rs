@@ -26,6 +26,9 @@ pub struct LoadSpec {
     /// Name of a load of the experiment; empty for a step's, which is known by the step's.
     #[serde(default)]
     pub name: String,
+    /// Who sends it.
+    #[serde(default)]
+    pub from: LoadFrom,
     /// What is requested.
     pub url: String,
     /// How many a second, once `rampUp` is over.
@@ -54,6 +57,16 @@ pub struct LoadSpec {
     /// How many may wait at once.
     #[serde(default = "a_thousand")]
     pub max_in_flight: u32,
+}
+
+/// Who sends a load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum LoadFrom {
+    /// The process that runs the experiment.
+    #[default]
+    Runner,
+    /// A pod of firedrill's image in the file's namespace, for as long as the load lasts.
+    Pod,
 }
 
 /// Which version of HTTP a load speaks.
@@ -145,6 +158,9 @@ impl LoadSpec {
         if !self.ramp_up.is_zero() {
             words.push_str(&format!(", growing over {}", self.ramp_up));
         }
+        if self.from == LoadFrom::Pod {
+            words.push_str(", from a pod");
+        }
         words
     }
 
@@ -185,7 +201,16 @@ impl LoadSpec {
             let message = format!("{address} is a link-local address, as those of cloud metadata are");
             wrong(&guard::LOAD_ADDRESS, message, "name the service itself; nothing opens this");
         }
+        if self.from == LoadFrom::Pod && of_the_pod_itself(&url) {
+            let message = "for the pod that sends it, this address is the pod itself".to_owned();
+            wrong(&guard::FIELDS, message, "name a Service, as http://NAME.NAMESPACE.svc/");
+        }
         findings
+    }
+
+    /// From which its random arrivals follow, in a run of that seed.
+    pub(super) fn seed_from(&self, seed: u64) -> u64 {
+        Rng::new(seed).stream(&format!("load {} {}", self.name, self.url)).word()
     }
 
     /// The load, ready to be sent: Secrets read, everything parsed. `keep` is how far back it is measured.
@@ -200,8 +225,7 @@ impl LoadSpec {
     ) -> Result<LoadOrder, String> {
         let url = self.uri().ok_or("the URL cannot be read")?;
         let mut headers = HeaderMap::new();
-        let agent = concat!("firedrill/", env!("CARGO_PKG_VERSION"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(AGENT));
         for given in &self.headers {
             let name: HeaderName =
                 given.name.parse().map_err(|_| format!("{} is no name of a header", given.name))?;
@@ -209,13 +233,7 @@ impl LoadSpec {
                 (_, Some(from)) => secret(access, namespace, &from.secret_key_ref).await?,
                 (value, None) => value.clone().unwrap_or_default(),
             };
-            let mut value = HeaderValue::from_str(&value)
-                .map_err(|_| format!("the value of header {name} cannot be sent"))?;
-            value.set_sensitive(given.value_from.is_some());
-            if name == header::USER_AGENT {
-                headers.remove(&name);
-            }
-            headers.append(name, value);
+            put(&mut headers, name, (&value, given.value_from.is_some()))?;
         }
         Ok(LoadOrder {
             url,
@@ -224,12 +242,37 @@ impl LoadSpec {
             body: Bytes::from(self.body.clone()),
             http2: self.protocol == Protocol::Http2,
             pace: self.pace(),
-            seed: Rng::new(seed).stream(&format!("load {} {}", self.name, self.url)).word(),
+            seed: self.seed_from(seed),
             timeout: self.timeout.0,
             max_in_flight: self.max_in_flight,
             keep,
         })
     }
+}
+
+/// What a load calls itself, unless its file says otherwise.
+pub(super) const AGENT: &str = concat!("firedrill/", env!("CARGO_PKG_VERSION"));
+
+/// One more header; whether it is a secret is beside its value.
+pub(super) fn put(
+    headers: &mut HeaderMap,
+    name: HeaderName,
+    (value, secret): (&str, bool),
+) -> Result<(), String> {
+    let value = HeaderValue::from_str(value);
+    let mut value = value.map_err(|_| format!("the value of header {name} cannot be sent"))?;
+    value.set_sensitive(secret);
+    if name == header::USER_AGENT {
+        headers.remove(&name);
+    }
+    headers.append(name, value);
+    Ok(())
+}
+
+/// Whether an address is that of whoever asks.
+fn of_the_pod_itself(url: &Uri) -> bool {
+    let named = url.host().is_some_and(|host| host.eq_ignore_ascii_case("localhost"));
+    named || literal(url).is_some_and(|address| address.is_loopback() || address.is_unspecified())
 }
 
 /// The address that a URL's host is, if it is one.
@@ -280,6 +323,17 @@ mod tests {
             let found = load(forbidden).lint();
             assert_eq!(found.first().map(|f| f.code.clone()), Some(guard::LOAD_ADDRESS), "{forbidden}");
         }
+    }
+
+    #[test]
+    fn a_pod_is_not_sent_to_itself() {
+        let from_a_pod = |url: &str| LoadSpec { from: LoadFrom::Pod, ..load(url) };
+        for itself in ["http://localhost/", "http://127.0.0.1:8080/", "http://[::1]/", "http://0.0.0.0/"] {
+            let found = from_a_pod(itself).lint();
+            assert_eq!(found.first().map(|f| f.code.clone()), Some(guard::FIELDS), "{itself}");
+            assert_eq!(load(itself).lint(), [], "from the runner it is the runner's machine");
+        }
+        assert_eq!(from_a_pod("http://checkout.shop.svc/").lint(), []);
     }
 
     #[test]

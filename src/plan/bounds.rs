@@ -9,7 +9,7 @@ use jiff::{Timestamp, civil::Time, tz::TimeZone};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
-use super::{Lifeline, Setting};
+use super::{Lifeline, Setting, by_pods};
 use crate::{
     api::{Action, ExperimentSpec, Guardrail, GuardrailSpec, Limits, Target},
     cluster::{Snapshot, Space},
@@ -200,7 +200,7 @@ pub fn namespaces(spec: &ExperimentSpec, own: &str) -> BTreeSet<String> {
 /// The namespaces whose lease a run holds: all that it concerns, if it disturbs anything at all.
 pub fn leased(spec: &ExperimentSpec, own: &str) -> BTreeSet<String> {
     let disturbs = |action: &Action| matches!(action, Action::Fault { .. } | Action::Load(_));
-    let changes = spec.method.iter().any(|step| disturbs(&step.action));
+    let changes = by_pods(spec) || spec.method.iter().any(|step| disturbs(&step.action));
     if changes { namespaces(spec, own) } else { BTreeSet::new() }
 }
 

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     api::ExperimentSpec,
+    load::LoadFrom,
     types::{
         Finding, Length,
         codes::{guard, hazard},
@@ -55,10 +56,26 @@ pub(super) fn planned(spec: &ExperimentSpec) -> Vec<PlannedLoad> {
     spec.loads().map(one).collect()
 }
 
+/// Whether a pod is to send any of the loads.
+pub fn by_pods(spec: &ExperimentSpec) -> bool {
+    spec.loads().any(|(_, load, _)| load.from == LoadFrom::Pod)
+}
+
+/// The calls that pods take which send loads: made, awaited, deleted, and their logs read once a second.
+pub(super) fn calls(spec: &ExperimentSpec, setting: &Setting<'_>) -> u64 {
+    let longest = Duration::try_from(setting.until.duration_since(setting.now)).unwrap_or_default();
+    let pods = spec.loads().filter(|(_, load, _)| load.from == LoadFrom::Pod);
+    pods.map(|(.., step)| 10 + step.and_then(|step| step.duration).unwrap_or(longest).as_secs()).sum()
+}
+
 /// What speaks against the loads of a file: nothing is sent to who has not agreed, as far as that can be asked.
 pub(super) fn findings(spec: &ExperimentSpec, setting: &Setting<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut asked = BTreeSet::new();
+    if by_pods(spec) {
+        asked.insert(setting.namespace.to_owned());
+        findings.extend(unwilling(setting, setting.namespace));
+    }
     for (name, load, _) in spec.loads() {
         let subject = format!("load {name}");
         for finding in load.lint() {

@@ -18,7 +18,7 @@ pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespac
 pub use forecast::query_window;
 pub use guard::protected;
 pub use lifelines::Lifeline;
-pub use loads::PlannedLoad;
+pub use loads::{PlannedLoad, by_pods};
 pub use outline::{
     Displaced, EarliestAbort, LatestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope,
 };

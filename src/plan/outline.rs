@@ -153,7 +153,7 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         in_force.pass(step);
         plan.steps.push(planned);
     }
-    plan.calls += spec.steady_state.len() as u64;
+    plan.calls += spec.steady_state.len() as u64 + loads::calls(spec, setting);
     plan.agents = agents(setting, &plan.injections);
     // A create, a delete, and a look four times a second until it runs and until it is gone.
     plan.calls += plan.agents.as_ref().map_or(0, |agents| agents.nodes.len() as u64 * 64);
@@ -469,6 +469,11 @@ pub fn rights(spec: &ExperimentSpec, own: &str, agents: &str) -> Vec<RightAsked>
         for right in fault.info().rights {
             let namespace = (!right.cluster_wide).then(|| target.clone());
             asked.insert((right.verb, right.group, resource_for(step, right.resource), namespace));
+        }
+    }
+    if loads::by_pods(spec) {
+        for right in faults::LOAD_POD.rights {
+            asked.insert((right.verb, right.group, right.resource, Some(own.to_owned())));
         }
     }
     asked.into_iter().collect()

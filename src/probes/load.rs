@@ -73,10 +73,13 @@ impl Probe for Load {
         Box::pin(async move {
             let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
             loop {
-                if let Some(load) = measure.loads.get(name)
-                    && let Some(reading) = read(&*load, measure.every)
-                {
-                    return reading;
+                if let Some(load) = measure.loads.get(name) {
+                    if let Some((_, why)) = load.unheard() {
+                        return Reading::Missing(why);
+                    }
+                    if let Some(reading) = read(&*load, measure.every) {
+                        return reading;
+                    }
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -143,6 +146,10 @@ mod tests {
 
         fn window(&self, length: Duration) -> LoadWindow {
             self.0.window(self.1, length)
+        }
+
+        fn tally(&self) -> LoadTally {
+            self.0.tally()
         }
 
         fn end(&self) -> LoadTally {

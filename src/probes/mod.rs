@@ -3,6 +3,7 @@
 //! A probe measures ([`Probe::measure`], raw) and is judged elsewhere, purely: see [`Judge`].
 
 mod alert;
+mod buckets;
 pub mod cel;
 mod freshness;
 mod grpc;
@@ -110,6 +111,16 @@ pub trait Probe: Send + Sync {
 
     /// Measures once. The caller bounds it in time.
     fn measure<'a>(&'a self, measure: &'a Measure, params: &'a Value) -> BoxFuture<'a, Reading>;
+
+    /// What speaks against judging so what is measured, as far as that shows beforehand. Their subject is the caller's.
+    fn doubts<'a>(
+        &'a self,
+        _measure: &'a Measure,
+        _params: &'a Value,
+        _judge: &'a Judge,
+    ) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
 
     /// What it means that measuring took longer than the file allows.
     fn overdue(&self, within: Length) -> Reading {

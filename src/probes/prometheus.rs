@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Measure, MetricSource, Probe, ProbeInfo, Reading, Source, SourceError, Variable, VariableType,
+    Judge, Measure, MetricSource, Probe, ProbeInfo, Reading, Source, SourceError, Variable, VariableType,
+    buckets,
     freshness::{self, Reads},
     source::{self, connection, own_source},
 };
@@ -66,6 +67,19 @@ impl Probe for Prometheus {
 
     fn source(&self, params: &Value) -> Option<Option<Source>> {
         Some(own_source(params))
+    }
+
+    fn doubts<'a>(
+        &'a self,
+        measure: &'a Measure,
+        params: &'a Value,
+        judge: &'a Judge,
+    ) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(async move {
+            let Some(source) = &measure.metrics else { return Vec::new() };
+            let query = params.get("query").and_then(Value::as_str).unwrap_or_default();
+            buckets::doubts(&Asking { measure, source, max_age: None }, query, judge).await
+        })
     }
 
     fn measure<'a>(&'a self, measure: &'a Measure, params: &'a Value) -> BoxFuture<'a, Reading> {

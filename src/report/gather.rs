@@ -306,7 +306,7 @@ impl Gather {
             }
             Record::RevertStarted { .. } => self.phase = Phase::Reverting,
             Record::Reverted { injection, outcome, detail } => {
-                self.lifted = self.lifted.max(Some(at));
+                self.lifted = self.lifted.max(Some(at).filter(|_| self.places.contains_key(injection)));
                 let told = Told { at, outcome: *outcome, detail: detail.clone() };
                 self.with(injection, |facts| facts.reverted = Some(told));
             }

@@ -74,6 +74,8 @@ impl Cluster {
         let feed = tokio::spawn(feed.run());
         sim.register_backend(namespace, service, metrics.backend());
         sim.server().register_services(metrics.services());
+        let senders = metrics.clone();
+        sim.server().register_said(Arc::new(move |pod| senders.said(pod)));
         sim.apply_manifests(objects)?;
         Ok(Self { sim, metrics, agents, _controllers: controllers, _feed: feed })
     }

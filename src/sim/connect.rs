@@ -1,7 +1,7 @@
-//! `firedrill connect` in the embedded cluster: a container of that image with these arguments finds out what it can
-//! reach, and its log says so, as the program itself would.
+//! firedrill's own image in the embedded cluster: a container of it with the arguments `connect` finds out what it can
+//! reach, one with `send` sends a load, and their logs say so, as the program itself would.
 //!
-//! A container's log holds its last round of attempts only: what came before is not kept.
+//! A container's log holds its last round of attempts, or its last line, only: what came before is not kept.
 
 use std::net::IpAddr;
 
@@ -14,24 +14,38 @@ use super::{
 };
 use crate::types::{Attempt, is_own_image, service_of_host};
 
-/// The log of that container of a pod, if it runs `firedrill connect`; None for any other.
-///
-/// # Errors
-/// 400 while the container has not started, as a kubelet answers.
-pub fn log(store: &Store, pod: &Object, container: &str) -> Option<Result<String, Status>> {
+/// With which arguments a container of a pod runs firedrill; of the only one, if none is named. None: it runs
+/// something else.
+pub fn words(pod: &Object, container: Option<&str>) -> Option<Vec<String>> {
     let spec: Value = pod.field("spec").unwrap_or_default();
-    let of = |list: &Value| list.as_array().into_iter().flatten().find(|c| c["name"] == container).cloned();
-    let found = of(&spec["containers"])?;
+    let mut all = spec["containers"].as_array().into_iter().flatten();
+    let found = all.find(|one| container.is_none_or(|name| one["name"] == name))?;
     if !is_own_image(found["image"].as_str()?) {
         return None;
     }
-    let words: Vec<&str> = found["args"].as_array()?.iter().filter_map(Value::as_str).collect();
+    Some(found["args"].as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+/// The log of that container of a pod, if it runs `firedrill connect` or `firedrill send`; None for any other. `said`
+/// knows what a pod that sends has said last.
+///
+/// # Errors
+/// 400 while the container has not started, as a kubelet answers.
+pub fn log(
+    store: &Store,
+    pod: &Object,
+    container: &str,
+    said: impl Fn(&Object) -> Option<String>,
+) -> Option<Result<String, Status>> {
+    let words = words(pod, Some(container))?;
     let (command, addresses) = words.split_first()?;
-    if *command != "connect" {
+    if !matches!(command.as_str(), "connect" | "send") {
         return None;
     }
     let status: Value = pod.field("status").unwrap_or_default();
-    let state = of(&status["containerStatuses"]).map(|status| status["state"].clone()).unwrap_or_default();
+    let mut states = status["containerStatuses"].as_array().into_iter().flatten();
+    let state =
+        states.find(|one| one["name"] == container).map(|one| one["state"].clone()).unwrap_or_default();
     let started = state.pointer("/running/startedAt").and_then(Value::as_str);
     let Some(started) = started.and_then(|text| text.parse::<jiff::Timestamp>().ok()) else {
         let waiting = state.pointer("/waiting/reason").and_then(Value::as_str).unwrap_or("ContainerCreating");
@@ -39,11 +53,14 @@ pub fn log(store: &Store, pod: &Object, container: &str) -> Option<Result<String
         let why = format!("container \"{container}\" in pod \"{name}\" is waiting to start: {waiting}");
         return Some(Err(Status::bad_request(why)));
     };
+    if command == "send" {
+        return Some(Ok(said(pod).unwrap_or_default()));
+    }
     let round = u64::try_from(store.now().duration_since(started).as_secs()).unwrap_or(0);
     let network = Network::of(store);
     let attempts = addresses.iter().map(|address| {
         let error = open(store, &network, (&pod.meta.uid, round), address).err().unwrap_or_default();
-        Attempt { round, address: (*address).to_owned(), connected: error.is_empty(), error }
+        Attempt { round, address: address.clone(), connected: error.is_empty(), error }
     });
     Some(Ok(attempts.map(|attempt| serde_json::to_string(&attempt).unwrap_or_default() + "\n").collect()))
 }

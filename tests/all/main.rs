@@ -5,6 +5,7 @@ mod cli;
 mod crash;
 mod experiments;
 mod kit;
+mod load_pods;
 mod loads;
 mod misfortune;
 mod probes;

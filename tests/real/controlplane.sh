@@ -94,7 +94,7 @@ start_apiserver() { # DIR
     --service-account-issuer=https://kubernetes.default.svc \
     --kubelet-client-certificate="$pki/kubelet-client.crt" --kubelet-client-key="$pki/kubelet-client.key" \
     --kubelet-preferred-address-types=InternalIP \
-    --authorization-mode=Node,RBAC --allow-privileged=true \
+    --authorization-mode=Node,RBAC --allow-privileged=true --enable-aggregator-routing=true \
     "${audit[@]}"
 }
 

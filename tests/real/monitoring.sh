@@ -23,9 +23,22 @@ start_monitoring() { # DIR
 write_prometheus_config() { # DIR
   cat >"$1/prometheus.yaml" <<YAML
 global: {scrape_interval: 1s, scrape_timeout: 900ms, evaluation_interval: 1s}
+rule_files: [$1/rules.yaml]
 scrape_configs:
 - job_name: pods
   file_sd_configs: [{files: [$1/targets.json]}]
+YAML
+  # What the rows of the table wait to be told of.
+  cat >"$1/rules.yaml" <<'YAML'
+groups:
+- name: bench
+  rules:
+  - alert: ManyErrors
+    expr: |
+      sum by (app) (rate(http_requests_total{app="kitchen",code=~"5.."}[10s]))
+        / sum by (app) (rate(http_requests_total{app="kitchen"}[10s])) > 0.05
+    for: 3s
+    labels: {severity: page}
 YAML
 }
 

@@ -15,7 +15,7 @@
 #   .1.0/24, .2.0/24   their pods
 #   .128.0/20    Services, by kube-proxy
 
-REAL_PACKAGES=(iproute2 util-linux runc containernetworking-plugins iptables nftables conntrack jq curl prometheus)
+REAL_PACKAGES=(iproute2 util-linux runc containernetworking-plugins iptables nftables conntrack jq curl prometheus dnsmasq-base)
 
 # Before the API server starts, since it listens on the bridge.
 prepare_real() { # DIR
@@ -48,8 +48,53 @@ choose_slot() { # DIR
 # that their certificates name.
 start_real() { # DIR
   local number
+  start_names "$1"
   for number in 0 1; do start_node "$1" "$number"; done
+  start_resource_metrics "$1"
   start_monitoring "$1"
+}
+
+# Names of Services mean their addresses; no other name means anything, as nothing is reached outside.
+start_names() { # DIR
+  local dir=$1
+  mkdir -p "$dir/names"
+  # In a process namespace of its own, so that its pipeline ends with it.
+  spawn "$dir" names unshare --pid --fork --kill-child=KILL "$here/names.sh" "$BIN/kubectl" "$dir/kubeconfig" "$dir"
+  spawn "$dir" dns dnsmasq --keep-in-foreground --no-hosts --no-resolv --conf-file=/dev/null --user=root \
+    --listen-address="$NET.0.1" --bind-interfaces --hostsdir="$dir/names" --local=/#/ --pid-file=
+}
+
+# metrics.k8s.io, out of what the kubelets say: without a network of pods on this machine the API server goes to the
+# address itself (--enable-aggregator-routing).
+start_resource_metrics() { # DIR
+  local dir=$1 port
+  port=$(free_port "$dir")
+  CGO_ENABLED=0 go build -C "$here/workload" -trimpath -buildvcs=false -o "$dir/resource-metrics" ./resourcemetrics
+  spawn "$dir" resource-metrics "$dir/resource-metrics" "$API_HOST:$port" "$BIN/kubectl" "$dir/kubeconfig"
+  kubectl apply -f - >/dev/null <<YAML
+apiVersion: v1
+kind: Service
+metadata: {name: resource-metrics, namespace: kube-system}
+spec: {ports: [{port: 443}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: resource-metrics, namespace: kube-system, labels: {kubernetes.io/service-name: resource-metrics}}
+addressType: IPv4
+ports: [{name: "", port: $port}]
+endpoints: [{addresses: ["$API_HOST"], conditions: {ready: true}}]
+---
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+metadata: {name: v1beta1.metrics.k8s.io}
+spec:
+  group: metrics.k8s.io
+  version: v1beta1
+  groupPriorityMinimum: 100
+  versionPriority: 100
+  insecureSkipTLSVerify: true
+  service: {name: resource-metrics, namespace: kube-system, port: 443}
+YAML
 }
 
 # --- One node --------------------------------------------------------------
@@ -115,7 +160,10 @@ start_node_servers() { # DIR NUMBER
     "$BIN/containerd" --config "$node/containerd.toml" --root /var/lib/containerd --state /run/containerd \
     --address /run/containerd/containerd.sock
   wait_up 30 "containerd on $name" on_node "$BIN/ctr" version
-  on_node "$BIN/ctr" -n k8s.io images import --local "$BIN/images.tar" >"$dir/logs/$name-images.log" 2>&1
+  local images
+  for images in "$BIN/images.tar" ${IMAGES-}; do
+    on_node "$BIN/ctr" -n k8s.io images import --local "$images" >>"$dir/logs/$name-images.log" 2>&1
+  done
   spawn "$dir" "$name-kubelet" nsenter --target "$NODE_PID" --net --mount --pid -- \
     env "PATH=$BIN:/usr/sbin:/usr/bin:/sbin:/bin" \
     "$BIN/kubelet" --config "$node/kubelet.yaml" --kubeconfig "$node/kubelet.kubeconfig" \
@@ -169,6 +217,8 @@ failCgroupV1: false
 enforceNodeAllocatable: []
 failSwapOn: false
 resolvConf: ""
+clusterDNS: [$NET.0.1]
+clusterDomain: cluster.local
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 staticPodPath: $1/manifests
 # A test machine's disk may be fuller than a node's should be.

@@ -25,6 +25,11 @@ trap 'exit 130' INT TERM
 
 cd "$here/../.."
 cargo test --test all --no-run
+if [[ ${bench[0]} == --real ]]; then
+  # Pods of firedrill's own: not the smallest program, but the same.
+  PROFILE=${PROFILE:-release} images/image.sh "$work/firedrill.tar"
+  export IMAGES=$work/firedrill.tar
+fi
 out=$("$here/cluster.sh" up "${bench[@]}" --dir "$dir")
 export FIREDRILL_BENCH_KUBECONFIG FIREDRILL_BENCH_PROMETHEUS
 FIREDRILL_BENCH_KUBECONFIG=$(sed -n 's/^KUBECONFIG=//p' <<<"$out")

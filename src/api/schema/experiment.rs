@@ -124,6 +124,12 @@ fn load(is_named: bool) -> Schema {
         fields.push(field("name", "Name of the load, for load probes.", label()).required());
     }
     fields.extend([
+        field(
+            "from",
+            "Who sends it: the runner, or a pod of firedrill's own image in the file's namespace, for as long as the load lasts.",
+            choice(&["Runner", "Pod"]),
+        )
+        .default("Runner"),
         field("url", "What is requested.", shared::http_url()).required(),
         field(
             "requestsPerSecond",

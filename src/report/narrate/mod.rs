@@ -91,6 +91,7 @@ impl Narrator {
             self.of_the_run(entry, &mut told);
             self.of_steps(entry, &mut told);
             self.of_faults(entry, &mut told);
+            self.of_load_pods(entry, &mut told);
             self.of_probes(entry, &mut told);
             self.of_the_end(entry, &mut told);
             told
@@ -220,6 +221,13 @@ impl Narrator {
             }
             _ => {}
         }
+    }
+
+    fn of_load_pods(&mut self, entry: &Entry, told: &mut Vec<(Tone, String)>) {
+        let Record::LoadPodIntended { load, pod } = &entry.record else { return };
+        let known = Known { step: format!("load {load}"), target: pod.target.clone(), lasting: true };
+        self.injections.insert(pod.id.clone(), known);
+        told.push((Tone::Plain, format!("load {load}: {} is to send it", pod.target)));
     }
 
     fn of_faults(&mut self, entry: &Entry, told: &mut Vec<(Tone, String)>) {

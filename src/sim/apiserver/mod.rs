@@ -30,7 +30,7 @@ mod watch;
 mod write;
 
 pub(in crate::sim) use attach::AttachBroken;
-pub use proxy::{Backend, Services};
+pub use proxy::{Backend, Said, Services};
 pub use rbac::User;
 
 use super::store::{Kind, Status, Store};
@@ -152,6 +152,11 @@ impl ApiServer {
     /// What the pods of Services without a back end of their own answer.
     pub fn register_services(&self, services: Services) {
         self.backends.register_others(services);
+    }
+
+    /// What the pods that send loads have said last.
+    pub fn register_said(&self, said: Said) {
+        self.backends.register_said(said);
     }
 
     /// Serves `metrics.k8s.io`, whose figures follow from these shares; the first registered stay.

@@ -3,7 +3,7 @@
 
 use super::request::{Call, Target};
 use super::{ApiBody, ApiServer, failure, whole};
-use crate::sim::store::{Kind, Selector, Status};
+use crate::sim::store::{Kind, Object, Selector, Status};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -18,6 +18,9 @@ pub type Backend = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Byt
 pub type Services =
     Arc<dyn Fn(String, String) -> BoxFuture<'static, Result<Response<Bytes>, String>> + Send + Sync>;
 
+/// What a pod that sends a load has said last; None for one that does not.
+pub type Said = Arc<dyn Fn(&Object) -> Option<String> + Send + Sync>;
+
 /// The back ends by namespace and Service, and what answers for all others.
 #[derive(Clone, Default)]
 pub(super) struct Backends(Arc<Mutex<Behind>>);
@@ -26,6 +29,7 @@ pub(super) struct Backends(Arc<Mutex<Behind>>);
 struct Behind {
     named: BTreeMap<(String, String), Backend>,
     others: Option<Services>,
+    said: Option<Said>,
 }
 
 impl Backends {
@@ -36,6 +40,16 @@ impl Backends {
 
     pub(super) fn register_others(&self, services: Services) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).others = Some(services);
+    }
+
+    pub(super) fn register_said(&self, said: Said) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).said = Some(said);
+    }
+
+    /// What a pod has said last, if it is one that sends a load.
+    pub(super) fn said(&self, pod: &Object) -> Option<String> {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner).said.clone();
+        said.and_then(|said| said(pod))
     }
 
     fn others(&self) -> Option<Services> {

@@ -76,7 +76,8 @@ impl ApiServer {
                 )));
             }
         };
-        if let Some(answer) = crate::sim::connect::log(&self.store, &pod, name) {
+        if let Some(answer) = crate::sim::connect::log(&self.store, &pod, name, |pod| self.backends.said(pod))
+        {
             return Ok(raw(StatusCode::OK, "text/plain", answer?));
         }
         if let Some(said) = self.logs.get().and_then(|logs| logs.log(&pod.meta.uid, name)) {

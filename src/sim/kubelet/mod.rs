@@ -6,6 +6,7 @@
 //! Source: `pkg/kubelet/pod_workers.go`, `kuberuntime_manager.go`, `prober`, v1.36.
 
 mod container;
+mod instants;
 pub mod network;
 pub mod node;
 mod prober;
@@ -21,11 +22,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use self::container::{Life, Turn};
+use self::instants::{pre_stop, ready_after};
 pub use self::prober::{Attempt, Paths};
 use self::prober::{Found, Probers};
 use super::controllers::action::{Action, Target, event, warning};
 use super::controllers::names;
-use super::controllers::views::{Container, Key, Pod, PreStop};
+use super::controllers::views::{Key, Pod};
 use super::manifests::{Behaviour, UNPULLABLE_REGISTRY};
 
 const SOURCE: &str = "kubelet";
@@ -130,6 +132,10 @@ pub struct Worker {
     /// In the order of the spec.
     containers: Vec<Life>,
     failed_pulls: u32,
+    /// `activeDeadlineSeconds`, from when the kubelet accepted the pod.
+    deadline: Option<Instant>,
+    /// Whether that is what has ended it.
+    expired: bool,
     seed: u64,
     /// Whether something disturbs its packets.
     disturbed: bool,
@@ -193,10 +199,13 @@ impl Worker {
             accepted: pod.status.start_time.unwrap_or(now.time),
             containers: containers.collect(),
             failed_pulls: 0,
+            deadline: None,
+            expired: false,
             seed,
             disturbed: false,
             program: None,
         };
+        worker.deadline = instants::deadline(pod, worker.accepted, now);
         if pod.status.phase == "Running" {
             let at = Present { instant: now.instant, time: worker.accepted };
             worker.start_all(pod, at);
@@ -229,6 +238,7 @@ impl Worker {
         if pod.terminating() {
             self.stop(pod, now, &mut step.actions);
         }
+        self.expire(pod, now, &mut step.actions);
         while self.advance(pod, now, &mut step.actions) {}
         if let Some(paths) = &around.paths {
             self.probe(pod, now, paths.as_ref(), &mut step.actions);
@@ -303,13 +313,14 @@ impl Worker {
 
     /// The next instant at which something changes by itself.
     fn next(&self, now: Instant) -> Option<Instant> {
-        match self.stage {
+        let by_itself = match self.stage {
             Stage::Creating { until } | Stage::PullFailed { until, .. } | Stage::Stopping { until, .. } => {
                 Some(until)
             }
             Stage::Running => self.containers.iter().filter_map(|life| life.next(now)).min(),
-            Stage::Ended { .. } => None,
-        }
+            Stage::Ended { .. } => return None,
+        };
+        by_itself.into_iter().chain(self.deadline.filter(|deadline| *deadline > now)).min()
     }
 
     /// One transition of the pod that is due, or those of its containers; false when there is none.
@@ -472,30 +483,6 @@ impl Worker {
             _ => self.stage = Stage::Stopping { until: now.instant + SYNC, exit: 0 },
         }
     }
-}
-
-/// How long after its start a container is ready: at once without a readiness probe, else at the first probe that
-/// finds the application answering (`pkg/kubelet/prober/worker.go`).
-fn ready_after(container: &Container, answers: Duration) -> Duration {
-    let Some(probe) = &container.readiness_probe else { return Duration::ZERO };
-    let seconds = |n: u32| Duration::from_secs(u64::from(n));
-    let period = seconds(probe.period_seconds.unwrap_or(10).max(1));
-    let mut at = seconds(probe.initial_delay_seconds);
-    if at < answers {
-        let missed = (answers - at).as_nanos().div_ceil(period.as_nanos());
-        at += period * u32::try_from(missed).unwrap_or(u32::MAX);
-    }
-    at + period * (probe.success_threshold.unwrap_or(1).max(1) - 1)
-}
-
-/// How long a preStop hook takes: `sleep`, or an `exec` that is a `sleep` of whole seconds; others take no time.
-fn pre_stop(hook: &PreStop) -> Duration {
-    if let Some(sleep) = &hook.sleep {
-        return Duration::from_secs(u64::from(sleep.seconds));
-    }
-    let words = hook.exec.iter().flat_map(|e| &e.command).flat_map(|word| word.split_whitespace());
-    let mut words = words.skip_while(|word| !matches!(*word, "sleep" | "/bin/sleep"));
-    words.nth(1).and_then(|n| n.parse().ok()).map_or(Duration::ZERO, Duration::from_secs)
 }
 
 #[cfg(test)]

@@ -32,6 +32,11 @@ pub fn of(worker: &Worker, pod: &Pod, now: Present) -> Value {
         _ => "Running",
     };
     status.insert("phase".into(), json!(phase));
+    if worker.expired {
+        status.insert("reason".into(), json!("DeadlineExceeded"));
+        status
+            .insert("message".into(), json!("Pod was active on the node longer than the specified deadline"));
+    }
     status.insert("startTime".into(), stamp(worker.accepted));
     status.insert("observedGeneration".into(), json!(pod.meta().generation));
     let sandbox = started || matches!(worker.stage, Stage::PullFailed { .. });

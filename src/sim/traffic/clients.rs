@@ -14,6 +14,9 @@ pub struct ClientOrder {
     pub namespace: String,
     /// Name of the Service.
     pub service: String,
+    /// The pod that sends it, by UID, and the Service's port that it asks: NetworkPolicies hold it up like any pod.
+    /// None: from outside.
+    pub from: Option<(String, Option<u16>)>,
     /// How many requests, and how they follow each other.
     pub pace: Pace,
     /// From which random arrivals, choices of endpoints and service times follow.
@@ -30,6 +33,7 @@ pub struct ClientOrder {
 pub struct Client {
     /// Namespace and name.
     service: (String, String),
+    from: Option<(usize, Option<u16>)>,
     timeout_us: u64,
     pub(super) stream: Stream,
     schedule: Schedule,
@@ -52,6 +56,11 @@ impl Client {
         self.recorder.window(self.now - self.start, length)
     }
 
+    /// What became of all requests so far.
+    pub fn tally(&self) -> LoadTally {
+        self.ended.clone().unwrap_or_else(|| self.recorder.tally())
+    }
+
     /// One that was sent at `arrival` has ended at `now`.
     pub(super) fn answered(&mut self, arrival: u64, now: u64, code: Code) {
         let end = match code {
@@ -70,8 +79,10 @@ impl Traffic {
     /// A client begins to send at `at`. Its number.
     pub fn open_client(&mut self, order: &ClientOrder, at: u64) -> usize {
         self.advance(at);
+        let from = order.from.as_ref().map(|(pod, port)| (self.intern(pod), *port));
         self.clients.push(Client {
             service: (order.namespace.clone(), order.service.clone()),
+            from,
             timeout_us: u64::try_from(order.timeout.as_micros()).unwrap_or(u64::MAX),
             stream: Stream::new(order.seed, "client"),
             schedule: Schedule::new(order.pace, order.seed),
@@ -119,8 +130,9 @@ impl Traffic {
             found.recorder.left(due, due);
             match self.service_index.get(&found.service).copied() {
                 Some(service) => {
-                    let (asker, timeout_us) = (Asker::Client { service, client }, found.timeout_us);
-                    self.send(Ask { asker, service, timeout_us, hops: 0, from: None }, now);
+                    let (asker, timeout_us, from) =
+                        (Asker::Client { service, client }, found.timeout_us, found.from);
+                    self.send(Ask { asker, service, timeout_us, hops: 0, from }, now);
                 }
                 None => found.recorder.end(due, due, End::NotConnected),
             }
@@ -147,6 +159,7 @@ mod tests {
         ClientOrder {
             namespace: "shop".into(),
             service: "checkout".into(),
+            from: None,
             pace: Pace { per_second, ramp_up: Duration::ZERO, arrivals: Arrivals::Constant },
             seed: 7,
             timeout: Duration::from_millis(300),

@@ -38,6 +38,7 @@ mod proxied;
 pub(in crate::sim) mod random;
 mod reach;
 mod requests;
+mod senders;
 mod server;
 mod views;
 mod visits;

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use promql_parser::label::Matcher;
 
+use super::senders::Sender;
 use super::views::{
     DeploymentSpec, DeploymentStatus, Endpoint, EndpointConditions, NodeSpec, PodSpec, PodStatus, Port,
     ServiceSpec,
@@ -59,6 +60,8 @@ pub(super) struct State {
     called: BTreeSet<(String, String)>,
     /// The process that serves in each pod, by UID.
     serving: BTreeMap<String, Process>,
+    /// The pods that send loads, by UID.
+    pub(super) sending: BTreeMap<String, Sender>,
 }
 
 #[derive(Default)]
@@ -95,6 +98,7 @@ impl ClusterMetrics {
             services: BTreeMap::new(),
             called: BTreeSet::new(),
             serving: BTreeMap::new(),
+            sending: BTreeMap::new(),
         };
         let metrics = Arc::new(Self { store: store.clone(), state: Mutex::new(state) });
         let (mut objects, changes) = store.list_and_subscribe_everything();
@@ -137,11 +141,7 @@ impl ClusterMetrics {
     /// Somebody begins to send. The number of the client.
     pub fn open_client(&self, order: ClientOrder) -> usize {
         let now = micros(&self.store);
-        let state = &mut *self.lock();
-        let key = (order.namespace.clone(), order.service.clone());
-        state.called.insert(key.clone());
-        state.serve(&key, now);
-        state.traffic.open_client(&order, now)
+        self.lock().open(order, now)
     }
 
     /// Looks at a client as it is now.
@@ -297,6 +297,14 @@ impl State {
         self.rules.advance(millis, &Both(self.traffic.scrapes(), self.objects.scrapes()));
     }
 
+    /// Somebody begins to send. The number of the client.
+    pub(super) fn open(&mut self, order: ClientOrder, now: u64) -> usize {
+        let key = (order.namespace.clone(), order.service.clone());
+        self.called.insert(key.clone());
+        self.serve(&key, now);
+        self.traffic.open_client(&order, now)
+    }
+
     fn rule(&mut self, object: &Object, gone: bool, now: u64) {
         // What was due until now is the business of the rules as they were.
         self.advance(now);
@@ -367,6 +375,7 @@ impl State {
         let at = scrape_time(now);
         if gone {
             self.serving.remove(uid);
+            self.stop_sending(uid, now);
             self.traffic.remove_pod(uid, now);
             self.objects.forget_pod(&meta.namespace, uid, at);
             return;
@@ -381,6 +390,7 @@ impl State {
         let known = self.serving.get(uid).copied();
         if known.is_some_and(|p| !running || p.restarts != restarts) {
             self.serving.remove(uid);
+            self.stop_sending(uid, now);
             self.traffic.stop_pod(uid, now);
         }
         if !running || (!ready && !self.serving.contains_key(uid)) {
@@ -404,6 +414,9 @@ impl State {
             calls,
         };
         self.traffic.set_pod(state, now);
+        if known.is_none() {
+            self.begin_to_send(object, now);
+        }
     }
 
     fn deployment(&mut self, object: &Object, gone: bool, now: u64) {

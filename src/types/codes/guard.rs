@@ -76,6 +76,8 @@ pub const OTHER_POLICY: Code = Code::new("FD3023");
 pub const DEPENDENCY: Code = Code::new("FD3024");
 /// The dependency cannot be reached to begin with.
 pub const NOT_REACHABLE: Code = Code::new("FD3025");
+/// A probe that what measures it can never put outside.
+pub const NEVER_OUTSIDE: Code = Code::new("FD3026");
 /// A load's address is one where nothing is ever sent.
 pub const LOAD_ADDRESS: Code = Code::new("FD3031");
 /// A node without a machine object that could be deleted.
@@ -361,6 +363,13 @@ pub static CODES: &[CodeInfo] = &[
         standard: "Cutting off what could not be reached changes nothing, and proves nothing.",
         discovery: "A pod in the target's namespace tried to connect before the NetworkPolicy applied to it.",
         resolution: "Look at the pod's events and log (its image may not be pulled: --image says which to take), and at what keeps it from the dependency: a policy on the other side, a port that nobody listens on.",
+    },
+    CodeInfo {
+        code: NEVER_OUTSIDE,
+        title: "the hypothesis cannot be lost by this probe",
+        standard: "What can never be outside proves nothing. histogram_quantile gives at most the bound of the last finite bucket (Prometheus docs, Query functions).",
+        discovery: "The bounds of the histogram's buckets were asked for; expect holds at every one of them.",
+        resolution: "Expect less than the last bound, or give the histogram buckets up to what has to be told apart.",
     },
     CodeInfo {
         code: LOAD_ADDRESS,

@@ -14,6 +14,8 @@ pub const SOURCE_THINNED: Code = Code::new("FD4004");
 pub const SOURCE_UNKNOWN: Code = Code::new("FD4005");
 /// A limit is a number where a share may be meant, and limits nothing.
 pub const NO_LIMIT: Code = Code::new("FD4009");
+/// A histogram without a bucket near what its quantile is judged by.
+pub const NO_BUCKET: Code = Code::new("FD4010");
 /// Connections that are open outlive a NetworkPolicy.
 pub const OPEN_CONNECTIONS: Code = Code::new("FD4023");
 /// The network plugin does not enforce NetworkPolicies.
@@ -70,6 +72,13 @@ pub static CODES: &[CodeInfo] = &[
         standard: "The damage of an experiment is bounded beforehand (Principles of Chaos: minimise blast radius); limits are counts, or shares with a percent sign.",
         discovery: "limits.pods or limits.nodes is a count that is as large as all the pods that the workload wants, or as all nodes there are, and no Guardrail allows less.",
         resolution: "Write a share with a percent sign, such as 60%, or a count below the whole; 100% says in so many words that everything may go.",
+    },
+    CodeInfo {
+        code: NO_BUCKET,
+        title: "a histogram has no bucket near what its quantile is judged by",
+        standard: "histogram_quantile knows the bucket of a quantile and interpolates within it; buckets belong near the objective (Prometheus docs, Histograms and summaries: errors of quantile estimation).",
+        discovery: "The bounds of the buckets were asked for, and expect and during held against each: between two of them the judgement changes, further from either than a quarter of where it does.",
+        resolution: "Judge by the bound of a bucket, or by the share of requests below one (the bucket's rate over that of le=\"+Inf\"), or give the histogram a bucket there.",
     },
     CodeInfo {
         code: OPEN_CONNECTIONS,

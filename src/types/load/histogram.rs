@@ -1,18 +1,61 @@
 //! Counts of lengths of time, each known to a fixed share of itself.
 
+use serde::{Deserialize, Serialize};
+
 /// Lengths beyond this count as this: an hour, in microseconds.
 const LONGEST: u64 = 3_600_000_000;
 
 /// A histogram over microseconds whose buckets are a fixed share of what they hold wide: values below
 /// `2^bits` exactly, and from there on `2^(bits - 1)` buckets for each doubling (the layout of G. Tene's
 /// HdrHistogram). Histograms of the same precision add up; percentiles must never be averaged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Packed", try_from = "Packed")]
 pub struct Histogram {
     bits: u32,
     /// Up to the highest bucket that holds anything.
     counts: Vec<u64>,
     count: u64,
     highest: u64,
+}
+
+/// A histogram as text: the buckets that hold something, each with how many.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Packed {
+    bits: u32,
+    highest: u64,
+    counts: Vec<(usize, u64)>,
+}
+
+impl From<Histogram> for Packed {
+    fn from(histogram: Histogram) -> Self {
+        let counts = histogram.counts.into_iter().enumerate().filter(|(_, times)| *times > 0).collect();
+        Self { bits: histogram.bits, highest: histogram.highest, counts }
+    }
+}
+
+impl TryFrom<Packed> for Histogram {
+    type Error = &'static str;
+
+    /// What comes from elsewhere may say anything: nothing is made larger than what it can mean.
+    fn try_from(packed: Packed) -> Result<Self, Self::Error> {
+        let mut histogram = Self::new(packed.bits);
+        if histogram.bits != packed.bits || packed.highest > LONGEST {
+            return Err("no histogram has this precision or this value");
+        }
+        for (bucket, times) in packed.counts {
+            if bucket > histogram.bucket(packed.highest) {
+                return Err("a bucket lies above the highest value");
+            }
+            if bucket >= histogram.counts.len() {
+                histogram.counts.resize(bucket + 1, 0);
+            }
+            histogram.counts[bucket] = histogram.counts[bucket].saturating_add(times);
+            histogram.count = histogram.count.saturating_add(times);
+        }
+        histogram.highest = packed.highest;
+        Ok(histogram)
+    }
 }
 
 impl Histogram {
@@ -125,6 +168,21 @@ mod tests {
                 }
                 value = value * 5 / 3 + 1;
             }
+        }
+    }
+
+    #[test]
+    fn text_says_the_same_and_nothing_is_made_that_it_cannot_mean() {
+        let mut some = Histogram::new(6);
+        [1, 20, 20, 350_000, LONGEST].into_iter().for_each(|value| some.record(value));
+        let text = serde_json::to_string(&some).expect("JSON");
+        assert_eq!(serde_json::from_str::<Histogram>(&text).expect("the same"), some);
+        for bad in [
+            r#"{"bits":6,"highest":10,"counts":[[4000000000,1]]}"#,
+            r#"{"bits":60,"highest":10,"counts":[]}"#,
+            r#"{"bits":6,"highest":18446744073709551615,"counts":[]}"#,
+        ] {
+            assert!(serde_json::from_str::<Histogram>(bad).is_err(), "{bad}");
         }
     }
 

@@ -6,9 +6,11 @@
 //! happen). Nothing here knows a clock: times are since the load's beginning.
 
 mod histogram;
+mod order;
 mod recorder;
 mod schedule;
 
 pub use histogram::Histogram;
+pub use order::{SendOrder, SendReport, SentHeader};
 pub use recorder::{End, LoadTally, LoadWindow, Recorder};
 pub use schedule::{Arrivals, Pace, Schedule};

@@ -72,7 +72,8 @@ impl LoadTally {
 }
 
 /// What became of the requests of the last while.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LoadWindow {
     /// Its length in seconds.
     pub seconds: f64,
@@ -85,6 +86,7 @@ pub struct LoadWindow {
     /// The most that were waiting at once, as a share of what may; 1 when one overflowed.
     pub saturation: f64,
     /// Their latencies; of one that has waited for longer than the window and still does, its time so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Histogram>,
 }
 

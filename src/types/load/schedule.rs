@@ -18,7 +18,8 @@ pub enum Arrivals {
 }
 
 /// How many requests, and how they begin.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Pace {
     /// Requests a second, once the ramp is over; above zero.
     pub per_second: f64,

@@ -12,12 +12,16 @@ use serde_json::Value;
 use crate::kit::{Stage, agents_namespace, manifests};
 
 /// How each fault of the registry is tried out: its name, and the step.
-pub const METHODS: [(&str, &str); 17] = [
+pub const METHODS: [(&str, &str); 18] = [
     ("badRollout", "{name: hit, target: {workload: deployment/web}, badRollout: {}, duration: 5s}"),
     ("containerKill", "{name: hit, target: {workload: deployment/web, count: 2}, containerKill: {}}"),
     (
         "dependencyCut",
         "{name: hit, target: {workload: deployment/web, count: 2}, dependencyCut: {to: [{workload: deployment/api}]}, duration: 5s}",
+    ),
+    (
+        "loadPod",
+        "{name: hit, load: {from: Pod, url: 'http://web.shop.svc/', requestsPerSecond: 5}, duration: 5s}",
     ),
     ("hpaClamp", "{name: hit, target: {workload: deployment/api}, hpaClamp: {min: 3}, duration: 5s}"),
     (
@@ -62,6 +66,17 @@ pub const METHODS: [(&str, &str); 17] = [
 /// The step by which `fault` is tried out.
 pub fn method(fault: &str) -> &'static str {
     METHODS.iter().find(|(name, _)| *name == fault).map(|(_, step)| *step).expect("every fault has a row")
+}
+
+/// The experiment in which `fault` is tried out: a load that a pod sends has another one for the whole run beside it.
+pub fn trial(fault: &str) -> String {
+    let text = experiment(&[method(fault)]);
+    if fault != "loadPod" {
+        return text;
+    }
+    let load =
+        "  load:\n  - {name: shoppers, from: Pod, url: 'http://web.shop.svc/', requestsPerSecond: 5}\n";
+    text.replace("  steadyState:\n", &format!("{load}  steadyState:\n"))
 }
 
 /// An experiment of these steps, one a line.
@@ -129,6 +144,12 @@ spec:
 /// instead can be told by its set; everywhere else nodes are the same by name.
 pub fn house_for(fault: &str) -> Vec<Value> {
     let mut objects = house();
+    if fault == "loadPod" {
+        objects.push(serde_json::json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
+        }));
+    }
     if fault != "nodeTerminate" {
         return objects;
     }

@@ -16,7 +16,7 @@ use firedrill::{
     cluster::{Access, Identity},
     engine::{self, Rollback, State},
     env::Storage,
-    faults::{FAULTS, Fault, Injection},
+    faults::{self, Injection},
     journal::{self, Entry, Record},
     sim::store::{Kind, Selector},
     types::{RunId, Verdict},
@@ -24,7 +24,7 @@ use firedrill::{
 use serde_json::Value;
 
 use self::{
-    house::{experiment, method, settled_for, settles},
+    house::{experiment, method, settled_for, settles, trial},
     wire::{Death, Process},
 };
 use crate::kit::{Ran, Stage, in_virtual_time};
@@ -42,10 +42,11 @@ pub fn sampled<T>(all: Vec<T>, sample: usize) -> Vec<T> {
     all.into_iter().step_by(stride).collect()
 }
 
-/// Every fault, or the one that FIREDRILL_FAULT names.
-fn tried() -> impl Iterator<Item = &'static &'static dyn Fault> {
+/// Every fault and what is taken back like one, or the one that FIREDRILL_FAULT names.
+fn tried() -> impl Iterator<Item = &'static str> {
     let only = std::env::var("FIREDRILL_FAULT").ok();
-    FAULTS.iter().filter(move |fault| only.as_ref().is_none_or(|only| only == fault.info().name))
+    let faults = faults::FAULTS.iter().map(|fault| fault.info().name);
+    faults.chain([faults::LOAD_POD.name]).filter(move |name| only.as_ref().is_none_or(|only| only == name))
 }
 
 /// Somebody who puts back from another machine.
@@ -76,7 +77,7 @@ impl Wreck {
         let process = Process::new(death);
         stage.env.kube = process.client(stage.cluster.sim());
         stage.env.storage = process.disk(&stage.storage);
-        let request = stage.request(&experiment(&[method(fault)]), SEED);
+        let request = stage.request(&trial(fault), SEED);
         let ran = tokio::select! {
             biased;
             () = process.died() => None,
@@ -132,7 +133,7 @@ impl Wreck {
         assert_eq!(outcome.residue, Vec::new(), "{at}");
         let state = State::replay(&self.stage.journal(&run)).expect("replays");
         assert!(state.finished, "{at}: the journal has an end");
-        assert!(!state.injections.values().any(|injection| injection.pending()), "{at}");
+        assert_eq!(state.pending().count(), 0, "{at}");
     }
 
     /// Puts back what the objects themselves say, as on a machine without the journal.
@@ -187,6 +188,7 @@ fn named(entries: &[Entry]) -> BTreeSet<String> {
         Record::InjectIntended { injections, .. } | Record::ArmingIntended { injections } => {
             injections.as_slice()
         }
+        Record::LoadPodIntended { pod, .. } => std::slice::from_ref(&**pod),
         _ => &[],
     });
     let objects =
@@ -306,21 +308,20 @@ fn killed_at_calls(fault: &str, journal_lost: bool) {
 #[test]
 fn a_run_killed_at_any_call_is_put_back_from_its_journal() {
     for fault in tried() {
-        killed_at_calls(fault.info().name, false);
+        killed_at_calls(fault, false);
     }
 }
 
 #[test]
 fn a_run_killed_at_any_call_is_put_back_from_scars_alone() {
     for fault in tried() {
-        killed_at_calls(fault.info().name, true);
+        killed_at_calls(fault, true);
     }
 }
 
 #[test]
 fn a_journal_torn_at_any_record_puts_everything_back() {
     for fault in tried() {
-        let fault = fault.info().name;
         let (_, records) = undisturbed(fault);
         let deaths = (1..=records).flat_map(|n| [Death::AfterRecord(n), Death::WithinRecord(n)]);
         for (turn, death) in sampled(deaths.collect(), 14).into_iter().enumerate() {

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use firedrill::{
+    engine,
     env::Clock,
     journal::Record,
     sim::{
@@ -21,7 +22,10 @@ use firedrill::{
             series::{Series, Source},
         },
     },
-    types::Verdict,
+    types::{
+        Verdict,
+        codes::{guard, hazard},
+    },
 };
 use futures::FutureExt;
 use http::{Request, Response};
@@ -30,7 +34,7 @@ use promql_parser::label::Matcher as LabelMatcher;
 use super::{assert_sound, once};
 use crate::{
     crash::house::{method, settled, settles},
-    kit::{Stage, in_virtual_time},
+    kit::{Stage, in_virtual_time, shop},
 };
 
 const EXPERIMENT: &str = "apiVersion: firedrill.dev/v1alpha1
@@ -315,4 +319,26 @@ fn max_age_is_the_files_to_say_and_fresh_data_is_never_refused() {
             assert_eq!(ran.verdict(), verdict, "{query}, every {interval} ms{more}");
         });
     }
+}
+
+/// Between two bounds a quantile is a guess, and beyond the last it is never seen.
+#[test]
+fn a_histogram_without_a_bucket_near_its_threshold_is_named_beforehand() {
+    let assessed = |expect: &'static str| {
+        in_virtual_time(async move {
+            let stage = Stage::new(&shop(), 4).await;
+            let text = include_str!("../../../experiments/checkout-survives-pod-loss.yaml");
+            let text = text
+                .replace("expect: value <= 0.5", expect)
+                .replace("during: value <= 1.0", "during: \"true\"");
+            let found = engine::assess(&stage.env, &stage.request(&text, 4)).await;
+            let findings = found.map_or_else(|findings| findings, |assessment| assessment.plan.findings);
+            findings.into_iter().filter(|finding| finding.subject == "probe p99").collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(assessed("expect: value <= 0.5"), []);
+    let guess = assessed("expect: value <= 0.35");
+    assert!(guess.len() == 1 && guess[0].code == hazard::NO_BUCKET && !guess[0].is_error(), "{guess:?}");
+    let never = assessed("expect: value <= 20.0");
+    assert!(never.len() == 1 && never[0].code == guard::NEVER_OUTSIDE && never[0].is_error(), "{never:?}");
 }

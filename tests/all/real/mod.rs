@@ -76,7 +76,8 @@ fn every_row_with_metrics_ends_the_same_on_real_nodes() {
     let Some(real) = Real::from_env("the table of scenarios").filter(Real::has_metrics) else { return };
     blocking(async {
         define(&real).await;
-        let rows = wanted(Judged::WithMetrics);
+        let mut rows = wanted(Judged::WithMetrics);
+        rows.extend(wanted(Judged::OnNodes));
         if let Some(row) = rows.first() {
             create(&real.client(), &crate::kit::manifests(&row.objects)).await.expect("the shop is accepted");
         }

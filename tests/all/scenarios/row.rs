@@ -46,6 +46,8 @@ pub enum Judged {
     Alone,
     /// Where pods really answer requests and something measures that.
     WithMetrics,
+    /// On real nodes alone: it takes programs in pods, a network plugin, or kubelets that measure.
+    OnNodes,
     /// On the embedded cluster alone: it takes kubelets that pull images, or resource metrics.
     Embedded,
 }
@@ -200,6 +202,11 @@ impl Row {
         self.namespace = "shop";
         self.judged = Judged::WithMetrics;
         self
+    }
+
+    /// The same on real nodes alone.
+    pub fn on_nodes(self) -> Self {
+        Self { judged: Judged::OnNodes, ..self.of_the_shop() }
     }
 
     /// Text of the row, with its namespace filled in.

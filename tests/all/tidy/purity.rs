@@ -16,6 +16,7 @@ const MAY_AWAIT: &[(&str, &str)] = &[
     ("agents.rs", "reads the nodes of agents before a run, and asks whether they are let in"),
     ("doctor.rs", "tries agents on each node, outside of any run"),
     ("assess.rs", "reads the world before a run: snapshot, rights, dry runs"),
+    ("orders.rs", "reads before a run what its loads need: Secrets, addresses, Services"),
 ];
 
 /// What a pure file does not say.

@@ -1,6 +1,6 @@
 //! What `SECURITY.md` says of rights is what the registry asks for.
 
-use firedrill::faults::{FAULTS, Right};
+use firedrill::faults::{self, Right};
 
 const FILE: &str = "SECURITY.md";
 const BEGIN: &str = "<!-- rights: written from the registry by `UPDATE_GOLDEN=1 cargo test rights` -->\n";
@@ -8,7 +8,7 @@ const END: &str = "<!-- end of rights -->";
 
 fn table() -> String {
     let mut text = String::from("| fault | verb | resource | where |\n|---|---|---|---|\n");
-    for info in FAULTS.iter().map(|fault| fault.info()) {
+    for info in faults::FAULTS.iter().map(|fault| fault.info()).chain([&faults::LOAD_POD]) {
         for Right { verb, group, resource, cluster_wide } in info.rights {
             let group = if group.is_empty() { String::new() } else { format!(" ({group})") };
             let place = if *cluster_wide { "the whole cluster" } else { "the target's namespace" };

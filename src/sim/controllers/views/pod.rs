@@ -23,6 +23,7 @@ pub struct PodSpec {
     pub tolerations: Vec<Toleration>,
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
     pub termination_grace_period_seconds: Option<i64>,
+    pub active_deadline_seconds: Option<i64>,
     pub host_network: bool,
     pub scheduler_name: String,
     pub restart_policy: String,

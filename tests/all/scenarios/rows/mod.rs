@@ -11,6 +11,7 @@ mod kill;
 mod load;
 mod method;
 mod metrics;
+mod nodes;
 mod release;
 mod restart;
 mod rounds;
@@ -31,6 +32,7 @@ pub use self::{
     load::load,
     method::{method, namespace_deleted},
     metrics::metrics,
+    nodes::nodes,
     release::release,
     restart::restart,
     rounds::rounds,
@@ -62,7 +64,7 @@ pub fn all() -> Vec<Row> {
         terminate(),
         agents(),
     ];
-    let others = [method(), rounds(), load(), guard(), metrics()];
+    let others = [method(), rounds(), load(), guard(), metrics(), nodes()];
     faults.into_iter().chain(others).flatten().collect()
 }
 
