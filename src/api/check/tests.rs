@@ -63,7 +63,7 @@ fn what_is_right_is_accepted_without_a_word() {
     let read = read(&[data("accepted.yaml")]);
     assert_eq!(read.findings, vec![]);
     let Document::Experiment(experiment) = &read.documents[0].document else { panic!("an Experiment") };
-    assert_eq!(experiment.spec.method.len(), 19);
+    assert_eq!(experiment.spec.method.len(), 24);
     assert_eq!(experiment.spec.method[1].name, "step-2");
 }
 
@@ -89,11 +89,13 @@ fn the_examples_of_the_reference_are_accepted_or_not_supported_yet() {
         [
             "00-shared-steady-state.yaml",
             "01-kill-50-of-checkout-slo-from-prometheus.yaml",
+            "02-latency-to-postgres-under-load-client-si.yaml",
             "03-drain-each-node-of-a-pool-one-after-anot.yaml",
             "04-lose-a-zone-for-10-minutes-autoscaler-an.yaml",
             "05-random-kills-every-30-s-for-30-min-hpa-a.yaml",
             "06-a-dependency-at-zero.yaml",
             "07-a-bad-release-must-be-rolled-back-by-the.yaml",
+            "09-partition-pods-born-later-too.yaml",
             "11-weekly-game-day.yaml",
             "14-guardrail-of-a-platform-team.yaml",
             "15-a-run-by-hand.yaml",
