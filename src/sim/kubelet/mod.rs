@@ -2,7 +2,7 @@
 //!
 //! One driver for all nodes; a pod is a [`Worker`] that is stepped when something has happened to the pod or when its
 //! next instant has come. How its containers behave the pod's annotations say (`sim::annotations`); they start
-//! together, and each ends and is started again by itself ([`container`]).
+//! together, and each ends and is started again by itself (`container`).
 //! Source: `pkg/kubelet/pod_workers.go`, `kuberuntime_manager.go`, `prober`, v1.36.
 
 mod container;
