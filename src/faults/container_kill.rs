@@ -1,20 +1,19 @@
 //! `containerKill`: the processes of containers killed in place; their kubelet has to start them again.
 
-use futures::future::BoxFuture;
 use serde::Deserialize;
 
 use super::{
-    Fault, FaultError, FaultInfo, Injected, Injection, Lifetime, LimitKind, Prepare, TargetKind, World,
-    kills::{self, Meant, RIGHTS, SIGNAL},
+    FaultInfo, Lifetime, LimitKind, TargetKind,
+    kills::{self, Killing, Kills, Meant, RIGHTS, SIGNAL},
     network::field,
 };
 use crate::{
     agent::wire::Signal,
-    types::{FieldSchema, Finding, codes::hazard},
+    types::{FieldSchema, codes::hazard},
 };
 
 /// See [`INFO`].
-pub struct ContainerKill;
+pub static FAULT: Killing<Containers> = Killing::new();
 
 /// The pod stays, with its address and its node.
 pub static INFO: FaultInfo = FaultInfo {
@@ -36,41 +35,17 @@ pub static INFO: FaultInfo = FaultInfo {
 
 /// The fields, as in the file.
 #[derive(Deserialize)]
-struct Params {
+pub struct Containers {
     #[serde(default)]
     container: Option<String>,
     #[serde(default = "kills::kill")]
     signal: Signal,
 }
 
-impl Fault for ContainerKill {
-    fn info(&self) -> &'static FaultInfo {
-        &INFO
-    }
+impl Kills for Containers {
+    const INFO: &'static FaultInfo = &INFO;
 
-    fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
-        let Params { container, signal } = super::params(ask)?;
-        kills::prepare(ask, INFO.name, &Meant { container, process: None, signal })
-    }
-
-    fn rehearse<'a>(
-        &'a self,
-        _world: &'a World,
-        _injection: &'a Injection,
-    ) -> BoxFuture<'a, Result<(), FaultError>> {
-        // Nothing but the agent, which is asked for by itself, writes anything.
-        Box::pin(async { Ok(()) })
-    }
-
-    fn inject<'a>(
-        &'a self,
-        world: &'a World,
-        injection: &'a Injection,
-    ) -> BoxFuture<'a, Result<Injected, FaultError>> {
-        Box::pin(kills::inject(world, injection))
-    }
-
-    fn observe<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, String> {
-        Box::pin(kills::seen(world, injection))
+    fn meant(self) -> Meant {
+        Meant { container: self.container, process: None, signal: self.signal }
     }
 }

@@ -1,12 +1,13 @@
 //! What the faults that send signals have in common: which processes are meant, and what shows that they got it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, marker::PhantomData, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    FaultError, Injected, Injection, Prepare, Right, World,
+    Fault, FaultError, FaultInfo, Injected, Injection, Prepare, Right, World,
     agent_pod::{agent_of, unexpected},
     agent_tier, decode, encode, pods,
 };
@@ -50,7 +51,54 @@ pub(super) struct Action {
     pub signal: Signal,
 }
 
-/// Which processes, as in the file.
+/// Which processes, as the fields of such a fault say it.
+pub(super) trait Kills: DeserializeOwned + 'static {
+    const INFO: &'static FaultInfo;
+
+    fn meant(self) -> Meant;
+}
+
+/// The fault whose fields are `P`.
+pub struct Killing<P>(PhantomData<fn() -> P>);
+
+impl<P> Killing<P> {
+    pub(super) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<P: Kills> Fault for Killing<P> {
+    fn info(&self) -> &'static FaultInfo {
+        P::INFO
+    }
+
+    fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
+        prepare(ask, P::INFO.name, &super::params::<P>(ask)?.meant())
+    }
+
+    fn rehearse<'a>(
+        &'a self,
+        _world: &'a World,
+        _injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<(), FaultError>> {
+        // Nothing but the agent, which is asked for by itself, writes anything.
+        Box::pin(async { Ok(()) })
+    }
+
+    fn inject<'a>(
+        &'a self,
+        world: &'a World,
+        injection: &'a Injection,
+    ) -> BoxFuture<'a, Result<Injected, FaultError>> {
+        Box::pin(inject(world, injection))
+    }
+
+    fn observe<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, String> {
+        Box::pin(seen(world, injection))
+    }
+}
+
+/// Which processes.
 pub(super) struct Meant {
     pub container: Option<String>,
     pub process: Option<String>,
@@ -58,7 +106,7 @@ pub(super) struct Meant {
 }
 
 /// One injection a target.
-pub(super) fn prepare(
+fn prepare(
     ask: &Prepare<'_>,
     fault: &'static str,
     meant: &Meant,
@@ -106,7 +154,7 @@ fn containers(pod: &Pod, only: Option<&str>) -> BTreeMap<String, (String, u32)> 
 }
 
 /// Has the agent send the signal, once.
-pub(super) async fn inject(world: &World, injection: &Injection) -> Result<Injected, FaultError> {
+async fn inject(world: &World, injection: &Injection) -> Result<Injected, FaultError> {
     let action: Action = decode(injection, &injection.action)?;
     let agent = agent_of(&world.signature.run, &action.node, &action.agents);
     let named = action.container.as_ref().and_then(|name| action.containers.get(name));
@@ -146,7 +194,7 @@ fn in_words(processes: &[Process]) -> String {
 
 /// Returns when the API server shows that a container that was meant has ended or was started again, or that the pod is
 /// gone.
-pub(super) async fn seen(world: &World, injection: &Injection) -> String {
+async fn seen(world: &World, injection: &Injection) -> String {
     let Ok(action) = decode::<Action>(injection, &injection.action) else {
         return std::future::pending().await;
     };

@@ -2,26 +2,23 @@
 
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::{
-    Fault, FaultError, FaultInfo, Injected, Injection, Lifetime, LimitKind, Prepare, Reverted, TargetKind,
-    World,
+    FaultInfo, Lifetime, LimitKind, TargetKind,
     agent_pod::DELAY_MAX,
-    network::{self, FROM, PORTS, PROTOCOL, TO, field},
+    network::{self, Disturb, Disturbing, FROM, PORTS, PROTOCOL, TO, field},
 };
 use crate::{
     agent::wire::{Distribution, Effect},
     types::{
-        FieldSchema, Finding, Length, ObjectRef,
+        FieldSchema, Finding, Length,
         codes::{guard, hazard},
     },
 };
 
 /// See [`INFO`].
-pub struct NetworkLatency;
+pub static FAULT: Disturbing<Latency> = Disturbing::new();
 
 /// Packets take longer.
 pub static INFO: FaultInfo = FaultInfo {
@@ -65,7 +62,7 @@ pub static INFO: FaultInfo = FaultInfo {
 
 /// The fields of its own, as in the file.
 #[derive(Deserialize)]
-struct Params {
+pub struct Latency {
     delay: Length,
     #[serde(default)]
     jitter: Length,
@@ -75,7 +72,9 @@ struct Params {
     distribution: Distribution,
 }
 
-impl Params {
+impl Disturb for Latency {
+    const INFO: &'static FaultInfo = &INFO;
+
     fn effect(&self) -> Effect {
         let micros = |length: Length| u64::try_from(length.0.as_micros()).unwrap_or(u64::MAX);
         Effect::Latency {
@@ -85,87 +84,37 @@ impl Params {
             distribution: self.distribution,
         }
     }
-}
 
-impl Fault for NetworkLatency {
-    fn info(&self) -> &'static FaultInfo {
-        &INFO
-    }
-
-    fn lint(&self, params: &Value) -> Vec<Finding> {
-        let mut findings = network::lint(INFO.name, params);
+    fn lint(&self) -> Vec<Finding> {
         let refused =
             |why: String, remedy: &str| Finding::error(guard::FIELDS, INFO.name, why).remedy(remedy);
-        // What does not have the shape is the schema's to say.
-        let Ok(params) = serde_json::from_value::<Params>(params.clone()) else { return findings };
-        if params.delay.0 > DELAY_MAX {
-            let why =
-                format!("a delay of {} is above what an agent allows, {}", params.delay, Length(DELAY_MAX));
+        let Self { delay, jitter, .. } = *self;
+        let mut findings = Vec::new();
+        if delay.0 > DELAY_MAX {
+            let why = format!("a delay of {delay} is above what an agent allows, {}", Length(DELAY_MAX));
             findings.push(refused(why, "ask for less; what takes so long is as good as networkPartition"));
         }
-        if params.delay.0 < Duration::from_micros(1) {
+        if delay.0 < Duration::from_micros(1) {
             findings.push(refused("a delay of less than 1µs is none".to_owned(), "ask for more"));
         }
-        if params.jitter > params.delay {
-            let why = format!("a jitter of {} is above the delay, {}", params.jitter, params.delay);
+        if jitter > delay {
+            let why = format!("a jitter of {jitter} is above the delay, {delay}");
             findings.push(refused(why, "packets cannot come before they are sent: lower it"));
         }
         findings
-    }
-
-    fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
-        let params: Params = super::params(ask)?;
-        let findings = self.lint(ask.params);
-        if findings.is_empty() { network::prepare(ask, INFO.name, &params.effect()) } else { Err(findings) }
-    }
-
-    fn degrades(&self, injection: &Injection) -> Vec<ObjectRef> {
-        vec![injection.target.clone()]
-    }
-
-    fn rehearse<'a>(
-        &'a self,
-        world: &'a World,
-        injection: &'a Injection,
-    ) -> BoxFuture<'a, Result<(), FaultError>> {
-        Box::pin(network::rehearse(world, injection))
-    }
-
-    fn inject<'a>(
-        &'a self,
-        world: &'a World,
-        injection: &'a Injection,
-    ) -> BoxFuture<'a, Result<Injected, FaultError>> {
-        Box::pin(network::inject(world, injection))
-    }
-
-    fn observe<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, String> {
-        Box::pin(network::observe(world, injection))
-    }
-
-    fn attend<'a>(&'a self, world: &'a World, injection: &'a Injection) -> Option<BoxFuture<'a, String>> {
-        Some(Box::pin(network::attend(world, injection)))
-    }
-
-    fn revert<'a>(
-        &'a self,
-        world: &'a World,
-        injection: &'a Injection,
-    ) -> BoxFuture<'a, Result<Reverted, FaultError>> {
-        Box::pin(network::revert(world, injection))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::Fault, *};
 
     #[test]
     fn what_makes_no_sense_is_refused_from_the_file_alone() {
         let lint = |params: Value| {
-            let findings = NetworkLatency.lint(&params);
+            let findings = FAULT.lint(&params);
             assert!(findings.iter().all(|finding| finding.code == guard::FIELDS), "{findings:?}");
             findings.len()
         };

@@ -1,20 +1,19 @@
 //! `processKill`: processes of one name killed, wherever in the pod they run.
 
-use futures::future::BoxFuture;
 use serde::Deserialize;
 
 use super::{
-    Fault, FaultError, FaultInfo, Injected, Injection, Lifetime, LimitKind, Prepare, TargetKind, World,
-    kills::{self, Meant, RIGHTS, SIGNAL},
+    FaultInfo, Lifetime, LimitKind, TargetKind,
+    kills::{self, Killing, Kills, Meant, RIGHTS, SIGNAL},
     network::field,
 };
 use crate::{
     agent::wire::Signal,
-    types::{FieldSchema, Finding, codes::hazard},
+    types::{FieldSchema, codes::hazard},
 };
 
 /// See [`INFO`].
-pub struct ProcessKill;
+pub static FAULT: Killing<Processes> = Killing::new();
 
 /// The pod stays, with its address and its node.
 pub static INFO: FaultInfo = FaultInfo {
@@ -47,7 +46,7 @@ const PROCESS: &str = r#"{"type":"string","minLength":1,"maxLength":15}"#;
 
 /// The fields, as in the file.
 #[derive(Deserialize)]
-struct Params {
+pub struct Processes {
     name: String,
     #[serde(default)]
     container: Option<String>,
@@ -55,34 +54,10 @@ struct Params {
     signal: Signal,
 }
 
-impl Fault for ProcessKill {
-    fn info(&self) -> &'static FaultInfo {
-        &INFO
-    }
+impl Kills for Processes {
+    const INFO: &'static FaultInfo = &INFO;
 
-    fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
-        let Params { name, container, signal } = super::params(ask)?;
-        kills::prepare(ask, INFO.name, &Meant { container, process: Some(name), signal })
-    }
-
-    fn rehearse<'a>(
-        &'a self,
-        _world: &'a World,
-        _injection: &'a Injection,
-    ) -> BoxFuture<'a, Result<(), FaultError>> {
-        // Nothing but the agent, which is asked for by itself, writes anything.
-        Box::pin(async { Ok(()) })
-    }
-
-    fn inject<'a>(
-        &'a self,
-        world: &'a World,
-        injection: &'a Injection,
-    ) -> BoxFuture<'a, Result<Injected, FaultError>> {
-        Box::pin(kills::inject(world, injection))
-    }
-
-    fn observe<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, String> {
-        Box::pin(kills::seen(world, injection))
+    fn meant(self) -> Meant {
+        Meant { container: self.container, process: Some(self.name), signal: self.signal }
     }
 }

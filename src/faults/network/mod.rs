@@ -5,6 +5,7 @@
 //! incoming ones. Ports are those that packets go to. The agent's own address is always among the peers, so that what
 //! is seen is a round trip from another pod.
 
+mod fault;
 mod legs;
 mod seen;
 
@@ -13,7 +14,9 @@ use std::{convert::Infallible, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(super) use self::seen::observe;
+pub use self::fault::Disturbing;
+pub(super) use self::fault::Disturb;
+use self::seen::observe;
 use super::{
     FaultError, Injected, Injection, Prepare, Reverted, Right, World,
     agent_pod::{agent_of, unexpected},
@@ -132,7 +135,7 @@ pub(super) struct Action {
 }
 
 /// What can be said of the traffic from the file alone.
-pub(super) fn lint(fault: &str, params: &Value) -> Vec<Finding> {
+fn lint(fault: &str, params: &Value) -> Vec<Finding> {
     let refused = |why: String, remedy: &str| Finding::error(guard::FIELDS, fault, why).remedy(remedy);
     let mut findings = [unreadable(fault, &params["to"]), unreadable(fault, &params["from"])].concat();
     // What does not have the shape is the schema's to say.
@@ -160,7 +163,7 @@ pub(super) fn lint(fault: &str, params: &Value) -> Vec<Finding> {
 }
 
 /// One injection a target.
-pub(super) fn prepare(
+fn prepare(
     ask: &Prepare<'_>,
     fault: &'static str,
     effect: &Effect,
@@ -230,12 +233,12 @@ impl<'a> Hold<'a> {
 }
 
 /// Asks for nothing: there is no dry run of an agent that is not there. Its peers are looked for.
-pub(super) async fn rehearse(world: &World, injection: &Injection) -> Result<(), FaultError> {
+async fn rehearse(world: &World, injection: &Injection) -> Result<(), FaultError> {
     Hold::of(world, injection)?.disturbance().await.map(|_| ())
 }
 
 /// Puts it in force.
-pub(super) async fn inject(world: &World, injection: &Injection) -> Result<Injected, FaultError> {
+async fn inject(world: &World, injection: &Injection) -> Result<Injected, FaultError> {
     let hold = Hold::of(world, injection)?;
     let target = &injection.target;
     let pod = match patiently(5, || world.access.get(target)).await {
@@ -264,7 +267,7 @@ fn in_words(effect: &Effect) -> String {
 }
 
 /// Follows the peers while it is in force, and returns when the agent has taken it back by itself.
-pub(super) async fn attend(world: &World, injection: &Injection) -> String {
+async fn attend(world: &World, injection: &Injection) -> String {
     let Ok(hold) = Hold::of(world, injection) else { return std::future::pending().await };
     tokio::select! {
         biased;
@@ -291,7 +294,7 @@ async fn keep_up(hold: &Hold<'_>) -> Infallible {
 }
 
 /// Takes it back: by the agent, or with it.
-pub(super) async fn revert(world: &World, injection: &Injection) -> Result<Reverted, FaultError> {
+async fn revert(world: &World, injection: &Injection) -> Result<Reverted, FaultError> {
     let hold = Hold::of(world, injection)?;
     if !world.agents.talks_to(&hold.agent)
         && let Some(how) = world.agents.ending(&hold.agent).await

@@ -12,6 +12,7 @@ use crate::scenarios::{
 };
 
 const A0: &str = "{nodes: {matchLabels: {row: $NS, node: a0}}}";
+const TWO: &str = "{nodes: {matchLabels: {row: $NS}}, names: [$NS-a0, $NS-b0], count: all}";
 const LIMITS: &str = "  limits: {pods: 100%, nodes: 60%}";
 
 fn drained(name: &'static str, objects: &[&str], target: &str, fields: &str) -> Row {
@@ -47,7 +48,7 @@ pub fn drain() -> Vec<Row> {
         drained(
             "drain-two-nodes",
             &plain,
-            "{nodes: {matchLabels: {row: $NS}}, names: [$NS-a0, $NS-b0], count: all}",
+            TWO,
             "{}",
         )
         .journal(&["EffectSeen drain.1"]),
@@ -57,7 +58,7 @@ pub fn drain() -> Vec<Row> {
         drained(
             "drain-under-a-tight-budget",
             &[&place, &web, &three],
-            "{nodes: {matchLabels: {row: $NS}}, names: [$NS-a0, $NS-b0], count: all}",
+            TWO,
             "{deadline: 1m}",
         )
         .journal(&["EffectSeen drain.0", "EffectSeen drain.1", "Reverted Restored"]),
@@ -135,10 +136,14 @@ fn with_people(place: &str, web: &str, three: &str) -> Vec<Row> {
             .left("Node /$NS-a0", "/data/spec/taints/1", "null")
             .left("Node /$NS-a0", "/data/spec/unschedulable", "null")
             .left("Node /$NS-a0", "/metadata/labels/firedrill.dev~1run", "null"),
+        drained("drain-while-a-budget-appears", &plain, TWO, "{}")
+            .act(Moment::At("InjectIntended"), people::makes_a_budget)
+            .differs(&["PodDisruptionBudget"])
+            .journal(&["EffectSeen drain.0", "EffectSeen drain.1", "Reverted drain.1 Restored"]),
         drained(
             "drain-budget-tightened",
             &[place, web, three],
-            "{nodes: {matchLabels: {row: $NS}}, names: [$NS-a0, $NS-b0], count: all}",
+            TWO,
             "{deadline: 5s}",
         )
         .act(Moment::At("InjectIntended"), people::tightens_the_budget)
