@@ -4,10 +4,12 @@ use clap::Args;
 
 use super::{Global, Output, SettingArgs, answering, by_hand, connect, input, run::request};
 use crate::{
+    cluster::AGENT_TTL,
     engine::{self, Assessment, Request},
+    faults::{self, FaultInfo, Lifetime},
     plan::{EarliestAbort, LatestAbort, Plan, PlannedStep},
     report::{Style, Tone},
-    types::{ExitCode, Finding, counted},
+    types::{ExitCode, Finding, Length, counted},
 };
 
 #[derive(Args)]
@@ -115,11 +117,8 @@ pub(super) fn summary(assessment: &Assessment, request: &Request, style: &Style)
     let calls = counted(calls, "call");
     lines.push(format!("  limits: {}; at most {calls} to the API server", limits.join(", ")));
     lines.push(abort_line(plan));
-    if plan.steps.iter().any(|step| !step.targets.is_empty()) && !environment.rehearsal {
-        lines.push(
-            "  if this process dies, changes stay until `firedrill rollback` is run, from anywhere"
-                .to_owned(),
-        );
+    if !environment.rehearsal {
+        lines.extend(without_us(plan));
     }
     let mut text = lines.join("\n");
     text.push('\n');
@@ -129,6 +128,26 @@ pub(super) fn summary(assessment: &Assessment, request: &Request, style: &Style)
         text.push_str(&format!("{} Nothing was changed.\n", style.paint(Tone::Bad, "refused.")));
     }
     text
+}
+
+/// What becomes of faults when this process dies.
+fn without_us(plan: &Plan) -> Vec<String> {
+    let lasting = plan.steps.iter().filter(|step| !step.targets.is_empty());
+    let infos = lasting.filter_map(|step| faults::find(&step.action).map(|fault| fault.info()));
+    let (by_agents, written): (Vec<&FaultInfo>, Vec<&FaultInfo>) =
+        infos.filter(|info| info.lifetime == Lifetime::Lasting).partition(|info| info.agent);
+    let mut lines = Vec::new();
+    if !written.is_empty() {
+        lines.push(
+            "  if this process dies, changes stay until `firedrill rollback` is run, from anywhere"
+                .to_owned(),
+        );
+    }
+    if !by_agents.is_empty() {
+        let ttl = Length(AGENT_TTL);
+        lines.push(format!("  if this process dies, what agents do to packets ends by itself within {ttl}"));
+    }
+    lines
 }
 
 /// How many targets of a step, pods that go with one, and nodes that are left out are shown.

@@ -106,11 +106,7 @@ pub(super) struct Meant {
 }
 
 /// One injection a target.
-fn prepare(
-    ask: &Prepare<'_>,
-    fault: &'static str,
-    meant: &Meant,
-) -> Result<Vec<Injection>, Vec<Finding>> {
+fn prepare(ask: &Prepare<'_>, fault: &'static str, meant: &Meant) -> Result<Vec<Injection>, Vec<Finding>> {
     let mut findings = agent_tier::refusals(ask);
     findings.extend(pods::refusals(ask));
     let mut injections = Vec::new();

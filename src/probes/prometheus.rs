@@ -122,7 +122,7 @@ impl Asking<'_> {
 
     /// Why what `query` is answered from is too old, if it is.
     pub async fn staleness(&self, query: &str) -> Option<String> {
-        let reads = freshness::reads(query);
+        let reads = self.source.reads(query);
         let ages = join_all(reads.iter().map(|reads| async move { (reads, self.age(reads).await) })).await;
         let mut unseen = None;
         let mut any_fresh = false;

@@ -1,6 +1,11 @@
 //! Where PromQL is answered, and how to ask there.
 
-use std::{fmt, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -13,7 +18,10 @@ use crate::{
     types::{FieldSchema, Finding, ObjectRef},
 };
 
-use super::unfit;
+use super::{
+    freshness::{self, Reads},
+    unfit,
+};
 
 /// `server` of the probes that ask a Prometheus.
 pub(super) const SERVER: FieldSchema = FieldSchema {
@@ -244,6 +252,8 @@ pub(super) fn connection(probe: &str, params: &Value) -> Vec<Finding> {
 pub struct MetricSource {
     source: Source,
     credentials: Credentials,
+    /// What the queries that were asked read: the same few, every few seconds.
+    reads: Arc<Mutex<BTreeMap<String, Arc<[Reads]>>>>,
 }
 
 /// What `auth` and `tls` name, read. Never printed.
@@ -302,7 +312,13 @@ impl MetricSource {
         if let Some(service) = source.service.as_mut().filter(|service| service.namespace.is_empty()) {
             namespace.clone_into(&mut service.namespace);
         }
-        Ok(Self { source, credentials })
+        Ok(Self { source, credentials, reads: Arc::default() })
+    }
+
+    /// What `query` reads of the present.
+    pub(super) fn reads(&self, query: &str) -> Arc<[Reads]> {
+        let mut known = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(query.to_owned()).or_insert_with(|| freshness::reads(query).into()).clone()
     }
 
     /// Answers an instant query: status and body.

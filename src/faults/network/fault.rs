@@ -69,8 +69,7 @@ impl<P: Disturb> Fault for Disturbing<P> {
 
     fn empties(&self, params: &Value) -> bool {
         let traffic = Traffic::deserialize(params);
-        P::deserialize(params)
-            .is_ok_and(|own| traffic.is_ok_and(|traffic| cut_off(&own.effect(), &traffic)))
+        P::deserialize(params).is_ok_and(|own| traffic.is_ok_and(|traffic| cut_off(&own.effect(), &traffic)))
     }
 
     fn evicts(&self, _injection: &Injection, _pod: &ObjectRef) -> bool {

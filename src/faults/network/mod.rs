@@ -14,8 +14,8 @@ use std::{convert::Infallible, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::fault::Disturbing;
 pub(super) use self::fault::Disturb;
+pub use self::fault::Disturbing;
 use self::seen::observe;
 use super::{
     FaultError, Injected, Injection, Prepare, Reverted, Right, World,
@@ -163,11 +163,7 @@ fn lint(fault: &str, params: &Value) -> Vec<Finding> {
 }
 
 /// One injection a target.
-fn prepare(
-    ask: &Prepare<'_>,
-    fault: &'static str,
-    effect: &Effect,
-) -> Result<Vec<Injection>, Vec<Finding>> {
+fn prepare(ask: &Prepare<'_>, fault: &'static str, effect: &Effect) -> Result<Vec<Injection>, Vec<Finding>> {
     let traffic: Traffic = super::params(ask)?;
     let mut findings = lint(fault, ask.params);
     findings.extend(agent_tier::refusals(ask));

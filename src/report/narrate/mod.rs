@@ -57,6 +57,8 @@ struct Known {
     step: String,
     target: ObjectRef,
     lasting: bool,
+    /// Something that was not there before, and is taken away rather than put back.
+    placed: bool,
 }
 
 /// How many names a sentence lists.
@@ -225,7 +227,8 @@ impl Narrator {
 
     fn of_load_pods(&mut self, entry: &Entry, told: &mut Vec<(Tone, String)>) {
         let Record::LoadPodIntended { load, pod } = &entry.record else { return };
-        let known = Known { step: format!("load {load}"), target: pod.target.clone(), lasting: true };
+        let known =
+            Known { step: format!("load {load}"), target: pod.target.clone(), lasting: true, placed: true };
         self.injections.insert(pod.id.clone(), known);
         told.push((Tone::Plain, format!("load {load}: {} is to send it", pod.target)));
     }
@@ -266,7 +269,9 @@ impl Narrator {
                 }
             }
             Record::RevertStarted { injections } => {
-                self.reverting = injections.iter().filter(|id| self.is_lasting(id)).cloned().collect();
+                // Agents, which are not among what is known, speak for themselves.
+                let lasting = |id: &&InjectionId| self.injections.get(*id).is_some_and(|known| known.lasting);
+                self.reverting = injections.iter().filter(lasting).cloned().collect();
                 self.reverted = 0;
                 for (step, tally) in self.tallies.iter_mut().filter(|(_, tally)| tally.answered < tally.total)
                 {
@@ -277,17 +282,9 @@ impl Narrator {
                 if self.reverting.is_empty() {
                     return;
                 }
-                let targets: Vec<ObjectRef> = self
-                    .reverting
-                    .iter()
-                    .filter_map(|id| self.injections.get(id))
-                    .map(|k| k.target.clone())
-                    .collect();
-                let whom = if targets.len() == self.reverting.len() {
-                    words::names(targets.iter(), NAMES)
-                } else {
-                    words::count(self.reverting.len(), "fault")
-                };
+                let known = self.reverting.iter().filter_map(|id| self.injections.get(id));
+                let targets: Vec<ObjectRef> = known.map(|known| known.target.clone()).collect();
+                let whom = words::names(targets.iter(), NAMES);
                 told.push((Tone::Strong, format!("putting back {whom}")));
             }
             Record::Reverted { injection, outcome, detail } => {
@@ -313,6 +310,7 @@ impl Narrator {
                 step: step.to_owned(),
                 target: injection.target.clone(),
                 lasting: is_lasting(&injection.fault),
+                placed: false,
             };
             self.injections.insert(injection.id.clone(), known);
         }
@@ -391,7 +389,9 @@ impl Narrator {
             // What an instant fault's revert says goes without saying.
             _ if !self.is_lasting(injection) => {}
             _ if !grouped || (self.reverting.is_empty() && self.reverted == 1) => {
-                told.push((Tone::Good, with(format!("{target} is back, verified"), detail)));
+                let placed = self.injections.get(injection).is_some_and(|known| known.placed);
+                let how = if placed { "is gone again" } else { "is back" };
+                told.push((Tone::Good, with(format!("{target} {how}, verified"), detail)));
             }
             _ => {}
         }

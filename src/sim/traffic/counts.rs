@@ -90,8 +90,14 @@ impl Counts {
         self.unseen = Some(at);
     }
 
-    /// Brings the series up to date.
-    pub(super) fn show(&mut self, scrapes: &mut Scrapes) {
+    /// Brings the series up to date as far as a scrape up to `past` has seen it.
+    pub(super) fn show_until(&mut self, scrapes: &mut Scrapes, past: i64) {
+        if self.scrape <= past {
+            self.show(scrapes);
+        }
+    }
+
+    fn show(&mut self, scrapes: &mut Scrapes) {
         let Some(at) = self.unseen.take() else { return };
         let series = &self.series;
         scrapes.set(series.in_flight, at, self.totals.in_flight as f64);

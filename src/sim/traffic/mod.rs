@@ -26,6 +26,7 @@
 //! that instant does, in order. Same seed and same calls: same counters, bit for bit. Times are
 //! microseconds since the Unix epoch; a time before the last one counts as the last one.
 
+mod agenda;
 mod busy;
 mod calls;
 mod clients;
@@ -45,8 +46,7 @@ mod visits;
 pub mod wiring;
 mod work;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 pub use busy::WINDOW_US;
@@ -58,6 +58,7 @@ pub use pods::PodState;
 pub use reach::OUTSIDE;
 pub use work::MOST_HOPS;
 
+use self::agenda::Agenda;
 use self::counts::Counts;
 use self::journeys::{JourneyId, Journeys};
 use self::pods::Pod;
@@ -127,7 +128,7 @@ pub struct Totals {
     pub in_flight: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy)]
 enum Event {
     Arrival {
         service: usize,
@@ -207,8 +208,7 @@ struct Service {
 pub struct Traffic {
     seed: u64,
     now: u64,
-    sequence: u64,
-    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    events: Agenda<Event>,
     services: Vec<Service>,
     service_index: BTreeMap<(String, String), usize>,
     pods: Vec<Pod>,
@@ -249,8 +249,7 @@ impl Traffic {
         Self {
             seed,
             now: start,
-            sequence: 0,
-            events: BinaryHeap::new(),
+            events: Agenda::new(),
             services: Vec::new(),
             service_index: BTreeMap::new(),
             pods: Vec::new(),
@@ -366,20 +365,17 @@ impl Traffic {
 
     /// Lets everything happen up to `to`, and the scrapes up to it be read.
     pub fn advance(&mut self, to: u64) {
-        while let Some(Reverse((t, _, _))) = self.events.peek() {
-            if *t > to {
-                break;
-            }
-            let Some(Reverse((t, _, event))) = self.events.pop() else { break };
+        while let Some((t, event)) = self.events.take(to) {
             self.now = self.now.max(t);
             self.happen(event, t);
         }
         self.now = self.now.max(to);
-        for service in &mut self.services {
-            service.counts.show(&mut self.scrapes);
-        }
         // A scrape at a millisecond sees what happened up to it: the last whole one that is past.
-        self.scrapes.advance(i64::try_from(self.now / 1000).unwrap_or(i64::MAX));
+        let past = i64::try_from(self.now / 1000).unwrap_or(i64::MAX);
+        for service in &mut self.services {
+            service.counts.show_until(&mut self.scrapes, past);
+        }
+        self.scrapes.advance(past);
     }
 
     fn happen(&mut self, event: Event, t: u64) {
@@ -409,8 +405,7 @@ impl Traffic {
     }
 
     fn push(&mut self, at: u64, event: Event) {
-        self.sequence += 1;
-        self.events.push(Reverse((at, self.sequence, event)));
+        self.events.put(at, event);
     }
 
     fn schedule_arrival(&mut self, index: usize, after: u64) {

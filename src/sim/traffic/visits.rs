@@ -102,7 +102,7 @@ impl Traffic {
         match self.ended_visits.remove(&ticket) {
             Some((_, Some(code))) => Visited::Answered(code),
             Some((_, None)) => Visited::Lost,
-            None => Visited::NotBefore(self.events.peek().map_or(self.now, |next| next.0.0)),
+            None => Visited::NotBefore(self.events.next().unwrap_or(self.now)),
         }
     }
 

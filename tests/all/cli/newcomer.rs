@@ -90,6 +90,24 @@ pub(super) fn serve(place: &Place, manifests: &str) -> (Served, String) {
 }
 
 #[test]
+fn a_plan_says_what_becomes_of_each_fault_when_its_runner_dies() {
+    const SLOW: &str = "experiments/network/slow-database.yaml";
+    let place = Place::new();
+    let (_served, kubeconfig) = serve(&place, DEMO);
+    let source = "service/monitoring/prometheus:9090";
+    let ask = |file: &str| place.run(&["plan", file, "--kubeconfig", &kubeconfig, "--prometheus", source]);
+    let stays = "changes stay until `firedrill rollback` is run, from anywhere";
+    let ends = "what agents do to packets ends by itself within 10s";
+    let slow = ask(SLOW).prints(ends);
+    assert!(!slow.out.contains(stays), "{}", slow.out);
+    let scaled = ask("experiments/scale-below-need.yaml").prints(stays);
+    assert!(!scaled.out.contains(ends), "{}", scaled.out);
+    // What is over as soon as it is seen leaves nothing.
+    let killed = ask(POD_LOSS);
+    assert!(!killed.out.contains("if this process dies"), "{}", killed.out);
+}
+
+#[test]
 fn a_plan_shows_what_goes_with_each_node_and_who_is_left_out() {
     let place = Place::new();
     let world = place.write("world.yaml", &manifests());

@@ -45,23 +45,15 @@ pub fn drain() -> Vec<Row> {
         drained("drain-where-it-runs", &plain, "{nodesRunning: deployment/web, count: 1}", "{}")
             .journal(&["EffectSeen drain.0"])
             .never(&["drain.1"]),
-        drained(
-            "drain-two-nodes",
-            &plain,
-            TWO,
-            "{}",
-        )
-        .journal(&["EffectSeen drain.1"]),
+        drained("drain-two-nodes", &plain, TWO, "{}").journal(&["EffectSeen drain.1"]),
         drained("drain-a-zone-but-one", &plain, "{zone: $NS-a, exclude: {names: [$NS-a1]}}", "{}")
             .journal(&["InjectIntended $NS-a0"])
             .never(&["drain.1"]),
-        drained(
-            "drain-under-a-tight-budget",
-            &[&place, &web, &three],
-            TWO,
-            "{deadline: 1m}",
-        )
-        .journal(&["EffectSeen drain.0", "EffectSeen drain.1", "Reverted Restored"]),
+        drained("drain-under-a-tight-budget", &[&place, &web, &three], TWO, "{deadline: 1m}").journal(&[
+            "EffectSeen drain.0",
+            "EffectSeen drain.1",
+            "Reverted Restored",
+        ]),
         drained("drain-a-dead-end", &[&place, &web, &budget("web", "web", "minAvailable: 4")], A0, "{}")
             .refused(&["FD3009"]),
         drained(
@@ -140,16 +132,11 @@ fn with_people(place: &str, web: &str, three: &str) -> Vec<Row> {
             .act(Moment::At("InjectIntended"), people::makes_a_budget)
             .differs(&["PodDisruptionBudget"])
             .journal(&["EffectSeen drain.0", "EffectSeen drain.1", "Reverted drain.1 Restored"]),
-        drained(
-            "drain-budget-tightened",
-            &[place, web, three],
-            TWO,
-            "{deadline: 5s}",
-        )
-        .act(Moment::At("InjectIntended"), people::tightens_the_budget)
-        .ends(Verdict::Inconclusive)
-        .journal(&["EffectMissed", "StopRequested NoEffect", "Reverted Restored"])
-        .differs(&["PodDisruptionBudget"]),
+        drained("drain-budget-tightened", &[place, web, three], TWO, "{deadline: 5s}")
+            .act(Moment::At("InjectIntended"), people::tightens_the_budget)
+            .ends(Verdict::Inconclusive)
+            .journal(&["EffectMissed", "StopRequested NoEffect", "Reverted Restored"])
+            .differs(&["PodDisruptionBudget"]),
     ]
 }
 
