@@ -5,6 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Stdio},
+    time::Duration,
 };
 
 use super::{Ended, NOBODY, POD_LOSS, Place, experiment, firedrill};
@@ -91,20 +92,30 @@ pub(super) fn serve(place: &Place, manifests: &str) -> (Served, String) {
 
 #[test]
 fn a_plan_says_what_becomes_of_each_fault_when_its_runner_dies() {
-    const SLOW: &str = "experiments/network/slow-database.yaml";
     let place = Place::new();
     let (_served, kubeconfig) = serve(&place, DEMO);
     let source = "service/monitoring/prometheus:9090";
-    let ask = |file: &str| place.run(&["plan", file, "--kubeconfig", &kubeconfig, "--prometheus", source]);
-    let stays = "changes stay until `firedrill rollback` is run, from anywhere";
-    let ends = "what agents do to packets ends by itself within 10s";
-    let slow = ask(SLOW).prints(ends);
-    assert!(!slow.out.contains(stays), "{}", slow.out);
-    let scaled = ask("experiments/scale-below-need.yaml").prints(stays);
-    assert!(!scaled.out.contains(ends), "{}", scaled.out);
+    let plan =
+        |file: &str| place.run(&["plan", file, "--kubeconfig", &kubeconfig, "--prometheus", source]).out;
+    let killing = std::fs::read_to_string(POD_LOSS).expect("an experiment");
+    let slowing =
+        killing.replace("podKill: {gracePeriod: 0s}", "networkLatency: {delay: 100ms}\n    duration: 30s");
+    let slow = place.write("slow.yaml", &slowing);
+    let (stays, ends) = (
+        "changes stay until `firedrill rollback` is run, from anywhere",
+        "what agents do to packets ends by itself within 10s",
+    );
+    // The shop starts as we look.
+    let slowed = (0..120).map(|_| plan(&slow)).find(|plan| {
+        std::thread::sleep(Duration::from_millis(250));
+        plan.contains(ends)
+    });
+    assert!(!slowed.expect("a plan that says it").contains(stays));
+    let scaled = plan("experiments/scale-below-need.yaml");
+    assert!(scaled.contains(stays) && !scaled.contains(ends), "{scaled}");
     // What is over as soon as it is seen leaves nothing.
-    let killed = ask(POD_LOSS);
-    assert!(!killed.out.contains("if this process dies"), "{}", killed.out);
+    let killed = plan(POD_LOSS);
+    assert!(killed.contains("2 targets") && !killed.contains("if this process dies"), "{killed}");
 }
 
 #[test]
