@@ -4,6 +4,7 @@ mod agents;
 mod answers;
 mod calls;
 mod disturbances;
+mod endings;
 mod node;
 mod schema;
 mod sight;
