@@ -122,6 +122,9 @@ start_node_again() { # DIR NUMBER
     stop_one "$dir" "real-$number$server"
     sed -i "/ real-$number$server\$/d" "$dir/pids"
   done
+  # Nor are there control groups: the kubelet would wait for each of their containers.
+  remove_cgroups "$(cgroup_name "$dir" "real-$number")"
+  make_cgroups "$(cgroup_name "$dir" "real-$number")"
   start_namespaces "$dir" "real-$number"
   connect_node "$dir" "$number"
   start_node_servers "$dir" "$number"

@@ -1,5 +1,6 @@
 //! What pods see of each other: connections from within the network of one to the address of another, one after the
 //! other for as long as a row is played, held against what its journal says was in force.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "real time is measured")]
 
 use std::{
     collections::BTreeMap,

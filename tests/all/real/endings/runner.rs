@@ -1,4 +1,5 @@
 //! A runner that is killed: the program itself, and whoever comes after it.
+#![allow(clippy::disallowed_methods, reason = "real time is measured")]
 
 use std::{
     path::Path,
@@ -10,6 +11,7 @@ use firedrill::{
     env::DirStorage,
     env::Storage as _,
     journal::{self, Entry, Record},
+    types::RunId,
 };
 use jiff::Timestamp;
 
@@ -27,10 +29,13 @@ fn firedrill(state: &Path) -> Command {
     command
 }
 
+/// The only run of a state directory.
+fn run_of(state: &Path) -> Option<RunId> {
+    DirStorage::new(state).list().ok()?.into_iter().next()
+}
+
 fn entries(state: &Path) -> Vec<Entry> {
-    let storage = DirStorage::new(state);
-    let run = storage.list().ok().and_then(|runs| runs.into_iter().next());
-    run.and_then(|run| journal::read(&storage, &run).ok()).unwrap_or_default()
+    run_of(state).and_then(|run| journal::read(&DirStorage::new(state), &run).ok()).unwrap_or_default()
 }
 
 fn in_force(entries: &[Entry]) -> bool {
@@ -60,7 +65,9 @@ pub async fn is_killed(row: &Row) -> Result<(Timestamp, Vec<Entry>), String> {
     seen.map_err(|why| format!("{why}:\n{said}"))?;
     tokio::time::sleep(SILENCE).await;
     let mut rollback = firedrill(&state);
-    rollback.args(["rollback", "--yes", "--take-over"]);
+    // By its name: without one it is whatever any run has left, of those beside this one as well.
+    let run = run_of(&state).ok_or("there is no journal")?;
+    rollback.args(["rollback", run.as_str(), "--yes", "--take-over"]);
     let output = tokio::task::spawn_blocking(move || rollback.output()).await;
     let output: Output = output.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     if !output.status.success() {
