@@ -5,8 +5,9 @@
 #   images/image.sh OUT.tar [BINARY]     docker.io/firedrill/BINARY:VERSION; BINARY is firedrill unless said otherwise
 #
 # The program is the image's only file and its entry point. The same commit and toolchain give the same bytes, in
-# whichever folders checkout, registry and target are. PROFILE is the profile it is built with, dist unless said
-# otherwise (ten minutes and more on two cores; release takes half of that); TARGET the Rust target.
+# whichever folders checkout, registry and target are. The agent is built without all that only the runner needs.
+# PROFILE is the profile it is built with, dist unless said otherwise (ten minutes and more on two cores; release takes
+# half of that); TARGET the Rust target.
 # The image holds no certificate authorities.
 set -euo pipefail
 
@@ -39,7 +40,9 @@ export RUSTFLAGS="${elsewhere[*]}" SOURCE_DATE_EPOCH=0
 name=${target//-/_}
 [[ $arch != "$(dpkg --print-architecture 2>/dev/null || echo amd64)" ]] || export "CC_$name=${CC:-gcc}"
 export "CFLAGS_$name=-U_FORTIFY_SOURCE -ffile-prefix-map=$registry=/cargo -ffile-prefix-map=$build=/target"
-(cd "$root" && cargo build --locked --profile "$profile" --target "$target" --bin "$binary") >&2
+features=()
+[[ $binary != firedrill-agent ]] || features=(--no-default-features)
+(cd "$root" && cargo build --locked --profile "$profile" --target "$target" --bin "$binary" "${features[@]}") >&2
 
 mkdir "$work/files"
 cp "$build/$target/$([[ $profile == dev ]] && echo debug || echo "$profile")/$binary" "$work/files/$binary"

@@ -37,10 +37,7 @@ pub async fn nodes(bench: &Bench, table: &mut Table) -> Outcome {
     for (number, name) in names.iter().enumerate() {
         bench.create(&node(number, name)).await?;
     }
-    bench
-        .create(&json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"on": "yes"},
-        "metadata": {"name": SWITCH, "namespace": NAMESPACE}}))
-        .await?;
+    make_switch(bench).await?;
     settled(bench, &names).await?;
     let (mut engine, mut hand) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds {
@@ -62,6 +59,24 @@ pub async fn nodes(bench: &Bench, table: &mut Table) -> Outcome {
     }
     table.note("abort with 100 nodes changed: ratio of medians", median(&engine) / median(&hand), "×");
     Ok(())
+}
+
+/// What the probe looks at.
+pub async fn make_switch(bench: &Bench) -> Outcome {
+    let metadata = json!({"name": SWITCH, "namespace": NAMESPACE});
+    bench
+        .create(
+            &json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"on": "yes"}, "metadata": metadata}),
+        )
+        .await
+}
+
+/// A probe that is violated once the switch is off.
+pub fn probe() -> String {
+    format!(
+        "  - name: switch\n    kubernetes: {{apiVersion: v1, kind: ConfigMap, name: {SWITCH}}}\n    \
+         value: '1'\n    expect: object.data.on == \"yes\"\n    during: object.data.on == \"yes\"\n    for: 0s\n"
+    )
 }
 
 fn node(number: usize, name: &str) -> Value {
@@ -86,17 +101,14 @@ async fn settled(bench: &Bench, names: &[String]) -> Outcome {
         .await
 }
 
-async fn turn(client: &Client, on: &str) -> Outcome {
+/// Turns it on or off.
+pub async fn turn(client: &Client, on: &str) -> Outcome {
     let switches: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
     switches.patch(SWITCH, &PatchParams::default(), &Patch::Merge(json!({"data": {"on": on}}))).await?;
     Ok(())
 }
 
 async fn by_engine(bench: &Bench) -> Outcome<f64> {
-    let probe = format!(
-        "  - name: switch\n    kubernetes: {{apiVersion: v1, kind: ConfigMap, name: {SWITCH}}}\n    \
-         value: '1'\n    expect: object.data.on == \"yes\"\n    during: object.data.on == \"yes\"\n    for: 0s\n"
-    );
     let method = format!(
         "  - name: drain\n    target: {{nodes: {{matchLabels: {{pool: abort}}}}, count: {NODES}}}\n    \
          nodeDrain: {{}}\n    duration: 10m\n"
@@ -126,7 +138,7 @@ async fn by_engine(bench: &Bench) -> Outcome<f64> {
             });
         }
     };
-    let ran = bench.run(&method, &probe, watch, Verdict::Failed).await?;
+    let ran = bench.run(&method, &probe(), watch, Verdict::Failed).await?;
     if let Some(error) = violated.lock().expect("nothing panics while holding it").take() {
         return Err(error.into());
     }

@@ -2,15 +2,19 @@
 //! run. `tests/real/bench.sh` brings the cluster up and starts it.
 //!
 //! Prints ratios beside their targets. Nothing fails here but what cannot be measured at all.
-#![allow(clippy::disallowed_types, reason = "real time is measured")]
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "real time is measured")]
 
 mod abort;
+mod agents;
 mod bare;
 mod bench;
 mod drain;
 #[path = "../figures/mod.rs"]
 mod figures;
 mod kill;
+#[path = "../../tests/all/real/node.rs"]
+#[allow(dead_code, reason = "the tests want more of it")]
+mod node;
 mod zone;
 
 use figures::{Table, load};
@@ -44,6 +48,10 @@ fn main() -> bench::Outcome {
         }
         if wanted("abort") {
             abort::nodes(&bench, &mut table).await?;
+        }
+        // Takes nodes where pods run.
+        if named.iter().any(|name| name == "agents") {
+            agents::all(&bench, &mut table).await?;
         }
         println!("\nload {before} before, {} after\n\n{table}", load());
         Ok(())

@@ -44,6 +44,8 @@ pub fn work(settings: Settings, guard: Option<Pid>) -> ExitCode {
         eprintln!("the guard is gone");
         return ExitCode::FAILURE;
     }
+    // Started from /proc/self/exe it would be called so.
+    let _ = rustix::thread::set_name(c"firedrill-agent");
     let (outlet, written) = Outlet::open();
     let code = match Worker::start(settings, outlet.clone()).and_then(|mut worker| worker.serve()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -37,6 +37,11 @@ fn after(arguments: &[&str], end: impl FnOnce(&mut Agent), limit: Duration) -> A
     agent.apply("slow", &pod, vec![all(Direction::Egress), all(Direction::Ingress)], latency(50));
     assert!(median_ms(&client, &pod.host.v4, PORT) >= 100.0);
     let (guard, worker) = agent.processes();
+    // Whoever looks at the processes of a node, or at who holds a table, is told.
+    for pid in [guard, worker] {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        assert_eq!(name.trim(), "firedrill-agent");
+    }
     let began = now();
     end(&mut agent);
     while median_ms(&client, &pod.host.v4, PORT) > NORMAL {

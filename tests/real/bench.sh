@@ -4,6 +4,7 @@
 #
 #   bench.sh [drain|budget|kill|zone|abort]...     all unless some are named;
 #                                                  FIREDRILL_LONG=1 for all rounds (about half an hour)
+#   bench.sh agents                                agents, on two real nodes (needs root)
 set -Eeuo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -27,6 +28,12 @@ if [[ -z $bench ]]; then
   bench=$(cargo bench --manifest-path "$here/../../Cargo.toml" --bench real --no-run --message-format json |
     sed -n 's/.*"name":"real".*"executable":"\([^"]*\)".*/\1/p')
 fi
-"$here/cluster.sh" up --dir "$dir" --nodes 4 --audit >/dev/null
+nodes=(--nodes 4)
+if [[ ${1-} == agents ]]; then
+  nodes=(--real)
+  PROFILE=${PROFILE:-release} "$here/../../images/image.sh" "$work/agent.tar" firedrill-agent
+  export IMAGES=$work/agent.tar
+fi
+"$here/cluster.sh" up --dir "$dir" "${nodes[@]}" --audit >/dev/null
 FIREDRILL_BENCH_KUBECONFIG=$dir/kubeconfig FIREDRILL_BENCH_KUBECTL=$BIN/kubectl FIREDRILL_BENCH_AUDIT=$dir/audit.log \
   "$bench" --bench "$@"

@@ -3,7 +3,8 @@
 #
 #   cluster.sh up [--dir DIR] [--nodes N] [--real] [--audit]
 #   cluster.sh down --dir DIR
-#   cluster.sh stop|start NAME --dir DIR     one server, as DIR/pids calls it: stop kills it
+#   cluster.sh stop|start NAME --dir DIR     one server, as DIR/pids calls it: stop kills it. A node (real-0) is all
+#                                            that runs on it: started again, it comes up as after a power cut
 #
 #   --dir DIR   where its state, logs and kubeconfig go (default: a new temporary directory)
 #   --nodes N   fake nodes kept by kwok (default 3; with --real 0)
@@ -111,7 +112,12 @@ case $command in
     shift || usage
     parse "$@"
     [[ -n $DIR && -f $DIR/pids ]] || usage
-    "${command}_one" "$(cd "$DIR" && pwd)" "$name"
+    DIR=$(cd "$DIR" && pwd)
+    if [[ $command/$name =~ ^start/real-[01]$ ]]; then
+      start_node_again "$DIR" "${name#real-}"
+    else
+      "${command}_one" "$DIR" "$name"
+    fi
     ;;
   *) usage ;;
 esac

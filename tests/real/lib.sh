@@ -90,9 +90,14 @@ stop_recorded() { # DIR
 
 # stop_one DIR NAME and start_one DIR NAME: one server, for drills of the servers themselves.
 stop_one() {
-  local pid start
+  local pid start server
   read -r pid start < <(awk -v name="$2" '$3 == name {print $1, $2}' "$1/pids" | tail -n 1) || die "no server $2"
-  if alive "$pid" "$start"; then kill -KILL "$pid"; fi
+  if alive "$pid" "$start"; then
+    server=$pid
+    # What it has started would outlive it: it only waits.
+    if [[ $(<"/proc/$pid/comm") == nsenter ]]; then server=$(tr -d ' ' <"/proc/$pid/task/$pid/children"); fi
+    kill -KILL "$server"
+  fi
   wait_for 10 "the end of $2 ($pid)" not_alive "$pid" "$start"
 }
 

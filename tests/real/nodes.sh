@@ -113,10 +113,28 @@ start_node() { # DIR NUMBER
   start_node_servers "$dir" "$number"
 }
 
+# After `stop`, with the disk that it had: what was in memory is gone, /run and the pods' networks among it.
+start_node_again() { # DIR NUMBER
+  local dir=$1 number=$2 server slot
+  slot=$(cat "$dir/slot")
+  BIN=$("$here/build.sh") BRIDGE=fdbr$slot NET=10.$((200 + slot))
+  for server in "" -init -containerd -kubelet -proxy; do
+    stop_one "$dir" "real-$number$server"
+    sed -i "/ real-$number$server\$/d" "$dir/pids"
+  done
+  # Nor are there control groups: the kubelet would wait for each of their containers.
+  remove_cgroups "$(cgroup_name "$dir" "real-$number")"
+  make_cgroups "$(cgroup_name "$dir" "real-$number")"
+  start_namespaces "$dir" "real-$number"
+  connect_node "$dir" "$number"
+  start_node_servers "$dir" "$number"
+}
+
 # The first process of the node's namespaces. It only waits, and reaps what is
 # left to it, as an init does. /run, /var/lib and /var/log are the node's own.
 start_namespaces() { # DIR NAME
   local dir=$1 name=$2 node=$1/$2 outer
+  rm -f "$node/namespaces"
   # shellcheck disable=SC2016 # expanded inside
   spawn "$dir" "$name" unshare --net --mount --pid --fork --kill-child=KILL --mount-proc \
     bash -euc '
@@ -144,13 +162,17 @@ on_node() { timeout 60 nsenter --target "$NODE_PID" --net --mount --pid -- "$@";
 # A cable from the bridge to the node, and the way to the pods of either side.
 connect_node() { # DIR NUMBER
   local number=$2 address=$NET.0.1$(($2 + 1)) cable=$BRIDGE-$2
-  ip link add "$cable" type veth peer name eth0 netns "$NODE_PID"
+  # That of a node that was killed goes some moments after it.
+  ! ip link delete "$cable" 2>/dev/null || sleep 0.1
+  # One address of its own for good: its neighbours would look for the former one for most of a minute.
+  ip link add "$cable" type veth peer name eth0 address "$(printf '02:fd:00:00:%02x:%02x' "${BRIDGE#fdbr}" "$number")" \
+    netns "$NODE_PID"
   ip link set "$cable" master "$BRIDGE" up
   on_node ip addr add "$address/24" dev eth0
   on_node ip link set eth0 up
   on_node ip route add default via "$NET.0.1"
   on_node ip route add "$NET.$((2 - number)).0/24" via "$NET.0.1$((2 - number))"
-  ip route add "$NET.$((number + 1)).0/24" via "$address"
+  ip route replace "$NET.$((number + 1)).0/24" via "$address"
 }
 
 start_node_servers() { # DIR NUMBER

@@ -26,9 +26,13 @@ trap 'exit 130' INT TERM
 cd "$here/../.."
 cargo test --test all --no-run
 if [[ ${bench[0]} == --real ]]; then
-  # Pods of firedrill's own: not the smallest program, but the same.
-  PROFILE=${PROFILE:-release} images/image.sh "$work/firedrill.tar"
-  export IMAGES=$work/firedrill.tar
+  # Pods of firedrill's own: not the smallest programs, but the same.
+  IMAGES=''
+  for binary in firedrill-agent firedrill; do
+    PROFILE=${PROFILE:-release} images/image.sh "$work/$binary.tar" "$binary"
+    IMAGES+="$work/$binary.tar "
+  done
+  export IMAGES
 fi
 out=$("$here/cluster.sh" up "${bench[@]}" --dir "$dir")
 export FIREDRILL_BENCH_KUBECONFIG FIREDRILL_BENCH_PROMETHEUS

@@ -3,7 +3,11 @@
 mod agents;
 mod answers;
 mod calls;
+mod disturbances;
+mod endings;
+mod node;
 mod schema;
+mod sight;
 mod types;
 
 use futures::{StreamExt as _, stream};
@@ -27,7 +31,7 @@ async fn played(real: &Real, row: Row) -> Result<(), String> {
     real.clear(&row).await;
     let took = begun.elapsed().as_secs_f64();
     match &result {
-        Ok(summary) => println!("{:<36} {summary}, {took:.1} s", row.name),
+        Ok(played) => println!("{:<36} {}, {took:.1} s", row.name, played.summary),
         Err(error) => println!("{:<36} WRONG after {took:.1} s\n{error}", row.name),
     }
     result.map(|_| ())
@@ -88,7 +92,8 @@ fn every_row_with_metrics_ends_the_same_on_real_nodes() {
                 Ok(place) => play(&place, &row).await,
                 Err(error) => Err(error),
             };
-            println!("{:<36} {:.1} s {result:?}", row.name, begun.elapsed().as_secs_f64());
+            let said = result.as_ref().map(|played| &played.summary);
+            println!("{:<36} {:.1} s {said:?}", row.name, begun.elapsed().as_secs_f64());
             wrong.extend(result.err());
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -77,6 +77,19 @@ impl Real {
         Client::try_from(self.config.clone()).expect("the kubeconfig is one")
     }
 
+    /// The same cluster, reached through somebody who listens on this machine.
+    pub fn through(&self, port: u16) -> Self {
+        let mut config = self.config.clone();
+        config.tls_server_name = config.cluster_url.host().map(str::to_owned);
+        config.cluster_url = format!("https://127.0.0.1:{port}").parse().expect("a URL");
+        Self { config, prometheus: self.prometheus.clone() }
+    }
+
+    /// Host and port of its API server.
+    pub fn address(&self) -> String {
+        self.config.cluster_url.authority().map(ToString::to_string).unwrap_or_default()
+    }
+
     fn client_as(&self, user: &str) -> Client {
         let mut config = self.config.clone();
         config.auth_info.impersonate = Some(user.to_owned());

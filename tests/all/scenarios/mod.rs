@@ -4,7 +4,7 @@
 //! Here each has an embedded cluster of its own, in virtual time; `real` plays the same rows elsewhere.
 
 pub mod bench;
-mod objects;
+pub mod objects;
 mod people;
 pub mod row;
 pub mod rows;
@@ -22,6 +22,7 @@ use firedrill::{
     plan::Consent,
     types::{ExitCode, Finding, Verdict},
 };
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -48,8 +49,18 @@ pub fn namespaces(row: &Row) -> Vec<String> {
 /// Somebody who does something while a run goes on; in words.
 type Acting = JoinHandle<Result<String, String>>;
 
+/// What a row came to.
+pub struct Played {
+    /// For people.
+    pub summary: String,
+    /// The run's journal.
+    pub entries: Vec<Entry>,
+    /// When somebody else began to act during the run, in order.
+    pub acted: Vec<Timestamp>,
+}
+
 /// What a row came to; everything that is not as it should be, in words.
-pub async fn play(place: &Place, row: &Row) -> Result<String, String> {
+pub async fn play(place: &Place, row: &Row) -> Result<Played, String> {
     let spaces = namespaces(row);
     let actor = Actor {
         client: place.client.clone(),
@@ -66,19 +77,19 @@ pub async fn play(place: &Place, row: &Row) -> Result<String, String> {
     let before = state::state_of(&place.client, &spaces).await?;
     let request = request(place, row);
     let actor = Actor { request: Some(request.clone()), ..actor };
-    let acting: Arc<Mutex<Vec<Acting>>> = Arc::default();
+    let acting: Arc<Mutex<Vec<(Timestamp, Acting)>>> = Arc::default();
     let waiting = Mutex::new(row.acts.clone());
     let started = acting.clone();
     let result = kit::run(&place.env, request, move |entry, _| {
-        let kind = type_of(entry);
         if std::env::var_os("FIREDRILL_BENCH_TRACE").is_some() {
             eprintln!("{}", serde_json::to_string(entry).unwrap_or_default());
         }
         let mut waiting = waiting.lock().expect("no panic holds it");
         waiting.retain(|(moment, act)| {
-            let now = matches!(moment, Moment::At(record) if *record == kind);
+            let now = matches!(moment, Moment::At(record) if is(entry, record));
             if now {
-                started.lock().expect("no panic holds it").push(tokio::spawn(act(actor.clone())));
+                let acting = tokio::spawn(act(actor.clone()));
+                started.lock().expect("no panic holds it").push((entry.at, acting));
             }
             !now
         });
@@ -86,8 +97,9 @@ pub async fn play(place: &Place, row: &Row) -> Result<String, String> {
     .await;
     let handles = std::mem::take(&mut *acting.lock().expect("no panic holds it"));
     let mut wrong = Vec::new();
-    let mut said = Vec::new();
-    for handle in handles {
+    let (mut said, mut acted) = (Vec::new(), Vec::new());
+    for (at, handle) in handles {
+        acted.push(at);
         match handle.await {
             Ok(Ok(words)) => said.push(words),
             Ok(Err(error)) => wrong.push(format!("somebody else could not act: {error}")),
@@ -105,7 +117,8 @@ pub async fn play(place: &Place, row: &Row) -> Result<String, String> {
         wrong.push(differences);
     }
     if wrong.is_empty() {
-        Ok(summary)
+        let entries = result.map(|ran| ran.entries).unwrap_or_default();
+        Ok(Played { summary, entries, acted })
     } else {
         Err(format!("{}: {summary}\n  {}", row.name, wrong.join("\n  ")))
     }
@@ -130,6 +143,12 @@ fn request(place: &Place, row: &Row) -> Request {
 fn type_of(entry: &Entry) -> String {
     let value = serde_json::to_value(entry).unwrap_or_default();
     value["type"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Whether a record is of the type that the first of these words names, and holds the others.
+fn is(entry: &Entry, words: &str) -> bool {
+    let (kind, others) = words.split_once(' ').unwrap_or((words, ""));
+    type_of(entry) == kind && holds(&serde_json::to_string(entry).unwrap_or_default(), others)
 }
 
 fn holds(text: &str, words: &str) -> bool {
@@ -232,7 +251,7 @@ fn embedded(rows: Vec<Row>) {
         }
         let result = in_virtual_time(async { play(&bench::embedded(&row).await?, &row).await });
         match result {
-            Ok(summary) => println!("{:<36} {summary}", row.name),
+            Ok(played) => println!("{:<36} {}", row.name, played.summary),
             Err(error) => wrong.push(error),
         }
     }
@@ -297,6 +316,11 @@ fn cutting_off() {
 #[test]
 fn disturbing_by_agents() {
     embedded(rows::agents());
+}
+
+#[test]
+fn disturbing_what_answers() {
+    embedded(rows::disturbances());
 }
 
 #[test]

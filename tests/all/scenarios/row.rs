@@ -24,7 +24,7 @@ pub struct Actor {
 pub enum Moment {
     /// Before anything is looked at; what they leave is part of the state before.
     Before,
-    /// At the first record of this type.
+    /// At the first record of this type; further words are what it holds.
     At(&'static str),
 }
 
@@ -48,8 +48,39 @@ pub enum Judged {
     WithMetrics,
     /// On real nodes alone: it takes programs in pods, a network plugin, or kubelets that measure.
     OnNodes,
+    /// On real nodes, in a namespace of its own beside other rows, and on the embedded cluster.
+    OnBoth,
     /// On the embedded cluster alone: it takes kubelets that pull images, or resource metrics.
     Embedded,
+}
+
+/// What pods of the row see of each other while a step's fault is in force on one of the two. Looked at from within
+/// their networks, and so on real nodes alone; whom the fault does not hit sees what was there before.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    /// The app that connects.
+    pub from: &'static str,
+    /// The app that is connected to.
+    pub to: &'static str,
+    /// The port; whether anybody listens is all the same.
+    pub port: u16,
+    /// Whose fault it is.
+    pub step: &'static str,
+    /// What is seen.
+    pub sees: Sees,
+}
+
+/// What becomes of connections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sees {
+    /// Half of them take so many milliseconds or more.
+    Slower(f64),
+    /// Some are lost, and some are not.
+    Loses,
+    /// All are lost.
+    Nothing,
+    /// What there was before.
+    AsBefore,
 }
 
 /// One scenario.
@@ -82,6 +113,8 @@ pub struct Row {
     pub differs: Vec<&'static str>,
     /// What is there in the end: key, JSON pointer, JSON.
     pub left: Vec<(&'static str, &'static str, &'static str)>,
+    /// What its pods see of each other.
+    pub sights: Vec<Sight>,
     /// Whether it runs as the ServiceAccount `drill` of its namespace.
     pub as_account: bool,
     /// Where it can be judged.
@@ -105,6 +138,7 @@ pub fn row(name: &'static str) -> Row {
         said: Vec::new(),
         differs: Vec::new(),
         left: Vec::new(),
+        sights: Vec::new(),
         as_account: false,
         judged: Judged::Anywhere,
     }
@@ -171,6 +205,17 @@ impl Row {
         self
     }
 
+    /// Pods of `from` see this of those of `to` at `port`, while the fault of `step` is in force on one of them.
+    pub fn sight(
+        mut self,
+        (from, to, port): (&'static str, &'static str, u16),
+        step: &'static str,
+        sees: Sees,
+    ) -> Self {
+        self.sights.push(Sight { from, to, port, step, sees });
+        self
+    }
+
     pub fn allow(mut self, namespace: &'static str) -> Self {
         self.allowed.push(namespace);
         self
@@ -201,6 +246,12 @@ impl Row {
     pub fn of_the_shop(mut self) -> Self {
         self.namespace = "shop";
         self.judged = Judged::WithMetrics;
+        self
+    }
+
+    /// On real nodes as well.
+    pub fn on_both(mut self) -> Self {
+        self.judged = Judged::OnBoth;
         self
     }
 

@@ -154,3 +154,36 @@ func freePort(t *testing.T) string {
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	return port
 }
+
+func TestAPodAnswersWhenThoseThatItCallsHave(t *testing.T) {
+	_, database := start(t)
+	t.Setenv("CALLS", database.URL)
+	_, server := start(t)
+	for _, want := range []int{http.StatusOK, http.StatusBadGateway} {
+		response, err := http.Get(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%d, not %d", response.StatusCode, want)
+		}
+		database.Close()
+	}
+}
+
+func TestACallThatIsNotAnsweredInTimeIsA504(t *testing.T) {
+	slow := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(100 * time.Millisecond) }))
+	t.Cleanup(slow.Close)
+	t.Setenv("CALLS", slow.URL)
+	t.Setenv("CALL_TIMEOUT", "20ms")
+	_, server := start(t)
+	response, err := http.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusGatewayTimeout {
+		t.Errorf("%d", response.StatusCode)
+	}
+}

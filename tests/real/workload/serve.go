@@ -2,16 +2,24 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 )
 
 // shop takes serviceTime for a request and works on as many at once as it has
-// slots; the others queue, and fail when they have queued for queueTime.
+// slots; the others queue, and fail when they have queued for queueTime. For
+// each request it asks those that it calls, one after another, with connections
+// that it keeps, as to a database.
 type shop struct {
 	serviceTime, queueTime time.Duration
+	calls                  []string
+	client                 *http.Client
 	slots                  chan struct{}
 	ready                  atomic.Bool
 	metrics                *metrics
@@ -30,9 +38,15 @@ func newShop() (*shop, error) {
 	if err != nil {
 		return nil, err
 	}
+	patience, err := duration("CALL_TIMEOUT", time.Second)
+	if err != nil {
+		return nil, err
+	}
 	return &shop{
 		serviceTime: service,
 		queueTime:   queue,
+		calls:       strings.Fields(os.Getenv("CALLS")),
+		client:      &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: capacity}},
 		slots:       make(chan struct{}, capacity),
 		metrics:     newMetrics("http", text("APP", "demo-shop")),
 	}, nil
@@ -102,8 +116,36 @@ func (s *shop) work(ctx context.Context) int {
 	defer done.Stop()
 	select {
 	case <-done.C:
-		return http.StatusOK
 	case <-ctx.Done():
 		return 0
 	}
+	for _, url := range s.calls {
+		if code := s.call(ctx, url); code != http.StatusOK {
+			return code
+		}
+	}
+	return http.StatusOK
+}
+
+// call returns the status that a failed call makes of the request.
+func (s *shop) call(ctx context.Context, url string) int {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return http.StatusBadGateway
+	}
+	response, err := s.client.Do(request)
+	if err == nil {
+		_, err = io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+	}
+	var late interface{ Timeout() bool }
+	switch {
+	case ctx.Err() != nil:
+		return 0
+	case errors.As(err, &late) && late.Timeout():
+		return http.StatusGatewayTimeout
+	case err != nil || response.StatusCode >= 500:
+		return http.StatusBadGateway
+	}
+	return http.StatusOK
 }

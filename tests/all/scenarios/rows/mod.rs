@@ -4,6 +4,7 @@ mod agents;
 mod clamp;
 mod cordon;
 mod cut;
+mod disturbances;
 mod drain;
 mod evict;
 mod guard;
@@ -25,6 +26,7 @@ pub use self::{
     clamp::clamp,
     cordon::cordon,
     cut::dependency_cut,
+    disturbances::{disturbances, program},
     drain::drain,
     evict::evict,
     guard::guard,
@@ -63,6 +65,7 @@ pub fn all() -> Vec<Row> {
         dependency_cut(),
         terminate(),
         agents(),
+        disturbances(),
     ];
     let others = [method(), rounds(), load(), guard(), metrics(), nodes()];
     faults.into_iter().chain(others).flatten().collect()
