@@ -96,8 +96,10 @@ fn nfqueue() -> io::Result<(Nfqueue, bool)> {
         let mut table = Table::new(&format!("trial_{}", std::process::id()), how)?;
         match table.lead(std::slice::from_ref(&pick), queue.number) {
             Ok(()) => {
-                table.remove()?;
-                return Ok((how, table.owned));
+                let owned = table.owned;
+                // The kernel lets nobody go before its grace period is over, and there is no need to wait for it.
+                thread::spawn(move || (table.remove(), drop(queue)));
+                return Ok((how, owned));
             }
             Err(error) => failed = Some(error),
         }
