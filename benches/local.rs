@@ -32,6 +32,10 @@ use firedrill::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The program itself.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_firedrill");
 
