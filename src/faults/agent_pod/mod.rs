@@ -458,3 +458,6 @@ async fn find_scars(access: &Access, namespaces: &[String]) -> Result<Vec<Found>
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

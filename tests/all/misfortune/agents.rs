@@ -227,6 +227,25 @@ fn a_namespace_that_is_not_there_or_an_image_that_cannot_be_had_is_said_with_its
     });
 }
 
+#[test]
+fn what_crashes_over_and_over_is_no_target() {
+    in_virtual_time(async {
+        let mut crasher = deployment("crasher", 2);
+        crasher["spec"]["template"]["metadata"]["annotations"]["sim.firedrill.dev/crash-after"] =
+            "20s".into();
+        let stage = settled_with(&[house(), vec![crasher]].concat(), 7).await;
+        // Its kubelet waits longer after each crash: for most of the time there is nothing to hit.
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        let latency = LATENCY.replace("deployment/web, count: 2", "deployment/crasher, count: all");
+        let refused = stage.run(stage.request(&experiment(&[&latency]), 7)).await.err().expect("refused");
+        let said = refused.iter().any(|finding| {
+            finding.code == guard::NOT_RUNNING && finding.message.contains("crash over and over")
+        });
+        assert!(said, "{refused:#?}");
+        assert_eq!(agents(&stage), []);
+    });
+}
+
 /// What is born on a node that has no agent gets one there, and then the fault.
 #[test]
 fn what_is_born_elsewhere_is_followed_by_an_agent() {
