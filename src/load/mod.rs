@@ -12,6 +12,7 @@ mod network;
 mod pacer;
 mod pod;
 mod sent;
+mod slots;
 mod spec;
 
 pub use embedded::embedded;

@@ -22,7 +22,7 @@ use hyper_util::{
 };
 use tokio::{sync::mpsc, time::Instant};
 
-use super::pacer;
+use super::{pacer, slots::Slots};
 use crate::{
     env::{LoadOrder, LoadWire, Tls, Underway, client_config},
     types::load::{End, LoadTally, LoadWindow, Recorder, Schedule},
@@ -154,13 +154,13 @@ impl Sending {
         let begin = Instant::now() + LEAD;
         let recorder = Recorder::new(order.max_in_flight, order.keep);
         let shared = Arc::new(Shared { begin, record: Mutex::new((recorder, None)) });
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_all().event_interval(BETWEEN_LOOKS).build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("no runtime for a load: {error}"))?;
         let (due_tx, due_rx) = mpsc::unbounded_channel();
         let no_thread = |error: std::io::Error| format!("no thread for a load: {error}");
         let schedule = Schedule::new(order.pace, order.seed);
-        let sender = Sender { client, order, shared: shared.clone() };
+        let slots = Arc::new(Slots::new(usize::try_from(order.max_in_flight).unwrap_or(usize::MAX)));
+        let sender = Sender { client, order, slots, shared: shared.clone() };
         let work = move || {
             runtime.block_on(sender.run(due_rx));
             // Whoever still waits for a name or an answer is not waited for.
@@ -201,15 +201,11 @@ impl Drop for Sending {
     }
 }
 
-/// After how many turns of tasks answers are looked for. When requests are late, those that come back free their
-/// connections for the next; otherwise each of the next opens one, which takes longer than to send, and the ones behind
-/// it are later still. The runtime's own number is 61.
-const BETWEEN_LOOKS: u32 = 4;
-
 /// What sends a load's requests.
 struct Sender {
     client: Connections,
     order: LoadOrder,
+    slots: Arc<Slots>,
     shared: Arc<Shared>,
 }
 
@@ -223,18 +219,20 @@ impl Sender {
                 Admission::Send => {
                     let deadline = self.shared.begin + due + self.order.timeout;
                     let (client, request) = (self.client.clone(), self.request());
-                    let shared = self.shared.clone();
+                    let (shared, slots) = (self.shared.clone(), self.slots.clone());
                     tokio::spawn(async move {
-                        shared.lock().0.left(micros(due), shared.now());
-                        let exchange = tokio::time::timeout_at(deadline, exchange(client, request));
-                        let end = exchange.await.unwrap_or(End::TimedOut);
+                        let exchange = async {
+                            let _slot = slots.take().await;
+                            shared.lock().0.left(micros(due), shared.now());
+                            exchange(client, request).await
+                        };
+                        let end = tokio::time::timeout_at(deadline, exchange).await.unwrap_or(End::TimedOut);
                         let mut record = shared.lock();
                         // After the final word nothing counts any more.
                         if record.1.is_none() {
                             record.0.end(micros(due), shared.now(), end);
                         }
                     });
-                    tokio::task::yield_now().await;
                 }
             }
         }

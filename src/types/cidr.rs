@@ -69,6 +69,12 @@ impl Cidr {
         self.bits <= other.bits && self.contains(other.address)
     }
 
+    /// Whether it holds every address of its family.
+    #[must_use]
+    pub fn is_everybody(&self) -> bool {
+        self.bits == 0
+    }
+
     /// The block that holds exactly the addresses of both, if there is one and neither covers the other.
     #[must_use]
     pub fn joined(&self, other: &Self) -> Option<Self> {

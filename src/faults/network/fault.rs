@@ -116,3 +116,40 @@ impl<P: Disturb> Fault for Disturbing<P> {
         Box::pin(super::revert(world, injection))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::faults::{network_latency, network_loss, network_partition};
+
+    use super::*;
+
+    /// However it is said that a pod is cut off from everybody, it counts as gone.
+    #[test]
+    fn who_is_cut_off_from_everybody_counts_as_gone() {
+        let (partition, loss) = (&network_partition::FAULT, &network_loss::FAULT);
+        for everybody in [
+            json!({}),
+            json!({"ports": ["1-65535"]}),
+            json!({"from": [{"cidr": "0.0.0.0/0"}]}),
+            json!({"to": [{"service": "db"}, {"cidr": "::/0"}]}),
+        ] {
+            assert!(partition.empties(&everybody), "{everybody}");
+            let mut all = everybody.clone();
+            all["share"] = "100%".into();
+            assert!(loss.empties(&all), "{all}");
+            all["share"] = "99%".into();
+            assert!(!loss.empties(&all), "{all}");
+        }
+        for some in [
+            json!({"to": [{"service": "db"}]}),
+            json!({"ports": [80]}),
+            json!({"protocol": "UDP"}),
+            json!({"from": [{"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}]}),
+        ] {
+            assert!(!partition.empties(&some), "{some}");
+        }
+        assert!(!network_latency::FAULT.empties(&json!({"delay": "1m"})));
+    }
+}

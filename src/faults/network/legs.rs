@@ -5,7 +5,7 @@ use super::{
     Traffic,
 };
 use crate::{
-    agent::wire::{Direction, Effect, Leg, PortRange},
+    agent::wire::{Direction, Effect, Leg, PortRange, Protocol},
     faults::{FaultError, World},
     types::{Cidr, Finding, codes::guard, counted},
 };
@@ -76,7 +76,13 @@ pub(super) fn in_words(legs: &[Leg]) -> String {
         };
         let ports: Vec<String> = leg.ports.iter().map(range).collect();
         let ports = if ports.is_empty() { String::new() } else { format!(", ports {}", ports.join(", ")) };
-        format!("{way}{peers}{ports}")
+        let protocol = match leg.protocol {
+            None => "",
+            Some(Protocol::Tcp) => " over TCP",
+            Some(Protocol::Udp) => " over UDP",
+            Some(Protocol::Icmp) => " over ICMP",
+        };
+        format!("{way}{protocol}{peers}{ports}")
     };
     legs.iter().map(way).collect::<Vec<_>>().join(" and ")
 }

@@ -51,9 +51,17 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// Whether nothing of a pod's traffic is left out.
+    /// Whether nothing of a pod's traffic is left out, however that is said: what gets out nowhere, or is reached by
+    /// nobody, has no connections either.
     pub(super) fn everything(&self) -> bool {
-        self.to.is_empty() && self.from.is_empty() && self.ports.is_empty() && self.protocol.is_none()
+        let everybody =
+            |peer: &Peer| peer.cidr.is_some_and(|cidr| cidr.is_everybody()) && peer.except.is_empty();
+        let unbounded = self.to.is_empty() && self.from.is_empty();
+        let all =
+            |ports: &Ports| ports.range().is_some_and(|range| range.first == 1 && range.last == u16::MAX);
+        (unbounded || self.to.iter().chain(&self.from).any(everybody))
+            && (self.ports.is_empty() || self.ports.iter().any(all))
+            && self.protocol.is_none()
     }
 }
 
