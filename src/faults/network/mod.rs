@@ -170,11 +170,10 @@ fn lint(fault: &str, params: &Value) -> Vec<Finding> {
     findings
 }
 
-/// One injection a target.
+/// One injection a target; the fields have been looked at.
 fn prepare(ask: &Prepare<'_>, fault: &'static str, effect: &Effect) -> Result<Vec<Injection>, Vec<Finding>> {
     let traffic: Traffic = super::params(ask)?;
-    let mut findings = lint(fault, ask.params);
-    findings.extend(agent_tier::refusals(ask));
+    let findings = agent_tier::refusals(ask);
     if !findings.is_empty() {
         return Err(findings);
     }
