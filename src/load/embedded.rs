@@ -7,7 +7,7 @@ use crate::{
     sim::traffic::{ClientOrder, wiring::ClusterMetrics},
     types::{
         load::{LoadTally, LoadWindow},
-        service_of_host,
+        port_of, service_of_host,
     },
 };
 
@@ -34,6 +34,7 @@ pub fn embedded(metrics: &Arc<ClusterMetrics>) -> LoadWire {
             let client = traffic.open_client(ClientOrder {
                 namespace: namespace.to_owned(),
                 service: service.to_owned(),
+                at: port_of(&order.url),
                 from: None,
                 pace: order.pace,
                 seed: order.seed,

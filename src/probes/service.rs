@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     cluster::Access,
     env::{HttpError, first_bytes},
-    types::service_of_host,
+    types::{port_of, service_of_host},
 };
 
 /// Why there is nothing to measure of an answer.
@@ -61,8 +61,8 @@ impl ClusterService {
 
     /// The Service that a URL names.
     pub fn of_url(url: &Uri) -> Option<Self> {
-        let (scheme, default) = if url.scheme_str() == Some("https") { ("https", 443) } else { ("http", 80) };
-        Self::of_host(url.host()?, url.port_u16().unwrap_or(default), scheme)
+        let (port, tls) = port_of(url);
+        Self::of_host(url.host()?, port, if tls { "https" } else { "http" })
     }
 
     /// Passes a request on. Its URL keeps path and query; its credentials are the API server's.
@@ -118,6 +118,7 @@ impl ClusterService {
             503 => {
                 status.message.starts_with("error trying to reach service")
                     || status.message.starts_with("no endpoints available")
+                    || status.message.starts_with("no service port")
             }
             404 => status.details.kind == "services",
             _ => false,
@@ -186,6 +187,7 @@ mod tests {
         for (code, message) in [
             (503, "error trying to reach service: EOF"),
             (503, "no endpoints available for service \"cart\""),
+            (503, "no service port 81 found for service \"cart\""),
         ] {
             assert!(matches!(words(code, message, ""), Some(Silence::NoAnswer(_))), "{message}");
         }

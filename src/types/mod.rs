@@ -33,5 +33,5 @@ pub use nearest::nearest;
 pub use object::ObjectRef;
 pub use planted::planted;
 pub use schema::FieldSchema;
-pub use service::service_of_host;
+pub use service::{port_of, service_of_host};
 pub use verdict::{ExitCode, Phase, Verdict};

@@ -30,7 +30,7 @@ mod watch;
 mod write;
 
 pub(in crate::sim) use attach::AttachBroken;
-pub use proxy::{Backend, Said, Services};
+pub use proxy::{AskedService, Backend, Said, Services};
 pub use rbac::User;
 
 use super::store::{Kind, Status, Store};

@@ -7,16 +7,29 @@ use crate::sim::store::{Kind, Object, Selector, Status};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What answers the requests to one Service.
 pub type Backend = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
 
-/// What the pods behind a Service answer, given its namespace and name. Err: the connection to them failed, in the
-/// words of whoever tried.
+/// What the pods behind a Service answer. Err: the connection to them failed, in the words of whoever tried.
 pub type Services =
-    Arc<dyn Fn(String, String) -> BoxFuture<'static, Result<Response<Bytes>, String>> + Send + Sync>;
+    Arc<dyn Fn(AskedService) -> BoxFuture<'static, Result<Response<Bytes>, String>> + Send + Sync>;
+
+/// Who is asked through the proxy.
+#[derive(Debug, Clone)]
+pub struct AskedService {
+    /// Namespace of the Service.
+    pub namespace: String,
+    /// Name of the Service.
+    pub name: String,
+    /// Its port; None is its first.
+    pub port: Option<u16>,
+    /// Whether TLS is spoken to its pods.
+    pub tls: bool,
+}
 
 /// What a pod that sends a load has said last; None for one that does not.
 pub type Said = Arc<dyn Fn(&Object) -> Option<String> + Send + Sync>;
@@ -68,10 +81,15 @@ impl ApiServer {
             return Err(Status::no_resource());
         }
         let parts: Vec<&str> = target.name.split(':').collect();
-        let name = match parts.as_slice() {
-            [name] | [name, _] => *name,
-            [scheme, name, _] if matches!(*scheme, "http" | "https" | "") => *name,
+        let (scheme, name, port) = match parts.as_slice() {
+            [name] => ("", *name, ""),
+            [name, port] => ("", *name, *port),
+            [scheme, name, port] if matches!(*scheme, "http" | "https" | "") => (*scheme, *name, *port),
             _ => return Err(Status::bad_request(format!("invalid service request \"{}\"", target.name))),
+        };
+        let port = match self.service_port(&target.namespace, name, port) {
+            Ok(port) => port,
+            Err(why) => return Ok(failure(&Status::failure(503, "ServiceUnavailable", why))),
         };
         let Some(backend) = self.backends.find(&target.namespace, name) else {
             let label = std::collections::BTreeMap::from([(
@@ -88,10 +106,13 @@ impl ApiServer {
             let why = match self.backends.others() {
                 None => format!("no endpoints available for service \"{}\"", target.name),
                 // What pods answer does not depend on what they are asked, but for the language.
-                Some(others) => match others(target.namespace.clone(), name.to_owned()).await {
-                    Ok(answer) => return Ok(spoken(&call.headers, answer).map(whole)),
-                    Err(why) => why,
-                },
+                Some(others) => {
+                    let (namespace, name) = (target.namespace.clone(), name.to_owned());
+                    match others(AskedService { namespace, name, port, tls: scheme == "https" }).await {
+                        Ok(answer) => return Ok(spoken(&call.headers, answer).map(whole)),
+                        Err(why) => why,
+                    }
+                }
             };
             return Ok(failure(&Status::failure(503, "ServiceUnavailable", why)));
         };
@@ -106,6 +127,31 @@ impl ApiServer {
         *request.headers_mut() = call.headers.clone();
         request.headers_mut().remove(http::header::AUTHORIZATION);
         Ok(backend(request).await.map(whole))
+    }
+}
+
+impl ApiServer {
+    /// The port of a Service that is named by its number or its name, as `ResourceLocation` of
+    /// pkg/registry/core/service/storage finds it; None for whichever is first, and of a Service that is no object.
+    ///
+    /// # Errors
+    /// It has no such port, in the words of a real API server.
+    fn service_port(&self, namespace: &str, name: &str, port: &str) -> Result<Option<u16>, String> {
+        let Some(service) = self.store.get(&Kind::SERVICE, namespace, name).filter(|_| !port.is_empty()) else {
+            return Ok(None);
+        };
+        let spec: Value = service.field("spec").unwrap_or_default();
+        let number = port.parse::<u16>().ok();
+        let mut ports = spec["ports"].as_array().into_iter().flatten();
+        let found = ports.find(|own| match number {
+            Some(number) => own["port"] == number,
+            None => own["name"] == port,
+        });
+        match (found, number) {
+            (Some(own), _) => Ok(own["port"].as_u64().and_then(|own| u16::try_from(own).ok())),
+            (None, Some(number)) => Err(format!("no service port {number} found for service \"{name}\"")),
+            (None, None) => Err(format!("no endpoints available for service \"{name}:{port}\"")),
+        }
     }
 }
 

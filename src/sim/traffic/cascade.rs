@@ -263,7 +263,7 @@ fn a_port_that_the_service_does_not_have_is_refused_to_callers() {
     for (calls, fails) in [("vault:80", false), ("vault", false), ("vault:81", true)] {
         let services = [("checkout", 50.0, shape(2, 20_000, calls)), ("vault", 0.0, shape(2, 5_000, ""))];
         let mut traffic = cluster(5, &services);
-        traffic.set_ports("shop", "vault", vec![(80, 8080)]);
+        traffic.set_ports("shop", "vault", vec![ServicePort { port: 80, behind: 8080, tls: false }]);
         after(&mut traffic, 30);
         assert_eq!(totals(&traffic, "checkout").by_code[0] == 0, fails, "{calls}");
         assert_eq!(totals(&traffic, "vault").offered == 0, fails, "{calls}");

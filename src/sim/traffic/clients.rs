@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Ask, Asker, Code, Event, Traffic, random::Stream};
+use super::{Ask, Asker, Code, Event, Traffic, random::Stream, reach::Found};
 use crate::types::load::{End, LoadTally, LoadWindow, Pace, Recorder, Schedule};
 
 /// What a client is to send.
@@ -14,9 +14,10 @@ pub struct ClientOrder {
     pub namespace: String,
     /// Name of the Service.
     pub service: String,
-    /// The pod that sends it, by UID, and the Service's port that it asks: NetworkPolicies hold it up like any pod.
-    /// None: from outside.
-    pub from: Option<(String, Option<u16>)>,
+    /// The Service's port that its URL names, and whether it speaks TLS.
+    pub at: (u16, bool),
+    /// The pod that sends it, by UID: NetworkPolicies hold it up like any pod. None: from outside.
+    pub from: Option<String>,
     /// How many requests, and how they follow each other.
     pub pace: Pace,
     /// From which random arrivals, choices of endpoints and service times follow.
@@ -33,7 +34,9 @@ pub struct ClientOrder {
 pub struct Client {
     /// Namespace and name.
     service: (String, String),
-    from: Option<(usize, Option<u16>)>,
+    at: (u16, bool),
+    /// The pod that it is.
+    from: Option<usize>,
     timeout_us: u64,
     pub(super) stream: Stream,
     schedule: Schedule,
@@ -79,9 +82,10 @@ impl Traffic {
     /// A client begins to send at `at`. Its number.
     pub fn open_client(&mut self, order: &ClientOrder, at: u64) -> usize {
         self.advance(at);
-        let from = order.from.as_ref().map(|(pod, port)| (self.intern(pod), *port));
+        let from = order.from.as_ref().map(|pod| self.intern(pod));
         self.clients.push(Client {
             service: (order.namespace.clone(), order.service.clone()),
+            at: order.at,
             from,
             timeout_us: u64::try_from(order.timeout.as_micros()).unwrap_or(u64::MAX),
             stream: Stream::new(order.seed, "client"),
@@ -128,13 +132,18 @@ impl Traffic {
         let due = now - found.start;
         if found.recorder.send(due, due) {
             found.recorder.left(due, due);
-            match self.service_index.get(&found.service).copied() {
-                Some(service) => {
-                    let (asker, timeout_us, from) =
-                        (Asker::Client { service, client }, found.timeout_us, found.from);
+            let service = self.service_index.get(&found.service).copied();
+            let behind = service.map_or(Found::NoPort, |service| self.services[service].found(found.at));
+            match (service, behind) {
+                (Some(service), Found::Open) => {
+                    let (asker, timeout_us) = (Asker::Client { service, client }, found.timeout_us);
+                    let from = found.from.map(|pod| (pod, Some(found.at.0)));
                     self.send(Ask { asker, service, timeout_us, hops: 0, from }, now);
                 }
-                None => found.recorder.end(due, due, End::NotConnected),
+                // What servers of TLS say to plain HTTP (nginx and Go's net/http: 400).
+                (_, Found::Tls) => found.recorder.end(due, due, End::Answered(400)),
+                // The handshake is a part of connecting.
+                _ => found.recorder.end(due, due, End::NotConnected),
             }
         }
         self.schedule_call(client);
@@ -148,7 +157,7 @@ mod tests {
 
     use crate::sim::{
         metrics::scrape::ScrapeConfig,
-        traffic::{PodState, ServiceLoad, Serving, Spread},
+        traffic::{PodState, ServiceLoad, ServicePort, Serving, Spread},
     };
     use crate::types::load::Arrivals;
 
@@ -159,6 +168,7 @@ mod tests {
         ClientOrder {
             namespace: "shop".into(),
             service: "checkout".into(),
+            at: (80, false),
             from: None,
             pace: Pace { per_second, ramp_up: Duration::ZERO, arrivals: Arrivals::Constant },
             seed: 7,
@@ -244,5 +254,28 @@ mod tests {
         let tally = traffic.close_client(client, START + SECOND - 1).expect("opened");
         assert_eq!((tally.sent, tally.not_connected, tally.answered), (10, 10, 0));
         assert_eq!(traffic.close_client(99, START + SECOND), None);
+    }
+
+    /// A URL with the wrong port or scheme must not do better in a rehearsal than on a cluster.
+    #[test]
+    fn a_port_that_is_not_there_and_the_wrong_language_reach_nobody() {
+        let of = |at: (u16, bool)| {
+            let mut traffic = quiet();
+            let ports = [(80, 8080, false), (443, 8443, true)];
+            let ports = ports.map(|(port, behind, tls)| ServicePort { port, behind, tls });
+            traffic.set_ports("shop", "checkout", ports.to_vec());
+            let client = traffic.open_client(&ClientOrder { at, ..order(10.0) }, START);
+            let tally = traffic.close_client(client, START + SECOND - 1).expect("opened");
+            (tally.sent, tally.not_connected, tally.refused_by_status, tally.answered)
+        };
+        for (at, expected) in [
+            ((80, false), (10, 0, 0, 10)),
+            ((443, true), (10, 0, 0, 10)),
+            ((81, false), (10, 10, 0, 0)),
+            ((80, true), (10, 10, 0, 0)),
+            ((443, false), (10, 0, 10, 10)),
+        ] {
+            assert_eq!(of(at), expected, "{at:?}");
+        }
     }
 }

@@ -55,7 +55,7 @@ pub use clients::{Client, ClientOrder};
 pub use impaired::Measurement;
 pub use load::{ServiceLoad, Serving, Spread};
 pub use pods::PodState;
-pub use reach::OUTSIDE;
+pub use reach::{OUTSIDE, ServicePort};
 pub use work::MOST_HOPS;
 
 use self::agenda::Agenda;
@@ -191,8 +191,7 @@ struct Service {
     calls: Stream,
     /// Its own address.
     address: Option<IpAddr>,
-    /// Its ports, and the ports of its pods behind them.
-    ports: Vec<(u16, u16)>,
+    ports: Vec<ServicePort>,
     /// Arrivals of an earlier load are void.
     epoch: u64,
     /// Evenly spaced arrivals are counted from here, so that rounding does not add up.
@@ -342,9 +341,8 @@ impl Traffic {
         service.coming.push_back((effective, endpoints));
     }
 
-    /// The ports of a Service that is known, each with the port of its pods behind it. Until they are told, calls may
-    /// name any port.
-    pub fn set_ports(&mut self, namespace: &str, name: &str, ports: Vec<(u16, u16)>) {
+    /// The ports of a Service that is known. Until they are told, whoever asks may name any port.
+    pub fn set_ports(&mut self, namespace: &str, name: &str, ports: Vec<ServicePort>) {
         let key = (namespace.to_string(), name.to_string());
         let index = self.service_index.get(&key).copied();
         if let Some(service) = index.and_then(|index| self.services.get_mut(index)) {
@@ -434,13 +432,6 @@ impl Traffic {
         let gateway = self.scrapes.add_target(labels, millis(self.now));
         self.gateways.insert(namespace.to_owned(), gateway);
         gateway
-    }
-}
-
-impl Service {
-    /// Whether it can be called at that port; none is its first.
-    fn has_port(&self, port: Option<u16>) -> bool {
-        port.is_none_or(|port| self.ports.is_empty() || self.ports.iter().any(|(own, _)| *own == port))
     }
 }
 

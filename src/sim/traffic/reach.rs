@@ -15,17 +15,65 @@ use crate::sim::store::Object;
 /// of RFC 5737, which no pod has.
 pub const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 
+/// A port of a Service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its number.
+    pub port: u16,
+    /// The port of its pods behind it.
+    pub behind: u16,
+    /// Whether TLS is spoken there.
+    pub tls: bool,
+}
+
+/// What somebody who connects to a Service by a URL finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A port that speaks as it is spoken to, or a Service whose ports nobody knows.
+    Open,
+    /// No such port.
+    NoPort,
+    /// Somebody who does not speak TLS, asked in it.
+    Plain,
+    /// Somebody who speaks TLS, asked without it.
+    Tls,
+}
+
+impl Found {
+    /// What is found behind these ports by whoever asks for that one, in TLS or not.
+    pub fn of(ports: &[ServicePort], asked: u16, tls: bool) -> Self {
+        match ports.iter().find(|port| port.port == asked) {
+            None if ports.is_empty() => Self::Open,
+            None => Self::NoPort,
+            Some(port) if port.tls == tls => Self::Open,
+            Some(port) if port.tls => Self::Tls,
+            Some(_) => Self::Plain,
+        }
+    }
+}
+
 impl Service {
+    /// Whether it can be called at that port; none is its first. Calls are said by host and port, not in which
+    /// language.
+    pub(super) fn has_port(&self, port: Option<u16>) -> bool {
+        port.is_none_or(|port| self.ports.is_empty() || self.ports.iter().any(|own| own.port == port))
+    }
+
+    /// What a URL with that port, in TLS or not, finds.
+    pub(super) fn found(&self, (port, tls): (u16, bool)) -> Found {
+        Found::of(&self.ports, port, tls)
+    }
+
     /// The address and port at which pods call it; `None` for one without an address of its own.
     pub(super) fn front(&self, port: Option<u16>) -> Option<(IpAddr, u16)> {
-        let first = self.ports.first().map_or(0, |(own, _)| *own);
+        let first = self.ports.first().map_or(0, |own| own.port);
         Some((self.address?, port.unwrap_or(first)))
     }
 
     /// The port of its pods behind one of its ports, the first if none is named; 0 while none is known.
     fn pod_port(&self, port: Option<u16>) -> u16 {
-        let named = self.ports.iter().find(|(own, _)| port.is_none_or(|port| port == *own));
-        named.map_or(port.unwrap_or(0), |(_, behind)| *behind)
+        let named = self.ports.iter().find(|own| port.is_none_or(|port| port == own.port));
+        named.map_or(port.unwrap_or(0), |own| own.behind)
     }
 }
 

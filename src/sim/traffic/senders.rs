@@ -10,7 +10,7 @@ use super::wiring::{ClusterMetrics, State, micros};
 use crate::sim::connect;
 use crate::sim::store::Object;
 use crate::types::load::{SendOrder, SendReport};
-use crate::types::{Length, service_of_host};
+use crate::types::{Length, port_of, service_of_host};
 
 /// Until the first line, and from one to the next.
 const EVERY: Duration = Duration::from_secs(1);
@@ -51,7 +51,8 @@ impl State {
         let client = ClientOrder {
             namespace: namespace.to_owned(),
             service: service.to_owned(),
-            from: Some((pod.meta.uid.clone(), Some(url.port_u16().unwrap_or(80)))),
+            at: port_of(&url),
+            from: Some(pod.meta.uid.clone()),
             pace: order.pace,
             seed: order.seed,
             timeout: order.timeout.0,

@@ -11,10 +11,20 @@ pub(super) struct Endpoint {
 
 /// A port of a Service or of an EndpointSlice.
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct Port {
     pub name: String,
     pub port: u16,
+    pub app_protocol: String,
+}
+
+impl Port {
+    /// Whether TLS is spoken there, as far as a manifest says so: by `appProtocol`, by the name that meshes go by
+    /// (`https`, `https-…`), or by the number that is registered for it (IANA).
+    pub fn speaks_tls(&self) -> bool {
+        let named = self.name == "https" || self.name.starts_with("https-");
+        self.app_protocol.eq_ignore_ascii_case("https") || named || self.port == 443
+    }
 }
 
 #[derive(Deserialize, Default)]

@@ -4,6 +4,7 @@ use super::wiring::ClusterMetrics;
 use super::{ScrapeConfig, Totals};
 use crate::sim::store::{DeleteOptions, Kind, Selector};
 use crate::sim::{Sim, SimConfig, controllers};
+use http_body_util::BodyExt;
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,11 +125,34 @@ async fn cart(calls: &str) -> (Sim, Arc<ClusterMetrics>, impl Drop) {
 
 /// What the API server's proxy says of the cart: the status, and after how long.
 async fn visit(sim: &Sim) -> (u16, Duration) {
-    let path = "/api/v1/namespaces/shop/services/cart:80/proxy/";
     let begin = tokio::time::Instant::now();
+    (proxied(sim, "cart:80").await.0, begin.elapsed())
+}
+
+/// What the API server's proxy says of `[SCHEME:]SERVICE[:PORT]`: status and body.
+async fn proxied(sim: &Sim, service: &str) -> (u16, String) {
+    let path = format!("/api/v1/namespaces/shop/services/{service}/proxy/");
     let request = http::Request::get(path).body(kube::client::Body::empty()).expect("a request");
     let answer = sim.client().send(request).await.expect("an answer");
-    (answer.status().as_u16(), begin.elapsed())
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.expect("a body").to_bytes();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// The words are those of a real API server.
+#[tokio::test(start_paused = true)]
+async fn a_port_that_is_not_there_and_the_wrong_language_get_no_answer() {
+    let (sim, _metrics, _running) = cart("vault:80").await;
+    for (service, status, words) in [
+        ("cart", 200, "true"),
+        ("http:cart:80", 200, "true"),
+        ("cart:81", 503, "no service port 81 found for service \\\"cart\\\""),
+        ("cart:web", 503, "no endpoints available for service \\\"cart:web\\\""),
+        ("https:cart:80", 503, "http: server gave HTTP response to HTTPS client"),
+    ] {
+        let (said, body) = proxied(&sim, service).await;
+        assert!(said == status && body.contains(words), "{service}: {said} {body}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ use super::views::{
     DeploymentSpec, DeploymentStatus, Endpoint, EndpointConditions, NodeSpec, PodSpec, PodStatus, Port,
     ServiceSpec,
 };
-use super::{Call, Client, ClientOrder, PodState, ServiceLoad, Serving, Totals, Traffic};
+use super::{Call, Client, ClientOrder, PodState, ServiceLoad, ServicePort, Serving, Totals, Traffic};
 use crate::sim::annotations::InvalidAnnotation;
 use crate::sim::apiserver::Backend;
 use crate::sim::metrics::http::{PrometheusApi, RuleSource};
@@ -274,12 +274,13 @@ impl ServiceView {
     }
 
     /// The Service's ports, each with the one of its pods behind it: the same, where no pod says otherwise.
-    pub(super) fn ports(&self) -> Vec<(u16, u16)> {
+    pub(super) fn ports(&self) -> Vec<ServicePort> {
         let behind = |own: &Port| {
             let mut all = self.slices.values().flat_map(|slice| &slice.ports);
             all.find(|port| port.name == own.name).map_or(own.port, |port| port.port)
         };
-        self.ports.iter().map(|own| (own.port, behind(own))).collect()
+        let port = |own: &Port| ServicePort { port: own.port, behind: behind(own), tls: own.speaks_tls() };
+        self.ports.iter().map(port).collect()
     }
 
     /// An absent condition means true (discovery/v1, EndpointConditions).

@@ -5,7 +5,7 @@ use super::*;
 use crate::agent::wire::{Distribution, Disturbance, Effect, Leg};
 use crate::sim::metrics::scrape::ScrapeConfig;
 use crate::sim::store::{Kind, Object};
-use crate::sim::traffic::{Call, Code, PodState, ServiceLoad, Serving, Spread, Totals};
+use crate::sim::traffic::{Call, Code, PodState, ServiceLoad, ServicePort, Serving, Spread, Totals};
 use crate::types::InjectionId;
 
 /// 2026-11-24T10:00:00Z in microseconds.
@@ -43,7 +43,7 @@ fn shop(seed: u64) -> Traffic {
                 "spec": {"nodeName": "n1"}, "status": {"podIP": format!("10.244.{m}.{}", n + 2)}});
             network.apply(&Object::from_value(Kind::POD, object).expect("a literal"), false);
         }
-        traffic.set_ports("shop", service, vec![(80, 8080)]);
+        traffic.set_ports("shop", service, vec![ServicePort { port: 80, behind: 8080, tls: false }]);
         traffic.set_address("shop", service, format!("10.96.0.{m}").parse().ok());
         let uids = [format!("{service}-0"), format!("{service}-1")];
         traffic.set_endpoints("shop", service, &uids, START);
