@@ -56,7 +56,8 @@ pub struct Judgement {
     pub expect: Option<bool>,
     /// Whether `during` holds.
     pub during: Option<bool>,
-    /// Why there is nothing to judge, or why it is outside without an expression having said so.
+    /// Why there is nothing to judge; or why it is outside: what the part of the expression that does not hold looks at,
+    /// where that is something else than `value`.
     pub note: String,
 }
 
@@ -207,7 +208,14 @@ impl Judge {
         let mut test =
             |expression: Option<&Expression>| match expression.map(|expression| expression.test(&vars)) {
                 None => None,
-                Some(Ok(holds)) => Some(holds),
+                Some(Ok(true)) => Some(true),
+                Some(Ok(false)) => {
+                    let because = expression.map(|expression| expression.because(&vars));
+                    if let Some(because) = because.filter(|because| !because.is_empty()) {
+                        judgement.note = because;
+                    }
+                    Some(false)
+                }
                 // In something that was read, a key that is not there is outside.
                 Some(Err(error @ EvalError::NoSuchKey(_))) => {
                     judgement.note = error.to_string();

@@ -356,6 +356,8 @@ pub struct Violation {
     pub at: Timestamp,
     /// What was measured at `at`; None: nothing.
     pub value: Option<f64>,
+    /// What else that sample says: why there was nothing to judge, or the numbers of the part that did not hold.
+    pub note: String,
     /// The expression that should have held; empty when the file does not tell.
     pub expression: String,
     /// How long it was allowed to be lost, in words.

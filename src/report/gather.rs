@@ -407,11 +407,13 @@ impl Gather {
             let probe = probes.iter().find(|probe| probe.name == *name);
             let guarded = self.first_intent.is_some_and(|intent| *at >= intent);
             let expression = probe.map(|probe| if guarded { &probe.during } else { &probe.expect });
+            let sample = probe.and_then(|probe| probe.sample_at(*at));
             Violation {
                 probe: name.clone(),
                 since: *since,
                 at: *at,
-                value: probe.and_then(|probe| probe.sample_at(*at)).and_then(|sample| sample.value),
+                value: sample.and_then(|sample| sample.value),
+                note: sample.map(|sample| sample.note.clone()).unwrap_or_default(),
                 expression: expression.cloned().unwrap_or_default(),
                 patience: probe.map(|probe| probe.patience.clone()).unwrap_or_default(),
                 missing: *missing,

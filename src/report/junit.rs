@@ -268,7 +268,7 @@ fn of_probe(facts: &Facts, probe: &ProbeFacts) -> Case {
     let last = probe.samples.last();
     let verdict = facts.outcome.verdict;
     let answer = if let Some(violation) = facts.violations.iter().find(|found| found.probe == probe.name) {
-        let what = if violation.missing { "no data".to_owned() } else { words::value(violation.value) };
+        let what = if violation.missing { "no data".to_owned() } else { words::seen(violation.value, &violation.note) };
         let (since, at) = (moment(violation.since), moment(violation.at));
         let message = format!(
             "{what}{}; since {since}, {} until {at}",
@@ -286,7 +286,7 @@ fn of_probe(facts: &Facts, probe: &ProbeFacts) -> Case {
         match last {
             None => Answer::Skipped("never measured".to_owned()),
             Some(last) if verdict == Some(Verdict::NotSteady) && last.expect == Some(false) => {
-                let message = format!("{}{}", words::value(last.value), wants(&probe.expect));
+                let message = format!("{}{}", words::seen(last.value, &last.note), wants(&probe.expect));
                 Answer::error("NotSteady", message)
             }
             Some(last) if verdict == Some(Verdict::Inconclusive) && last.state == SampleState::Missing => {

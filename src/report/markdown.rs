@@ -274,7 +274,7 @@ fn signals(facts: &Facts, out: &mut String) {
         out.push_str(&format!("- {} reads {}\n", code(&probe.name), code(&probe.source)));
     }
     let Some(first) = facts.violations.first() else { return };
-    let what = if first.missing { "no data".to_owned() } else { words::value(first.value) };
+    let what = if first.missing { "no data".to_owned() } else { words::seen(first.value, &escape(&first.note)) };
     let wants = if first.expression.is_empty() {
         String::new()
     } else {

@@ -155,7 +155,7 @@ impl Page<'_> {
         let at = words::moment(self.facts.since_start(first.at));
         let wants =
             if first.expression.is_empty() { String::new() } else { format!(", wants {}", first.expression) };
-        let what = if first.missing { "no data".to_owned() } else { words::value(first.value) };
+        let what = if first.missing { "no data".to_owned() } else { words::seen(first.value, &first.note) };
         let text = format!("{}: {what}{wants}; since {since}, {} until {at}", first.probe, first.patience);
         self.block(2, Tone::Bad, &text);
         let more = self.facts.violations.len() - 1;

@@ -15,6 +15,8 @@ use crate::{
     types::{Finding, Length, ObjectRef, load::LoadTally},
 };
 
+pub use crate::types::significant as number;
+
 /// Milliseconds from `from` to `to`, negative when `to` is earlier.
 pub(super) fn millis(from: Timestamp, to: Timestamp) -> i64 {
     to.as_millisecond() - from.as_millisecond()
@@ -43,35 +45,14 @@ pub fn length(ms: u64) -> String {
     Length::from_millis(ms.saturating_add(step / 2) / step * step).to_string()
 }
 
-/// A measured number with four significant digits, and with as many as it takes not to pass for a whole
-/// number that it is not: 0.99998 is not 1.
-pub fn number(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return if value == 0.0 { "0".to_owned() } else { value.to_string() };
-    }
-    let magnitude = value.abs();
-    if !(1e-4..1e15).contains(&magnitude) {
-        return format!("{value:.3e}");
-    }
-    if value.fract() == 0.0 {
-        return format!("{value:.0}");
-    }
-    // log10 of a positive finite number lies between -4 and 15 here.
-    let whole_digits = magnitude.log10().floor() as i32 + 1;
-    let mut decimals = usize::try_from(4 - whole_digits).unwrap_or(0);
-    loop {
-        let text = format!("{value:.decimals$}");
-        let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-        if magnitude >= 1000.0 || decimals >= 9 || text.contains('.') {
-            return text.to_owned();
-        }
-        decimals += 1;
-    }
-}
-
 /// A number, or that there is none.
 pub(super) fn value(value: Option<f64>) -> String {
     value.map_or_else(|| "no data".to_owned(), number)
+}
+
+/// What was seen of a probe that is outside: what its sample says of it, or else the number.
+pub(super) fn seen(number: Option<f64>, note: &str) -> String {
+    if note.is_empty() { value(number) } else { note.to_owned() }
 }
 
 /// `p50 moved by +0.12 (+0.1 to +0.15)`: how far a quantile moved, with at least 95 % confidence.

@@ -18,6 +18,7 @@ mod object;
 mod planted;
 mod schema;
 mod service;
+mod significant;
 mod verdict;
 
 pub use agents::{AGENT_IMAGE, AGENT_NAMESPACE, AgentSettings};
@@ -34,4 +35,5 @@ pub use object::ObjectRef;
 pub use planted::planted;
 pub use schema::FieldSchema;
 pub use service::{port_of, service_of_host};
+pub use significant::significant;
 pub use verdict::{ExitCode, Phase, Verdict};

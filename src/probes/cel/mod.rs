@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 
 use cel::{Context, ExecutionError, Program, Value};
 
+use crate::types::significant;
+
 pub use super::{Variable, VariableType};
 pub use references::Mistake;
 pub use types::Kind;
@@ -40,6 +42,8 @@ pub struct Expression {
     variables: Vec<String>,
     parameters: Vec<String>,
     depth: usize,
+    /// What `&&` joins, where it is more than one thing.
+    parts: Vec<Expression>,
 }
 
 /// Why an expression does not compile.
@@ -150,6 +154,23 @@ impl Expression {
         &self.parameters
     }
 
+    /// The numbers, texts and truth values of the variables in those of its parts, joined by `&&`, that do not hold:
+    /// `errorRatio is 0.3125`. Empty where that says no more than `value` does, or where there are none.
+    pub fn because(&self, vars: &Vars) -> String {
+        let failing = self.parts.iter().filter(|part| part.test(vars) == Ok(false));
+        let mut names: Vec<&String> = match self.parts.is_empty() {
+            true => self.variables.iter().collect(),
+            false => failing.flat_map(|part| &part.variables).collect(),
+        };
+        names.sort();
+        names.dedup();
+        if names == ["value"] {
+            return String::new();
+        }
+        let said = |name: &&String| Some(format!("{name} is {}", plainly(vars.0.get(*name)?)?));
+        names.iter().filter_map(said).collect::<Vec<_>>().join(", ")
+    }
+
     /// Evaluates to a truth value.
     ///
     /// # Errors
@@ -202,6 +223,46 @@ impl Expression {
     }
 }
 
+/// A value that fits into a line; None for any other.
+fn plainly(value: &Value) -> Option<String> {
+    const LONGEST: usize = 40;
+    match value {
+        Value::Int(number) => Some(number.to_string()),
+        Value::UInt(number) => Some(number.to_string()),
+        Value::Float(number) => Some(significant(*number)),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::String(text) if text.chars().count() <= LONGEST => Some(format!("{text:?}")),
+        _ => None,
+    }
+}
+
+/// What `&&` joins at the top of a text; empty where nothing is, or something binds less.
+fn conjuncts(text: &str) -> Vec<&str> {
+    let (mut parts, mut begin, mut depth, mut quote) = (Vec::new(), 0, 0usize, None);
+    let mut characters = text.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        match (quote, character) {
+            (Some(_), '\\') => drop(characters.next()),
+            (Some(open), _) if open == character => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(character),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
+            (None, '|' | '?') if depth == 0 => return Vec::new(),
+            (None, '&') if depth == 0 && characters.next_if(|next| next.1 == '&').is_some() => {
+                parts.push(&text[begin..at]);
+                begin = at + 2;
+            }
+            _ => {}
+        }
+    }
+    if parts.is_empty() {
+        return parts;
+    }
+    parts.push(&text[begin..]);
+    parts
+}
+
 /// Runs `work` on a thread whose stack is large enough for what [`MAX_DEPTH`] lets through.
 fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     std::thread::scope(|scope| {
@@ -230,6 +291,9 @@ fn compile_here(text: &str, variables: &[Variable]) -> Result<Expression, Compil
     if let Some(Mistake { offset, length, message, help }) = typed.mistakes.into_iter().next() {
         return Err(CompileError { offset, length, message, help });
     }
+    // What holds for the whole holds for its parts, but for a text that only looks like more than one.
+    let parts: Result<Vec<_>, _> =
+        conjuncts(text).into_iter().map(|part| compile_here(part, variables)).collect();
     Ok(Expression {
         text: text.to_owned(),
         program,
@@ -238,6 +302,7 @@ fn compile_here(text: &str, variables: &[Variable]) -> Result<Expression, Compil
         variables: found.variables,
         parameters: found.parameters,
         depth: found.depth,
+        parts: parts.unwrap_or_default(),
     })
 }
 

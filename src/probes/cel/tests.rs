@@ -210,3 +210,28 @@ proptest! {
         }
     }
 }
+
+/// Of `a && b` only what does not hold is of interest: a number that is as it should be explains nothing.
+#[test]
+fn what_does_not_hold_is_named_with_its_numbers() {
+    let double = |name| Variable { name, kind: VariableType::Double, description: "" };
+    let text = Variable { name: "error", kind: VariableType::Any, description: "" };
+    let variables = [double("value"), double("errorRatio"), double("p99"), text];
+    let because = |expression: &str| {
+        let expression = Expression::compile(expression, &variables).expect("compiles");
+        let vars = Vars::new().number("value", 0.2).number("errorRatio", 0.3125).number("p99", 0.2);
+        expression.because(&vars.json("error", &serde_json::json!("a && b")))
+    };
+    for (expression, expected) in [
+        ("errorRatio <= 0.01 && p99 <= 0.5", "errorRatio is 0.3125"),
+        ("errorRatio <= 0.01 && p99 <= 0.1", "errorRatio is 0.3125, p99 is 0.2"),
+        ("p99 <= 0.5 && (errorRatio <= 0.01 || p99 < 0.0)", "errorRatio is 0.3125, p99 is 0.2"),
+        ("p99 <= 0.1 || errorRatio <= 0.01 && p99 > 0.0", "errorRatio is 0.3125, p99 is 0.2"),
+        ("error == 'x && y' && p99 <= 0.5", "error is \"a && b\""),
+        ("errorRatio <= 0.01", "errorRatio is 0.3125"),
+        ("value >= 0.5", ""),
+        ("value >= 0.5 && value < 9.0", ""),
+    ] {
+        assert_eq!(because(expression), expected, "{expression}");
+    }
+}

@@ -81,7 +81,7 @@ fn why(facts: &Facts, markup: &mut Markup) {
     markup.leaf("code", &[], &first.probe);
     markup.text(if first.missing { " had no data" } else { " was " });
     if !first.missing {
-        markup.leaf("strong", &[], &words::value(first.value));
+        markup.leaf("strong", &[], &words::seen(first.value, &first.note));
     }
     if !first.expression.is_empty() {
         markup.text(" and wants ");

@@ -29,10 +29,12 @@ impl Narrator {
                         let guards =
                             *expect != Some(false) || self.tallies.values().any(|tally| tally.total > 0);
                         let wants = self.wants(probe, guards);
-                        let text = format!("{probe} is outside: {}{wants}", words::value(*value));
-                        // A kind that judges by itself says why.
-                        let why = if wants.is_empty() { note.as_str() } else { "" };
-                        told.push((Tone::Warning, with(text, why)));
+                        // A kind that judges by itself says its number and why.
+                        let (seen, why) = match wants.is_empty() {
+                            true => (words::value(*value), note.as_str()),
+                            false => (words::seen(*value, note), ""),
+                        };
+                        told.push((Tone::Warning, with(format!("{probe} is outside: {seen}{wants}"), why)));
                     }
                     SampleState::Missing => {
                         told.push((Tone::Warning, with(format!("{probe} has no data"), note)))
