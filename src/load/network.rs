@@ -212,6 +212,8 @@ struct Sender {
 impl Sender {
     /// Sends what is due until the load is over.
     async fn run(self, mut due_rx: mpsc::UnboundedReceiver<Duration>) {
+        let slots = self.slots.clone();
+        tokio::spawn(async move { slots.grow().await });
         while let Some(due) = due_rx.recv().await {
             match self.shared.admits(micros(due)) {
                 Admission::Over => return,
