@@ -211,7 +211,7 @@ impl Bench {
             seen.lock().expect("nothing panics while holding it").push(entry.clone());
         });
         let revert_timeout = Duration::from_secs(60);
-        let start = Start { request, assessment, revert_timeout, outside_rx, outside_tx, observer };
+        let start = Start { request, id: None, assessment, revert_timeout, outside_rx, outside_tx, observer };
         let outcome = engine::run(&env, start).await?;
         let entries = entries.lock().expect("nothing panics while holding it").clone();
         if outcome.verdict != expected || !outcome.residue.is_empty() {

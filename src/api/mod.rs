@@ -10,10 +10,12 @@ pub mod editors;
 pub mod explain;
 mod guardrail;
 pub mod planned;
+mod run;
 pub mod schema;
 mod types;
 pub mod yaml;
 
 pub use check::{Document, Read, Source as SourceText, read, read_with};
 pub use guardrail::{Approvals, Blackout, FaultRules, Guardrail, GuardrailSpec, NodeRules, Window};
+pub use run::{Approval, LocalRef, Observation, Run, RunSpec, StepAction, StepAnswer};
 pub use types::*;

@@ -5,12 +5,13 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::bail;
 use clap::Args;
 
-use super::{Global, connect};
+use super::{Global, connect, there};
 use crate::{
-    cluster::{Access, Lease, identity},
+    cluster::{Access, ApiError, Lease, identity},
+    controller::RunSeen,
     env::Storage as _,
     journal::{self, Record},
-    types::{ExitCode, RunId, Verdict},
+    types::{ExitCode, Phase, RunId, Verdict},
 };
 
 #[derive(Args)]
@@ -32,6 +33,13 @@ pub(super) fn run(global: &Global, args: &AbortArgs) -> anyhow::Result<ExitCode>
     connect::runtime()?.block_on(async {
         let connection = connect::connect(global, 0).await?;
         let access = Access::new(connection.env.kube.clone());
+        // Of the controller's: the Run is asked, and its controller answers.
+        match there::found(&access, &there::namespace(global, &connection), run.as_str()).await {
+            Ok(Some(found)) => return in_cluster(&access, &found).await,
+            // Who may not look at Runs has none.
+            Ok(None) | Err(ApiError::Forbidden(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
         let by = identity(&access).await?.name;
         let mut asked = None;
         for namespace in namespaces(global, &connection, &run) {
@@ -46,6 +54,35 @@ pub(super) fn run(global: &Global, args: &AbortArgs) -> anyhow::Result<ExitCode>
         super::say(&format!("asked the runner of {run} to abort (lease of namespace {namespace})"));
         acknowledged(&access, &namespace, &run, &connection.env.clock).await
     })
+}
+
+/// Asks the controller to put everything back, and waits until it says that it has seen it.
+async fn in_cluster(access: &Access, run: &RunSeen) -> anyhow::Result<ExitCode> {
+    if run.over() {
+        super::say(&format!("{}; there is nothing to abort", there::ended(run)));
+        return Ok(ExitCode::Ok);
+    }
+    there::change(access, &run.object, |_| serde_json::json!({"abort": true})).await?;
+    super::say(&format!("asked the controller to abort {}", run.object.name));
+    let give_up = tokio::time::Instant::now() + ACKNOWLEDGED_WITHIN;
+    while tokio::time::Instant::now() < give_up {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let seen = match access.get(&run.object).await {
+            Ok(found) => RunSeen::read(&found),
+            Err(ApiError::NotFound) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(seen) = seen.filter(|seen| !seen.over()) else {
+            super::say(&format!("Run {} is over", run.object.name));
+            return Ok(ExitCode::Ok);
+        };
+        if matches!(seen.phase(), Some(Phase::Reverting | Phase::Recovering | Phase::Stuck)) {
+            super::say("it puts everything back now");
+            return Ok(ExitCode::Ok);
+        }
+    }
+    super::say("no controller has answered so far; it aborts as soon as there is one");
+    Ok(ExitCode::Refused)
 }
 
 /// What the run came to, if its journal is here and has its end.

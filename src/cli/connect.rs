@@ -44,8 +44,28 @@ pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connec
         bail!(Usage(format!("there is no context {wanted} in the kubeconfig; {there}")));
     }
     let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
-    let mut config =
-        kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("kubeconfig")?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("kubeconfig")?;
+    connected(config, (cluster, context), Arc::new(storage(global)?), seed).await
+}
+
+/// Connects from within the cluster, as the pod's own account; elsewhere as [`connect`] does. Journals are not kept
+/// here.
+pub(super) async fn within(global: &Global) -> anyhow::Result<Connection> {
+    let pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    if !pod || global.kubeconfig.is_some() || global.context.is_some() {
+        return connect(global, fresh_seed()).await;
+    }
+    let config = kube::Config::incluster().context("the pod's own account")?;
+    let nowhere = Arc::new(crate::env::MemoryStorage::default());
+    connected(config, (String::new(), String::new()), nowhere, fresh_seed()).await
+}
+
+async fn connected(
+    mut config: kube::Config,
+    (cluster, context): (String, String),
+    storage: Arc<dyn crate::env::Storage>,
+    seed: u64,
+) -> anyhow::Result<Connection> {
     // A 429 means something here: kube's own retry would hide it, for minutes.
     config.default_retry = false;
     config.connect_timeout = Some(std::time::Duration::from_secs(5));
@@ -63,7 +83,7 @@ pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connec
         kube: client,
         http: HttpClient::network(),
         load: load::network(),
-        storage: Arc::new(storage(global)?),
+        storage,
     };
     let environment =
         Environment { cluster, server, context, version: version.git_version, ..Environment::default() };

@@ -5,8 +5,10 @@ mod answering;
 mod by_hand;
 mod check;
 mod connect;
+mod controller;
 mod doctor;
 mod explain;
+mod follow;
 mod init;
 mod input;
 mod plan;
@@ -20,6 +22,7 @@ mod send;
 mod signals;
 mod sim;
 mod stage;
+mod there;
 pub mod timeline;
 mod told;
 
@@ -95,6 +98,18 @@ enum Command {
     Report(report::ReportArgs),
     /// Ask the runner of a run, here or elsewhere, to abort and put everything back.
     Abort(abort::AbortArgs),
+    /// Let no new step of a Run start; what is in force keeps its time.
+    Hold(there::HoldArgs),
+    /// Let a Run that is held go on.
+    Resume(there::HoldArgs),
+    /// Write down in a Run what you have observed.
+    Note(there::NoteArgs),
+    /// Say that a manual step of a Run is done, or could not be.
+    Confirm(there::ConfirmArgs),
+    /// Wait until a Run is over, and exit as it ended.
+    Wait(there::WaitArgs),
+    /// Execute Runs in the cluster, until told to end: what a Deployment runs.
+    Controller(controller::ControllerArgs),
     /// Put back what a dead or given-up run has left; without a name: whatever any run has left.
     Rollback(rollback::RollbackArgs),
     /// Try to open TCP connections, again and again, and print each attempt as a line of JSON. What a fault's own pod
@@ -257,7 +272,7 @@ pub fn main() -> ExitCode {
             return if usage { ExitCode::Invalid } else { ExitCode::Ok };
         }
     };
-    logging();
+    logging(matches!(cli.command, Command::Controller(_)));
     let result = match cli.command {
         Command::Run(args) => run::run(&cli.global, args),
         Command::Rehearse(args) => rehearse::run(&cli.global, &args),
@@ -272,6 +287,12 @@ pub fn main() -> ExitCode {
         Command::Runs(args) => runs::run(&cli.global, &args),
         Command::Report(args) => report::run(&cli.global, &args),
         Command::Abort(args) => abort::run(&cli.global, &args),
+        Command::Hold(args) => there::hold(&cli.global, &args, true),
+        Command::Resume(args) => there::hold(&cli.global, &args, false),
+        Command::Note(args) => there::note(&cli.global, &args),
+        Command::Confirm(args) => there::confirm(&cli.global, &args),
+        Command::Wait(args) => there::wait(&cli.global, &args),
+        Command::Controller(args) => controller::run(&cli.global, args),
         Command::Rollback(args) => rollback::run(&cli.global, &args),
         Command::Connect(args) => reach::run(&args),
         Command::Send(args) => send::run(&args),
@@ -315,11 +336,18 @@ fn in_one_line(error: &anyhow::Error) -> String {
     line
 }
 
-/// Logs go to standard error, and only on request: the timeline is what people read.
-fn logging() {
+/// Logs go to standard error, and only on request: the timeline is what people read. The controller's are read by
+/// machines, and there is nothing else to read.
+fn logging(controller: bool) {
+    let usual = if controller { "firedrill=info" } else { "off" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("FIREDRILL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if controller {
+        logs.json().flatten_event(true).init();
+    } else {
+        logs.init();
+    }
 }
 
 /// One line or more on standard error; a reader that has gone away is no reason to stop.

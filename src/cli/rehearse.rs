@@ -119,6 +119,7 @@ fn rehearse(
         let (outside_tx, outside_rx) = tokio::sync::mpsc::unbounded_channel();
         let start = Start {
             request,
+            id: None,
             assessment,
             revert_timeout: args.tell.revert_timeout.0,
             outside_rx,

@@ -4,7 +4,9 @@ use clap::Args;
 
 use super::{Global, connect, told};
 use crate::{
-    env::Storage as _,
+    cluster::{Access, JournalFound, Segments},
+    env::{MemoryStorage, Storage as _},
+    report::Chapter,
     types::{ExitCode, RunId},
 };
 
@@ -16,13 +18,53 @@ pub(super) struct ReportArgs {
     /// As what.
     #[arg(short, long, value_enum, default_value_t)]
     output: told::Format,
+
+    /// From the journal that the controller keeps in the cluster; the Run's own name will do.
+    #[arg(long)]
+    controller: bool,
+
+    #[command(flatten)]
+    namespace: super::controller::NamespaceArgs,
 }
 
 pub(super) fn run(global: &Global, args: &ReportArgs) -> anyhow::Result<ExitCode> {
-    let storage = connect::storage(global)?;
-    let run = named(&storage, &args.run)?;
-    let chapters = [told::chapter(&storage, &run)?];
+    let chapters = match args.controller {
+        true => [kept_there(global, args)?],
+        false => {
+            let storage = connect::storage(global)?;
+            let run = named(&storage, &args.run)?;
+            [told::chapter(&storage, &run)?]
+        }
+    };
     super::print(&args.output.render(&chapters, &super::stdout_style()))
+}
+
+/// A run by its name in journals, by that of its Run, or by the beginning of either.
+fn kept_there(global: &Global, args: &ReportArgs) -> anyhow::Result<Chapter> {
+    let namespace = &args.namespace.controller_namespace;
+    connect::runtime()?.block_on(async {
+        let connection = connect::connect(global, 0).await?;
+        let access = Access::new(connection.env.kube.clone());
+        let journals = Segments::list(&access, namespace).await?;
+        let own = |journal: &JournalFound| global.namespace.as_ref().is_none_or(|own| journal.object.starts_with(&format!("{own}/")));
+        let named = |journal: &JournalFound, whole: bool| {
+            let object = journal.object.rsplit_once('/').map_or("", |(_, name)| name);
+            [journal.run.as_str(), object].iter().any(|name| if whole { *name == args.run } else { name.starts_with(&args.run) })
+        };
+        let of = |whole: bool| journals.iter().filter(move |journal| own(journal) && named(journal, whole)).collect::<Vec<_>>();
+        let found = Some(of(true)).filter(|exact| !exact.is_empty()).unwrap_or_else(|| of(false));
+        let run = match found[..] {
+            [journal] => journal.run.clone(),
+            [] => return Err(super::Usage(format!("there is no journal of run {} in namespace {namespace}; firedrill runs --controller lists those there are", args.run)).into()),
+            _ => {
+                let names: Vec<String> = found.iter().map(|journal| format!("{} ({})", journal.run, journal.object)).collect();
+                return Err(super::Usage(format!("several runs begin with {}: {}", args.run, names.join(", "))).into());
+            }
+        };
+        let storage = MemoryStorage::default();
+        storage.insert(&run, Segments::bytes(&access, namespace, &run).await?);
+        told::chapter(&storage, &run)
+    })
 }
 
 /// A run by its name, or by the beginning of it if that is enough.

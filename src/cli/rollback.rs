@@ -57,6 +57,7 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> anyhow::Result<ExitCo
         let how = Rollback {
             by: identity(&access).await?,
             holder: connect::holder(),
+            why: "rollback",
             take_over: args.take_over,
             revert_timeout: args.revert_timeout.0,
             observer: Arc::new(|_| {}),

@@ -40,9 +40,20 @@ pub(super) struct RunArgs {
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
+
+    /// Have the controller in the cluster run it, and follow it. Takes files, which are applied first, and experiments
+    /// that are there: experiment/NAME.
+    #[arg(long)]
+    controller: bool,
+
+    #[command(flatten)]
+    namespace: super::controller::NamespaceArgs,
 }
 
 pub(super) fn run(global: &Global, args: RunArgs) -> anyhow::Result<ExitCode> {
+    if args.controller {
+        return super::follow::run(global, (&args.setting, &args.tell), &args.namespace.controller_namespace);
+    }
     let read = input::read(&args.setting.files, input::For::Running)?;
     if let Some(code) = read.refused() {
         return Ok(code);
@@ -106,6 +117,7 @@ async fn one(
     let signals = tokio::spawn(signals.tell(outside_tx.clone()));
     let start = Start {
         request,
+        id: None,
         assessment,
         revert_timeout: args.tell.revert_timeout.0,
         outside_rx,

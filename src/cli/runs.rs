@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::{Global, Output, connect};
 use crate::{
+    cluster::{Access, Segments},
     engine,
-    env::Storage as _,
+    env::{MemoryStorage, Storage},
     journal::{self, Record},
     report::{Facts, NARROWEST, Style, Tone, wrap},
     types::{ExitCode, RunId},
@@ -19,6 +20,13 @@ pub(super) struct RunsArgs {
     /// text for people, json for machines.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
+
+    /// Those whose journals the controller keeps in the cluster.
+    #[arg(long)]
+    controller: bool,
+
+    #[command(flatten)]
+    namespace: super::controller::NamespaceArgs,
 }
 
 struct Row {
@@ -31,8 +39,13 @@ struct Row {
 }
 
 pub(super) fn run(global: &Global, args: &RunsArgs) -> anyhow::Result<ExitCode> {
-    let storage = connect::storage(global)?;
-    let mut rows: Vec<Row> = storage.list()?.into_iter().map(|run| row(&storage, run)).collect();
+    let mut rows = match args.controller {
+        true => kept_there(global, &args.namespace.controller_namespace)?,
+        false => {
+            let storage = connect::storage(global)?;
+            storage.list()?.into_iter().map(|run| row(&storage, run)).collect()
+        }
+    };
     rows.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.run.cmp(&b.run)));
     if args.output == Output::Json {
         let rows: Vec<_> = rows
@@ -45,7 +58,10 @@ pub(super) fn run(global: &Global, args: &RunsArgs) -> anyhow::Result<ExitCode> 
         return super::print(&serde_json::to_string_pretty(&rows)?);
     }
     if rows.is_empty() {
-        super::say("no runs yet; their journals will be kept here by `firedrill run`");
+        super::say(match args.controller {
+            true => "no runs yet; the controller keeps a journal of each Run",
+            false => "no runs yet; their journals will be kept here by `firedrill run`",
+        });
         return Ok(ExitCode::Ok);
     }
     super::print(&table(&rows, &super::stdout_style(), std::io::stdout().is_terminal()))
@@ -83,8 +99,30 @@ fn table(rows: &[Row], style: &Style, terminal: bool) -> String {
     text
 }
 
-/// One run, as far as its journal can be read: a damaged one is listed as such.
+/// The runs whose journals are in the cluster.
+fn kept_there(global: &Global, namespace: &str) -> anyhow::Result<Vec<Row>> {
+    connect::runtime()?.block_on(async {
+        let connection = connect::connect(global, 0).await?;
+        let access = Access::new(connection.env.kube.clone());
+        let journals = Segments::list(&access, namespace).await?;
+        let mut rows = Vec::new();
+        for journal in journals {
+            let bytes = Segments::bytes(&access, namespace, &journal.run).await?;
+            let storage = MemoryStorage::default();
+            storage.insert(&journal.run, bytes);
+            rows.push(told(&storage, journal.run, || true));
+        }
+        Ok(rows)
+    })
+}
+
+/// One run, whose runner holds the journal as long as it lives.
 fn row(storage: &crate::env::DirStorage, run: RunId) -> Row {
+    told(storage, run.clone(), || storage.is_held(&run))
+}
+
+/// One run, as far as its journal can be read: a damaged one is listed as such.
+fn told(storage: &dyn Storage, run: RunId, lives: impl Fn() -> bool) -> Row {
     let blank = |verdict: &str| Row {
         run: run.clone(),
         started: String::new(),
@@ -109,8 +147,7 @@ fn row(storage: &crate::env::DirStorage, run: RunId) -> Row {
     let (verdict, residue) = finished.unwrap_or_else(|| {
         let word = match Facts::from_entries(&entries) {
             Err(_) => "damaged",
-            // Its runner holds the journal as long as it lives.
-            Ok(_) if storage.is_held(&run) => "running",
+            Ok(_) if lives() => "running",
             Ok(_) => "unfinished",
         };
         // Before anybody has looked at the cluster: what the journal says is to be taken back.

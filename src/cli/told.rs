@@ -125,6 +125,18 @@ impl<'a> Reports<'a> {
         self.add(Chapter::Run(Box::new(Facts::refused(header, findings.to_vec(), at))));
     }
 
+    /// A run that the controller has made; without its journal there is nothing to report.
+    pub(super) fn followed(&mut self, entries: &[Entry], run: &str) {
+        if entries.is_empty() {
+            return;
+        }
+        let lost = |error: report::ReportError| Chapter::Lost {
+            experiment: run.to_owned(),
+            error: error.to_string(),
+        };
+        self.add(Facts::from_entries(entries).map_or_else(lost, |facts| Chapter::Run(Box::new(facts))));
+    }
+
     /// Every experiment is over, with these codes, but `rest`, which do not run any more; `lost` is the one
     /// that could not be begun, and why. Says with what to exit: not 0 while a report is missing.
     pub(super) fn close(

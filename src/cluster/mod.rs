@@ -4,6 +4,7 @@
 //! change passes the [`Fence`]: whoever no longer owns the run can change nothing.
 
 mod access;
+mod acting;
 mod agents;
 mod attach;
 mod autoscaler;
@@ -11,19 +12,23 @@ mod container;
 mod error;
 mod evict;
 mod fields;
+mod follow;
 mod lease;
 mod machine;
 mod mirror;
 mod patch;
+mod replica;
 mod rights;
 mod rollout;
 mod scar;
+mod segments;
 mod selector;
 mod snapshot;
 mod toleration;
 mod view;
 
 pub use access::{Access, Fence, Write};
+pub use acting::{Acting, account_uid, account_user, client_as};
 pub use agents::{AGENT_TTL, OrderError, Sessions};
 pub use attach::WebSockets;
 pub use autoscaler::Autoscaler;
@@ -31,13 +36,19 @@ pub use container::Container;
 pub use error::ApiError;
 pub use evict::{Budgets, Evicted};
 pub use fields::{manages, owner_of};
+pub use follow::{Change, follow};
 pub use lease::{Lease, LeaseError, Tenure};
 pub use machine::{Drain, Machine, MachineMark, Unowned};
 pub use mirror::{FixedBackoff, Mirror, Scope};
 pub use patch::JsonPatch;
+pub use replica::{
+    LEASE_LABEL, LIVES_FOR, LeaseSeen, RENEWED_EVERY, Replica, ReplicaError, bury, claim, fence, leases_in,
+    unclaim,
+};
 pub use rights::{Identity, Missing, grantable, identity, missing_rights};
 pub use rollout::{Rollout, fingerprint};
 pub use scar::{RUN_LABEL, Scar, UNDO_PREFIX};
+pub use segments::{JournalFound, OnTrouble, SegmentPlace, SegmentSize, SegmentTrouble, Segments};
 pub use selector::PodSelector;
 pub use snapshot::{Key, Snapshot};
 pub use toleration::{Toleration, stays_for};

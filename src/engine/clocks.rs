@@ -35,6 +35,11 @@ pub fn measure(state: &State) -> Clocks {
 }
 
 impl State {
+    /// What has been measured so far.
+    pub fn clocks(&self) -> Clocks {
+        measure(self)
+    }
+
     /// Since when every `expect` of the hypothesis has held without a break; None while one does not.
     pub fn steady_since(&self) -> Option<Timestamp> {
         let mut since = Timestamp::MIN;

@@ -225,7 +225,8 @@ impl Driver {
             tasks.injections.insert(id.clone());
             let (world, injection) = (self.world.clone(), found.injection.clone());
             let task = if found.injected.is_none() {
-                apply(world, injection).boxed()
+                let durable = self.writer.durable();
+                durable.then(|()| apply(world, injection)).boxed()
             } else {
                 observe(world, injection).boxed()
             };
@@ -338,6 +339,10 @@ impl Driver {
                 }
                 self.append(Record::ManualAnswered { step, answer, by, comment })
             }
+            Outside::Hold(held, _) if held == self.state.held || self.state.finished => Ok(()),
+            Outside::Hold(held, by) => self.append(Record::HoldChanged { held, by }),
+            Outside::Noted(_) if self.state.finished => Ok(()),
+            Outside::Noted(text) => self.append(Record::Noted { text }),
             Outside::Stop(..) if self.state.stop.is_some() => Ok(()),
             Outside::Stop(reason, by) => self.append(Record::StopRequested { reason, by }),
             // Nothing is left to leave: only the wait until it is steady again is cut short.

@@ -24,6 +24,10 @@ const RELEASED_WITHIN: Duration = Duration::from_secs(5);
 pub enum Outside {
     /// A person says how a manual step went: step, answer, who, their words.
     Answered(String, Answer, String, String),
+    /// Whether new steps are to wait, and who says so.
+    Hold(bool, String),
+    /// Somebody has observed something, in words.
+    Noted(String),
     /// Somebody, or something, wants it to end.
     Stop(StopReason, String),
     /// Somebody wants it to end without waiting for reverts.

@@ -255,6 +255,9 @@ fn step(state: &State, index: usize, now: Timestamp) -> Progress {
         return Progress::Over;
     }
     let Some(started) = progress.started else {
+        if state.held {
+            return Progress::Waiting(None);
+        }
         return Progress::Do(Command::record(Record::StepStarted { step: step.name.clone() }));
     };
     match &step.action {

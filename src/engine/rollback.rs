@@ -36,6 +36,8 @@ pub struct Rollback {
     pub by: Identity,
     /// This process.
     pub holder: String,
+    /// What takes the run over, for the journal: `rollback`, `takeover`.
+    pub why: &'static str,
     /// Also of a run whose lease is fresh.
     pub take_over: bool,
     /// How long reverting is tried.
@@ -94,7 +96,7 @@ pub async fn from_journal(env: &Env, run: &RunId, how: Rollback) -> Result<Outco
     }
     let state = State::replay(&entries)?;
     let change =
-        Record::OwnerChanged { holder: how.holder, by: how.by.name.clone(), why: "rollback".to_owned() };
+        Record::OwnerChanged { holder: how.holder, by: how.by.name.clone(), why: how.why.to_owned() };
     let driver = blind_driver(
         env,
         access,
@@ -149,7 +151,7 @@ pub fn close(env: &Env, run: &RunId, how: &Rollback) -> Result<Option<Outcome>, 
         return Ok(None);
     }
     let (holder, by) = (how.holder.clone(), how.by.name.clone());
-    let mut record = Record::OwnerChanged { holder, by, why: "rollback".to_owned() };
+    let mut record = Record::OwnerChanged { holder, by, why: how.why.to_owned() };
     loop {
         let entry = writer.append(env.clock.now(), record)?;
         transition(&mut state, &entry)?;

@@ -36,6 +36,8 @@ use crate::{
 pub struct Start {
     /// What is to be run.
     pub request: Request,
+    /// What the run is called; None: the experiment's name and something that tells it apart.
+    pub id: Option<RunId>,
     /// What was found out; nothing in it refuses.
     pub assessment: Assessment,
     /// How long reverting is tried before what is left is named.
@@ -77,13 +79,13 @@ impl Outcome {
 /// # Errors
 /// See [`EngineError`]; whatever was in force by then was taken back, or the error says that it was not.
 pub async fn run(env: &Env, start: Start) -> Result<Outcome, EngineError> {
-    let Start { request, assessment, revert_timeout, outside_rx, outside_tx, observer } = start;
+    let Start { request, id, assessment, revert_timeout, outside_rx, outside_tx, observer } = start;
     let now = env.clock.now();
     let name = &request.experiment.metadata.name;
     // With a seed of its own choosing a person still wants two runs to be told apart.
     let entropy =
         Rng::new(request.seed).stream("run").word() ^ u64::try_from(now.as_nanosecond()).unwrap_or(0);
-    let run = RunId::new(name, entropy);
+    let run = id.unwrap_or_else(|| RunId::new(name, entropy));
     let namespaces: Vec<String> =
         plan::leased(&request.experiment.spec, &request.namespace).into_iter().collect();
     let epoch = Epoch(1);

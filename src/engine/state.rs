@@ -59,6 +59,8 @@ pub struct State {
     pub violations: Vec<Violation>,
     /// Why the method ends early, who says so, when.
     pub stop: Option<(StopReason, String, Timestamp)>,
+    /// Whether no new step is to start.
+    pub held: bool,
     /// Whether that was said once more when nothing was in force: nobody waits until it is steady again.
     pub impatient: bool,
     /// The verdict with its reason and words.
@@ -151,6 +153,7 @@ impl State {
             first_intent: None,
             violations: Vec::new(),
             stop: None,
+            held: false,
             impatient: false,
             decided: None,
             method_ended: None,
@@ -332,6 +335,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
             state.violations.push(Violation { probe: probe.clone(), since: *since, at, missing: *missing });
         }
         Record::StopRequested { reason, by } => stopped(state, *reason, by, at),
+        Record::HoldChanged { held, .. } => state.held = *held,
         Record::Decided { verdict, reason, message } => {
             // The first decision stands.
             state.decided.get_or_insert((*verdict, reason.clone(), message.clone()));

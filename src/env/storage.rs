@@ -9,6 +9,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use futures::future::BoxFuture;
+
 use crate::types::RunId;
 
 /// Why a journal could not be written or read.
@@ -51,6 +53,12 @@ pub trait Log: Send {
     fn append(&mut self, bytes: &[u8], durable: bool) -> Result<(), StorageError>;
     /// Cuts the journal back to `length` bytes: for a torn tail, before the first append.
     fn truncate(&mut self, length: u64) -> Result<(), StorageError>;
+    /// Resolves when everything that was appended durably so far survives the death of the machine. Where
+    /// `append` sees to that itself, at once; where it takes a call to somewhere else, when that is done, and
+    /// never if it cannot be done.
+    fn durable(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// One folder a run, one file in it, fsynced.

@@ -258,6 +258,13 @@ pub enum Record {
         /// Who, or what, in words.
         by: String,
     },
+    /// Nobody starts a new step from now on, or steps go on again.
+    HoldChanged {
+        /// Whether they wait.
+        held: bool,
+        /// Who, in words.
+        by: String,
+    },
     /// The verdict is known; the first decision stands.
     Decided {
         /// The verdict.
@@ -435,6 +442,10 @@ pub enum StopReason {
     RolloutNoticed,
     /// The target's namespace is being deleted.
     NamespaceTerminating,
+    /// The ServiceAccount that the run acts as is gone.
+    AccountGone,
+    /// The Run was deleted.
+    Deleted,
     /// The journal could not be written.
     JournalLost,
     /// Something that should not happen.

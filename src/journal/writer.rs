@@ -1,5 +1,6 @@
 //! Appending and reading back.
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::{Damage, Entry, Record, decode, encode};
@@ -119,6 +120,12 @@ impl Writer {
     /// is put back all the same.
     pub fn lose(&mut self) {
         self.log = Box::new(Nowhere);
+    }
+
+    /// Resolves when what has been appended so far is where the death of this process cannot reach it: what an
+    /// injection waits for. Never, if that cannot be had any more.
+    pub fn durable(&self) -> BoxFuture<'static, ()> {
+        self.log.durable()
     }
 
     /// The epoch that it writes with.

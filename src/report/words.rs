@@ -258,6 +258,8 @@ pub(super) fn stop_reason(reason: StopReason) -> &'static str {
         StopReason::DurationExceeded => "limits.duration is over",
         StopReason::RunnerLost => "the runner was gone",
         StopReason::RolloutNoticed => "a rollout that is not ours began",
+        StopReason::AccountGone => "the account that it acts as is gone",
+        StopReason::Deleted => "the Run was deleted",
         StopReason::NamespaceTerminating => "the namespace is being deleted",
         StopReason::JournalLost => "the journal cannot be written",
         StopReason::Internal => "an internal error",

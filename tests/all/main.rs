@@ -2,6 +2,7 @@
 
 mod alerts;
 mod cli;
+mod controller;
 mod crash;
 mod experiments;
 mod kit;

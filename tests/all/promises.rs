@@ -60,6 +60,7 @@ fn promise_1_nothing_is_left_behind_when_the_runner_dies() {
         let how = Rollback {
             by: firedrill::cluster::Identity { name: "sre".to_owned(), groups: Vec::new() },
             holder: "another terminal".to_owned(),
+            why: "rollback",
             take_over: true,
             revert_timeout: Duration::from_secs(60),
             observer: std::sync::Arc::new(|_| {}),

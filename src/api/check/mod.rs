@@ -20,7 +20,7 @@ use serde_json::Value as Json;
 
 use super::schema::{API_VERSION, GROUP, KindSchema, kind, kinds, metadata};
 use super::yaml::{self, Fault, Node, Span, Value};
-use super::{Experiment, Guardrail, Metadata};
+use super::{Experiment, Guardrail, Metadata, Run};
 use crate::types::codes::format as codes;
 use crate::types::{Code, Finding, Severity, nearest};
 use report::Report;
@@ -57,13 +57,8 @@ pub enum Document {
         /// Its spec as JSON.
         spec: Json,
     },
-    /// A Run, as written.
-    Run {
-        /// Its name.
-        metadata: Metadata,
-        /// Its spec as JSON.
-        spec: Json,
-    },
+    /// A Run, decoded.
+    Run(Box<Run>),
 }
 
 impl Document {
@@ -72,7 +67,8 @@ impl Document {
         match self {
             Document::Experiment(experiment) => &experiment.metadata,
             Document::Guardrail(guardrail) => &guardrail.metadata,
-            Document::GameDay { metadata, .. } | Document::Run { metadata, .. } => metadata,
+            Document::Run(run) => &run.metadata,
+            Document::GameDay { metadata, .. } => metadata,
         }
     }
 
@@ -82,7 +78,7 @@ impl Document {
             Document::Experiment(_) => "Experiment",
             Document::Guardrail(_) => "Guardrail",
             Document::GameDay { .. } => "GameDay",
-            Document::Run { .. } => "Run",
+            Document::Run(_) => "Run",
         }
     }
 }
@@ -326,7 +322,7 @@ fn decode(
         }
         "Guardrail" => Guardrail::from_value(&json).map(|guardrail| Document::Guardrail(Box::new(guardrail))),
         "GameDay" => meta().map(|metadata| Document::GameDay { metadata, spec: json["spec"].clone() }),
-        _ => meta().map(|metadata| Document::Run { metadata, spec: json["spec"].clone() }),
+        _ => Run::from_value(&json).map(|run| Document::Run(Box::new(run))),
     };
     match document {
         Ok(document) => into.push(Accepted { source: source.name.clone(), json, document }),

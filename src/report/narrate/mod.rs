@@ -412,6 +412,10 @@ impl Narrator {
                 let tone = if *verdict == Verdict::Passed { Tone::Good } else { Tone::Bad };
                 told.push((tone, with(format!("decided: {verdict} ({reason})"), message)));
             }
+            Record::HoldChanged { held, by } => {
+                let what = if *held { "held: no new step starts" } else { "going on" };
+                told.push((Tone::Strong, with(what.to_owned(), by)));
+            }
             Record::MethodEnded {} => told.push((Tone::Strong, "the method is over".to_owned())),
             Record::AllReverted { residue } if residue.is_empty() => {
                 let hit = self.injections.values().any(|known| known.lasting);

@@ -30,6 +30,14 @@ pub const UNATTENDED: Code = Code::new("FD2012");
 pub const LOAD_UNREACHABLE: Code = Code::new("FD2031");
 /// The namespace of agents does not take their pods.
 pub const AGENT_NAMESPACE: Code = Code::new("FD2051");
+/// A Run names an experiment or a parameter that is not there.
+pub const NO_EXPERIMENT: Code = Code::new("FD2071");
+/// The ServiceAccount that a run acts as is not there, or may not be used.
+pub const ACCOUNT: Code = Code::new("FD2072");
+/// A host that the controller may not reach.
+pub const HOST: Code = Code::new("FD2073");
+/// Something that only the command line does.
+pub const NOT_FROM_CONTROLLER: Code = Code::new("FD2074");
 /// The target selects nothing.
 pub const NO_TARGET: Code = Code::new("FD3001");
 /// A fault's fields do not fit together.
@@ -202,6 +210,34 @@ pub static CODES: &[CodeInfo] = &[
         standard: "An agent shares its node's process table and has capabilities that Pod Security baseline and restricted refuse (Kubernetes docs, Pod Security Standards); it runs in a namespace of its own and nowhere else.",
         discovery: "The agent's pod was sent there with dryRun=All; the words are the API server's.",
         resolution: "firedrill agents manifests | kubectl apply -f - makes that namespace, with the policy that lets this one pod in and no other; --agent-namespace names another.",
+    },
+    CodeInfo {
+        code: NO_EXPERIMENT,
+        title: "a Run names an experiment or a parameter that is not there",
+        standard: "A Run is one execution of an Experiment of its own namespace, with values for the parameters that it declares.",
+        discovery: "The controller read the Experiment that experimentRef names when it began the Run.",
+        resolution: "kubectl get experiments -n NAMESPACE lists what is there; a Run is fixed once it is created, so make another one.",
+    },
+    CodeInfo {
+        code: ACCOUNT,
+        title: "the ServiceAccount that the run acts as is not there, or may not be used",
+        standard: "The controller acts as the ServiceAccount that the file names and has no rights over workloads of its own (design: controller and security).",
+        discovery: "The account was looked up, then asked who it is under impersonation; a deleted account could still be impersonated.",
+        resolution: "Make the account, bind the Role that the faults need to it, and give the controller impersonate on it by name: docs/controller.md has both.",
+    },
+    CodeInfo {
+        code: HOST,
+        title: "a host that the controller may not reach",
+        standard: "The controller sits in the cluster's network, and authors of files may not: it reaches Services, and hosts that a Guardrail lists.",
+        discovery: "Each url, address and server of the file's probes, loads and metric sources was compared with the Guardrails' probeHosts.",
+        resolution: "Name a Service as NAME.NAMESPACE.svc, or have a Guardrail that covers the namespace list the host in probeHosts.",
+    },
+    CodeInfo {
+        code: NOT_FROM_CONTROLLER,
+        title: "something that only the command line does so far",
+        standard: "What is not built is refused by name, never left out in silence.",
+        discovery: "A step of the experiment needs it.",
+        resolution: "Run the experiment with firedrill run FILE, from where you have the rights.",
     },
     CodeInfo {
         code: NO_TARGET,

@@ -54,6 +54,7 @@ pub fn rollback(take_over: bool) -> Rollback {
     Rollback {
         by: Identity { name: "rescuer".to_owned(), groups: Vec::new() },
         holder: "elsewhere".to_owned(),
+        why: "rollback",
         take_over,
         revert_timeout: Duration::from_secs(300),
         observer: Arc::new(|_| {}),

@@ -177,7 +177,7 @@ pub async fn run(
         watch(entry, &tx);
     });
     let revert_timeout = Duration::from_secs(600);
-    let start = Start { request, assessment, revert_timeout, outside_rx, outside_tx, observer };
+    let start = Start { request, id: None, assessment, revert_timeout, outside_rx, outside_tx, observer };
     let outcome = engine::run(env, start).await;
     let entries = entries.lock().expect("no panic holds it").clone();
     Ok(Ran { outcome, entries })

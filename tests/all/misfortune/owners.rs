@@ -80,7 +80,15 @@ fn of_two_runs_that_begin_at_once_one_is_refused() {
         let start = |request, assessment| {
             let (outside_tx, outside_rx) = mpsc::unbounded_channel();
             let revert_timeout = Duration::from_secs(60);
-            Start { request, assessment, revert_timeout, outside_rx, outside_tx, observer: Arc::new(|_| {}) }
+            Start {
+                request,
+                id: None,
+                assessment,
+                revert_timeout,
+                outside_rx,
+                outside_tx,
+                observer: Arc::new(|_| {}),
+            }
         };
         let mut other = request;
         other.holder = "another".to_owned();

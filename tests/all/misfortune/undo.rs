@@ -40,7 +40,7 @@ async fn run_patiently(
         seen.lock().expect("ours").push(entry.clone());
         watch(entry);
     });
-    let start = Start { request, assessment, revert_timeout, outside_rx, outside_tx, observer };
+    let start = Start { request, id: None, assessment, revert_timeout, outside_rx, outside_tx, observer };
     let outcome = engine::run(&stage.env, start).await;
     let entries = entries.lock().expect("ours").clone();
     Ran { outcome, entries }

@@ -21,7 +21,9 @@ const ROWS: &[&[&str]] = &[
     &["journal"],
     &["engine"],
     &["report"],
-    &["controller", "console", "cli"],
+    &["controller", "console"],
+    // It starts the others.
+    &["cli"],
 ];
 
 /// Rooms that may see less than their row allows, with what they may see.

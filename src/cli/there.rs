@@ -1,0 +1,226 @@
+//! Runs in the cluster, for the commands that a person gives: found by name, changed within what may change.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use jiff::Timestamp;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::{
+    Global, Usage,
+    connect::{self, Connection},
+};
+use crate::{
+    api::API_VERSION,
+    cluster::{Access, ApiError, identity},
+    controller::RunSeen,
+    types::{ExitCode, Length, ObjectRef, RunId, Verdict},
+};
+
+/// How long a person's change is tried against others'.
+const TRIES: usize = 8;
+/// How often a Run is looked at that is waited for.
+const LOOK: Duration = Duration::from_secs(1);
+
+#[derive(Args)]
+pub(super) struct HoldArgs {
+    /// The Run.
+    run: String,
+}
+
+#[derive(Args)]
+pub(super) struct NoteArgs {
+    /// The Run.
+    run: String,
+
+    /// What you have observed.
+    text: String,
+}
+
+#[derive(Args)]
+pub(super) struct ConfirmArgs {
+    /// The Run.
+    run: String,
+
+    /// The manual step that waits.
+    step: String,
+
+    /// It could not be done.
+    #[arg(long)]
+    fail: bool,
+
+    /// Your words.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    comment: String,
+}
+
+#[derive(Args)]
+pub(super) struct WaitArgs {
+    /// The Run.
+    run: String,
+
+    /// How long.
+    #[arg(long, value_name = "LENGTH", default_value = "1h")]
+    timeout: Length,
+}
+
+/// A Run of that name, or the one that journals and scars call so, in the namespace that is asked for.
+pub(super) async fn found(access: &Access, namespace: &str, name: &str) -> Result<Option<RunSeen>, ApiError> {
+    let object = ObjectRef::namespaced(API_VERSION, "Run", namespace, name);
+    match access.get(&object).await {
+        Ok(found) => return Ok(RunSeen::read(&found)),
+        Err(ApiError::NotFound) => {}
+        Err(error) => return Err(error),
+    }
+    let all = access.read(access.api(&object).list(&ListParams::default())).await;
+    match all {
+        Ok(all) => {
+            let mut seen = all.items.iter().filter_map(RunSeen::read);
+            Ok(seen.find(|run| run.id.as_str() == name))
+        }
+        // The cluster does not know the kind.
+        Err(ApiError::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn namespace(global: &Global, connection: &Connection) -> String {
+    global.namespace.clone().unwrap_or_else(|| connection.namespace.clone())
+}
+
+/// The Run that a person names; it has to be there.
+async fn named(global: &Global, name: &str) -> anyhow::Result<(Access, Connection, RunSeen)> {
+    if RunId::parse(name).is_none() {
+        bail!(Usage(format!("`{name}` is not the name of a Run")));
+    }
+    let connection = connect::connect(global, 0).await?;
+    let access = Access::new(connection.env.kube.clone());
+    let namespace = namespace(global, &connection);
+    let Some(run) = found(&access, &namespace, name).await? else {
+        bail!(Usage(format!(
+            "there is no Run {name} in namespace {namespace}; kubectl get runs -A lists them"
+        )));
+    };
+    Ok((access, connection, run))
+}
+
+/// Changes a Run's spec: `change` says how, from what it is now.
+pub(super) async fn change(
+    access: &Access,
+    run: &ObjectRef,
+    change: impl Fn(&Value) -> Value,
+) -> Result<(), ApiError> {
+    let mut last = ApiError::NotFound;
+    for _ in 0..TRIES {
+        let now = access.get(run).await?;
+        let body = json!({
+            "metadata": {"uid": run.uid, "resourceVersion": now.metadata.resource_version},
+            "spec": change(&now.data["spec"]),
+        });
+        let params = PatchParams { field_manager: Some("firedrill".to_owned()), ..PatchParams::default() };
+        match access.read(access.api(run).patch(&run.name, &params, &Patch::Merge(&body))).await {
+            Err(error @ ApiError::Conflict(_)) => last = error,
+            other => return other.map(|_| ()),
+        }
+    }
+    Err(last)
+}
+
+pub(super) fn hold(global: &Global, args: &HoldArgs, held: bool) -> anyhow::Result<ExitCode> {
+    connect::runtime()?.block_on(async {
+        let (access, _, run) = named(global, &args.run).await?;
+        if run.over() {
+            super::say(&format!("Run {} is over", run.object.name));
+            return Ok(ExitCode::Ok);
+        }
+        change(&access, &run.object, |_| json!({"hold": held})).await?;
+        super::say(&match held {
+            true => {
+                format!("held: no new step of {} starts; what is in force keeps its time", run.object.name)
+            }
+            false => format!("{} goes on", run.object.name),
+        });
+        Ok(ExitCode::Ok)
+    })
+}
+
+pub(super) fn note(global: &Global, args: &NoteArgs) -> anyhow::Result<ExitCode> {
+    connect::runtime()?.block_on(async {
+        let (access, connection, run) = named(global, &args.run).await?;
+        let (by, time) = (identity(&access).await?.name, second(connection.env.clock.now()));
+        let note = json!({"by": by, "time": time, "text": args.text});
+        change(&access, &run.object, |spec| json!({"notes": with(&spec["notes"], &note)})).await?;
+        super::say(&format!("noted in {}, by {by}", run.object.name));
+        Ok(ExitCode::Ok)
+    })
+}
+
+pub(super) fn confirm(global: &Global, args: &ConfirmArgs) -> anyhow::Result<ExitCode> {
+    connect::runtime()?.block_on(async {
+        let (access, connection, run) = named(global, &args.run).await?;
+        let (by, time) = (identity(&access).await?.name, second(connection.env.clock.now()));
+        let experiment = run.spec.as_ref().ok().and_then(|spec| spec.experiment_ref.clone());
+        let name = match args.step.contains('/') {
+            true => args.step.clone(),
+            false => format!("{}/{}", experiment.unwrap_or_default().name, args.step),
+        };
+        let action = if args.fail { "Fail" } else { "Confirm" };
+        let mut answer = json!({"name": name, "action": action, "by": by, "time": time});
+        if !args.comment.is_empty() {
+            answer["comment"] = args.comment.clone().into();
+        }
+        change(&access, &run.object, |spec| json!({"steps": with(&spec["steps"], &answer)})).await?;
+        super::say(&format!("{action}: {name}, by {by}"));
+        Ok(ExitCode::Ok)
+    })
+}
+
+fn second(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn with(list: &Value, item: &Value) -> Value {
+    let mut list = list.as_array().cloned().unwrap_or_default();
+    list.push(item.clone());
+    Value::Array(list)
+}
+
+pub(super) fn wait(global: &Global, args: &WaitArgs) -> anyhow::Result<ExitCode> {
+    connect::runtime()?.block_on(async {
+        let (access, _, run) = named(global, &args.run).await?;
+        let until = tokio::time::Instant::now() + args.timeout.0;
+        let mut seen = run;
+        while !seen.over() {
+            if tokio::time::Instant::now() >= until {
+                let phase = seen.phase().map_or("not begun".to_owned(), |phase| phase.to_string());
+                super::say(&format!("Run {} is not over after {}: {phase}", seen.object.name, args.timeout));
+                return Ok(ExitCode::Refused);
+            }
+            tokio::time::sleep(LOOK).await;
+            match access.get(&seen.object).await {
+                Ok(found) => seen = RunSeen::read(&found).unwrap_or(seen),
+                Err(ApiError::NotFound) => bail!("Run {} was deleted", seen.object.name),
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        super::say(&ended(&seen));
+        Ok(exit_code(&seen))
+    })
+}
+
+/// How a Run that is over ended, in a line.
+pub(super) fn ended(run: &RunSeen) -> String {
+    let text = |field: &str| run.status[field].as_str().unwrap_or_default().to_owned();
+    let words = [text("reason"), text("message")];
+    let words: Vec<String> = words.into_iter().filter(|words| !words.is_empty()).collect();
+    format!("{}: {} ({})", run.object.name, text("verdict"), words.join(": "))
+}
+
+/// What a local run that ended so would exit with.
+pub(super) fn exit_code(run: &RunSeen) -> ExitCode {
+    let verdict = serde_json::from_value::<Verdict>(run.status["verdict"].clone());
+    ExitCode::of(verdict.unwrap_or(Verdict::Inconclusive), run.residue())
+}

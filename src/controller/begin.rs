@@ -1,0 +1,257 @@
+//! Begins a run: everything that can refuse it comes before its first record.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kube::core::{Selector, SelectorExt as _};
+
+use super::{
+    hosts, object, request,
+    request::Unreadable,
+    seen::RunSeen,
+    work::{Case, WorkError},
+};
+use crate::{
+    api::{API_VERSION, Guardrail, RunSpec},
+    cluster::{self, Access, Acting, ApiError, account_uid, account_user},
+    engine::{self, Assessment, EngineError, Outside, Request, Start},
+    env::{Env, Rng},
+    journal::StopReason,
+    types::{Finding, ObjectRef, Verdict, codes::guard as code},
+};
+
+/// How often it is asked again whether the namespaces are free.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// How often the account is looked at.
+const LOOK_AT_ACCOUNT: Duration = Duration::from_secs(5);
+/// Reverting is never given up.
+const FOR_EVER: Duration = Duration::from_secs(50 * 365 * 24 * 3600);
+
+/// Why it does not begin.
+enum No {
+    /// Verdict, reason, words, findings.
+    Declined(Verdict, &'static str, String, Vec<Finding>),
+    /// Not now.
+    Failed(WorkError),
+}
+
+impl From<WorkError> for No {
+    fn from(error: WorkError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ApiError> for No {
+    fn from(error: ApiError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+fn refused(findings: Vec<Finding>) -> No {
+    let first = findings.iter().find(|finding| finding.is_error()).or(findings.first());
+    let words = first.map(|finding| format!("{}: {}", finding.subject, finding.message)).unwrap_or_default();
+    No::Declined(Verdict::Refused, "Refused", words, findings)
+}
+
+/// Runs it, to its end or until it is refused.
+pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
+    let Some((run, _)) = case.told.clone() else { return Ok(()) };
+    let Ok(spec) = run.spec.clone() else { return Ok(()) };
+    let experiment = spec.experiment_ref.as_ref().map(|named| named.name.clone()).unwrap_or_default();
+    if !object::hold(&case.context.access, &run.object, &experiment).await? {
+        // It was deleted before anything was done.
+        return Ok(());
+    }
+    let now = case.context.env.clock.now();
+    match prepared(case, &run, &spec).await {
+        Ok((request, assessment, env, acting, uid)) => {
+            go(case, (request, assessment), (&env, &acting), &uid).await
+        }
+        Err(No::Declined(verdict, reason, words, findings)) => {
+            tracing::info!(run = %case.id, %verdict, reason, words, "declined");
+            case.tell(|progress| progress.decline(now, (verdict, reason, words), findings));
+            Ok(())
+        }
+        Err(No::Failed(error)) => Err(error),
+    }
+}
+
+async fn prepared(
+    case: &mut Case,
+    run: &RunSeen,
+    spec: &RunSpec,
+) -> Result<(Request, Assessment, Env, Acting, String), No> {
+    let (context, now) = (case.context.clone(), case.context.env.clock.now());
+    // The same again after a replica has died before the first record.
+    let seed = spec.seed.or_else(|| run.status["seed"].as_u64());
+    let seed = seed.unwrap_or_else(|| {
+        Rng::new(u64::try_from(now.as_nanosecond()).unwrap_or(0)).stream("seed").below(1_000_000)
+    });
+    if let Some((_, writer)) = &case.told {
+        writer.seed(seed);
+        writer.write(now).await?;
+    }
+    let request = match request::read(&context, &run.object.namespace, spec, seed).await {
+        Ok(request) => request,
+        Err(Unreadable::Refused(findings)) => return Err(refused(findings)),
+        Err(Unreadable::Api(error)) => return Err(error.into()),
+    };
+    let account = spec.account(&request.value).to_owned();
+    let uid = account_found(&context.access, &run.object.namespace, &account).await?;
+    let acting = Acting::default();
+    let user = account_user(&run.object.namespace, &account);
+    let env = case.world(&user, &acting);
+    if let Err(ApiError::Forbidden(why)) = cluster::identity(&Access::new(env.kube.clone())).await {
+        let message = format!("the controller may not act as it: {why}");
+        let finding = Finding::error(code::ACCOUNT, format!("serviceaccount/{account}"), message);
+        return Err(refused(vec![finding.remedy(&format!(
+            "grant the controller impersonate on serviceaccounts, resourceNames [{account}], in namespace {}",
+            run.object.namespace
+        ))]));
+    }
+    let far = hosts_refused(&context.access, &request).await?;
+    if !far.is_empty() {
+        return Err(refused(far));
+    }
+    let deadline = spec.deadline(run.created);
+    loop {
+        let assessment = match engine::assess(&env, &request).await {
+            Ok(assessment) => assessment,
+            Err(findings) => return Err(refused(findings)),
+        };
+        let errors: Vec<&Finding> =
+            assessment.plan.findings.iter().filter(|finding| finding.is_error()).collect();
+        if errors.is_empty() {
+            return Ok((request, assessment, env, acting, uid));
+        }
+        // Another run is at work there: that passes.
+        if errors.iter().any(|finding| finding.code != code::OVERLAP) {
+            return Err(refused(assessment.plan.findings.clone()));
+        }
+        let words = errors.iter().map(|finding| finding.message.clone()).collect::<Vec<_>>().join("; ");
+        if context.env.clock.now() > deadline {
+            return Err(No::Declined(Verdict::Refused, "DeadlineExceeded", words, assessment.plan.findings));
+        }
+        case.tell(|progress| progress.wait(words));
+        if let Some((_, writer)) = &case.told {
+            writer.write(context.env.clock.now()).await?;
+        }
+        drop(assessment);
+        waited(case).await?;
+    }
+}
+
+/// Waits until it is asked again, or until somebody does not want it any more.
+async fn waited(case: &mut Case) -> Result<(), No> {
+    let until = tokio::time::Instant::now() + ASK_AGAIN;
+    while let Ok(Some(said)) = tokio::time::timeout_at(until, case.outside.1.recv()).await {
+        match said {
+            Outside::Stop(reason, by) => {
+                let reason = match reason {
+                    StopReason::UserAbort => "UserAbort",
+                    StopReason::Deleted => "Deleted",
+                    // This replica ends: another one begins it.
+                    _ => return Err(No::Failed(WorkError::Taken)),
+                };
+                return Err(No::Declined(Verdict::Aborted, reason, by, Vec::new()));
+            }
+            Outside::Lost(_) => return Err(No::Failed(WorkError::Taken)),
+            // What concerns steps is asked for again when they begin.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn account_found(access: &Access, namespace: &str, account: &str) -> Result<String, No> {
+    account_uid(access, namespace, account).await?.ok_or_else(|| {
+        let message = format!("there is no ServiceAccount {account} in namespace {namespace}");
+        let finding = Finding::error(code::ACCOUNT, format!("serviceaccount/{account}"), message);
+        refused(vec![finding.remedy(
+            "make it and bind the rights that the faults need, or name another with serviceAccountName",
+        )])
+    })
+}
+
+/// The hosts of the experiment that the controller may not reach.
+async fn hosts_refused(access: &Access, request: &Request) -> Result<Vec<Finding>, No> {
+    let space = access.get(&ObjectRef::namespaced("v1", "Namespace", "", &request.namespace)).await?;
+    let labels: BTreeMap<String, String> = space.metadata.labels.unwrap_or_default();
+    let listed = access.list_if_served(API_VERSION, "Guardrail").await?.unwrap_or_default();
+    let read =
+        listed.iter().filter_map(|found| Guardrail::from_value(&serde_json::to_value(found).ok()?).ok());
+    let covering: Vec<Guardrail> = read
+        .filter(|guardrail| {
+            let selector = Selector::try_from(guardrail.spec.namespace_selector.clone());
+            selector.is_ok_and(|selector| selector.matches(&labels))
+        })
+        .collect();
+    Ok(hosts::refused(&request.value, &covering.iter().collect::<Vec<_>>()))
+}
+
+async fn go(
+    case: &mut Case,
+    (request, assessment): (Request, Assessment),
+    (env, acting): (&Env, &Acting),
+    uid: &str,
+) -> Result<(), WorkError> {
+    let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
+    let outside = std::mem::replace(&mut case.outside, (tx, rx));
+    let account = assessment.by.name.clone();
+    let start = Start {
+        request,
+        id: Some(case.id.clone()),
+        assessment,
+        revert_timeout: FOR_EVER,
+        outside_tx: outside.0.clone(),
+        observer: {
+            case.outside.0 = outside.0.clone();
+            case.observer(acting)
+        },
+        outside_rx: outside.1,
+    };
+    let run = case.telling(engine::run(env, start));
+    let watched = watch(&case.context.access, (&account, uid), (acting, &outside.0));
+    let ended = tokio::select! {
+        biased;
+        ended = run => ended,
+        () = watched => std::future::pending().await,
+    };
+    match ended {
+        Ok(outcome) => {
+            tracing::info!(run = %case.id, verdict = %outcome.verdict, residue = outcome.residue.len(), "over");
+            Ok(())
+        }
+        // Another run was faster: what is to be done is asked again.
+        Err(error @ EngineError::Lease(_)) => Err(error.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Looks at the account as long as the run goes on: when it is gone, nothing more is done in its name, and what is
+/// in force is put back by the controller itself.
+async fn watch(
+    access: &Access,
+    (account, uid): (&str, &str),
+    (acting, tx): (&Acting, &tokio::sync::mpsc::UnboundedSender<Outside>),
+) {
+    let named = account.strip_prefix("system:serviceaccount:").and_then(|name| name.split_once(':'));
+    let Some((namespace, name)) = named else { return };
+    let access = access.beside();
+    loop {
+        tokio::time::sleep(LOOK_AT_ACCOUNT).await;
+        match account_uid(&access, namespace, name).await {
+            Ok(Some(found)) if found == uid => {}
+            Ok(_) => {
+                let _ = tx.send(Outside::Stop(
+                    StopReason::AccountGone,
+                    format!("ServiceAccount {namespace}/{name}"),
+                ));
+                acting.as_controller();
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(account, %error, "whether the account is still there cannot be read")
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Which hosts a file would have the controller reach. Pure.
+//!
+//! The controller sits where authors of files do not: what it reaches on their behalf are Services of the
+//! cluster, and hosts that a Guardrail lists.
+
+use serde_json::Value;
+
+use crate::{
+    api::Guardrail,
+    types::{Finding, codes::guard as code, service_of_host},
+};
+
+/// Keys whose text is an address.
+const ADDRESSES: [&str; 3] = ["url", "address", "server"];
+
+/// A finding for each host of `experiment` (the document) that the controller may not reach.
+pub(super) fn refused(experiment: &Value, guardrails: &[&Guardrail]) -> Vec<Finding> {
+    let mut addresses = Vec::new();
+    for place in ["steadyState", "prometheus", "load"] {
+        gather(&experiment["spec"][place], &format!("spec.{place}"), &mut addresses);
+    }
+    for (number, step) in experiment["spec"]["method"].as_array().into_iter().flatten().enumerate() {
+        gather(&step["load"], &format!("spec.method[{number}].load"), &mut addresses);
+    }
+    let allowed = |host: &str| {
+        service_of_host(host).is_some()
+            || guardrails
+                .iter()
+                .flat_map(|guardrail| &guardrail.spec.probe_hosts)
+                .any(|rule| covers(rule, host))
+    };
+    let refused = addresses.into_iter().filter(|(_, address)| !allowed(host(address)));
+    refused
+        .map(|(place, address)| {
+            let message = format!("the controller may not reach {}", host(&address));
+            Finding::error(code::HOST, place, message)
+                .remedy("name a Service of the cluster (NAME.NAMESPACE.svc), or have a Guardrail list the host in probeHosts")
+        })
+        .collect()
+}
+
+fn gather(value: &Value, place: &str, into: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value.as_str().filter(|_| ADDRESSES.contains(&key.as_str())) {
+                    Some(address) => into.push((format!("{place}.{key}"), address.to_owned())),
+                    None => gather(value, &format!("{place}.{key}"), into),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (number, item) in items.iter().enumerate() {
+                gather(item, &format!("{place}[{number}]"), into);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// `shop.example.com` of `https://shop.example.com:8443/cart?x=1`.
+fn host(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match authority.strip_prefix('[') {
+        Some(inside) => inside.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    }
+}
+
+/// `*.example.com` covers what is below it, not itself.
+fn covers(rule: &str, host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    match rule.strip_prefix("*.") {
+        Some(domain) => {
+            host.strip_suffix(domain).is_some_and(|below| below.len() > 1 && below.ends_with('.'))
+        }
+        None => host == rule,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn guardrail(hosts: &[&str]) -> Guardrail {
+        let value = json!({"metadata": {"name": "g"}, "spec": {"probeHosts": hosts}});
+        Guardrail::from_value(&value).expect("a Guardrail")
+    }
+
+    #[test]
+    fn only_services_and_listed_hosts_are_reached() {
+        let experiment = json!({"spec": {
+            "prometheus": {"server": "http://prometheus.monitoring.svc:9090"},
+            "steadyState": [
+                {"name": "a", "http": {"url": "http://checkout.shop.svc.cluster.local/cart"}},
+                {"name": "b", "http": {"url": "https://shop.example.com/healthz"}},
+                {"name": "c", "tcp": {"address": "169.254.169.254:80"}},
+                {"name": "d", "http": {"url": "http://user@[fd00::1]:80/"}},
+            ],
+            "method": [{"load": {"url": "http://metadata.internal/", "requestsPerSecond": 1}},
+                       {"podKill": {}, "description": "see url: http://x"}],
+        }});
+        let said = |guardrails: &[&Guardrail]| -> Vec<String> {
+            refused(&experiment, guardrails).into_iter().map(|finding| finding.message).collect()
+        };
+        let hosts = ["shop.example.com", "169.254.169.254", "fd00::1", "metadata.internal"];
+        assert_eq!(said(&[]), hosts.map(|host| format!("the controller may not reach {host}")));
+        let listed = guardrail(&["*.example.com"]);
+        assert_eq!(said(&[&listed]).len(), 3);
+    }
+
+    #[test]
+    fn a_wildcard_covers_what_is_below_it() {
+        assert!(covers("*.example.com", "shop.example.com") && covers("*.example.com", "a.b.Example.com."));
+        assert!(!covers("*.example.com", "example.com") && !covers("*.example.com", "badexample.com"));
+        assert!(covers("example.com", "example.com") && !covers("example.com", "shop.example.com"));
+    }
+}

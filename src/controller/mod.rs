@@ -1,0 +1,54 @@
+//! Front end in the cluster: executes Runs with the engine of the command line.
+//!
+//! `reconcile` says what is to be done (pure), `serve` watches and asks it, `work` does it for one run, `status`
+//! alone writes what `kubectl get` shows. The journal is the run here too: a replica that takes over reads it,
+//! and puts back.
+
+mod begin;
+mod hosts;
+mod keeping;
+mod object;
+mod people;
+pub mod reconcile;
+mod request;
+mod seen;
+mod serve;
+pub mod status;
+mod work;
+
+pub use seen::{FINALIZER, RunSeen, run_id};
+pub use serve::{ControllerError, serve};
+
+use crate::{cluster::Access, env::Env, journal::Environment, probes::Source};
+
+/// The namespace that the chart installs the controller in.
+pub const NAMESPACE: &str = "firedrill";
+
+/// What the controller is told when it starts.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its own namespace: journals, claims.
+    pub namespace: String,
+    /// Its pod, NAME/UID; empty outside of a cluster.
+    pub pod: String,
+    /// What its replicas are called: its pod's name, or its host's.
+    pub name: String,
+    /// Where PromQL is answered when a file does not say.
+    pub source: Option<Source>,
+    /// Where it runs.
+    pub environment: Environment,
+    /// Runs at once in this replica.
+    pub at_once: usize,
+}
+
+/// What all runs of a replica share.
+#[derive(Clone)]
+struct Context {
+    /// The world, with the controller's own rights.
+    env: Env,
+    /// The API server, with the controller's own rights.
+    access: Access,
+    settings: std::sync::Arc<Settings>,
+    /// This replica's identity.
+    holder: String,
+}

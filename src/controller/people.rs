@@ -1,0 +1,68 @@
+//! What people write into a Run while it goes on, as it is told to the engine.
+
+use super::work::Answers;
+use crate::{api::RunSpec, engine::Outside};
+
+/// What of a Run's spec has been handed on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard {
+    held: bool,
+    notes: usize,
+}
+
+impl Heard {
+    /// What is new in `spec`.
+    pub(super) fn news(&mut self, spec: &RunSpec, answers: &Answers) -> Vec<Outside> {
+        let mut news = Vec::new();
+        if spec.hold != self.held {
+            self.held = spec.hold;
+            news.push(Outside::Hold(spec.hold, format!("spec.hold is {}", spec.hold)));
+        }
+        for note in spec.notes.iter().skip(self.notes) {
+            news.push(Outside::Noted(format!("{}: {}", note.by, note.text)));
+        }
+        self.notes = self.notes.max(spec.notes.len());
+        news.extend(spec.steps.iter().filter_map(|answer| answers.add(answer)));
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        api::{Observation, StepAction, StepAnswer},
+        journal::Answer,
+    };
+
+    #[test]
+    fn what_is_written_is_handed_on_once() {
+        let (mut heard, answers) = (Heard::default(), Answers::default());
+        let mut spec = RunSpec::default();
+        assert_eq!(heard.news(&spec, &answers), []);
+        let time = Timestamp::UNIX_EPOCH;
+        spec.hold = true;
+        spec.notes.push(Observation { by: "ada".to_owned(), time, text: "the queue is long".to_owned() });
+        let answer = |name: &str, action| StepAnswer {
+            name: name.to_owned(),
+            action,
+            by: "bob".to_owned(),
+            time,
+            comment: "go".to_owned(),
+        };
+        spec.steps.push(answer("drill/promote", StepAction::Confirm));
+        let told = heard.news(&spec, &answers);
+        let confirmed =
+            Outside::Answered("promote".to_owned(), Answer::Confirmed, "bob".to_owned(), "go".to_owned());
+        assert_eq!(told[1..], [Outside::Noted("ada: the queue is long".to_owned()), confirmed]);
+        assert!(matches!(told[0], Outside::Hold(true, _)));
+        assert_eq!(heard.news(&spec, &answers), []);
+        spec.hold = false;
+        spec.steps.push(answer("drill/late", StepAction::Skip));
+        let told = heard.news(&spec, &answers);
+        assert!(matches!(&told[0], Outside::Hold(false, _)));
+        assert!(matches!(&told[1], Outside::Noted(text) if text.contains("not supported yet")), "{told:?}");
+    }
+}

@@ -1,0 +1,494 @@
+//! The loop of a replica: watches Runs and Leases, asks `reconcile` about each, and has it done.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use jiff::Timestamp;
+use kube::api::DynamicObject;
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+
+use super::{
+    Context, Settings, keeping, object,
+    people::Heard,
+    reconcile::{Claim, Desired, Here, Stop, desired},
+    seen::RunSeen,
+    work::{Answers, Job, work},
+};
+use crate::{
+    api::API_VERSION,
+    cluster::{
+        Access, ApiError, Change, JournalFound, LEASE_LABEL, LIVES_FOR, LeaseSeen, RENEWED_EVERY, Replica,
+        ReplicaError, Segments, bury, follow, leases_in,
+    },
+    engine::Outside,
+    env::{Clock, Env, Rng},
+    journal::StopReason,
+    types::{ObjectRef, RunId},
+};
+
+/// How often everything is asked about again, whatever was missed.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the journals are looked through: for those whose Run is gone, and for old ones.
+const LOOK_AT_JOURNALS: Duration = Duration::from_secs(60);
+/// How long putting everything back may take when the replica is told to end; then others go on with it. Less than
+/// the grace period of a pod (30 s).
+const DRAINED_WITHIN: Duration = Duration::from_secs(25);
+/// How long what still goes on may take to see that it owns nothing any more.
+const LOST_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a controller ends before it is told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// It cannot even join.
+    #[error("cannot join the replicas in namespace {namespace}: {error}")]
+    Join {
+        /// The controller's namespace.
+        namespace: String,
+        /// Why.
+        error: ReplicaError,
+    },
+}
+
+/// How an attendance ended.
+enum Ended {
+    /// As it was told to.
+    Told,
+    /// Others hold this replica for dead.
+    Fenced,
+}
+
+/// Executes Runs until `shutdown`, then puts back what is in force, or hands it over.
+///
+/// # Errors
+/// [`ControllerError::Join`]: without that it can do nothing.
+pub async fn serve(
+    env: Env,
+    settings: Settings,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ControllerError> {
+    let settings = Arc::new(settings);
+    let access = Access::new(env.kube.clone());
+    let mut shutdown = std::pin::pin!(shutdown.fuse());
+    loop {
+        let now = env.clock.now();
+        // Each attendance has a name of its own: what was fenced off stays so.
+        let nonce = u64::try_from(now.as_nanosecond()).unwrap_or(0) ^ env.rng.stream("replica").word();
+        let name =
+            RunId::new(&settings.name.to_lowercase(), Rng::new(nonce).stream("name").word()).to_string();
+        let joined = Replica::join(&access, (&settings.namespace, &name), &settings.pod, now).await;
+        let join = |error| ControllerError::Join { namespace: settings.namespace.clone(), error };
+        let replica = joined.map_err(join)?;
+        tracing::info!(replica = name, namespace = settings.namespace, "joined");
+        let context =
+            Context { env: env.clone(), access: access.clone(), settings: settings.clone(), holder: name };
+        match Desk::new(context).attend(replica, &mut shutdown).await {
+            Ended::Told => return Ok(()),
+            Ended::Fenced => {
+                tracing::warn!("this replica was held for dead; it joins again under another name")
+            }
+        }
+    }
+}
+
+/// Another replica, as its Lease shows it.
+struct Member {
+    version: String,
+    fenced: bool,
+    /// When its Lease was seen to move last, by our own clock: clocks of others do not count.
+    moved: Instant,
+}
+
+/// A run that is worked on here.
+struct Working {
+    tx: mpsc::UnboundedSender<Outside>,
+    answers: Answers,
+    heard: Heard,
+    stopped: bool,
+}
+
+/// Everything that a replica knows.
+struct Desk {
+    context: Context,
+    runs: BTreeMap<RunId, RunSeen>,
+    members: BTreeMap<String, Member>,
+    /// Who has a run, and what Run that is.
+    claims: BTreeMap<RunId, (String, String)>,
+    working: BTreeMap<RunId, Working>,
+    tasks: JoinSet<RunId>,
+    /// What a list has shown so far, and whether both were listed once.
+    listing: (BTreeSet<RunId>, BTreeSet<String>),
+    listed: (bool, bool),
+    journals: Vec<JournalFound>,
+    draining: bool,
+}
+
+impl Desk {
+    fn new(context: Context) -> Self {
+        Self {
+            context,
+            runs: BTreeMap::new(),
+            members: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            working: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            listing: (BTreeSet::new(), BTreeSet::new()),
+            listed: (false, false),
+            journals: Vec::new(),
+            draining: false,
+        }
+    }
+
+    /// Does what there is to be done until it is told to end, or owns nothing any more.
+    async fn attend(
+        mut self,
+        mut replica: Replica,
+        shutdown: &mut (impl futures::future::FusedFuture<Output = ()> + Unpin),
+    ) -> Ended {
+        let access = self.context.access.beside();
+        let namespace = self.context.settings.namespace.clone();
+        let mut runs = follow(&access, &ObjectRef::namespaced(API_VERSION, "Run", "", ""), "");
+        let mut leases = follow(&access, &leases_in(&namespace), LEASE_LABEL);
+        let mut journals: Option<Looking> = None;
+        let (mut look, mut deadline) = (Instant::now(), None);
+        let ended = {
+            let mut keeping = std::pin::pin!(keep(&mut replica, self.context.env.clock.clone()));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = &mut *shutdown, if !self.draining => {
+                        tracing::info!(working = self.working.len(), "ending: everything is put back first");
+                        self.draining = true;
+                        deadline = Some(Instant::now() + DRAINED_WITHIN);
+                    }
+                    fenced = &mut keeping => {
+                        self.lose(&fenced).await;
+                        break Ended::Fenced;
+                    }
+                    Some(done) = self.tasks.join_next() => self.done(done),
+                    Some(change) = leases.next() => self.lease(change),
+                    Some(change) = runs.next() => self.run(change),
+                    found = looked(&mut journals) => {
+                        journals = None;
+                        self.found(found);
+                    }
+                    () = tokio::time::sleep(TICK) => {}
+                }
+                if self.listed == (true, true) {
+                    self.reconcile();
+                    if journals.is_none() && Instant::now() >= look && !self.draining {
+                        look = Instant::now() + LOOK_AT_JOURNALS;
+                        let (access, namespace) = (access.clone(), namespace.clone());
+                        journals = Some(async move { Segments::list(&access, &namespace).await }.boxed());
+                    }
+                }
+                if let Some(deadline) = deadline
+                    && (self.working.is_empty() || Instant::now() >= deadline)
+                {
+                    tracing::info!(left = self.working.len(), "ended");
+                    break Ended::Told;
+                }
+            }
+        };
+        // What could not be put back in time is aborted here and taken up by others: they see that nobody has it.
+        self.tasks.shutdown().await;
+        if matches!(ended, Ended::Told)
+            && let Err(error) = replica.leave().await
+        {
+            tracing::warn!(%error, "the Lease of this replica could not be given back; it lapses by itself");
+        }
+        ended
+    }
+
+    /// Nothing here is ours any more.
+    async fn lose(&mut self, why: &ReplicaError) {
+        for working in self.working.values() {
+            let _ = working.tx.send(Outside::Lost(why.to_string()));
+        }
+        let until = Instant::now() + LOST_WITHIN;
+        while let Ok(Some(_)) = tokio::time::timeout_at(until, self.tasks.join_next()).await {}
+    }
+
+    fn done(&mut self, done: Result<RunId, tokio::task::JoinError>) {
+        match done {
+            Ok(run) => {
+                self.working.remove(&run);
+            }
+            Err(error) => {
+                tracing::error!(%error, "a task has died; what it worked on is taken up again");
+                // Which one is not said: those whose channel is closed have no task.
+                self.working.retain(|_, working| !working.tx.is_closed());
+            }
+        }
+    }
+
+    fn run(&mut self, change: Change) {
+        match change {
+            Change::Listing => self.listing.0 = self.runs.keys().cloned().collect(),
+            Change::Listed => {
+                for gone in std::mem::take(&mut self.listing.0) {
+                    self.gone(&gone);
+                }
+                self.listed.0 = true;
+            }
+            Change::Is(object) => {
+                if let Some(run) = RunSeen::read(&object) {
+                    self.listing.0.remove(&run.id);
+                    self.heard(&run);
+                    self.runs.insert(run.id.clone(), run);
+                }
+            }
+            Change::Gone(object) => {
+                if let Some(run) = RunSeen::read(&object) {
+                    self.gone(&run.id);
+                }
+            }
+            Change::Broken(why) => tracing::warn!(why, "the watch on Runs broke off; it begins again"),
+        }
+    }
+
+    /// A Run is gone, whoever took its finalizer away: what it has in force goes back.
+    fn gone(&mut self, run: &RunId) {
+        self.runs.remove(run);
+        if let Some(working) = self.working.get_mut(run).filter(|working| !working.stopped) {
+            working.stopped = true;
+            let _ = working.tx.send(Outside::Stop(StopReason::Deleted, "the Run is gone".to_owned()));
+        }
+    }
+
+    fn heard(&mut self, run: &RunSeen) {
+        if let (Some(working), Ok(spec)) = (self.working.get_mut(&run.id), &run.spec) {
+            for news in working.heard.news(spec, &working.answers) {
+                let _ = working.tx.send(news);
+            }
+        }
+    }
+
+    fn lease(&mut self, change: Change) {
+        match change {
+            Change::Listing => {
+                self.listing.1 = self.members.keys().cloned().collect();
+                self.claims.clear();
+            }
+            Change::Listed => {
+                for gone in std::mem::take(&mut self.listing.1) {
+                    self.members.remove(&gone);
+                }
+                self.listed.1 = true;
+            }
+            Change::Is(object) => match LeaseSeen::read(&object) {
+                Some(LeaseSeen::Replica { name, version, fenced }) => {
+                    self.listing.1.remove(&name);
+                    let known = self.members.get(&name).filter(|known| known.version == version);
+                    let moved = known.map_or_else(Instant::now, |known| known.moved);
+                    self.members.insert(name, Member { version, fenced, moved });
+                }
+                Some(LeaseSeen::Claim { run, object, holder }) => {
+                    self.claims.insert(run, (holder, object));
+                }
+                None => {}
+            },
+            Change::Gone(object) => self.lease_gone(&object),
+            Change::Broken(why) => tracing::warn!(why, "the watch on Leases broke off; it begins again"),
+        }
+    }
+
+    fn lease_gone(&mut self, object: &DynamicObject) {
+        match LeaseSeen::read(object) {
+            Some(LeaseSeen::Replica { name, .. }) => {
+                self.members.remove(&name);
+            }
+            Some(LeaseSeen::Claim { run, .. }) => {
+                self.claims.remove(&run);
+            }
+            None => {}
+        }
+    }
+
+    /// Who has a run, as far as can be told.
+    fn claim(&self, run: &RunId) -> Claim {
+        let Some((holder, _)) = self.claims.get(run) else { return Claim::Free };
+        if *holder == self.context.holder {
+            return Claim::Mine;
+        }
+        if self.lives(holder) { Claim::Alive(holder.clone()) } else { Claim::Dead(holder.clone()) }
+    }
+
+    fn lives(&self, name: &str) -> bool {
+        let member = self.members.get(name).filter(|member| !member.fenced);
+        member.is_some_and(|member| member.moved.elapsed() < LIVES_FOR)
+    }
+
+    fn here(&self, run: &RunId) -> Here {
+        Here {
+            working: self.working.contains_key(run),
+            draining: self.draining,
+            room: self.working.len() < self.context.settings.at_once,
+        }
+    }
+
+    fn reconcile(&mut self) {
+        let now = self.context.env.clock.now();
+        let runs: Vec<RunId> = self.runs.keys().cloned().collect();
+        for id in runs {
+            let Some(run) = self.runs.get(&id) else { continue };
+            match desired(run, &self.claim(&id), self.here(&id), now) {
+                Desired::Wait(_) => {}
+                Desired::Work(over) => self.take_up((id, run.object.clone()), over),
+                Desired::Stop(stop) => self.stop(&id, stop),
+                Desired::Expire => self.expire(run.object.clone(), id),
+            }
+        }
+        self.orphans(now);
+        self.bury_the_dead();
+    }
+
+    /// Journals and claims whose Run is gone: what is in force goes back all the same.
+    fn orphans(&mut self, now: Timestamp) {
+        let journals = std::mem::take(&mut self.journals);
+        let known = journals
+            .iter()
+            .map(|journal| (journal.run.clone(), (journal.object.clone(), journal.uid.clone())));
+        let claimed =
+            self.claims.iter().map(|(run, (_, object))| (run.clone(), (object.clone(), String::new())));
+        let mut orphans: BTreeMap<RunId, (String, String)> = claimed.collect();
+        orphans.extend(known);
+        orphans.retain(|run, _| !self.runs.contains_key(run));
+        for (run, (object, uid)) in orphans {
+            let here = self.here(&run);
+            let over = match self.claim(&run) {
+                Claim::Alive(_) => continue,
+                Claim::Dead(who) => Some(who),
+                Claim::Free | Claim::Mine => None,
+            };
+            let Some((namespace, name)) = object.split_once('/') else { continue };
+            let mut object = ObjectRef::namespaced(API_VERSION, "Run", namespace, name);
+            // One that nobody has: a UID that no object has either.
+            object.uid = if uid.is_empty() { "unknown".to_owned() } else { uid };
+            if !here.working && !here.draining && here.room {
+                self.take_up((run, object), over);
+            }
+        }
+        let needed: BTreeSet<RunId> = self
+            .runs
+            .values()
+            .filter(|run| !run.over() || run.finalizer)
+            .map(|run| run.id.clone())
+            .chain(self.claims.keys().cloned())
+            .chain(self.working.keys().cloned())
+            .collect();
+        for journal in keeping::expired(&journals, &needed, now) {
+            let (access, namespace) = (self.context.access.clone(), self.context.settings.namespace.clone());
+            self.tasks.spawn(async move {
+                if let Err(error) = Segments::delete(&access, &namespace, &journal).await {
+                    tracing::warn!(run = %journal.run, %error, "an old journal could not be deleted");
+                }
+                journal.run
+            });
+        }
+    }
+
+    fn found(&mut self, found: Result<Vec<JournalFound>, ApiError>) {
+        match found {
+            Ok(journals) => self.journals = journals,
+            Err(error) => tracing::warn!(%error, "the journals cannot be listed"),
+        }
+    }
+
+    /// The Leases of replicas that are dead and have nothing any more.
+    fn bury_the_dead(&mut self) {
+        let held: BTreeSet<&String> = self.claims.values().map(|(holder, _)| holder).collect();
+        let dead = self.members.iter().filter(|(name, member)| {
+            // Long enough for everybody to have seen it.
+            member.moved.elapsed() >= 4 * LIVES_FOR && !held.contains(name) && **name != self.context.holder
+        });
+        let dead: Vec<String> = dead.map(|(name, _)| name.clone()).collect();
+        for name in dead {
+            self.members.remove(&name);
+            let (access, namespace) = (self.context.access.clone(), self.context.settings.namespace.clone());
+            tokio::spawn(async move {
+                if let Err(error) = bury(&access, &namespace, &name).await {
+                    tracing::warn!(replica = name, %error, "the Lease of a dead replica could not be deleted");
+                }
+            });
+        }
+    }
+
+    fn take_up(&mut self, (id, object): (RunId, ObjectRef), over: Option<String>) {
+        let (tx, rx) = mpsc::unbounded_channel();
+        let answers = Answers::default();
+        let over = over.map(|who| {
+            let version = self.members.get(&who).map(|member| member.version.clone()).unwrap_or_default();
+            (who, version)
+        });
+        let mut working =
+            Working { tx: tx.clone(), answers: answers.clone(), heard: Heard::default(), stopped: false };
+        if let Some(Ok(spec)) = self.runs.get(&id).map(|run| &run.spec) {
+            for news in working.heard.news(spec, &answers) {
+                let _ = tx.send(news);
+            }
+        }
+        let job = Job { id: id.clone(), object, over, answers, outside: (tx, rx) };
+        self.working.insert(id, working);
+        self.tasks.spawn(work(self.context.clone(), job));
+    }
+
+    fn stop(&mut self, id: &RunId, stop: Stop) {
+        let Some(working) = self.working.get_mut(id).filter(|working| !working.stopped) else { return };
+        working.stopped = true;
+        let (reason, by) = match stop {
+            Stop::Abort => (StopReason::UserAbort, "spec.abort"),
+            Stop::Deleted => (StopReason::Deleted, "it was deleted"),
+            Stop::Draining => (StopReason::Signal, "the controller ends"),
+        };
+        let _ = working.tx.send(Outside::Stop(reason, by.to_owned()));
+    }
+
+    /// Deletes a Run that has been over for long enough, and its journal.
+    fn expire(&mut self, object: ObjectRef, id: RunId) {
+        let (tx, _) = mpsc::unbounded_channel();
+        let working = Working { tx, answers: Answers::default(), heard: Heard::default(), stopped: true };
+        self.working.insert(id.clone(), working);
+        let (access, namespace) = (self.context.access.clone(), self.context.settings.namespace.clone());
+        self.tasks.spawn(async move {
+            let deleted = async {
+                let journals = Segments::list(&access, &namespace).await?;
+                if let Some(journal) = journals.iter().find(|journal| journal.run == id) {
+                    Segments::delete(&access, &namespace, journal).await?;
+                }
+                object::delete(&access, &object).await
+            };
+            if let Err(error) = deleted.await {
+                tracing::warn!(run = %id, %error, "a Run that has expired could not be deleted yet");
+                tokio::time::sleep(LOOK_AT_JOURNALS).await;
+            }
+            id
+        });
+    }
+}
+
+/// The journals being listed.
+type Looking = BoxFuture<'static, Result<Vec<JournalFound>, ApiError>>;
+
+async fn looked(looking: &mut Option<Looking>) -> Result<Vec<JournalFound>, ApiError> {
+    match looking {
+        Some(looking) => looking.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Renews the replica's Lease until it is fenced off.
+async fn keep(replica: &mut Replica, clock: Clock) -> ReplicaError {
+    loop {
+        tokio::time::sleep(RENEWED_EVERY).await;
+        match replica.renew(clock.now()).await {
+            Ok(()) => {}
+            Err(error @ ReplicaError::Fenced(_)) => return error,
+            // Others take over when this goes on; what is ours stops by its own leases before that.
+            Err(error) => tracing::warn!(%error, "the Lease of this replica could not be renewed"),
+        }
+    }
+}

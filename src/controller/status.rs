@@ -1,0 +1,433 @@
+//! The status of a Run: the only place that writes it, and what it says.
+//!
+//! At most 32 KiB, however many targets: counts, the first few of what could be many, and texts that are cut.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
+
+use super::{object::MANAGER, seen::RunSeen};
+use crate::{
+    cluster::{Access, ApiError, JsonPatch, SegmentSize, Write},
+    engine::{self, State},
+    journal::{Clocks, Entry, InjectOutcome, Record, Residue},
+    types::{Epoch, Finding, Length, Phase, Verdict, counted},
+};
+
+/// The most that a status may take, in bytes of JSON.
+pub const MOST: usize = 32 * 1024;
+/// How many findings it names, and how long their words may be.
+const FINDINGS: (usize, usize) = (16, 300);
+/// How many things that are left it names, and how long their words may be.
+const RESIDUE: (usize, usize) = (10, 400);
+/// How long any other text may be, in bytes.
+const WORDS: usize = 500;
+/// Between two writes: what happens faster is seen in the next.
+const PACE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What is known of a run that is to be told.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    state: Option<State>,
+    started: Option<Timestamp>,
+    records: u64,
+    epoch: u64,
+    findings: Vec<Finding>,
+    finished: Option<(Timestamp, Verdict, Clocks, Vec<Residue>)>,
+    /// What it waits for before it begins, in words.
+    waiting: String,
+    /// Why it did not begin: when, verdict, reason, words.
+    declined: Option<(Timestamp, Verdict, String, String)>,
+}
+
+impl Progress {
+    /// Takes one more record in. What cannot come there changes nothing: the engine says so itself.
+    pub fn on(&mut self, entry: &Entry) {
+        self.records = entry.seq + 1;
+        self.epoch = self.epoch.max(entry.epoch.0);
+        match (&mut self.state, &entry.record) {
+            (None, _) => {
+                self.state = State::new(entry).ok();
+                self.started = Some(entry.at);
+            }
+            (Some(state), _) => {
+                // A record that is illegal ends the run with an error of the engine's.
+                let _ = engine::transition(state, entry);
+            }
+        }
+        match &entry.record {
+            Record::Planned { findings, .. }
+            | Record::StepRefused { findings, .. }
+            | Record::RoundSkipped { findings, .. } => {
+                let room = FINDINGS.0.saturating_sub(self.findings.len());
+                self.findings.extend(findings.iter().take(room).cloned());
+            }
+            Record::Finished { verdict, clocks, residue } => {
+                self.finished = Some((entry.at, *verdict, *clocks, residue.clone()));
+            }
+            Record::OwnerChanged { .. } => self.finished = None,
+            _ => {}
+        }
+    }
+
+    /// It does not begin.
+    pub fn decline(
+        &mut self,
+        at: Timestamp,
+        (verdict, reason, words): (Verdict, &str, String),
+        findings: Vec<Finding>,
+    ) {
+        self.findings = findings;
+        self.declined = Some((at, verdict, reason.to_owned(), words));
+    }
+
+    /// It waits before it begins.
+    pub fn wait(&mut self, words: String) {
+        self.waiting = words;
+    }
+
+    /// The run's epoch so far.
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.epoch)
+    }
+
+    /// What it meant, if that is known.
+    pub fn verdict(&self) -> Option<Verdict> {
+        let declined = self.declined.as_ref().map(|(_, verdict, ..)| *verdict);
+        declined.or_else(|| self.state.as_ref()?.decided.as_ref().map(|(verdict, ..)| *verdict))
+    }
+
+    fn phase(&self) -> Phase {
+        match &self.state {
+            _ if self.declined.is_some() => Phase::Finished,
+            Some(state) => state.phase(),
+            None => Phase::Pending,
+        }
+    }
+
+    /// Reason and words.
+    fn why(&self) -> (String, String) {
+        if let Some((_, _, reason, words)) = &self.declined {
+            return (reason.clone(), words.clone());
+        }
+        let Some(state) = &self.state else {
+            let reason = if self.waiting.is_empty() { "Pending" } else { "Waiting" };
+            return (reason.to_owned(), self.waiting.clone());
+        };
+        match (&state.decided, &state.stop) {
+            (Some((_, reason, words)), _) => (reason.clone(), words.clone()),
+            (None, Some((reason, by, _))) => (format!("{reason:?}"), by.clone()),
+            (None, None) if state.held => ("Held".to_owned(), "no new step starts".to_owned()),
+            (None, None) => (state.phase().to_string(), String::new()),
+        }
+    }
+
+    fn residue(&self) -> &[Residue] {
+        match (&self.finished, &self.state) {
+            (Some((.., residue)), _) => residue,
+            (None, Some(State { all_reverted: Some((_, residue)), .. })) => residue,
+            _ => &[],
+        }
+    }
+}
+
+/// Who writes it, and what is known besides the run.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// The replica.
+    pub holder: String,
+    /// The seed.
+    pub seed: Option<u64>,
+    /// What of the journal is in the cluster.
+    pub journal: SegmentSize,
+}
+
+/// The whole status; `before` is the one that it follows, for the times of its conditions.
+pub fn render(run: &RunSeen, progress: &Progress, about: &About, now: Timestamp) -> Value {
+    let (reason, message) = progress.why();
+    let mut status = Map::new();
+    let mut put = |name: &str, value: Value| {
+        let empty = value.is_null() || value.as_str() == Some("");
+        if !empty {
+            status.insert(name.to_owned(), value);
+        }
+    };
+    put("observedGeneration", json!(run.generation));
+    put("subject", json!(run.spec.as_ref().map(|spec| spec.subject()).unwrap_or_default()));
+    put("phase", json!(progress.phase()));
+    put("verdict", json!(progress.verdict()));
+    put("reason", json!(cut(&reason, 64)));
+    put("message", json!(cut(&message, WORDS)));
+    put("conditions", conditions(&run.status, progress, now));
+    put("seed", json!(about.seed));
+    put("runner", json!({"identity": cut(&about.holder, 317), "epoch": progress.epoch}));
+    for (name, at) in times(progress) {
+        put(name, json!(at.map(second)));
+    }
+    put("currentStep", json!(progress.state.as_ref().and_then(current_step)));
+    put("measured", measured(progress));
+    put("targets", targets(progress));
+    put("residue", residue(progress.residue()));
+    let findings = progress.findings.iter().take(FINDINGS.0).map(|finding| {
+        let words = format!("{}: {}", finding.subject, finding.message);
+        json!({"code": finding.code, "message": cut(&words, FINDINGS.1)})
+    });
+    put(
+        "findings",
+        Some(findings.collect::<Vec<_>>()).filter(|all| !all.is_empty()).map_or(Value::Null, Value::from),
+    );
+    let SegmentSize { segments, bytes } = about.journal;
+    put("journal", json!({"records": progress.records, "segments": segments, "bytes": bytes}));
+    Value::Object(status)
+}
+
+fn second(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn times(progress: &Progress) -> [(&'static str, Option<Timestamp>); 7] {
+    let state = progress.state.as_ref();
+    let finished = progress.finished.as_ref().map(|(at, ..)| *at);
+    [
+        ("startTime", progress.started),
+        ("baselineTime", state.and_then(|state| state.baseline.as_ref().map(|(at, _)| *at))),
+        ("injectionTime", state.and_then(State::first_seen)),
+        ("violationTime", state.and_then(|state| state.violations.first().map(|violation| violation.at))),
+        ("revertedTime", state.and_then(|state| state.all_reverted.as_ref().map(|(at, _)| *at))),
+        ("recoveredTime", state.and_then(|state| state.recovered)),
+        ("completionTime", finished.or_else(|| progress.declined.as_ref().map(|(at, ..)| *at))),
+    ]
+}
+
+/// EXPERIMENT/STEP of the last step that has begun and is not over.
+fn current_step(state: &State) -> Option<String> {
+    if state.finished || state.stop.is_some() || state.method_ended.is_some() {
+        return None;
+    }
+    let begun = |(step, progress): &(&crate::api::Step, &engine::StepState)| {
+        (progress.started.is_some() && progress.ended.is_none()).then(|| step.name.clone())
+    };
+    let step = state.spec.method.iter().zip(&state.steps).rev().find_map(|pair| begun(&pair))?;
+    let experiment = state.header.experiment["metadata"]["name"].as_str().unwrap_or_default();
+    Some(cut(&format!("{experiment}/{step}"), 127))
+}
+
+fn measured(progress: &Progress) -> Value {
+    let clocks = match (&progress.finished, &progress.state) {
+        (Some((_, _, clocks, _)), _) => *clocks,
+        (None, Some(state)) => state.clocks(),
+        (None, None) => Clocks::default(),
+    };
+    let named = [
+        ("detection", clocks.detection_ms),
+        ("abort", clocks.abort_ms),
+        ("revert", clocks.revert_ms),
+        ("recovery", clocks.recovery_ms),
+        ("rto", clocks.rto_ms),
+    ];
+    let known: Map<String, Value> = named
+        .into_iter()
+        .filter_map(|(name, ms)| Some((name.to_owned(), json!(Length::from_millis(ms?).to_string()))))
+        .collect();
+    if known.is_empty() { Value::Null } else { Value::Object(known) }
+}
+
+/// How many were chosen, are in force, are back, were gone.
+fn counts(state: &State) -> (usize, usize, usize, usize) {
+    let mut counts = (0, 0, 0, 0);
+    for found in state.injections.values() {
+        counts.0 += 1;
+        match found.injected {
+            Some(InjectOutcome::TargetGone) => counts.3 += 1,
+            Some(InjectOutcome::Done) if found.pending() => counts.1 += 1,
+            _ => {}
+        }
+        counts.2 += usize::from(found.reverted.is_some());
+    }
+    counts
+}
+
+fn targets(progress: &Progress) -> Value {
+    let Some(state) = &progress.state else { return Value::Null };
+    let (selected, in_force, reverted, skipped) = counts(state);
+    json!({"selected": selected, "inForce": in_force, "reverted": reverted, "skipped": skipped})
+}
+
+fn residue(left: &[Residue]) -> Value {
+    let items: Vec<Value> = left
+        .iter()
+        .take(RESIDUE.0)
+        .map(|left| {
+            json!({"apiVersion": left.target.api_version, "kind": left.target.kind,
+                   "namespace": left.target.namespace, "name": cut(&left.target.name, 253),
+                   "what": cut(&format!("{}; {}", left.what, left.remedy), RESIDUE.1)})
+        })
+        .collect();
+    json!({"count": left.len(), "items": items})
+}
+
+/// A condition before it has its time: type, status, reason, words.
+type Said = (&'static str, Option<bool>, String, String);
+
+fn said(progress: &Progress) -> Vec<Said> {
+    let words = |kind, holds, reason: &str, words: String| (kind, holds, reason.to_owned(), words);
+    let Some(state) = progress.state.as_ref().filter(|_| progress.declined.is_none()) else {
+        let (reason, message) = progress.why();
+        let over = progress.declined.is_some();
+        let holds = over.then_some(false);
+        return vec![
+            words("Accepted", holds, &reason, message.clone()),
+            words("Succeeded", holds, &reason, message),
+        ];
+    };
+    let (selected, in_force, reverted, _) = counts(state);
+    let left = progress.residue().len();
+    let steady = match (&state.baseline, progress.verdict()) {
+        (Some(_), _) => words("Steady", Some(true), "BaselineHeld", String::new()),
+        (None, Some(Verdict::NotSteady)) => words("Steady", Some(false), "NotSteady", progress.why().1),
+        _ => words("Steady", None, "Measuring", String::new()),
+    };
+    let in_force = match (in_force, left) {
+        (0, 0) if reverted > 0 && reverted == selected => {
+            words("FaultsInForce", Some(false), "AllReverted", String::new())
+        }
+        (0, 0) => words("FaultsInForce", Some(false), "NoneInForce", String::new()),
+        (count, left) => words("FaultsInForce", Some(true), "InForce", counted(count.max(left), "fault")),
+    };
+    let restored = match (&state.all_reverted, left) {
+        (_, 1..) => {
+            words("Restored", Some(false), "Residue", format!("{} left behind", counted(left, "change")))
+        }
+        (Some(_), 0) => words("Restored", Some(true), "Verified", String::new()),
+        (None, 0) if state.first_intent.is_none() && state.finished => {
+            words("Restored", Some(true), "NothingChanged", String::new())
+        }
+        (None, 0) if state.first_intent.is_none() => words("Restored", None, "NothingChanged", String::new()),
+        (None, 0) => words("Restored", Some(false), "NotYet", String::new()),
+    };
+    let (reason, message) = progress.why();
+    let passed = match progress.verdict() {
+        Some(Verdict::Passed) if left == 0 => state.finished.then_some(true),
+        Some(_) => Some(false),
+        None => None,
+    };
+    let accepted = words("Accepted", Some(true), "PlanValid", counted(selected, "target"));
+    vec![accepted, steady, in_force, restored, words("Succeeded", passed, &reason, message)]
+}
+
+/// The conditions; the time of one that says the same as before is that of before.
+fn conditions(before: &Value, progress: &Progress, now: Timestamp) -> Value {
+    let before = before["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    let told = said(progress).into_iter().map(|(kind, holds, reason, message)| {
+        let status = match holds {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        };
+        let same = before.iter().find(|old| old["type"] == kind && old["status"] == status);
+        let since = same.and_then(|old| old["lastTransitionTime"].as_str()).map(str::to_owned);
+        json!({"type": kind, "status": status, "reason": cut(&reason, 64), "message": cut(&message, WORDS),
+               "lastTransitionTime": since.unwrap_or_else(|| second(now))})
+    });
+    Value::Array(told.collect())
+}
+
+/// At most so many bytes of a text, whole characters.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let mut end = most.saturating_sub('…'.len_utf8());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
+
+/// Writes a Run's status as it goes.
+#[derive(Clone)]
+pub(super) struct Writer(Arc<Shared>);
+
+struct Shared {
+    access: Access,
+    known: Mutex<Known>,
+    changed: Notify,
+}
+
+struct Known {
+    run: RunSeen,
+    progress: Progress,
+    about: About,
+}
+
+impl Writer {
+    /// For a Run as it was seen.
+    pub(super) fn new(access: &Access, run: RunSeen, progress: Progress, about: About) -> Self {
+        let known = Mutex::new(Known { run, progress, about });
+        Self(Arc::new(Shared { access: access.beside(), known, changed: Notify::new() }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is known; it is written within [`PACE`].
+    pub(super) fn tell(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.lock().progress);
+        self.0.changed.notify_one();
+    }
+
+    /// How much of the journal is in the cluster by now.
+    pub(super) fn journal(&self, size: SegmentSize) {
+        self.lock().about.journal = size;
+    }
+
+    /// The seed that was chosen.
+    pub(super) fn seed(&self, seed: u64) {
+        self.lock().about.seed = Some(seed);
+    }
+
+    /// Writes whenever something has changed, until it is dropped.
+    pub(super) async fn keep(&self, clock: &crate::env::Clock, size: impl Fn() -> SegmentSize) {
+        loop {
+            self.0.changed.notified().await;
+            self.journal(size());
+            if let Err(error) = self.write(clock.now()).await {
+                tracing::warn!(%error, "the status of a Run could not be written; the next change does it");
+            }
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
+    /// Writes it now, if it says something new. A Run that is gone needs none.
+    pub(super) async fn write(&self, now: Timestamp) -> Result<(), ApiError> {
+        let (object, status) = {
+            let known = self.lock();
+            let status = render(&known.run, &known.progress, &known.about, now);
+            if status == known.run.status {
+                return Ok(());
+            }
+            (known.run.object.clone(), status)
+        };
+        let patch = JsonPatch::new().test("/metadata/uid", &object.uid).add("/status", &status);
+        let how = Write { manager: MANAGER, dry_run: false };
+        match self.0.access.patch(&object, Some("status"), &patch, how).await {
+            Ok(_) => {
+                self.lock().run.status = status;
+                Ok(())
+            }
+            Err(ApiError::NotFound) => Ok(()),
+            // The test of its UID: another Run of that name is not ours to write on.
+            Err(error @ ApiError::Invalid(_)) => match self.0.access.get(&object).await {
+                Err(ApiError::NotFound) => Ok(()),
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,409 @@
+//! One run in the hands of this replica: claimed, brought to its end as its journal asks, let go.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    Context, begin, object,
+    reconcile::{AGAIN, Course, Record as OnRecord, course},
+    seen::RunSeen,
+    status::{About, Progress, Writer},
+};
+use crate::{
+    api::{StepAction, StepAnswer},
+    cluster::{
+        self, Acting, ApiError, LeaseError, ReplicaError, SegmentPlace, SegmentTrouble, Segments, client_as,
+    },
+    engine::{self, EngineError, Outside, Rollback},
+    env::{Env, NoAgents, Storage as _},
+    journal::{self, Answer, Entry, JournalError, Record, StopReason},
+    types::{ObjectRef, RunId},
+};
+
+/// Until then reverting is tried: a controller never gives up.
+const FOR_EVER: Duration = Duration::from_secs(50 * 365 * 24 * 3600);
+/// How long the token of a pod that was deleted may still be good (the authenticator's cache).
+const TOKEN_LIVES: Duration = Duration::from_secs(11);
+/// How long the leases of a dead replica's namespaces are waited for before they are taken.
+const LEASES_LAPSE: Duration = Duration::from_secs(5);
+/// How long the last words of a Run are tried to be written.
+const LAST_WORDS: Duration = Duration::from_secs(60);
+
+/// Why a run was not brought to its end this time; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WorkError {
+    /// Another replica has it.
+    #[error("another replica has it")]
+    Taken,
+    /// The API server.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The engine. Boxed: its errors are large.
+    #[error(transparent)]
+    Engine(Box<EngineError>),
+}
+
+impl From<ReplicaError> for WorkError {
+    fn from(error: ReplicaError) -> Self {
+        match error {
+            ReplicaError::Api(error) => Self::Api(error),
+            ReplicaError::Taken | ReplicaError::Fenced(_) => Self::Taken,
+        }
+    }
+}
+
+impl From<EngineError> for WorkError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Lost(..) => Self::Taken,
+            other => Self::Engine(Box::new(other)),
+        }
+    }
+}
+
+/// What people say of steps, by step: asked for when the step begins.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answers(Arc<Mutex<BTreeMap<String, StepAnswer>>>);
+
+impl Answers {
+    /// Takes one in; those that are new are handed on.
+    pub(super) fn add(&self, answer: &StepAnswer) -> Option<Outside> {
+        let step = answer.name.rsplit_once('/').map_or(answer.name.as_str(), |(_, step)| step).to_owned();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.contains_key(&step) {
+            return None;
+        }
+        all.insert(step.clone(), answer.clone());
+        Some(told(&step, answer))
+    }
+
+    fn of(&self, step: &str) -> Option<Outside> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(step).filter(|answer| answer.action != StepAction::Skip).map(|answer| told(step, answer))
+    }
+}
+
+fn told(step: &str, answer: &StepAnswer) -> Outside {
+    let answered = match answer.action {
+        StepAction::Confirm => Answer::Confirmed,
+        StepAction::Fail => Answer::Failed,
+        StepAction::Skip => {
+            return Outside::Noted(format!("{} asked to skip {step}: not supported yet", answer.by));
+        }
+    };
+    Outside::Answered(step.to_owned(), answered, answer.by.clone(), answer.comment.clone())
+}
+
+/// A run to be brought to its end.
+pub(super) struct Job {
+    /// What it is called.
+    pub id: RunId,
+    /// The Run, with its UID.
+    pub object: ObjectRef,
+    /// The dead replica that had it, and the version at which its Lease stood still.
+    pub over: Option<(String, String)>,
+    /// What people say.
+    pub answers: Answers,
+    /// The way to the engine, both ends.
+    pub outside: (mpsc::UnboundedSender<Outside>, mpsc::UnboundedReceiver<Outside>),
+}
+
+/// A run that is being worked on.
+pub(super) struct Case {
+    pub context: Context,
+    pub id: RunId,
+    pub segments: Segments,
+    pub entries: Vec<Entry>,
+    /// None: the Run is gone.
+    pub told: Option<(RunSeen, Writer)>,
+    pub answers: Answers,
+    pub outside: (mpsc::UnboundedSender<Outside>, mpsc::UnboundedReceiver<Outside>),
+}
+
+/// Works on a run until it is over, or until it cannot be gone on with here.
+pub(super) async fn work(context: Context, job: Job) -> RunId {
+    let id = job.id.clone();
+    match attempt(context, job).await {
+        Ok(()) => tracing::info!(run = %id, "done"),
+        Err(WorkError::Taken) => tracing::info!(run = %id, "another replica has it"),
+        Err(error) => {
+            tracing::warn!(run = %id, %error, "it could not be brought to its end; it is tried again");
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+    id
+}
+
+async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
+    let taken = Instant::now();
+    let dead_pod = take(&context, &job).await?;
+    let run = object::read(&context.access, &job.object).await?;
+    let place = SegmentPlace {
+        namespace: context.settings.namespace.clone(),
+        run: job.id.clone(),
+        object: key(&job.object),
+        uid: job.object.uid.clone(),
+    };
+    let tx = job.outside.0.clone();
+    let trouble = Arc::new(move |trouble| {
+        // Nobody listens any more when the run is over.
+        let _ = tx.send(match trouble {
+            SegmentTrouble::Late(why) => Outside::Stop(StopReason::JournalLost, why),
+            SegmentTrouble::Superseded(why) => Outside::Lost(why),
+        });
+    });
+    let segments = Segments::open(&context.access, &place, trouble).await?;
+    let known = segments.list().map_err(JournalError::from)?.contains(&job.id);
+    let entries = if known { journal::read(&segments, &job.id)? } else { Vec::new() };
+    let mut progress = Progress::default();
+    entries.iter().for_each(|entry| progress.on(entry));
+    let on_record = match entries.last().map(|entry| &entry.record) {
+        None => OnRecord::None,
+        Some(Record::Finished { .. }) => OnRecord::Whole,
+        Some(_) => OnRecord::Open,
+    };
+    let course = course(run.as_ref(), on_record, context.env.clock.now());
+    tracing::info!(run = %job.id, ?course, records = entries.len(), "claimed");
+    let seed = entries.first().and_then(|entry| match &entry.record {
+        Record::RunStarted(header) => Some(header.seed),
+        _ => None,
+    });
+    let told = run.map(|run| {
+        let seed = seed.or_else(|| run.spec.as_ref().ok()?.seed).or_else(|| run.status["seed"].as_u64());
+        let about = About { holder: context.holder.clone(), seed, journal: segments.size() };
+        let writer = Writer::new(&context.access, run.clone(), progress, about);
+        (run, writer)
+    });
+    let (id, answers, outside) = (job.id, job.answers, job.outside);
+    let mut case = Case { context, id, segments, entries, told, answers, outside };
+    let silent = course == Course::LetGo;
+    match course {
+        Course::Start => begin::begin(&mut case).await?,
+        Course::Recover => {
+            recover(&mut case).await?;
+            if dead_pod {
+                tokio::time::sleep_until(taken + TOKEN_LIVES).await;
+                look_again(&case).await?;
+            }
+        }
+        Course::Decline(verdict, reason, words) => {
+            let now = case.context.env.clock.now();
+            case.tell(|progress| progress.decline(now, (verdict, reason, words), Vec::new()));
+        }
+        Course::Conclude | Course::LetGo => {}
+    }
+    conclude(&case, silent).await
+}
+
+fn key(object: &ObjectRef) -> String {
+    format!("{}/{}", object.namespace, object.name)
+}
+
+/// Claims the run. Whether the pod of a dead replica that had it was deleted.
+async fn take(context: &Context, job: &Job) -> Result<bool, WorkError> {
+    let (access, namespace) = (&context.access, context.settings.namespace.as_str());
+    let mut deleted = false;
+    if let Some((who, version)) = &job.over {
+        // First it is made sure that it owns nothing any more.
+        if let Some(pod) = cluster::fence(access, (namespace, who), version).await? {
+            deleted = end_pod(context, &pod).await;
+        }
+    }
+    let over = job.over.as_ref().map(|(who, _)| who.as_str());
+    cluster::claim(access, namespace, (&job.id, &key(&job.object)), (&context.holder, over)).await?;
+    Ok(deleted)
+}
+
+/// Ends the pod of a dead replica, NAME/UID: its token dies with it, so that what it may still send is refused.
+async fn end_pod(context: &Context, pod: &str) -> bool {
+    let Some((name, uid)) = pod.split_once('/') else { return false };
+    let mut object = ObjectRef::namespaced("v1", "Pod", &context.settings.namespace, name);
+    object.uid = uid.to_owned();
+    match context.access.delete_pod(&object, Duration::ZERO, false).await {
+        Ok(()) => true,
+        Err(ApiError::NotFound | ApiError::Conflict(_)) => false,
+        Err(error) => {
+            tracing::warn!(pod = name, %error, "the pod of a dead replica could not be deleted");
+            false
+        }
+    }
+}
+
+impl Case {
+    /// Changes what is told of the run.
+    pub(super) fn tell(&self, change: impl FnOnce(&mut Progress)) {
+        if let Some((_, writer)) = &self.told {
+            writer.tell(change);
+        }
+    }
+
+    /// Takes in what the engine writes down: status, log, answers that were waiting.
+    pub(super) fn observer(&self, acting: &Acting) -> engine::Observer {
+        let (writer, acting) = (self.told.as_ref().map(|(_, writer)| writer.clone()), acting.clone());
+        let (answers, tx, id) = (self.answers.clone(), self.outside.0.clone(), self.id.clone());
+        Arc::new(move |entry: &Entry| {
+            log(&id, entry);
+            match &entry.record {
+                Record::StepStarted { step } => {
+                    if let Some(answer) = answers.of(step) {
+                        let _ = tx.send(answer);
+                    }
+                }
+                // Rights were withdrawn: what is in force goes back all the same.
+                Record::RevertFailed { error, .. } if error.contains("not allowed") => acting.as_controller(),
+                _ => {}
+            }
+            if let Some(writer) = &writer {
+                writer.tell(|progress| progress.on(entry));
+            }
+        })
+    }
+
+    /// The world with the rights of an account.
+    pub(super) fn world(&self, user: &str, acting: &Acting) -> Env {
+        Env {
+            kube: client_as(&self.context.env.kube, user, acting),
+            storage: Arc::new(self.segments.clone()),
+            agents: Arc::new(NoAgents("the controller places no agents")),
+            ..self.context.env.clone()
+        }
+    }
+
+    /// Goes on with `work`, and writes the status beside it.
+    pub(super) async fn telling<T>(&self, work: impl Future<Output = T>) -> T {
+        let Some((_, writer)) = &self.told else { return work.await };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = writer.keep(&self.context.env.clock, || self.segments.size()) => std::future::pending().await,
+        }
+    }
+}
+
+fn log(id: &RunId, entry: &Entry) {
+    match &entry.record {
+        Record::Sampled { .. } => {}
+        Record::RunStarted(header) => {
+            tracing::info!(run = %id, by = header.by, seed = header.seed, "RunStarted")
+        }
+        Record::Decided { verdict, reason, message } => {
+            tracing::info!(run = %id, %verdict, reason, message, "Decided");
+        }
+        Record::StopRequested { reason, by } => tracing::info!(run = %id, ?reason, by, "StopRequested"),
+        Record::RevertFailed { injection, error, attempt } => {
+            tracing::warn!(run = %id, %injection, error, attempt, "RevertFailed");
+        }
+        Record::StepStarted { step } => tracing::info!(run = %id, step, "StepStarted"),
+        Record::Finished { verdict, residue, .. } => {
+            tracing::info!(run = %id, %verdict, residue = residue.len(), "Finished");
+        }
+        _ => tracing::debug!(run = %id, seq = entry.seq, "record"),
+    }
+}
+
+/// Puts back what the journal says: as the account that the run acted as, and as the controller itself when that
+/// is gone or may not any more.
+async fn recover(case: &mut Case) -> Result<(), WorkError> {
+    let access = &case.context.access;
+    let Some(Record::RunStarted(header)) = case.entries.first().map(|entry| &entry.record) else {
+        // `read` has numbered it, and `replay` says the rest.
+        return Err(EngineError::from(
+            engine::State::replay(&case.entries)
+                .err()
+                .unwrap_or(engine::Illegal { seq: 0, why: "it does not begin with RunStarted".to_owned() }),
+        )
+        .into());
+    };
+    let acting = Acting::default();
+    let account = header.by.strip_prefix("system:serviceaccount:").and_then(|name| name.split_once(':'));
+    let exists = match account {
+        Some((namespace, name)) => cluster::account_uid(access, namespace, name).await?.is_some(),
+        None => false,
+    };
+    if !exists {
+        acting.as_controller();
+    }
+    let env = case.world(&header.by, &acting);
+    let mut how = Rollback {
+        by: cluster::identity(access).await?,
+        holder: case.context.holder.clone(),
+        why: "takeover",
+        take_over: false,
+        revert_timeout: FOR_EVER,
+        observer: case.observer(&acting),
+    };
+    let begun = Instant::now();
+    loop {
+        match case.telling(engine::from_journal(&env, &case.id, how.clone())).await {
+            Ok(_) => return Ok(()),
+            // They were renewed a moment later than the replica's own, and lapse a moment later.
+            Err(EngineError::Lease(LeaseError::Held { tenure, .. })) if tenure.run == case.id => {
+                how.take_over = begun.elapsed() >= LEASES_LAPSE;
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            // The account may not even look any more.
+            Err(
+                EngineError::Api(ApiError::Forbidden(_))
+                | EngineError::Lease(LeaseError::Api(ApiError::Forbidden(_))),
+            ) if !acting.is_controller() => {
+                acting.as_controller();
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Once more when nothing of the dead replica's can come any more: what it has sent last is put back too.
+async fn look_again(case: &Case) -> Result<(), WorkError> {
+    let Some(Record::RunStarted(header)) = case.entries.first().map(|entry| &entry.record) else {
+        return Ok(());
+    };
+    let access = &case.context.access;
+    let (mut found, _) = engine::from_scars(access, &header.namespaces).await;
+    found.retain(|leftover| leftover.run == case.id.as_str());
+    if found.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(run = %case.id, count = found.len(), "what the dead replica has sent last is put back");
+    let how = Rollback {
+        by: cluster::identity(access).await?,
+        holder: case.context.holder.clone(),
+        why: "takeover",
+        take_over: true,
+        revert_timeout: LAST_WORDS,
+        observer: Arc::new(|_| {}),
+    };
+    engine::revert_found(&case.context.env, found, &how).await.map_err(EngineError::from)?;
+    Ok(())
+}
+
+/// The last of it is durable and told; then the Run may go, and the claim with it.
+async fn conclude(case: &Case, silent: bool) -> Result<(), WorkError> {
+    if !case.segments.flushed().await {
+        return Err(WorkError::Taken);
+    }
+    let (access, namespace) = (&case.context.access, &case.context.settings.namespace);
+    if let Some((run, writer)) = &case.told {
+        let begun = Instant::now();
+        while !silent {
+            writer.journal(case.segments.size());
+            match writer.write(case.context.env.clock.now()).await {
+                Ok(()) => break,
+                Err(error) if begun.elapsed() >= LAST_WORDS => return Err(error.into()),
+                Err(error) => tracing::warn!(run = %case.id, %error, "the status could not be written yet"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        object::let_go(access, &run.object).await?;
+    }
+    cluster::unclaim(access, namespace, (&case.id, &case.context.holder)).await?;
+    Ok(())
+}

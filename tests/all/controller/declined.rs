@@ -1,0 +1,133 @@
+//! What does not begin, and says why.
+
+use serde_json::{Value, json};
+
+use super::{
+    condition,
+    office::{Office, SCALE},
+};
+use crate::{crash::house::experiment_of, kit::in_virtual_time};
+
+async fn declined(office: &Office, spec: Value) -> Value {
+    let _replica = office.replica("a");
+    let run = office.make("trial-1", spec).await;
+    let status = office.over(&run).await;
+    assert_eq!(condition(&status, "Accepted")["status"], "False", "{status}");
+    assert_eq!(office.journals().await, [], "nothing was begun");
+    assert_eq!(office.held(), Vec::<String>::new());
+    office.assert_as_before().await;
+    status
+}
+
+fn code(status: &Value) -> &str {
+    assert_eq!(status["verdict"], "Refused", "{status}");
+    status["findings"][0]["code"].as_str().unwrap_or_default()
+}
+
+fn trial() -> Value {
+    json!({"experimentRef": {"name": "trial"}})
+}
+
+#[test]
+fn an_experiment_that_is_not_there() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        assert_eq!(code(&declined(&office, json!({"experimentRef": {"name": "another"}})).await), "FD2071");
+    });
+}
+
+#[test]
+fn an_account_that_is_not_there() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let mut spec = trial();
+        spec["serviceAccountName"] = json!("breaker");
+        let status = declined(&office, spec).await;
+        assert_eq!(code(&status), "FD2072");
+        assert!(status["message"].as_str().is_some_and(|words| words.contains("breaker")), "{status}");
+    });
+}
+
+#[test]
+fn an_account_without_the_rights_of_the_fault() {
+    in_virtual_time(async {
+        let kill = "{name: evict, target: {workload: deployment/web, count: 1}, podEvict: {}}";
+        let office = Office::open(&[kill]).await;
+        let status = declined(&office, trial()).await;
+        assert_eq!(code(&status), "FD2001");
+        assert!(status["message"].as_str().is_some_and(|words| words.contains("pods/eviction")), "{status}");
+    });
+}
+
+#[test]
+fn a_host_that_no_guardrail_lists() {
+    in_virtual_time(async {
+        let text = experiment_of("value >= 4.0", "\"true\"", &[SCALE]).replace(
+            "  baseline:",
+            "  - {name: outside, http: {url: 'http://169.254.1.1/'}, expect: status == 200}\n  baseline:",
+        );
+        let office = Office::with(&text.replace("169.254.1.1", "metadata.example.com")).await;
+        assert_eq!(code(&declined(&office, trial()).await), "FD2073");
+    });
+}
+
+#[test]
+fn a_fault_that_takes_agents() {
+    in_virtual_time(async {
+        let loss = "{name: hit, target: {workload: deployment/web, count: 2}, networkLoss: {share: 50%}, duration: 5s}";
+        let office = Office::open(&[loss]).await;
+        assert_eq!(code(&declined(&office, trial()).await), "FD2074");
+    });
+}
+
+#[test]
+fn a_game_day() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let status = declined(&office, json!({"gameDayRef": {"name": "weekly"}})).await;
+        assert_eq!(status["reason"], "NotSupported");
+    });
+}
+
+#[test]
+fn one_that_is_aborted_before_it_begins() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let mut spec = trial();
+        spec["abort"] = json!(true);
+        let status = declined(&office, spec).await;
+        assert_eq!((&status["verdict"], &status["reason"]), (&json!("Aborted"), &json!("UserAbort")));
+    });
+}
+
+#[test]
+fn one_whose_deadline_has_passed() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let mut spec = trial();
+        spec["startTime"] = json!("2020-01-01T00:00:00Z");
+        let status = declined(&office, spec).await;
+        assert_eq!((&status["verdict"], &status["reason"]), (&json!("Refused"), &json!("DeadlineExceeded")));
+    });
+}
+
+#[test]
+fn one_for_later_waits_for_its_time() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let _replica = office.replica("a");
+        let later = office.stage.env.clock.now() + std::time::Duration::from_secs(600);
+        let run = office
+            .run("trial-1", json!({"startTime": later.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()}))
+            .await;
+        tokio::time::sleep(std::time::Duration::from_secs(500)).await;
+        assert!(office.status(&run).await.is_null());
+        let status = office.over(&run).await;
+        assert_eq!(status["verdict"], "Passed");
+        assert!(
+            status["startTime"]
+                .as_str()
+                .is_some_and(|at| at >= &*later.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+        );
+    });
+}

@@ -1,0 +1,137 @@
+//! Replicas that die, hang, end, and come back.
+
+use std::{sync::Arc, time::Duration};
+
+use firedrill::{
+    env::MemoryStorage,
+    journal::Record,
+    sim::apiserver::User,
+    types::{Epoch, ObjectRef, Verdict},
+};
+use serde_json::json;
+
+use super::office::{Office, SCALE, assert_whole};
+use crate::kit::in_virtual_time;
+
+/// When the fault was in force and its replica dead, until everything was back.
+async fn taken_over(office: &Office, dead: super::office::Replica) -> Duration {
+    office.shrunk().await;
+    dead.dies();
+    let died = office.stage.env.clock.now();
+    office.until("a survivor puts it back", async || office.replicas() == 4).await;
+    Duration::try_from(office.stage.env.clock.now().duration_since(died)).expect("time goes on")
+}
+
+#[test]
+fn a_survivor_reverts_within_the_lease_and_two_seconds() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let first = office.replica("a");
+        let run = office.run("trial-1", json!({})).await;
+        office.until("it is begun", async || !office.journals().await.is_empty()).await;
+        let _second = office.replica("b");
+        let took = taken_over(&office, first).await;
+        assert!(took <= Duration::from_secs(17), "{took:?}");
+        let status = office.over(&run).await;
+        assert_eq!(
+            (&status["verdict"], &status["reason"]),
+            (&json!("Aborted"), &json!("RunnerLost")),
+            "{status}"
+        );
+        assert_eq!(status["runner"]["epoch"], 2);
+        let entries = office.journal(&run).await;
+        assert_whole(&entries);
+        let taken = |record: &Record| matches!(record, Record::OwnerChanged { why, .. } if why == "takeover");
+        assert_eq!(entries.iter().filter(|entry| taken(&entry.record)).count(), 1);
+        office.assert_as_before().await;
+        assert_eq!(office.held(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn one_that_comes_back_alone_finds_what_it_has_left() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let first = office.replica("a");
+        let run = office.run("trial-1", json!({})).await;
+        office.shrunk().await;
+        first.dies();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(office.replicas(), 1, "nobody is there");
+        let _again = office.replica("a");
+        let status = office.over(&run).await;
+        assert_eq!(status["reason"], "RunnerLost");
+        office.assert_as_before().await;
+    });
+}
+
+#[test]
+fn a_run_that_vanished_while_nobody_was_there_is_put_back() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let first = office.replica("a");
+        let run = office.run("trial-1", json!({})).await;
+        office.shrunk().await;
+        first.dies();
+        // Somebody takes the finalizer away by force.
+        let patch = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        let api = office.access.api(&run);
+        api.patch(&run.name, &kube::api::PatchParams::default(), &patch).await.expect("it is changed");
+        office.delete(&run).await;
+        assert!(office.get(&run).await.is_none());
+        let _again = office.replica("a");
+        office.until("it is back", async || office.replicas() == 4).await;
+        office.until("nobody holds it", async || office.held().is_empty()).await;
+        assert_whole(&office.journal(&run).await);
+        office.assert_as_before().await;
+    });
+}
+
+#[test]
+fn one_that_is_told_to_end_puts_everything_back_first() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let replica = office.replica("a");
+        let run = office.run("trial-1", json!({})).await;
+        office.shrunk().await;
+        replica.ends().await;
+        assert_eq!(office.replicas(), 4);
+        let _next = office.replica("b");
+        let status = office.over(&run).await;
+        assert_eq!(
+            (&status["verdict"], &status["reason"]),
+            (&json!("Aborted"), &json!("Signal")),
+            "{status}"
+        );
+        office.assert_as_before().await;
+    });
+}
+
+#[test]
+fn one_that_was_held_for_dead_does_nothing_when_it_wakes_up() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        // A wire of its own, which hangs for a while.
+        let user = User::new("hanging", &["system:masters"]);
+        let mut env = office.stage.env.clone();
+        env.kube = office.stage.cluster.sim().client_as(user);
+        env.storage = Arc::new(MemoryStorage::default());
+        let hanging = office.replica_over(env, "a");
+        let run = office.run("trial-1", json!({})).await;
+        office.shrunk().await;
+        let _second = office.replica("b");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let name = office.status(&run).await["runner"]["identity"].as_str().expect("it has one").to_owned();
+        // Others fence it off, as if it had stood still.
+        let lease = ObjectRef::namespaced("coordination.k8s.io/v1", "Lease", "firedrill", &name);
+        office.set(&lease, json!({"holderIdentity": ""})).await;
+        let status = office.over(&run).await;
+        assert_eq!(status["verdict"], json!(Verdict::Aborted), "{status}");
+        let entries = office.journal(&run).await;
+        let state = assert_whole(&entries);
+        assert_eq!(state.injections.len(), 1, "nothing was injected by either after the takeover");
+        assert_eq!(entries.iter().map(|entry| entry.epoch).max(), Some(Epoch(2)));
+        office.assert_as_before().await;
+        assert!(!hanging.task.is_finished(), "it has joined again under another name");
+    });
+}
