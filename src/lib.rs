@@ -37,6 +37,7 @@
 //! - [`journal`]: records, framing, append, replay.
 //! - [`engine`]: the state machine of a run, the loop that acts, rollback.
 //! - [`report`]: a journal into facts, and facts into text, Markdown, JSON.
+//! - [`controller`]: what runs in the cluster; by now its calendar.
 //! - [`cli`]: the command line: one file a subcommand.
 //!
 //! # Invariants
@@ -62,6 +63,8 @@ pub mod api;
 pub mod cli;
 #[cfg(feature = "runner")]
 pub mod cluster;
+#[cfg(feature = "runner")]
+pub mod controller;
 #[cfg(feature = "runner")]
 pub mod engine;
 #[cfg(feature = "runner")]

@@ -5,11 +5,15 @@ mod answering;
 mod by_hand;
 mod check;
 mod connect;
+mod dates;
 mod doctor;
 mod explain;
+mod game_day;
 mod init;
 mod input;
+mod next;
 mod plan;
+mod quarter;
 mod reach;
 mod rehearse;
 mod report;
@@ -20,6 +24,7 @@ mod send;
 mod signals;
 mod sim;
 mod stage;
+mod terminal;
 pub mod timeline;
 mod told;
 
@@ -81,6 +86,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Read files and show every mistake with its place. Needs no cluster.
     Check(check::CheckArgs),
+    /// Say when the game days of files come due, and what is skipped and why. Needs no cluster.
+    Next(next::NextArgs),
     /// Write a first experiment for a Deployment that is there. Changes nothing in the cluster.
     Init(init::InitArgs),
     /// Explain a field (experiment.spec.limits) or a code (FD3009).
@@ -263,6 +270,7 @@ pub fn main() -> ExitCode {
         Command::Rehearse(args) => rehearse::run(&cli.global, &args),
         Command::Plan(args) => plan::run(&cli.global, &args),
         Command::Check(args) => check::run(&args),
+        Command::Next(args) => next::run(&args),
         Command::Init(args) => init::run(&cli.global, &args),
         Command::Explain(args) => explain::run(&args),
         Command::Schema => {

@@ -21,7 +21,8 @@ const ROWS: &[&[&str]] = &[
     &["journal"],
     &["engine"],
     &["report"],
-    &["controller", "console", "cli"],
+    &["controller", "console"],
+    &["cli"],
 ];
 
 /// Rooms that may see less than their row allows, with what they may see.

@@ -1,0 +1,3 @@
+//! Front end: what runs in the cluster.
+
+pub mod calendar;
