@@ -1,6 +1,7 @@
 //! Front end: one file a subcommand.
 
 mod abort;
+mod allow;
 mod answering;
 mod by_hand;
 mod check;
@@ -9,6 +10,7 @@ mod dates;
 mod doctor;
 mod explain;
 mod game_day;
+mod halt;
 mod init;
 mod input;
 mod next;
@@ -102,6 +104,12 @@ enum Command {
     Report(report::ReportArgs),
     /// Ask the runner of a run, here or elsewhere, to abort and put everything back.
     Abort(abort::AbortArgs),
+    /// Opt a namespace in: its label of consent, and an account with the rights that faults need there.
+    Allow(allow::AllowArgs),
+    /// The red button: every run that a Guardrail covers aborts and puts everything back, and none starts.
+    Halt(halt::HaltArgs),
+    /// Take the red button back.
+    Unhalt(halt::UnhaltArgs),
     /// Put back what a dead or given-up run has left; without a name: whatever any run has left.
     Rollback(rollback::RollbackArgs),
     /// Try to open TCP connections, again and again, and print each attempt as a line of JSON. What a fault's own pod
@@ -280,6 +288,9 @@ pub fn main() -> ExitCode {
         Command::Runs(args) => runs::run(&cli.global, &args),
         Command::Report(args) => report::run(&cli.global, &args),
         Command::Abort(args) => abort::run(&cli.global, &args),
+        Command::Allow(args) => allow::run(&cli.global, &args),
+        Command::Halt(args) => halt::halt(&cli.global, &args),
+        Command::Unhalt(args) => halt::unhalt(&cli.global, &args),
         Command::Rollback(args) => rollback::run(&cli.global, &args),
         Command::Connect(args) => reach::run(&args),
         Command::Send(args) => send::run(&args),

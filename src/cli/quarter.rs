@@ -1,6 +1,7 @@
 //! `firedrill rehearse --until`: the calendar of a game day in virtual time.
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::{
     Global, Usage, connect,
@@ -9,7 +10,7 @@ use super::{
     input::Planned,
     next::{self, Change},
     rehearse::{self, LOCAL, RehearseArgs},
-    told::Reports,
+    told::{Format, Reports},
 };
 use crate::{
     api::{ConcurrencyPolicy, Shift},
@@ -75,7 +76,18 @@ pub(super) fn run(
         super::say(&row.line(&super::stderr_style()));
         rows.push(row);
     }
-    super::say(&table(&calendar, (name, seed), (from, until), &rows));
+    match args.tell.output {
+        Format::Text => {
+            super::print(&table(&calendar, (name, seed), (from, until), &rows))?;
+        }
+        Format::Json => {
+            let held: Vec<_> = rows.iter().map(Row::json).collect();
+            let (from, until) = (from.to_string(), until.to_string());
+            let all = json!({"gameDay": name, "from": from, "until": until, "seed": seed, "calendar": held});
+            super::print(&serde_json::to_string_pretty(&all)?)?;
+        }
+        _ => super::say(&table(&calendar, (name, seed), (from, until), &rows)),
+    }
     Ok(if codes.is_empty() { ExitCode::Refused } else { ExitCode::worst(codes) })
 }
 
@@ -100,6 +112,18 @@ fn running(name: &str, rows: &[Row], at: Timestamp) -> Option<Skipped> {
 }
 
 impl Row {
+    fn json(&self) -> Value {
+        let held = self.outcome.as_ref().ok();
+        json!({
+            "time": self.due.at.to_string(),
+            "local": self.due.local.strftime(LOCAL).to_string(),
+            "skipped": self.outcome.as_ref().err().map(ToString::to_string),
+            "verdict": held.map(|day| day.verdict.to_string()),
+            "exitCode": held.map(|day| day.exit_code),
+            "ended": held.map(|day| day.ended.to_string()),
+        })
+    }
+
     fn line(&self, style: &Style) -> String {
         let when = format!("{:<27}", self.due.local.strftime(LOCAL).to_string());
         let (tone, words) = match &self.outcome {
@@ -132,7 +156,7 @@ fn table(
     (from, until): (Timestamp, Timestamp),
     rows: &[Row],
 ) -> String {
-    let style = super::stderr_style();
+    let style = super::stdout_style();
     let zone = calendar.hours().zone();
     let day = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string();
     let ran = rows.iter().filter(|row| row.outcome.is_ok()).count();
@@ -144,7 +168,7 @@ fn table(
         counted(rows.len(), "time"),
         rows.len() - ran
     );
-    let mut lines = vec![String::new(), style.paint(Tone::Strong, &head)];
+    let mut lines = vec![style.paint(Tone::Strong, &head)];
     let mut changes = next::changes(zone, from, until).into_iter().peekable();
     for row in rows {
         while let Some(change) = changes.next_if(|change: &Change| change.at <= row.due.at) {

@@ -104,6 +104,8 @@ fn stop_verdict(reason: StopReason, by: &str) -> Command {
         StopReason::UserAbort => (Verdict::Aborted, "UserAbort"),
         StopReason::DurationExceeded => (Verdict::Aborted, "DurationExceeded"),
         StopReason::RunnerLost => (Verdict::Aborted, "RunnerLost"),
+        StopReason::Halted => (Verdict::Aborted, "Halted"),
+        StopReason::GuardrailChanged => (Verdict::Aborted, "GuardrailChanged"),
         StopReason::NamespaceTerminating => (Verdict::Aborted, "NamespaceTerminating"),
         StopReason::NoData => (Verdict::Inconclusive, "NoData"),
         StopReason::NoEffect => (Verdict::Inconclusive, "NoEffect"),

@@ -277,6 +277,8 @@ pub(super) fn stop_reason(reason: StopReason) -> &'static str {
         StopReason::DurationExceeded => "limits.duration is over",
         StopReason::RunnerLost => "the runner was gone",
         StopReason::RolloutNoticed => "a rollout that is not ours began",
+        StopReason::Halted => "everything is halted",
+        StopReason::GuardrailChanged => "a Guardrail forbids it",
         StopReason::NamespaceTerminating => "the namespace is being deleted",
         StopReason::JournalLost => "the journal cannot be written",
         StopReason::Internal => "an internal error",

@@ -174,6 +174,7 @@ fn act(
     let Some((source, document)) = library.find(namespace, name) else {
         let names = library.experiments().filter_map(|(_, node)| node.at(&["metadata", "name"])?.text());
         let remedy = match nearest(name, names) {
+            Some(near) if near == name => "it is in another namespace than the game day".to_owned(),
             Some(near) => format!("did you mean `{near}`?"),
             None => "name its file too, or put it into the same folder or the one above".to_owned(),
         };

@@ -19,7 +19,7 @@ pub(in crate::report) fn article(day: &DayFacts, first: usize, markup: &mut Mark
     markup.open("p", &[("class", "eyebrow")]);
     markup.leaf("strong", &[], "Game day");
     markup.text(" \u{b7} ");
-    markup.text(&day.place);
+    markup.text(&day.location());
     markup.close();
     heading(&day.game_day, tone, &word, markup);
     if !day.description.is_empty() {

@@ -14,7 +14,7 @@ pub fn render(day: &DayFacts) -> String {
     table(&["", ""], &mut out);
     let code = day.exit_code.to_string();
     for (label, what) in [
-        ("Where", day.place.as_str()),
+        ("Where", day.location().as_str()),
         ("Who", &day.by),
         ("When", &day.when()),
         ("People", &day.who().join(", ")),

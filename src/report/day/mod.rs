@@ -190,6 +190,13 @@ impl DayFacts {
         format!("{}{due}, took {}", words::clock(self.started), self.took())
     }
 
+    fn location(&self) -> String {
+        match self.namespace.as_str() {
+            "" => self.place.clone(),
+            namespace => format!("{}, namespace {namespace}", self.place),
+        }
+    }
+
     fn who(&self) -> Vec<String> {
         let contact = |person: &Person| match person.contact.as_str() {
             "" => String::new(),

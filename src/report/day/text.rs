@@ -21,7 +21,7 @@ pub fn render(day: &DayFacts, style: &Style) -> String {
     page.block(2, Tone::Plain, &day.meaning());
     page.out.push('\n');
     page.labelled("What", &day.description);
-    page.labelled("Where", &day.place);
+    page.labelled("Where", &day.location());
     page.labelled("Who", &day.by);
     page.labelled("When", &day.when());
     page.labelled("People", &day.who().join(", "));
@@ -88,8 +88,8 @@ fn asked(day: &DayFacts, page: &mut Page<'_>) {
     page.heading("BEFORE AND BETWEEN");
     for asked in &day.asked {
         let tone = if asked.holds { Tone::Good } else { Tone::Bad };
-        let line =
-            format!("{:<8}{} {}: {}", day.moment(asked.at), page.style.mark(tone), asked.what, asked.detail);
-        page.block(2, Tone::Plain, &line);
+        let (mark, what) = (page.style.mark(tone), page.style.plain(&asked.what));
+        page.out.push_str(&format!("  {:<8}{mark} {what}\n", day.moment(asked.at)));
+        page.block(12, Tone::Faint, &asked.detail);
     }
 }
