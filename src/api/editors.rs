@@ -5,7 +5,9 @@
 use serde_json::{Map, Value, json};
 
 use super::crds::described;
-use super::schema::{API_VERSION, DURATION, Form, KindSchema, Schema, Shape, WORKLOAD, kinds, metadata};
+use super::schema::{
+    API_VERSION, CRON, DURATION, Form, KindSchema, Schema, Shape, WORKLOAD, kinds, metadata,
+};
 
 /// The schema of a document of any of the four kinds.
 pub fn json_schema() -> Value {
@@ -54,6 +56,7 @@ fn draft7(schema: &Schema) -> Value {
                 Form::Pattern { pattern, .. } => value["pattern"] = pattern.as_str().into(),
                 Form::Duration { .. } => value["pattern"] = DURATION.into(),
                 Form::Workload => value["pattern"] = WORKLOAD.into(),
+                Form::Cron => value["pattern"] = CRON.into(),
                 Form::Time => value["format"] = "date-time".into(),
                 Form::Free | Form::Cel | Form::PromQl | Form::TimeZone => {}
             }

@@ -205,6 +205,7 @@ pub fn type_of(schema: &Schema) -> String {
             Form::Cel => "CEL",
             Form::PromQl => "PromQL",
             Form::Workload => "TYPE[.GROUP]/NAME",
+            Form::Cron => "five fields of cron",
             Form::TimeZone => "time zone",
             Form::Time => "time",
             Form::Free | Form::Pattern { .. } => "text",

@@ -5,10 +5,13 @@
 
 pub mod check;
 pub mod crds;
+mod cron;
 mod decode;
 pub mod editors;
 pub mod explain;
+mod game_day;
 mod guardrail;
+mod hours;
 pub mod planned;
 mod run;
 pub mod schema;
@@ -16,6 +19,12 @@ mod types;
 pub mod yaml;
 
 pub use check::{Document, Read, Source as SourceText, read, read_with};
+pub use cron::{Cron, CronError, Due, Shift};
+pub use game_day::{
+    Act, Acts, Cadence, ConcurrencyPolicy, Confirmation, Consents, Entry, GameDay, GameDayLimits,
+    GameDaySpec, Gate, Given, Named, Notification, OnFailure, Person, Prerequisite,
+};
 pub use guardrail::{Approvals, Blackout, FaultRules, Guardrail, GuardrailSpec, NodeRules, Window};
+pub use hours::{Closed, Hours, is_day};
 pub use run::{Approval, LocalRef, Observation, Run, RunSpec, StepAction, StepAnswer};
 pub use types::*;

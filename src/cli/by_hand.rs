@@ -1,12 +1,10 @@
 //! Manual steps at a terminal: what to do is shown, and the answer is read.
 
-use std::{
-    io::{BufRead as _, IsTerminal as _},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
+use super::terminal::{self, attended};
 use crate::{
     api::{Action, Experiment, Manual},
     engine::Outside,
@@ -25,10 +23,6 @@ pub(super) fn unattended(experiment: &Experiment) -> Option<Finding> {
     })
 }
 
-fn attended() -> bool {
-    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
-}
-
 /// Shows what to do when a manual step begins, and hands on what is typed.
 #[derive(Clone, Default)]
 pub(super) struct Asker(Arc<Mutex<Asked>>);
@@ -40,7 +34,7 @@ struct Asked {
 }
 
 impl Asker {
-    /// For the manual steps of `experiment`; answers come through `outside_tx`.
+    /// For the manual steps of `experiment`; answers come through `outside_tx`. Needs a runtime.
     pub(super) fn new(experiment: &Experiment, by: &str, outside_tx: mpsc::UnboundedSender<Outside>) -> Self {
         let manual = experiment.spec.method.iter().filter_map(|step| match &step.action {
             Action::Manual(manual) => Some((step.name.clone(), manual.clone())),
@@ -51,8 +45,7 @@ impl Asker {
         let asker = Self(Arc::new(Mutex::new(Asked { steps, waiting: None })));
         if ask {
             let (reader, by) = (asker.clone(), by.to_owned());
-            // A read of the terminal cannot be called back: a thread of its own, which ends with the process.
-            std::thread::spawn(move || reader.read(&by, &outside_tx));
+            tokio::spawn(async move { reader.read(&by, &outside_tx).await });
         }
         asker
     }
@@ -78,8 +71,9 @@ impl Asker {
         }
     }
 
-    fn read(&self, by: &str, outside_tx: &mpsc::UnboundedSender<Outside>) {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+    async fn read(&self, by: &str, outside_tx: &mpsc::UnboundedSender<Outside>) {
+        let mut typed = terminal::lines();
+        while let Some(line) = typed.recv().await {
             let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner).waiting.clone();
             let Some(step) = waiting else { continue };
             let Some((answer, comment)) = understood(&line) else {

@@ -12,7 +12,7 @@ use kube::core::{Selector, SelectorExt};
 use super::{FileArgs, Usage};
 use crate::{
     api::{
-        self, SourceText,
+        self, Act, Acts, GameDay, SourceText,
         check::{Accepted, Document, Given},
     },
     types::{ExitCode, Finding, counted, nearest},
@@ -34,18 +34,74 @@ impl Input {
         self.findings.iter().any(Finding::is_error).then_some(ExitCode::Invalid)
     }
 
-    /// The experiments among the documents; none is an error.
-    pub(super) fn experiments(&self) -> anyhow::Result<Vec<(&Accepted, &api::Experiment)>> {
-        let mut experiments = Vec::new();
+    /// The experiments and game days among the documents; none is an error. An experiment that a game day refers to
+    /// runs there, and not once more by itself.
+    pub(super) fn items(&self) -> anyhow::Result<Vec<Item<'_>>> {
+        let days = self.documents.iter().filter_map(|accepted| match &accepted.document {
+            Document::GameDay { acts, .. } => Some(acts),
+            _ => None,
+        });
+        let acts: Vec<&Act> = days.flat_map(|acts| &acts.experiments).collect();
+        let mut items = Vec::new();
         for accepted in &self.documents {
-            if let Document::Experiment(experiment) = &accepted.document {
-                experiments.push((accepted, experiment.as_ref()));
+            match &accepted.document {
+                Document::Experiment(experiment) => {
+                    let same = |act: &&&Act| {
+                        act.source == accepted.source
+                            && act.experiment.metadata.name == experiment.metadata.name
+                    };
+                    if acts.iter().find(same).is_none() {
+                        items.push(Item::Experiment(Act {
+                            experiment: (**experiment).clone(),
+                            json: accepted.json.clone(),
+                            source: accepted.source.clone(),
+                        }));
+                    }
+                }
+                Document::GameDay { day, acts } => {
+                    items.push(Item::Day(Planned { day, acts, file: &accepted.source }));
+                }
+                _ => {}
             }
         }
-        if experiments.is_empty() {
-            bail!(Usage("there is no Experiment in what was read".to_owned()));
+        if items.is_empty() {
+            bail!(Usage("there is no Experiment and no GameDay in what was read".to_owned()));
         }
-        Ok(experiments)
+        Ok(items)
+    }
+}
+
+/// Something to run.
+pub(super) enum Item<'a> {
+    /// An experiment by itself.
+    Experiment(Act),
+    /// A game day.
+    Day(Planned<'a>),
+}
+
+/// A game day with what it runs.
+#[derive(Clone, Copy)]
+pub(super) struct Planned<'a> {
+    pub day: &'a GameDay,
+    pub acts: &'a Acts,
+    pub file: &'a str,
+}
+
+impl Item<'_> {
+    /// The experiments of it, in order.
+    pub(super) fn acts(&self) -> &[Act] {
+        match self {
+            Self::Experiment(act) => std::slice::from_ref(act),
+            Self::Day(planned) => &planned.acts.experiments,
+        }
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Experiment(act) => &act.experiment.metadata.name,
+            Self::Day(planned) => &planned.day.metadata.name,
+        }
     }
 }
 
@@ -124,24 +180,43 @@ fn declared(given: &Given, declared: &BTreeSet<String>) -> anyhow::Result<()> {
     }
 }
 
-/// The other files in the folders of those that are read: `steadyStateFrom` may name what is in them.
+/// The other files in the folders of those that are read: `steadyStateFrom` may name what is in them, and game days
+/// what is in the folder above too.
 fn beside(texts: &[SourceText]) -> anyhow::Result<Vec<SourceText>> {
-    let borrows = |text: &&SourceText| String::from_utf8_lossy(&text.bytes).contains("steadyStateFrom");
-    let folders: BTreeSet<PathBuf> = texts
-        .iter()
-        .filter(borrows)
-        .filter(|text| text.name != "-")
-        .filter_map(|text| folder(&text.name))
-        .collect();
+    let says = |text: &SourceText, word: &str| String::from_utf8_lossy(&text.bytes).contains(word);
+    let mut folders: BTreeSet<PathBuf> = BTreeSet::new();
+    for text in texts.iter().filter(|text| text.name != "-") {
+        let of_days = says(text, "GameDay");
+        if of_days || says(text, "steadyStateFrom") {
+            folders.extend(folder(&text.name));
+        }
+        if of_days {
+            folders.extend(folder(&text.name).map(|folder| folder.join("..")).and_then(plain));
+        }
+    }
+    let whole = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let read: BTreeSet<PathBuf> = texts.iter().map(|text| whole(Path::new(&text.name))).collect();
     let mut others = Vec::new();
     for folder in folders {
         for path in yaml_files(&folder)? {
-            if !texts.iter().any(|text| Path::new(&text.name).file_name() == path.file_name()) {
+            if !read.contains(&whole(&path)) {
                 others.extend(Some(text(&path)?).filter(is_ours));
             }
         }
     }
     Ok(others)
+}
+
+/// A folder's path without the way back in it, where that can be said by words alone.
+fn plain(folder: PathBuf) -> Option<PathBuf> {
+    let inside = folder.parent()?;
+    match inside.file_name() {
+        Some(_) => {
+            let above = inside.parent().filter(|above| !above.as_os_str().is_empty());
+            Some(above.map_or_else(|| PathBuf::from("."), Path::to_path_buf))
+        }
+        None => folder.is_dir().then_some(folder),
+    }
 }
 
 fn folder(file: &str) -> Option<PathBuf> {

@@ -1,17 +1,23 @@
 //! Front end: one file a subcommand.
 
 mod abort;
+mod allow;
 mod answering;
 mod by_hand;
 mod check;
 mod connect;
 mod controller;
+mod dates;
 mod doctor;
 mod explain;
 mod follow;
+mod game_day;
+mod halt;
 mod init;
 mod input;
+mod next;
 mod plan;
+mod quarter;
 mod reach;
 mod rehearse;
 mod report;
@@ -22,6 +28,7 @@ mod send;
 mod signals;
 mod sim;
 mod stage;
+mod terminal;
 mod there;
 pub mod timeline;
 mod told;
@@ -84,6 +91,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Read files and show every mistake with its place. Needs no cluster.
     Check(check::CheckArgs),
+    /// Say when the game days of files come due, and what is skipped and why. Needs no cluster.
+    Next(next::NextArgs),
     /// Write a first experiment for a Deployment that is there. Changes nothing in the cluster.
     Init(init::InitArgs),
     /// Explain a field (experiment.spec.limits) or a code (FD3009).
@@ -110,6 +119,12 @@ enum Command {
     Wait(there::WaitArgs),
     /// Execute Runs in the cluster, until told to end: what a Deployment runs.
     Controller(controller::ControllerArgs),
+    /// Opt a namespace in: its label of consent, and an account with the rights that faults need there.
+    Allow(allow::AllowArgs),
+    /// The red button: every run that a Guardrail covers aborts and puts everything back, and none starts.
+    Halt(halt::HaltArgs),
+    /// Take the red button back.
+    Unhalt(halt::UnhaltArgs),
     /// Put back what a dead or given-up run has left; without a name: whatever any run has left.
     Rollback(rollback::RollbackArgs),
     /// Try to open TCP connections, again and again, and print each attempt as a line of JSON. What a fault's own pod
@@ -278,6 +293,7 @@ pub fn main() -> ExitCode {
         Command::Rehearse(args) => rehearse::run(&cli.global, &args),
         Command::Plan(args) => plan::run(&cli.global, &args),
         Command::Check(args) => check::run(&args),
+        Command::Next(args) => next::run(&args),
         Command::Init(args) => init::run(&cli.global, &args),
         Command::Explain(args) => explain::run(&args),
         Command::Schema => {
@@ -293,6 +309,9 @@ pub fn main() -> ExitCode {
         Command::Confirm(args) => there::confirm(&cli.global, &args),
         Command::Wait(args) => there::wait(&cli.global, &args),
         Command::Controller(args) => controller::run(&cli.global, args),
+        Command::Allow(args) => allow::run(&cli.global, &args),
+        Command::Halt(args) => halt::halt(&cli.global, &args),
+        Command::Unhalt(args) => halt::unhalt(&cli.global, &args),
         Command::Rollback(args) => rollback::run(&cli.global, &args),
         Command::Connect(args) => reach::run(&args),
         Command::Send(args) => send::run(&args),

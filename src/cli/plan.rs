@@ -2,10 +2,15 @@
 
 use clap::Args;
 
-use super::{Global, Output, SettingArgs, answering, by_hand, connect, input, run::request};
+use super::{
+    Global, Output, SettingArgs, answering, by_hand, connect, game_day,
+    input::{self, Item},
+    run::request,
+};
 use crate::{
     cluster::AGENT_TTL,
     engine::{self, Assessment, Request},
+    env::Clock,
     faults::{self, FaultInfo, Lifetime},
     plan::{EarliestAbort, LatestAbort, Plan, PlannedStep},
     report::{Style, Tone},
@@ -27,15 +32,27 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> anyhow::Result<ExitCode> 
     if let Some(code) = read.refused() {
         return Ok(code);
     }
-    let experiments = read.experiments()?;
+    let items = read.items()?;
     let runtime = connect::runtime()?;
     runtime.block_on(async {
         let mut codes = Vec::new();
         let mut json = Vec::new();
-        for (accepted, experiment) in experiments {
+        for item in &items {
+            if let Item::Day(planned) = item {
+                let findings = game_day::against(planned, Clock::system().now())?;
+                codes.extend(findings.iter().any(Finding::is_error).then_some(ExitCode::Refused));
+                if args.output == Output::Json {
+                    json.push(serde_json::json!({"gameDay": item.name(), "findings": findings}));
+                } else {
+                    super::print(&super::in_words(&findings, &super::stdout_style()))?;
+                }
+            }
+        }
+        for act in items.iter().flat_map(Item::acts) {
+            let experiment = &act.experiment;
             let seed = args.setting.seed.unwrap_or_else(connect::fresh_seed);
             let connection = connect::connect(global, seed).await?;
-            let request = request(&args.setting, &connection, (accepted, experiment), seed)?;
+            let request = request(&args.setting, &connection, act, seed)?;
             match engine::assess(&connection.env, &request).await {
                 Ok(mut assessment) => {
                     assessment.plan.findings.extend(by_hand::unattended(experiment));

@@ -1,37 +1,59 @@
 //! `firedrill rehearse`
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
+use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{
-    Global, SettingArgs, TellArgs, Usage, connect, input,
+    Global, SettingArgs, TellArgs, Usage, connect,
+    dates::{Day, Side},
+    game_day::{self, Attendance, Held, Outing, Venue},
+    input::{self, Item, Planned},
+    quarter,
     stage::{self, Stage},
     told::{self, Reports, Told},
 };
 use crate::{
-    api::{Experiment, check::Accepted},
+    api::Act,
+    controller::calendar::Calendar,
     engine::{self, Request, Start},
     plan::Consent,
     report::without_a_cluster,
+    sim::SimConfig,
     types::{ExitCode, Finding},
 };
+
+/// How a time is written for people.
+pub(super) const LOCAL: &str = "%a %Y-%m-%d %H:%M %Z";
 
 #[derive(Args)]
 pub(super) struct RehearseArgs {
     #[command(flatten)]
-    setting: SettingArgs,
+    pub(super) setting: SettingArgs,
 
     #[command(flatten)]
-    tell: TellArgs,
+    pub(super) tell: TellArgs,
 
     /// Manifests of the workloads: a folder or file. Default: the folder demo beside the experiment.
     #[arg(long, value_name = "DIR")]
     manifests: Option<PathBuf>,
+
+    /// Of a game day: the first time from then on; default: from 2026-01-01, or with --until from now on. A day such as
+    /// 2027-01-01, or a time.
+    #[arg(long, value_name = "WHEN")]
+    pub(super) from: Option<Day>,
+
+    /// Of a game day: every time until then, each held on a fresh cluster or skipped with the reason, and a table of
+    /// them. A day, which is included, or a time.
+    #[arg(long, value_name = "WHEN")]
+    pub(super) until: Option<Day>,
 }
 
 pub(super) fn run(global: &Global, args: &RehearseArgs) -> anyhow::Result<ExitCode> {
@@ -39,21 +61,32 @@ pub(super) fn run(global: &Global, args: &RehearseArgs) -> anyhow::Result<ExitCo
     if let Some(code) = read.refused() {
         return Ok(code);
     }
-    let experiments = read.experiments()?;
+    let items = read.items()?;
+    if (args.from.is_some() || args.until.is_some()) && !items.iter().all(|item| matches!(item, Item::Day(_)))
+    {
+        bail!(Usage("--from and --until are for game days; experiments have no calendar".to_owned()));
+    }
     let mut reports = Reports::new(&args.tell);
     let mut codes = Vec::new();
     let mut lost = None;
-    let mut rest = experiments.into_iter();
-    for (accepted, experiment) in rest.by_ref() {
-        match rehearse(global, args, (accepted, experiment), &mut reports) {
+    let mut rest = items.into_iter();
+    for item in rest.by_ref() {
+        let ended = match &item {
+            Item::Experiment(act) => rehearse(global, args, act, &mut reports),
+            Item::Day(planned) if args.until.is_some() => {
+                quarter::run((global, args), *planned, &mut reports)
+            }
+            Item::Day(planned) => once((global, args), *planned, &mut reports),
+        };
+        match ended {
             Ok(code) => codes.push(code),
-            Err(error) => lost = Some((experiment.metadata.name.as_str(), error)),
+            Err(error) => lost = Some((item.name().to_owned(), error)),
         }
         if lost.is_some() || told::stops(codes.last(), &args.tell) {
             break;
         }
     }
-    reports.close(codes, lost, rest.map(|(_, experiment)| experiment.metadata.name.clone()))
+    reports.close(codes, lost, rest.map(|item| item.name().to_owned()))
 }
 
 /// Says why it is refused, with remedies that can be followed here.
@@ -63,46 +96,65 @@ fn said(mut findings: Vec<Finding>, manifests: &Path) -> Vec<Finding> {
     findings
 }
 
-/// One experiment, in a runtime of its own whose time stands still but for what is waited for.
-fn rehearse(
-    global: &Global,
-    args: &RehearseArgs,
-    (accepted, experiment): (&Accepted, &Experiment),
-    reports: &mut Reports<'_>,
-) -> anyhow::Result<ExitCode> {
-    let folder = match &args.manifests {
-        Some(folder) => folder.clone(),
-        None => {
-            PathBuf::from(&accepted.source).parent().map(|folder| folder.join("demo")).unwrap_or_default()
+/// The workloads that experiments run against, and where they are described.
+pub(super) fn workloads(args: &RehearseArgs, acts: &[Act]) -> anyhow::Result<(PathBuf, Vec<Value>)> {
+    let beside = |act: &Act| PathBuf::from(&act.source).parent().map(|folder| folder.join("demo"));
+    let folders: BTreeSet<PathBuf> = acts.iter().filter_map(beside).collect();
+    let folder = match (&args.manifests, folders.len()) {
+        (Some(folder), _) => folder.clone(),
+        (None, 0 | 1) => folders.into_iter().next().unwrap_or_default(),
+        (None, _) => {
+            let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+            bail!(Usage(format!(
+                "--manifests says which of these describe the workloads: {}",
+                names.join(", ")
+            )));
         }
     };
     let objects = stage::manifests(&folder)
         .context("--manifests says where the workloads are described")
         .map_err(Usage::from)?;
+    Ok((folder, objects))
+}
+
+/// What running an experiment on a stage asks for.
+fn request((global, args): (&Global, &RehearseArgs), act: &Act, seed: u64, stage: &Stage) -> Request {
+    let setting = &args.setting;
+    let own = act.experiment.metadata.namespace.clone();
+    Request {
+        namespace: own.or_else(|| global.namespace.clone()).unwrap_or_else(|| "default".to_owned()),
+        experiment: act.experiment.clone(),
+        value: act.json.clone(),
+        file: act.source.clone(),
+        seed,
+        environment: setting.within(&stage.environment),
+        consent: Consent {
+            namespaces: setting.allow_namespace.iter().cloned().collect(),
+            bystanders: setting.bystanders.iter().cloned().collect(),
+        },
+        source: Some(stage.source.clone()),
+        holder: "rehearsal".to_owned(),
+    }
+}
+
+/// A runtime of its own, whose time stands still but for what is waited for.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?)
+}
+
+/// One experiment.
+fn rehearse(
+    global: &Global,
+    args: &RehearseArgs,
+    act: &Act,
+    reports: &mut Reports<'_>,
+) -> anyhow::Result<ExitCode> {
+    let (folder, objects) = workloads(args, std::slice::from_ref(act))?;
     let seed = args.setting.seed.unwrap_or_else(connect::fresh_seed);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     let told = Told::new(&args.tell, &super::stderr_style());
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let stage = Stage::build(&objects, seed).await?;
-        let request = Request {
-            namespace: experiment
-                .metadata
-                .namespace
-                .clone()
-                .or_else(|| global.namespace.clone())
-                .unwrap_or_else(|| "default".to_owned()),
-            experiment: experiment.clone(),
-            value: accepted.json.clone(),
-            file: accepted.source.clone(),
-            seed,
-            environment: args.setting.within(&stage.environment),
-            consent: Consent {
-                namespaces: args.setting.allow_namespace.iter().cloned().collect(),
-                bystanders: args.setting.bystanders.iter().cloned().collect(),
-            },
-            source: Some(stage.source.clone()),
-            holder: "rehearsal".to_owned(),
-        };
+        let request = request((global, args), act, seed, &stage);
         let assessment = match engine::assess(&stage.env, &request).await {
             Ok(assessment) => assessment,
             Err(findings) => {
@@ -130,6 +182,57 @@ fn rehearse(
             }),
         };
         let outcome = engine::run(&stage.env, start).await;
-        told::end(outcome, (&stage.env, &experiment.metadata.name), reports, &told)
+        told::end(outcome, (&stage.env, &act.experiment.metadata.name), reports, &told)
+    })
+}
+
+/// A game day at the first time of its calendar.
+fn once(
+    (global, args): (&Global, &RehearseArgs),
+    planned: Planned<'_>,
+    reports: &mut Reports<'_>,
+) -> anyhow::Result<ExitCode> {
+    let calendar = Calendar::new(&planned.day.spec).map_err(Usage)?;
+    let zone = calendar.hours().zone();
+    let from = args.from.map(|day| day.instant(zone, Side::Begin)).transpose()?;
+    let from = from.unwrap_or(SimConfig::default().start_time);
+    let Some(at) = calendar.first(from) else {
+        bail!(Usage(format!("{} never comes due when it is open", planned.day.metadata.name)));
+    };
+    let local = calendar.hours().local(at).strftime(LOCAL).to_string();
+    let outing = Outing {
+        planned,
+        calendar: &calendar,
+        findings: Vec::new(),
+        seed: args.setting.seed.unwrap_or_else(connect::fresh_seed),
+        scheduled: calendar.scheduled().then_some(local),
+        replaced: None,
+    };
+    let held = hold((global, args), &outing, at, false)?;
+    reports.add_day(held.day, held.chapters, false);
+    Ok(held.code)
+}
+
+/// Holds a game day on a fresh cluster at that time.
+pub(super) fn hold(
+    (global, args): (&Global, &RehearseArgs),
+    outing: &Outing<'_>,
+    at: Timestamp,
+    quietly: bool,
+) -> anyhow::Result<Held> {
+    let (folder, objects) = workloads(args, &outing.planned.acts.experiments)?;
+    runtime()?.block_on(async {
+        let stage = Stage::build_for(&objects, outing.seed, at).await?;
+        let venue = Venue {
+            env: &stage.env,
+            request: &|act| Ok(request((global, args), act, outing.seed, &stage)),
+            place: "REHEARSAL on the embedded cluster (nothing real was touched)".to_owned(),
+            said: &|findings| said(findings, &folder),
+            tell: &args.tell,
+            attendance: Attendance::Assumed { quietly },
+        };
+        // Nothing comes from outside; dropped, the channel would say that it is closed.
+        let (_outside_tx, outside_rx) = tokio::sync::mpsc::unbounded_channel();
+        game_day::hold(outing, &venue, outside_rx).await
     })
 }

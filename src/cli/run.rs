@@ -10,16 +10,18 @@ use clap::Args;
 use tokio::sync::mpsc;
 
 use super::{
-    Global, SettingArgs, TellArgs, answering,
+    Global, SettingArgs, TellArgs, Usage, answering,
     by_hand::{self, Asker},
     connect::{self, Connection},
-    input,
+    game_day::{self, Attendance, Outing, Venue},
+    input::{self, Item, Planned},
     signals::Signals,
     told::{self, Reports, Told},
 };
 use crate::{
-    api::{Experiment, check::Accepted},
-    engine::{self, Assessment, Request, Start},
+    api::Act,
+    controller::calendar::Calendar,
+    engine::{self, Request, Start},
     plan::Consent,
     probes::Source,
     types::{ExitCode, Finding, codes::guard as code},
@@ -58,35 +60,93 @@ pub(super) fn run(global: &Global, args: RunArgs) -> anyhow::Result<ExitCode> {
     if let Some(code) = read.refused() {
         return Ok(code);
     }
-    let experiments = read.experiments()?;
+    let items = read.items()?;
     let runtime = connect::runtime()?;
     runtime.block_on(async {
         let mut reports = Reports::new(&args.tell);
         let mut codes = Vec::new();
         let mut lost = None;
-        let mut rest = experiments.into_iter();
-        for (accepted, experiment) in rest.by_ref() {
-            match one(global, &args, (accepted, experiment), &mut reports).await {
+        let mut rest = items.into_iter();
+        for item in rest.by_ref() {
+            let ended = match &item {
+                Item::Experiment(act) => one(global, &args, act, &mut reports).await,
+                Item::Day(planned) => day(global, &args, *planned, &mut reports).await,
+            };
+            match ended {
                 Ok(code) => codes.push(code),
-                Err(error) => lost = Some((experiment.metadata.name.as_str(), error)),
+                Err(error) => lost = Some((item.name().to_owned(), error)),
             }
             if lost.is_some() || told::stops(codes.last(), &args.tell) {
                 break;
             }
         }
-        reports.close(codes, lost, rest.map(|(_, experiment)| experiment.metadata.name.clone()))
+        reports.close(codes, lost, rest.map(|item| item.name().to_owned()))
     })
+}
+
+/// A game day, now: its windows and blackouts hold.
+async fn day(
+    global: &Global,
+    args: &RunArgs,
+    planned: Planned<'_>,
+    reports: &mut Reports<'_>,
+) -> anyhow::Result<ExitCode> {
+    let seed = args.setting.seed.unwrap_or_else(connect::fresh_seed);
+    let connection = connect::connect(global, seed).await?;
+    let style = super::stderr_style();
+    let request = |act: &Act| request(&args.setting, &connection, act, seed);
+    let mut findings = game_day::beyond(&planned);
+    findings.extend(game_day::unattended(&planned));
+    let mut by = String::new();
+    let mut refused = findings.iter().any(Finding::is_error);
+    for act in &planned.acts.experiments {
+        if refused {
+            break;
+        }
+        let request = request(act)?;
+        // What speaks against it is said when the day begins, and refuses all of it.
+        let Ok(assessment) = engine::assess(&connection.env, &request).await else { break };
+        super::say(super::plan::summary(&assessment, &request, &style).trim_end());
+        by.clone_from(&assessment.by.name);
+        refused = assessment.refused();
+    }
+    if let Some(act) = planned.acts.experiments.first().filter(|_| !refused && !by.is_empty()) {
+        findings.extend(confirmed(global, args, (&request(act)?, &by)).err().map(|finding| *finding));
+    }
+    let calendar = Calendar::new(&planned.day.spec).map_err(Usage)?;
+    let outing = Outing { planned, calendar: &calendar, findings, seed, scheduled: None, replaced: None };
+    let environment = &connection.environment;
+    let venue = Venue {
+        env: &connection.env,
+        request: &request,
+        place: format!("cluster {}, context {}", environment.cluster, environment.context),
+        said: &|findings| {
+            super::say(super::in_words(&findings, &super::stderr_style()).trim_end());
+            findings
+        },
+        tell: &args.tell,
+        attendance: Attendance::Person(by),
+    };
+    let (outside_tx, outside_rx) = mpsc::unbounded_channel();
+    let signals = Signals::catch().context("signals cannot be caught")?;
+    let signals = tokio::spawn(signals.tell(outside_tx));
+    let held = game_day::hold(&outing, &venue, outside_rx).await;
+    signals.abort();
+    let held = held?;
+    reports.add_day(held.day, held.chapters, false);
+    Ok(held.code)
 }
 
 async fn one(
     global: &Global,
     args: &RunArgs,
-    (accepted, experiment): (&Accepted, &Experiment),
+    act: &Act,
     reports: &mut Reports<'_>,
 ) -> anyhow::Result<ExitCode> {
+    let experiment = &act.experiment;
     let seed = args.setting.seed.unwrap_or_else(connect::fresh_seed);
     let connection = connect::connect(global, seed).await?;
-    let request = request(&args.setting, &connection, (accepted, experiment), seed)?;
+    let request = request(&args.setting, &connection, act, seed)?;
     let style = super::stderr_style();
     let now = || connection.env.clock.now();
     let mut assessment = match engine::assess(&connection.env, &request).await {
@@ -104,7 +164,9 @@ async fn one(
         reports.refused(&request, &assessment.by.name, &assessment.plan.findings, now());
         return Ok(ExitCode::Refused);
     }
-    if let Err(finding) = confirmed(global, args, &assessment, &request) {
+    let nothing = assessment.plan.injections.is_empty() && assessment.plan.loads.is_empty();
+    let by = &assessment.by.name;
+    if let Some(Err(finding)) = (!nothing).then(|| confirmed(global, args, (&request, by))) {
         let findings = [*finding];
         super::say(super::in_words(&findings, &style).trim_end());
         reports.refused(&request, &assessment.by.name, &findings, now());
@@ -139,15 +201,16 @@ async fn one(
 pub(super) fn request(
     args: &SettingArgs,
     connection: &Connection,
-    (accepted, experiment): (&Accepted, &Experiment),
+    act: &Act,
     seed: u64,
 ) -> anyhow::Result<Request> {
+    let experiment = &act.experiment;
     let source = args.prometheus.as_deref().map(str::parse::<Source>).transpose()?;
     Ok(Request {
         namespace: experiment.metadata.namespace.clone().unwrap_or_else(|| connection.namespace.clone()),
         experiment: experiment.clone(),
-        value: accepted.json.clone(),
-        file: accepted.source.clone(),
+        value: act.json.clone(),
+        file: act.source.clone(),
         seed,
         environment: args.within(&connection.environment),
         consent: Consent {
@@ -161,19 +224,13 @@ pub(super) fn request(
 
 /// A person at a terminal says yes; elsewhere the namespace's consent, or naming both context and namespace,
 /// stands in for that.
-fn confirmed(
-    global: &Global,
-    args: &RunArgs,
-    assessment: &Assessment,
-    request: &Request,
-) -> Result<(), Box<Finding>> {
-    let nothing = assessment.plan.injections.is_empty() && assessment.plan.loads.is_empty();
-    if args.yes || nothing {
+fn confirmed(global: &Global, args: &RunArgs, (request, by): (&Request, &str)) -> Result<(), Box<Finding>> {
+    if args.yes {
         return Ok(());
     }
     let subject = format!("context/{}", request.environment.context);
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-        super::say(&format!("Run this on {} as {}? [y/N]", request.environment.cluster, assessment.by.name));
+        super::say(&format!("Run this on {} as {by}? [y/N]", request.environment.cluster));
         let mut answer = String::new();
         let read = std::io::stdin().lock().read_line(&mut answer);
         return match (read, answer.trim().to_lowercase().as_str()) {

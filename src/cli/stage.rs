@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::input;
@@ -62,7 +63,20 @@ pub(super) fn manifests(path: &Path) -> anyhow::Result<Vec<Value>> {
 impl Stage {
     /// Builds one. Needs a runtime with paused time.
     pub(super) async fn build(objects: &[Value], seed: u64) -> anyhow::Result<Self> {
-        let config = SimConfig { seed, ..SimConfig::default() };
+        Self::build_from(objects, SimConfig { seed, ..SimConfig::default() }).await
+    }
+
+    /// Builds one that is ready at `at`, and waits until then. Needs a runtime with paused time.
+    pub(super) async fn build_for(objects: &[Value], seed: u64, at: Timestamp) -> anyhow::Result<Self> {
+        let before = SignedDuration::try_from(SETTLE + WARM_UP)?;
+        let start_time = at.checked_sub(before).context("before all time that can be written")?;
+        let stage = Self::build_from(objects, SimConfig { seed, start_time, ..SimConfig::default() }).await?;
+        stage.env.clock.sleep_until(at).await;
+        Ok(stage)
+    }
+
+    async fn build_from(objects: &[Value], config: SimConfig) -> anyhow::Result<Self> {
+        let seed = config.seed;
         let mut all = api::crds::crds();
         all.push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENT_NAMESPACE}}));
         all.extend(objects.iter().cloned());

@@ -18,7 +18,7 @@ use crate::{
     engine::{EngineError, Outcome, Request, Unwritten},
     env::{Env, Storage},
     journal::{self, Entry, Header},
-    report::{self, Chapter, Facts, Style},
+    report::{self, AFTER_ANOTHER, Chapter, DayFacts, Facts, Style},
     types::{ExitCode, Finding, RunId, Verdict, counted},
 };
 
@@ -60,13 +60,19 @@ pub(super) enum Format {
 impl Format {
     /// The report of what became of each experiment.
     pub(super) fn render(self, chapters: &[Chapter], style: &Style) -> String {
-        let one_by_one = |render: &dyn Fn(&Facts) -> String| {
-            chapters.iter().filter_map(Chapter::run).map(render).collect::<Vec<_>>().join("\n")
+        let one_by_one = |run: &dyn Fn(&Facts) -> String, day: &dyn Fn(&DayFacts) -> String| {
+            let told = chapters.iter().filter_map(|chapter| match chapter {
+                Chapter::Day(facts) => Some(day(facts)),
+                chapter => chapter.run().map(run),
+            });
+            told.collect::<Vec<_>>().join("\n")
         };
         match self {
-            Self::Text => one_by_one(&|facts| report::text::render(facts, style)),
-            Self::Json => one_by_one(&report::json::render),
-            Self::Markdown => one_by_one(&report::markdown::render),
+            Self::Text => one_by_one(&|facts| report::text::render(facts, style), &|facts| {
+                report::day::text(facts, style)
+            }),
+            Self::Json => documents(chapters),
+            Self::Markdown => one_by_one(&report::markdown::render, &report::day::markdown),
             Self::Junit => report::junit::render(chapters),
             Self::Html => report::html::render(chapters),
         }
@@ -76,6 +82,24 @@ impl Format {
     fn is_whole(self) -> bool {
         matches!(self, Self::Junit | Self::Html)
     }
+}
+
+/// A document for each experiment, and one for each game day with all of its experiments in it.
+fn documents(mut chapters: &[Chapter]) -> String {
+    let mut documents = Vec::new();
+    while let Some((first, rest)) = chapters.split_first() {
+        let of_day = match first {
+            Chapter::Day(day) => day.experiments.len().min(rest.len()),
+            _ => 0,
+        };
+        let (its, others) = rest.split_at(of_day);
+        match first {
+            Chapter::Day(day) => documents.push(report::day::json(day, its)),
+            chapter => documents.extend(chapter.run().map(report::json::render)),
+        }
+        chapters = others;
+    }
+    documents.join("\n")
 }
 
 /// The reports of a command: on standard output, and in files that hold what is known so far.
@@ -105,24 +129,24 @@ impl<'a> Reports<'a> {
         self.write();
     }
 
+    /// A game day is over: the whole of it, and its experiments. Without the reports of those, where only the whole
+    /// is to be shown.
+    pub(super) fn add_day(&mut self, day: DayFacts, experiments: Vec<Chapter>, briefly: bool) {
+        let mut chapters = vec![Chapter::Day(Box::new(day))];
+        chapters.extend(experiments);
+        if !self.args.output.is_whole() {
+            let shown = if briefly && self.args.output == Format::Text { &chapters[..0] } else { &chapters };
+            if !shown.is_empty() {
+                self.print(&self.args.output.render(shown, &super::stdout_style()));
+            }
+        }
+        self.chapters.extend(chapters);
+        self.write();
+    }
+
     /// An experiment was refused before there was a journal of it.
     pub(super) fn refused(&mut self, request: &Request, by: &str, findings: &[Finding], at: Timestamp) {
-        let header = Header {
-            run: RunId::new(&request.experiment.metadata.name, request.seed),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            experiment: request.value.clone(),
-            file: request.file.clone(),
-            seed: request.seed,
-            by: by.to_owned(),
-            holder: request.holder.clone(),
-            environment: request.environment.clone(),
-            namespace: request.namespace.clone(),
-            namespaces: Vec::new(),
-            limits: BTreeMap::new(),
-            metrics: request.source.as_ref().map(ToString::to_string).unwrap_or_default(),
-            server_ahead_ms: 0,
-        };
-        self.add(Chapter::Run(Box::new(Facts::refused(header, findings.to_vec(), at))));
+        self.add(refused(request, by, findings, at));
     }
 
     /// A run that the controller has made; without its journal there is nothing to report.
@@ -142,7 +166,7 @@ impl<'a> Reports<'a> {
     pub(super) fn close(
         mut self,
         codes: Vec<ExitCode>,
-        lost: Option<(&str, anyhow::Error)>,
+        lost: Option<(String, anyhow::Error)>,
         rest: impl ExactSizeIterator<Item = String>,
     ) -> anyhow::Result<ExitCode> {
         if rest.len() > 0 {
@@ -152,10 +176,11 @@ impl<'a> Reports<'a> {
             super::say(&format!("{} {were} not run{hint}", counted(rest.len(), "experiment")));
         }
         if let Some((experiment, error)) = &lost {
-            let (experiment, error) = ((*experiment).to_owned(), super::in_one_line(error));
+            let (experiment, error) = (experiment.clone(), super::in_one_line(error));
             self.chapters.push(Chapter::Lost { experiment, error });
         }
-        self.chapters.extend(rest.map(|experiment| Chapter::Skipped { experiment }));
+        self.chapters
+            .extend(rest.map(|experiment| Chapter::Skipped { experiment, why: AFTER_ANOTHER.to_owned() }));
         self.write();
         if self.args.output.is_whole() {
             self.print(&self.args.output.render(&self.chapters, &super::stdout_style()));
@@ -194,6 +219,26 @@ impl<'a> Reports<'a> {
     }
 }
 
+/// The chapter of an experiment that was refused before there was a journal of it.
+pub(super) fn refused(request: &Request, by: &str, findings: &[Finding], at: Timestamp) -> Chapter {
+    let header = Header {
+        run: RunId::new(&request.experiment.metadata.name, request.seed),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        experiment: request.value.clone(),
+        file: request.file.clone(),
+        seed: request.seed,
+        by: by.to_owned(),
+        holder: request.holder.clone(),
+        environment: request.environment.clone(),
+        namespace: request.namespace.clone(),
+        namespaces: Vec::new(),
+        limits: BTreeMap::new(),
+        metrics: request.source.as_ref().map(ToString::to_string).unwrap_or_default(),
+        server_ahead_ms: 0,
+    };
+    Chapter::Run(Box::new(Facts::refused(header, findings.to_vec(), at)))
+}
+
 /// Whether an experiment that ended so is the last one.
 pub(super) fn stops(code: Option<&ExitCode>, args: &TellArgs) -> bool {
     match code {
@@ -211,29 +256,38 @@ pub(super) fn end(
     told: &Told,
 ) -> anyhow::Result<ExitCode> {
     told.close();
+    let (chapter, code) = concluded(outcome, env, experiment)?;
+    reports.add(chapter);
+    Ok(code)
+}
+
+/// What a run came to, and with what to exit.
+///
+/// # Errors
+/// It could not be begun at all.
+pub(super) fn concluded(
+    outcome: Result<Outcome, EngineError>,
+    env: &Env,
+    experiment: &str,
+) -> anyhow::Result<(Chapter, ExitCode)> {
     let on_record = |run: &RunId| {
         let experiment = experiment.to_owned();
         chapter(&*env.storage, run)
             .unwrap_or_else(|error| Chapter::Lost { experiment, error: format!("{error:#}") })
     };
+    let lost = |error: String| Chapter::Lost { experiment: experiment.to_owned(), error };
     match outcome {
         Ok(outcome) => {
             let code = outcome.exit_code();
-            match outcome.unwritten {
-                None => reports.add(on_record(&outcome.run)),
-                // The disk does not know how it went on; the report does.
-                Some(Unwritten { why, entries }) => {
-                    super::say(&format!(
-                        "error: the journal of run {} cannot be written: {why}",
-                        outcome.run
-                    ));
-                    reports.add(Facts::from_entries(&entries).map_or_else(
-                        |error| Chapter::Lost { experiment: experiment.to_owned(), error: error.to_string() },
-                        |facts| Chapter::Run(Box::new(facts)),
-                    ));
-                }
-            }
-            Ok(code)
+            let Some(Unwritten { why, entries }) = outcome.unwritten else {
+                return Ok((on_record(&outcome.run), code));
+            };
+            // The disk does not know how it went on; the report does.
+            super::say(&format!("error: the journal of run {} cannot be written: {why}", outcome.run));
+            let facts = Facts::from_entries(&entries);
+            let chapter =
+                facts.map_or_else(|error| lost(error.to_string()), |facts| Chapter::Run(Box::new(facts)));
+            Ok((chapter, code))
         }
         Err(EngineError::JournalLost { error, taken_back }) => {
             super::say(&format!("error: the journal cannot be written: {error}"));
@@ -241,16 +295,15 @@ pub(super) fn end(
                 super::say(&format!("  {injection}: {words}"));
             }
             let left = taken_back.iter().any(|(_, words)| words.starts_with("not taken back"));
-            let error = format!("the journal cannot be written: {error}");
-            reports.add(Chapter::Lost { experiment: experiment.to_owned(), error });
-            Ok(if left { ExitCode::Residue } else { ExitCode::Inconclusive })
+            let chapter = lost(format!("the journal cannot be written: {error}"));
+            Ok((chapter, if left { ExitCode::Residue } else { ExitCode::Inconclusive }))
         }
         Err(error @ (EngineError::Left(_) | EngineError::Lost(..))) => {
             super::say(&format!("error: {error}"));
-            if let EngineError::Left(run) | EngineError::Lost(run, _) = &error {
-                reports.add(on_record(run));
-            }
-            Ok(ExitCode::Residue)
+            let (EngineError::Left(run) | EngineError::Lost(run, _)) = &error else {
+                return Err(error.into());
+            };
+            Ok((on_record(run), ExitCode::Residue))
         }
         Err(error) => Err(error.into()),
     }

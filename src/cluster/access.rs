@@ -207,6 +207,20 @@ impl Access {
         self.sent(object, call).await
     }
 
+    /// Applies fields of an object server-side, which is created if it is not there: those that are given are `manager`'s
+    /// from then on, whoever had them before.
+    pub async fn apply(
+        &self,
+        object: &ObjectRef,
+        body: &Value,
+        how: Write<'_>,
+    ) -> Result<DynamicObject, ApiError> {
+        let params = PatchParams { dry_run: how.dry_run, ..PatchParams::apply(how.manager).force() };
+        let (api, name, patch) = (self.api(object), object.name.clone(), Patch::Apply(body.clone()));
+        let call = async move { api.patch(&name, &params, &patch).await };
+        if how.dry_run { self.read(call).await } else { self.sent(object, call).await }
+    }
+
     /// Creates an object; `object` says where and of which kind.
     pub async fn create(
         &self,

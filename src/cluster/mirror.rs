@@ -13,7 +13,7 @@ use std::{
 use futures::{StreamExt, stream::BoxStream};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::ApiResource,
+    core::{ApiResource, DynamicObject},
     runtime::{WatchStreamExt, watcher},
 };
 use serde::de::DeserializeOwned;
@@ -53,7 +53,7 @@ pub struct Mirror {
     state: Arc<RwLock<State>>,
     signal: Arc<Signal>,
     seen: u64,
-    _watches: Arc<Watches>,
+    watches: Arc<Watches>,
 }
 
 struct Watches(Vec<AbortHandle>);
@@ -152,9 +152,27 @@ impl Mirror {
                 }
             }
         }
-        let mut mirror = Self { state, signal, seen: 0, _watches: Arc::new(watches) };
+        let mut mirror = Self { state, signal, seen: 0, watches: Arc::new(watches) };
         mirror.listed().await?;
         Ok(mirror)
+    }
+
+    /// Follows the Guardrails too, from now on, and returns when they have been listed. Before there is a clone of this.
+    ///
+    /// # Errors
+    /// As of [`Mirror::start`].
+    pub async fn follow_guardrails(&mut self, client: &Client) -> Result<(), ApiError> {
+        let Some(watches) = Arc::get_mut(&mut self.watches) else { return Ok(()) };
+        let sink = Sink { state: self.state.clone(), signal: self.signal.clone() };
+        let keep = Keep {
+            key: key::<DynamicObject>,
+            read: Box::new(|raw: DynamicObject| serde_json::to_value(raw).unwrap_or_default()),
+            slot: |s| &mut s.guardrails,
+            mine: Box::new(|_: &Key| true),
+        };
+        let guardrails = resource("firedrill.dev/v1alpha1", "Guardrail", "guardrails");
+        follow(api(client, None, guardrails), keep, &sink, watches);
+        self.listed().await
     }
 
     async fn listed(&mut self) -> Result<(), ApiError> {

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use serde_json::Value;
+
 use super::{
     autoscaler::Autoscaler,
     machine::Machine,
@@ -36,6 +38,8 @@ pub struct Snapshot {
     pub spaces: Arc<BTreeMap<Key, Arc<Space>>>,
     /// UIDs of the pods that each EndpointSlice sends requests to.
     pub endpoints: Arc<BTreeMap<Key, Arc<Vec<String>>>>,
+    /// Guardrails as the server has them, where they are followed.
+    pub guardrails: Arc<BTreeMap<Key, Arc<Value>>>,
 }
 
 impl Snapshot {

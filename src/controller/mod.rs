@@ -5,6 +5,7 @@
 //! and puts back.
 
 mod begin;
+pub mod calendar;
 mod hosts;
 mod keeping;
 mod object;

@@ -63,6 +63,10 @@ pub struct Assessment {
     pub(super) bounds: Bounds,
     pub(super) sources: BTreeMap<String, MetricSource>,
     pub(super) loads: BTreeMap<String, Order>,
+    /// Whether Guardrails are followed while it runs.
+    pub(super) guarded: bool,
+    /// The namespaces whose pods a Guardrail lets go with a node.
+    pub(super) bystanders: BTreeSet<String>,
 }
 
 impl Assessment {
@@ -84,23 +88,20 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     if !findings.is_empty() {
         return Err(findings);
     }
-    let mirror = match Mirror::start(access.client(), &plan::scope(spec, own)).await {
+    let mut mirror = match Mirror::start(access.client(), &plan::scope(spec, own)).await {
         Ok(mirror) => mirror,
         Err(error) => return Err(vec![unreachable(&error)]),
     };
-    let guardrails = match guardrails(&access).await {
-        Ok(guardrails) => guardrails,
-        Err(finding) => {
-            findings.push(finding);
-            Vec::new()
-        }
-    };
+    let follow = disturbs(&request.experiment).then_some(&mut mirror);
+    let (guardrails, guarded) = rules(&access, follow, &mut findings).await;
     let mut snapshot = with_kube_system(&access, &mirror, &mut findings).await;
     let covering: Vec<_> = plan::covering(&guardrails, &snapshot, &plan::namespaces(spec, own));
     let mut bounds = Bounds::new(&spec.limits, &covering);
     bounds.lifelines = lifelines(&access, request, &mut findings).await;
     let mut consent = request.consent.clone();
-    consent.bystanders.extend(covering.iter().flat_map(|guardrail| guardrail.spec.nodes.bystanders.clone()));
+    let bystanders: BTreeSet<String> =
+        covering.iter().flat_map(|guardrail| guardrail.spec.nodes.bystanders.clone()).collect();
+    consent.bystanders.extend(bystanders.clone());
     let now = env.clock.now();
     let longest = plan::longest(&bounds, spec.objectives.recover_within());
     let until = now.checked_add(longest).unwrap_or(Timestamp::MAX);
@@ -142,7 +143,8 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
         findings.extend(agents::dry_run(&world, &plan, &request.environment.agents).await);
     }
     plan.findings.splice(0..0, findings);
-    Ok(Assessment { plan, by, access: world.access, mirror: world.mirror, bounds, sources, loads })
+    let (access, mirror) = (world.access, world.mirror);
+    Ok(Assessment { plan, by, access, mirror, bounds, sources, loads, guarded, bystanders })
 }
 
 /// What faults may touch, as one owner of a run has it.
@@ -186,14 +188,36 @@ async fn rights(access: &Access, request: &Request, by: &Identity) -> Result<Vec
         .collect())
 }
 
-/// The cluster's Guardrails; none if their CRD is not installed.
-async fn guardrails(access: &Access) -> Result<Vec<Guardrail>, Finding> {
-    let unreadable = |why: String| {
-        Finding::error(code::GUARDRAILS_UNREADABLE, "guardrails", why)
-            .remedy("ask for the right to list guardrails.firedrill.dev")
+/// The Guardrails, and whether they are followed from now on: while it runs they may change.
+async fn rules(
+    access: &Access,
+    follow: Option<&mut Mirror>,
+    findings: &mut Vec<Finding>,
+) -> (Vec<Guardrail>, bool) {
+    let found = match guardrails(access).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return (Vec::new(), false),
+        Err(finding) => {
+            findings.push(finding);
+            return (Vec::new(), false);
+        }
     };
+    let Some(mirror) = follow else { return (found, false) };
+    if let Err(error) = mirror.follow_guardrails(access.client()).await {
+        findings.push(unreadable(format!("they cannot be followed while it runs: {error}")));
+    }
+    (found, true)
+}
+
+fn unreadable(why: String) -> Finding {
+    Finding::error(code::GUARDRAILS_UNREADABLE, "guardrails", why)
+        .remedy("ask for the right to list and watch guardrails.firedrill.dev")
+}
+
+/// The cluster's Guardrails; None if their CRD is not installed.
+async fn guardrails(access: &Access) -> Result<Option<Vec<Guardrail>>, Finding> {
     let listed = access.list_if_served(crate::api::API_VERSION, "Guardrail").await;
-    let objects = listed.map_err(|error| unreadable(error.to_string()))?.unwrap_or_default();
+    let Some(objects) = listed.map_err(|error| unreadable(error.to_string()))? else { return Ok(None) };
     let mut guardrails = Vec::new();
     for object in &objects {
         let name = object.metadata.name.as_deref().unwrap_or_default();
@@ -202,7 +226,7 @@ async fn guardrails(access: &Access) -> Result<Vec<Guardrail>, Finding> {
             .map_err(|error| unreadable(format!("Guardrail {name} cannot be read: {error}")))?;
         guardrails.push(guardrail);
     }
-    Ok(guardrails)
+    Ok(Some(guardrails))
 }
 
 /// The snapshot, with the namespace that says whether this is production, also where only some are followed.

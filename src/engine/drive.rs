@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::{
     EngineError, Observer,
     deployed::{self, Releases},
+    guarding::Guarding,
     injection::InjectionState,
     judging::Watched,
     keeper::Outside,
@@ -83,6 +84,8 @@ pub(super) struct Driver {
     pub taking_back: BTreeSet<InjectionId>,
     /// What the journal does not hold any more.
     pub unwritten: Option<Unwritten>,
+    /// The Guardrails, where they are followed: a rollback asks none.
+    pub guarding: Option<Guarding>,
 }
 
 /// What is under way in this process; lost with it, and begun again from the journal.
@@ -363,6 +366,9 @@ impl Driver {
 
     /// Pods that have found their nodes again, a rollout that is not ours, a namespace that is going away.
     fn world_changed(&mut self) -> Result<(), EngineError> {
+        if let Some((reason, by)) = self.guardrails_changed() {
+            return self.append(Record::StopRequested { reason, by });
+        }
         if !self.state.rescheduled && self.state.first_seen().is_some() && !self.releases.is_empty() {
             let pending = self.state.injections.values().filter(|state| state.pending());
             let in_force: Vec<&Injection> = pending.map(|state| &state.injection).collect();
@@ -386,6 +392,24 @@ impl Driver {
             return self.append(Record::StopRequested { reason, by });
         }
         self.follow()
+    }
+
+    /// Why a run that goes on has to end, when the Guardrails have just changed.
+    fn guardrails_changed(&mut self) -> Option<(StopReason, String)> {
+        let over = self.state.stop.is_some() || self.state.method_ended.is_some();
+        let guarding = self.guarding.as_mut().filter(|_| !over)?;
+        let snapshot = self.world.mirror.look(|now| guarding.changed(now).then(|| now.clone()))?;
+        self.forbidden(&snapshot, None)
+    }
+
+    /// Why nothing may be injected, by the Guardrails and the time that it is.
+    pub(super) fn forbidden(
+        &self,
+        snapshot: &Snapshot,
+        at: Option<Timestamp>,
+    ) -> Option<(StopReason, String)> {
+        let asked = (&self.state.spec, self.state.header.namespace.as_str());
+        self.guarding.as_ref()?.forbids(asked, &self.bounds, snapshot, at)
     }
 
     /// Before a verdict that would be good: whether a rollout has passed unseen.

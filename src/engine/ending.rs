@@ -106,6 +106,8 @@ fn stop_verdict(reason: StopReason, by: &str) -> Command {
         StopReason::RunnerLost => (Verdict::Aborted, "RunnerLost"),
         StopReason::AccountGone => (Verdict::Aborted, "AccountGone"),
         StopReason::Deleted => (Verdict::Aborted, "Deleted"),
+        StopReason::Halted => (Verdict::Aborted, "Halted"),
+        StopReason::GuardrailChanged => (Verdict::Aborted, "GuardrailChanged"),
         StopReason::NamespaceTerminating => (Verdict::Aborted, "NamespaceTerminating"),
         StopReason::NoData => (Verdict::Inconclusive, "NoData"),
         StopReason::NoEffect => (Verdict::Inconclusive, "NoEffect"),

@@ -13,6 +13,7 @@ mod deployed;
 mod doctor;
 mod drive;
 mod ending;
+mod guarding;
 mod injection;
 mod judging;
 mod keeper;

@@ -25,6 +25,9 @@ impl Driver {
     pub(super) fn prepare(&mut self, index: usize) -> Result<(), EngineError> {
         let step = self.state.spec.method[index].clone();
         let snapshot = self.world.mirror.snapshot();
+        if let Some((reason, by)) = self.forbidden(&snapshot, Some(self.server_time())) {
+            return self.append(Record::StopRequested { reason, by });
+        }
         let name = step.name.clone();
         if step.rolling.is_some() {
             return self.next_batch(index, &step, &snapshot);
@@ -189,6 +192,9 @@ impl Driver {
                 .collect();
             if born.is_empty() {
                 continue;
+            }
+            if let Some((reason, by)) = self.forbidden(&snapshot, Some(self.server_time())) {
+                return self.append(Record::StopRequested { reason, by });
             }
             let planned = self.planned(&step, &snapshot, &Part { index, only: Some(&born) });
             self.arm_further(&planned, &snapshot)?;

@@ -204,6 +204,7 @@ async fn blind_driver(
         passed_over: BTreeSet::new(),
         taking_back: BTreeSet::new(),
         unwritten: None,
+        guarding: None,
     })
 }
 

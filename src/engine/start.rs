@@ -13,6 +13,7 @@ use super::{
     deployed,
     drive::Driver,
     ending,
+    guarding::Guarding,
     judging::Watched,
     keeper::{Keeper, Outside},
     loading::Loading,
@@ -195,6 +196,7 @@ async fn driven(
     let checks = checks(&request);
     let snapshot = assessment.mirror.snapshot();
     let concerned = deployed::concerned(&snapshot, &assessment.plan.injections);
+    let guarding = assessment.guarded.then(|| Guarding::new(&snapshot, assessment.bystanders));
     let mut driver = Driver {
         world: world(
             env,
@@ -220,6 +222,7 @@ async fn driven(
         passed_over: BTreeSet::new(),
         taking_back: BTreeSet::new(),
         unwritten: None,
+        guarding,
     };
     let plan = &assessment.plan;
     let earliest = plan.earliest_abort.as_ref().map_or(Duration::ZERO, |earliest| earliest.after.0);

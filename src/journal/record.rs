@@ -440,6 +440,10 @@ pub enum StopReason {
     RunnerLost,
     /// A target's rollout began that is not ours.
     RolloutNoticed,
+    /// A Guardrail's `halt`.
+    Halted,
+    /// A Guardrail forbids by now what the run does, or its windows have closed.
+    GuardrailChanged,
     /// The target's namespace is being deleted.
     NamespaceTerminating,
     /// The ServiceAccount that the run acts as is gone.

@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-use jiff::{Timestamp, civil::Time, tz::TimeZone};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
 use super::{Lifeline, Setting, by_pods};
 use crate::{
-    api::{Action, ExperimentSpec, Guardrail, GuardrailSpec, Limits, Target},
+    api::{Action, Closed, ExperimentSpec, Guardrail, GuardrailSpec, Hours, Limits, Target},
     cluster::{Snapshot, Space},
     faults::Injection,
     types::{
@@ -20,6 +20,9 @@ use crate::{
         counted,
     },
 };
+
+/// What there is to do about approvals.
+const NO_CONTROLLER: &str = "a controller that collects approvals is not supported yet; run it elsewhere";
 
 /// Who has agreed to what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -212,26 +215,46 @@ pub fn guardrail_findings(
     now: Timestamp,
 ) -> Vec<Finding> {
     let covering = covering(guardrails, snapshot, &namespaces(spec, own));
-    let mut findings = environment(snapshot, guardrails, &covering);
+    let mut findings = standing(spec, snapshot, guardrails, &covering);
     for guardrail in covering {
         let (name, rule) = (format!("guardrail/{}", guardrail.metadata.name), &guardrail.spec);
         let refuse = |message: String| Finding::error(code::GUARDRAIL, &name, message);
         if rule.halt {
-            let reason = if rule.halt_reason.is_empty() { "no reason given" } else { &rule.halt_reason };
             findings.push(
-                refuse(format!("all experiments are halted: {reason}"))
-                    .remedy("wait until spec.halt is false again"),
+                refuse(format!("all experiments are halted: {}", halted(rule)))
+                    .remedy("wait until spec.halt is false again (firedrill unhalt)"),
             );
         }
         if rule.concurrent_runs == Some(0) {
             findings.push(refuse("no run may start (concurrentRuns: 0)".to_owned()));
         }
+        findings.extend(calendar(rule, now).map(refuse));
+    }
+    findings
+}
+
+/// Why somebody has halted everything.
+pub(super) fn halted(rule: &GuardrailSpec) -> &str {
+    if rule.halt_reason.is_empty() { "no reason given" } else { &rule.halt_reason }
+}
+
+/// What holds as long as a run goes on, whatever time it is.
+pub(super) fn standing(
+    spec: &ExperimentSpec,
+    snapshot: &Snapshot,
+    guardrails: &[Guardrail],
+    covering: &[&Guardrail],
+) -> Vec<Finding> {
+    let mut findings = environment(snapshot, guardrails, covering);
+    for guardrail in covering {
+        let (name, rule) = (format!("guardrail/{}", guardrail.metadata.name), &guardrail.spec);
+        let refuse = |message: String| Finding::error(code::GUARDRAIL, &name, message);
         if rule.approvals.required > 0 {
             let message = format!(
                 "{} approvals by others are required, which the command line cannot collect",
                 rule.approvals.required
             );
-            findings.push(refuse(message).remedy("have the controller run it"));
+            findings.push(refuse(message).remedy(NO_CONTROLLER));
         }
         for step in &spec.method {
             if let Action::Fault { kind, .. } = &step.action
@@ -240,7 +263,6 @@ pub fn guardrail_findings(
                 findings.push(refuse(format!("the fault {kind} of step {} is not allowed", step.name)));
             }
         }
-        findings.extend(calendar(rule, now).map(refuse));
     }
     findings
 }
@@ -260,44 +282,25 @@ fn environment(snapshot: &Snapshot, guardrails: &[Guardrail], covering: &[&Guard
         let message = format!(
             "the cluster is production ({why}); approval by somebody else is compulsory here, and the command line cannot collect it"
         );
-        return vec![
-            Finding::error(code::PRODUCTION, "cluster", message).remedy("have the controller run it"),
-        ];
+        return vec![Finding::error(code::PRODUCTION, "cluster", message).remedy(NO_CONTROLLER)];
     }
     let message = format!("the cluster is production ({why})");
     vec![Finding::error(code::PRODUCTION, "cluster", message).remedy("run it elsewhere; no flag opens this")]
 }
 
 /// What a Guardrail's windows and blackouts say of `now`.
-fn calendar(rule: &GuardrailSpec, now: Timestamp) -> Option<String> {
+pub(super) fn calendar(rule: &GuardrailSpec, now: Timestamp) -> Option<String> {
     if rule.windows.is_empty() && rule.blackouts.is_empty() {
         return None;
     }
-    let zone = rule.time_zone.as_deref().unwrap_or("UTC");
-    let Ok(tz) = TimeZone::get(zone) else {
-        return Some(format!("its time zone {zone} is not known, so its windows cannot be read"));
+    let hours = match Hours::new(rule.time_zone.as_deref(), &rule.windows, &rule.blackouts) {
+        Ok(hours) => hours,
+        Err(why) => return Some(format!("{why}, so its windows cannot be read")),
     };
-    let local = now.to_zoned(tz);
-    let today = local.date();
-    let (year, short) = (today.to_string(), format!("{:02}-{:02}", today.month(), today.day()));
-    for blackout in &rule.blackouts {
-        let (from, to) = (blackout.from.as_str(), blackout.to.as_str());
-        let day = if from.len() > 5 { year.as_str() } else { short.as_str() };
-        // A range such as 12-20 to 01-06 spans the turn of the year.
-        let inside = if from <= to { (from..=to).contains(&day) } else { day >= from || day <= to };
-        if inside {
-            return Some(format!("today is in its blackout {}", blackout.name));
-        }
-    }
-    let open = rule.windows.iter().any(|window| {
-        let (Ok(from), Ok(to)) = (window.from.parse::<Time>(), window.to.parse::<Time>()) else {
-            return false;
-        };
-        let weekday = format!("{:?}", local.weekday());
-        window.days.contains(&weekday) && (from..to).contains(&local.time())
-    });
-    (!rule.windows.is_empty() && !open)
-        .then(|| format!("{} is outside its windows", local.strftime("%A %H:%M %Z")))
+    hours.closed_at(now).map(|closed| match closed {
+        Closed::Blackout(name) => format!("today is in its blackout {name}"),
+        _ => format!("{} is outside its windows", hours.local(now).strftime("%A %H:%M %Z")),
+    })
 }
 
 #[cfg(test)]

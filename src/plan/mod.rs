@@ -4,6 +4,7 @@
 //! the run decides again, with the same seed, when the step's turn has come.
 
 mod agents;
+mod allowing;
 mod bounds;
 mod forecast;
 mod guard;
@@ -11,9 +12,11 @@ mod lifelines;
 mod loads;
 mod outline;
 mod overlap;
+mod overruled;
 mod select;
 
 pub use agents::PlannedAgents;
+pub use allowing::{RoleRule, role_rules, within_a_namespace};
 pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
 pub use forecast::query_window;
 pub use guard::protected;
@@ -22,6 +25,7 @@ pub use loads::{PlannedLoad, by_pods};
 pub use outline::{
     Displaced, EarliestAbort, LatestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope,
 };
+pub use overruled::{Begun, Overruled, overruled};
 pub use select::{LeftOut, kind_of};
 use select::{Together, select};
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     LeftOut, PlannedAgents, PlannedLoad, Round, Setting, StepAsk,
     agents::agents,
+    allowing::FOLLOWED,
     bounds::{self, namespaces},
     choose, forecast, lifelines, loads,
     overlap::InForce,
@@ -418,16 +419,6 @@ pub fn scope(spec: &ExperimentSpec, own: &str) -> Scope {
 
 /// The rights that running `spec` takes: to follow, to hold the lease, and what each fault asks for.
 pub fn rights(spec: &ExperimentSpec, own: &str, agents: &str) -> Vec<RightAsked> {
-    const FOLLOWED: [(&str, &str); 8] = [
-        ("", "pods"),
-        ("policy", "poddisruptionbudgets"),
-        ("autoscaling", "horizontalpodautoscalers"),
-        ("discovery.k8s.io", "endpointslices"),
-        ("apps", "deployments"),
-        ("apps", "replicasets"),
-        ("apps", "statefulsets"),
-        ("apps", "daemonsets"),
-    ];
     let spaces = namespaces(spec, own);
     let follow: Vec<Option<String>> = match scope(spec, own) {
         Scope::Cluster | Scope::Machines => vec![None],

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Facts, PlanFacts, words};
+use super::{DayFacts, Facts, PlanFacts, words};
 use crate::{
     journal::{Clocks, Entry, Header, Record},
     types::{Epoch, Finding, Verdict},
@@ -20,11 +20,15 @@ pub enum Chapter {
         /// Why.
         error: String,
     },
-    /// It was not run, as one before it ended badly.
+    /// It was not run.
     Skipped {
         /// Name of the experiment.
         experiment: String,
+        /// Why.
+        why: String,
     },
+    /// A game day; the chapters of its experiments follow, one for each.
+    Day(Box<DayFacts>),
 }
 
 impl Chapter {
@@ -32,10 +36,13 @@ impl Chapter {
     pub fn run(&self) -> Option<&Facts> {
         match self {
             Self::Run(facts) => Some(facts),
-            Self::Lost { .. } | Self::Skipped { .. } => None,
+            Self::Lost { .. } | Self::Skipped { .. } | Self::Day(_) => None,
         }
     }
 }
+
+/// Why an experiment is not run after another.
+pub const AFTER_ANOTHER: &str = "an experiment before it did not pass";
 
 impl Facts {
     /// An experiment that was refused at `at`, before there was a journal: nothing was changed.

@@ -35,8 +35,12 @@ struct Document<'a> {
 /// The report as indented JSON, ending in a line break. Whatever a terminal might obey is written as an
 /// escape, which JSON readers undo: the report may be printed as it is.
 pub fn render(facts: &Facts) -> String {
-    let document = Document { schema_version: SCHEMA_VERSION, facts };
-    let json = serde_json::to_string_pretty(&document).expect("plain data with text as keys is JSON");
+    harmless(&Document { schema_version: SCHEMA_VERSION, facts })
+}
+
+/// Indented JSON, ending in a line break, that a terminal obeys nothing of.
+pub(super) fn harmless(document: &impl Serialize) -> String {
+    let json = serde_json::to_string_pretty(document).expect("plain data with text as keys is JSON");
     let mut out = String::with_capacity(json.len() + 1);
     let mut units = [0; 2];
     for c in json.chars() {

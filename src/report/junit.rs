@@ -23,16 +23,16 @@ use crate::{
 const NAMED: usize = 8;
 
 /// A case and its answer.
-struct Case {
-    name: String,
+pub(super) struct Case {
+    pub name: String,
     /// How long it was looked at, in milliseconds.
-    ms: i64,
-    answer: Answer,
+    pub ms: i64,
+    pub answer: Answer,
     /// What was seen, for the reader of a case that held.
-    seen: String,
+    pub seen: String,
 }
 
-enum Answer {
+pub(super) enum Answer {
     Held,
     /// The system did not do what was expected of it.
     Failure(Why),
@@ -41,18 +41,18 @@ enum Answer {
     Skipped(String),
 }
 
-struct Why {
+pub(super) struct Why {
     /// CamelCase and stable.
     kind: String,
     message: String,
 }
 
 impl Answer {
-    fn failure(kind: &str, message: String) -> Self {
+    pub fn failure(kind: &str, message: String) -> Self {
         Self::Failure(Why { kind: kind.to_owned(), message })
     }
 
-    fn error(kind: &str, message: String) -> Self {
+    pub fn error(kind: &str, message: String) -> Self {
         Self::Error(Why { kind: kind.to_owned(), message })
     }
 
@@ -104,10 +104,11 @@ fn suite(chapter: &Chapter) -> Suite<'_> {
             let answer = Answer::error("NotBegun", error.clone());
             Suite { name: experiment, facts: None, cases: vec![alone(RAN, answer)] }
         }
-        Chapter::Skipped { experiment } => {
-            let answer = Answer::Skipped("an experiment before it did not pass".to_owned());
+        Chapter::Skipped { experiment, why } => {
+            let answer = Answer::Skipped(why.clone());
             Suite { name: experiment, facts: None, cases: vec![alone(RAN, answer)] }
         }
+        Chapter::Day(day) => Suite { name: &day.game_day, facts: None, cases: super::day::cases(day) },
     }
 }
 
@@ -268,7 +269,11 @@ fn of_probe(facts: &Facts, probe: &ProbeFacts) -> Case {
     let last = probe.samples.last();
     let verdict = facts.outcome.verdict;
     let answer = if let Some(violation) = facts.violations.iter().find(|found| found.probe == probe.name) {
-        let what = if violation.missing { "no data".to_owned() } else { words::seen(violation.value, &violation.note) };
+        let what = if violation.missing {
+            "no data".to_owned()
+        } else {
+            words::seen(violation.value, &violation.note)
+        };
         let (since, at) = (moment(violation.since), moment(violation.at));
         let message = format!(
             "{what}{}; since {since}, {} until {at}",
@@ -497,7 +502,10 @@ mod tests {
         let chapters = [
             chapter(&journals::failed()),
             Chapter::Lost { experiment: "b".to_owned(), error: "no cluster".to_owned() },
-            Chapter::Skipped { experiment: "c".to_owned() },
+            Chapter::Skipped {
+                experiment: "c".to_owned(),
+                why: "an experiment before it did not pass".to_owned(),
+            },
         ];
         let document = render(&chapters);
         let cases = read(&document);

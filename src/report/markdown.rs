@@ -31,7 +31,7 @@ pub fn render(facts: &Facts) -> String {
 }
 
 /// Text from outside as ordinary text: nothing in it is markup, a table's border or HTML.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in clean(text).trim().chars() {
         match c {
@@ -82,18 +82,18 @@ fn code(text: &str) -> String {
     format!("{fence}{pad}{text}{pad}{fence}")
 }
 
-fn row(cells: &[String], out: &mut String) {
+pub(super) fn row(cells: &[String], out: &mut String) {
     out.push_str("| ");
     out.push_str(&cells.join(" | "));
     out.push_str(" |\n");
 }
 
-fn table(head: &[&str], out: &mut String) {
+pub(super) fn table(head: &[&str], out: &mut String) {
     row(&head.iter().map(ToString::to_string).collect::<Vec<_>>(), out);
     out.push_str(&format!("|{}\n", "---|".repeat(head.len())));
 }
 
-fn section(title: &str, out: &mut String) {
+pub(super) fn section(title: &str, out: &mut String) {
     out.push_str(&format!("\n## {title}\n\n"));
 }
 
@@ -274,7 +274,8 @@ fn signals(facts: &Facts, out: &mut String) {
         out.push_str(&format!("- {} reads {}\n", code(&probe.name), code(&probe.source)));
     }
     let Some(first) = facts.violations.first() else { return };
-    let what = if first.missing { "no data".to_owned() } else { words::seen(first.value, &escape(&first.note)) };
+    let what =
+        if first.missing { "no data".to_owned() } else { words::seen(first.value, &escape(&first.note)) };
     let wants = if first.expression.is_empty() {
         String::new()
     } else {

@@ -8,6 +8,7 @@
 mod agents;
 mod chapter;
 mod clocks;
+pub mod day;
 mod facts;
 mod gather;
 pub mod html;
@@ -28,8 +29,9 @@ mod tally;
 pub mod text;
 mod words;
 
-pub use chapter::Chapter;
+pub use chapter::{AFTER_ANOTHER, Chapter};
 pub use clocks::{Milestone, Objective};
+pub use day::{Asked, DayEntry, DayFacts};
 pub use facts::{
     CheckFacts, DeployedFacts, Facts, FaultWindow, InForce, InjectionFacts, Lane, Note, Outcome, Owner,
     People, Place, PlanFacts, ReportError, Source, StepFacts, StepState, Stop, Told, Violation,

@@ -260,6 +260,8 @@ pub(super) fn stop_reason(reason: StopReason) -> &'static str {
         StopReason::RolloutNoticed => "a rollout that is not ours began",
         StopReason::AccountGone => "the account that it acts as is gone",
         StopReason::Deleted => "the Run was deleted",
+        StopReason::Halted => "everything is halted",
+        StopReason::GuardrailChanged => "a Guardrail forbids it",
         StopReason::NamespaceTerminating => "the namespace is being deleted",
         StopReason::JournalLost => "the journal cannot be written",
         StopReason::Internal => "an internal error",

@@ -12,6 +12,8 @@ const ENDS: &[(&str, i32)] = &[
     ("dependencies/recommendations-cut", 0),
     ("drain-under-a-budget", 0),
     ("drain-that-can-never-finish", 3),
+    ("shop-golden-signals", 0),
+    ("gamedays/shop-weekly", 0),
     ("retries/recovers-without-retries", 0),
     ("retries/retries-keep-it-down", 1),
     ("scale-below-need", 1),

@@ -4,6 +4,7 @@
 //! stops at the first mistake: what cannot be understood is reported and left out of what follows.
 
 mod expressions;
+mod game_day;
 mod loads;
 mod method;
 mod overlap;
@@ -20,7 +21,7 @@ use serde_json::Value as Json;
 
 use super::schema::{API_VERSION, GROUP, KindSchema, kind, kinds, metadata};
 use super::yaml::{self, Fault, Node, Span, Value};
-use super::{Experiment, Guardrail, Metadata, Run};
+use super::{Acts, Experiment, GameDay, Guardrail, Metadata, Run};
 use crate::types::codes::format as codes;
 use crate::types::{Code, Finding, Severity, nearest};
 use report::Report;
@@ -50,12 +51,12 @@ pub enum Document {
     Experiment(Box<Experiment>),
     /// A Guardrail, decoded.
     Guardrail(Box<Guardrail>),
-    /// A GameDay, as written.
+    /// A GameDay, decoded.
     GameDay {
-        /// Its name.
-        metadata: Metadata,
-        /// Its spec as JSON.
-        spec: Json,
+        /// What it says.
+        day: Box<GameDay>,
+        /// Everything that it runs, resolved.
+        acts: Box<Acts>,
     },
     /// A Run, decoded.
     Run(Box<Run>),
@@ -67,8 +68,8 @@ impl Document {
         match self {
             Document::Experiment(experiment) => &experiment.metadata,
             Document::Guardrail(guardrail) => &guardrail.metadata,
+            Document::GameDay { day, .. } => &day.metadata,
             Document::Run(run) => &run.metadata,
-            Document::GameDay { metadata, .. } => metadata,
         }
     }
 
@@ -140,15 +141,22 @@ pub fn read(sources: &[Source]) -> Read {
 pub fn read_with(sources: &[Source], given: &Given) -> Read {
     let mut all = Read::default();
     let mut seen: BTreeMap<(String, String, String), String> = BTreeMap::new();
-    let parsed: Vec<yaml::Parsed> = sources.iter().map(|source| yaml::parse(&source.bytes)).collect();
+    let mut parsed: Vec<yaml::Parsed> = sources.iter().map(|source| yaml::parse(&source.bytes)).collect();
     let mut shared = resolve::Shared::default();
     let beside: Vec<yaml::Parsed> = given.beside.iter().map(|source| yaml::parse(&source.bytes)).collect();
     for node in parsed.iter().chain(&beside).flat_map(|parsed| &parsed.documents) {
         shared.add(node, given);
     }
-    for (source, parsed) in sources.iter().zip(parsed) {
+    let problems: Vec<_> = parsed.iter_mut().map(|parsed| std::mem::take(&mut parsed.problems)).collect();
+    let texts = sources.iter().zip(&parsed).chain(given.beside.iter().zip(&beside));
+    let documents =
+        texts.flat_map(|(source, parsed)| parsed.documents.iter().map(move |node| (source, node)));
+    let library = game_day::Library { documents: documents.collect(), shared: &shared, given };
+    let of_days: BTreeSet<String> =
+        parsed.iter().flat_map(|parsed| &parsed.documents).flat_map(game_day::referred).collect();
+    for ((source, parsed), problems) in sources.iter().zip(&parsed).zip(problems) {
         let mut report = Report::new(source);
-        for problem in parsed.problems {
+        for problem in problems {
             report.problem(problem);
         }
         let mut ours = 0;
@@ -158,16 +166,22 @@ pub fn read_with(sources: &[Source], given: &Given) -> Read {
             ours += 1;
             all.parameters.extend(resolve::declared(node));
             let resolved = match schema.kind {
-                "Experiment" => &resolve::resolve(node, &shared, given, &mut report),
+                "Experiment" => {
+                    &resolve::resolve(node, &shared, &for_one(node, given, &of_days), &mut report)
+                }
                 _ => {
                     report.declare(None);
                     node
                 }
             };
             document(resolved, schema, &mut report);
+            let acts = match schema.kind {
+                "GameDay" => game_day::check(node, &library, before.0, &mut report),
+                _ => Acts::default(),
+            };
             same_object(node, schema, &mut report, &mut seen);
             if (report.errors(), report.open()) == before && report.readable() {
-                decode(resolved, schema, source, &mut report, &mut all.documents);
+                decode((resolved, acts), schema, source, &mut report, &mut all.documents);
             }
         }
         if ours == 0 && report.errors() == 0 {
@@ -177,6 +191,13 @@ pub fn read_with(sources: &[Source], given: &Given) -> Read {
         all.findings.extend(report.finish());
     }
     all
+}
+
+/// An experiment of a game day that was read too gets its parameters there, and need not be whole by itself.
+fn for_one(node: &Node, given: &Given, of_days: &BTreeSet<String>) -> Given {
+    let name = node.at(&["metadata", "name"]).and_then(Node::text).unwrap_or_default();
+    let must_be_whole = given.must_be_whole && !of_days.contains(name);
+    Given { parameters: given.parameters.clone(), beside: Vec::new(), must_be_whole }
 }
 
 /// The schema of a document by its apiVersion and kind.
@@ -248,6 +269,7 @@ fn document(node: &Node, schema: &KindSchema, report: &mut Report<'_>) {
     match node.entry("spec") {
         Some(entry) => {
             walk::value(&entry.value, &schema.spec, "spec", entry.key_span, report);
+            game_day::blackouts(&entry.value, report);
             if schema.kind == "Experiment" && matches!(entry.value.value, Value::Map(_)) {
                 let probes = steady_state::check(&entry.value, entry.key_span, report);
                 method::check(&entry.value, &probes, report);
@@ -265,8 +287,15 @@ fn identity(node: &Node, schema: &KindSchema, anchor: Span, report: &mut Report<
     }
     match node.get("name") {
         Some(name) => {
-            let long = name.text().is_some_and(|text| text.len() > 63);
-            if long && schema.kind == "Experiment" {
+            let length = name.text().map_or(0, str::len);
+            if length > game_day::NAME_MAX && schema.kind == "GameDay" {
+                let message = format!(
+                    "its Runs are called by it and a number, so it has at most {} characters",
+                    game_day::NAME_MAX
+                );
+                report.error(codes::METADATA, ("metadata.name", name.span), &message, "");
+            }
+            if length > 63 && schema.kind == "Experiment" {
                 let message = "the name is also a label's value, and longer than 63 characters";
                 report.error(codes::METADATA, ("metadata.name", name.span), message, "");
             }
@@ -308,7 +337,7 @@ fn same_object(
 }
 
 fn decode(
-    node: &Node,
+    (node, acts): (&Node, Acts),
     schema: &KindSchema,
     source: &Source,
     report: &mut Report<'_>,
@@ -321,7 +350,8 @@ fn decode(
             Experiment::from_value(&json).map(|experiment| Document::Experiment(Box::new(experiment)))
         }
         "Guardrail" => Guardrail::from_value(&json).map(|guardrail| Document::Guardrail(Box::new(guardrail))),
-        "GameDay" => meta().map(|metadata| Document::GameDay { metadata, spec: json["spec"].clone() }),
+        "GameDay" => GameDay::from_value(&json)
+            .map(|day| Document::GameDay { day: Box::new(day), acts: Box::new(acts) }),
         _ => Run::from_value(&json).map(|run| Document::Run(Box::new(run))),
     };
     match document {

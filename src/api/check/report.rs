@@ -44,6 +44,10 @@ impl<'a> Report<'a> {
         }
     }
 
+    pub fn source(&self) -> &'a Source {
+        self.source
+    }
+
     pub fn text(&self) -> &'a str {
         self.text
     }

@@ -6,8 +6,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::schema::{CRON, DURATION, WORKLOAD};
 use super::schema::{Column, Form, GROUP, KindSchema, Merge, Rule, Schema, Shape, VERSION, kinds};
-use super::schema::{DURATION, WORKLOAD};
 
 /// Words that CEL reserves; as fields they are written `__for__`, which every server understands.
 const RESERVED: [&str; 4] = ["for", "namespace", "in", "as"];
@@ -190,6 +190,7 @@ fn form(value: &mut Value, form: &Form, or: &str) {
         Form::Pattern { pattern, .. } => value["pattern"] = format!("{pattern}{or}").into(),
         Form::Duration { .. } => value["pattern"] = DURATION.into(),
         Form::Workload => value["pattern"] = format!("{WORKLOAD}{or}").into(),
+        Form::Cron => value["pattern"] = format!("{CRON}{or}").into(),
         Form::Time => value["format"] = "date-time".into(),
         Form::Free | Form::Cel | Form::PromQl | Form::TimeZone => {}
     }

@@ -14,6 +14,8 @@ pub const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9
 pub const AMOUNT: &str = "^(all|[1-9][0-9]{0,5}|[1-9][0-9]?%|100%)$";
 /// `2` or `50%`.
 pub const BOUND: &str = "^([1-9][0-9]{0,5}|[1-9][0-9]?%|100%)$";
+/// Five fields of cron, as far as a pattern tells.
+pub const CRON: &str = r"^[^@\s]\S*(\s+\S+){4}$";
 /// TYPE[.GROUP]/NAME.
 pub const WORKLOAD: &str = r"^[a-zA-Z]+(\.[a-z0-9.-]+)?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
 /// Longest CEL expression (format.md, section 11).
@@ -92,6 +94,10 @@ pub fn promql() -> Schema {
 
 pub fn workload() -> Schema {
     formed(Form::Workload, 3, 317)
+}
+
+pub fn cron() -> Schema {
+    formed(Form::Cron, 1, 128)
 }
 
 pub fn time_zone() -> Schema {

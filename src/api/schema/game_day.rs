@@ -97,8 +97,8 @@ fn spec() -> Schema {
         field("prerequisites", "What has to hold before Baseline. Default: none.", named(prerequisite(), 32)),
         field(
             "schedule",
-            "Five fields of cron. Default: by hand.",
-            pattern(r"^[^@\s]\S*(\s+\S+){4}$", "five fields of cron such as \"0 10 * * TUE\"", 128),
+            "Five fields of cron such as \"0 10 * * TUE\", no @every. In the gap of a change of clocks: at its end; in the fold: once. Default: by hand.",
+            cron(),
         ),
         field("timeZone", "IANA time zone of the schedule; required with it.", time_zone()),
         field(

@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 
 use crate::types::Code;
 
-pub use build::{AMOUNT, BOUND, DURATION, LABEL, SUBDOMAIN, WORKLOAD};
+pub use build::{AMOUNT, BOUND, CRON, DURATION, LABEL, SUBDOMAIN, WORKLOAD};
 pub use registry::{actions, fault_names, probe_names};
 
 /// Steps of a method at most (format.md, section 11).
@@ -134,6 +134,8 @@ pub enum Form {
     PromQl,
     /// A workload as TYPE[.GROUP]/NAME.
     Workload,
+    /// Five fields of cron.
+    Cron,
     /// An IANA time zone.
     TimeZone,
     /// A point in time, RFC 3339.

@@ -12,7 +12,9 @@ mod signals;
 mod story;
 mod verdict;
 
-use super::{Chapter, Facts, Tone, markup::Markup, text::headline};
+pub(super) use verdict::heading;
+
+use super::{Chapter, Facts, Tone, day, markup::Markup, text::headline};
 use crate::types::Verdict;
 
 /// Nothing is loaded, run, framed or sent; styles are the page's own.
@@ -48,14 +50,22 @@ pub fn render(chapters: &[Chapter]) -> String {
 fn title(chapters: &[Chapter]) -> String {
     match chapters {
         [chapter] => format!("{}: {}", word_of(chapter).1, name_of(chapter)),
-        _ => format!("{} experiments", chapters.len()),
+        [Chapter::Day(day), rest @ ..] if !rest.iter().any(|other| matches!(other, Chapter::Day(_))) => {
+            format!("{}: game day {}", word_of(&chapters[0]).1, day.game_day)
+        }
+        _ => {
+            let days = chapters.iter().filter(|chapter| matches!(chapter, Chapter::Day(_))).count();
+            let experiments = format!("{} experiments", chapters.len() - days);
+            if days > 0 { format!("{days} game days, {experiments}") } else { experiments }
+        }
     }
 }
 
 fn name_of(chapter: &Chapter) -> &str {
     match chapter {
         Chapter::Run(facts) => &facts.experiment,
-        Chapter::Lost { experiment, .. } | Chapter::Skipped { experiment } => experiment,
+        Chapter::Lost { experiment, .. } | Chapter::Skipped { experiment, .. } => experiment,
+        Chapter::Day(day) => &day.game_day,
     }
 }
 
@@ -64,6 +74,7 @@ fn word_of(chapter: &Chapter) -> (Tone, String) {
         Chapter::Run(facts) => verdict_word(facts),
         Chapter::Lost { .. } => (Tone::Bad, "Not on record".to_owned()),
         Chapter::Skipped { .. } => (Tone::Faint, "Skipped".to_owned()),
+        Chapter::Day(day) => day::word_of(day),
     }
 }
 
@@ -96,7 +107,7 @@ fn looks(tone: Tone) -> (&'static str, &'static str) {
 }
 
 /// A word in the colour of what it means, after its sign.
-fn badge(tone: Tone, words: &str, markup: &mut Markup) {
+pub(super) fn badge(tone: Tone, words: &str, markup: &mut Markup) {
     let (class, sign) = looks(tone);
     markup.open("span", &[("class", &format!("badge {class}"))]);
     if !sign.is_empty() {
@@ -149,7 +160,8 @@ fn chapter(chapter: &Chapter, number: usize, markup: &mut Markup) {
     match chapter {
         Chapter::Run(facts) => run(facts, &id, markup),
         Chapter::Lost { error, .. } => unreported(chapter, error, markup),
-        Chapter::Skipped { .. } => unreported(chapter, "An experiment before it did not pass.", markup),
+        Chapter::Skipped { why, .. } => unreported(chapter, why, markup),
+        Chapter::Day(day) => day::article(day, number + 1, markup),
     }
     markup.close();
 }
@@ -197,7 +209,7 @@ fn section(title: &str, id: &str, markup: &mut Markup) {
 }
 
 /// Begins a table: what it shows for those who do not see it, and the heads of its columns.
-fn table(caption: &str, heads: &[&str], markup: &mut Markup) {
+pub(super) fn table(caption: &str, heads: &[&str], markup: &mut Markup) {
     markup.open("div", &[("class", "scroll")]);
     markup.open("table", &[]);
     markup.leaf("caption", &[], caption);
@@ -212,7 +224,7 @@ fn table(caption: &str, heads: &[&str], markup: &mut Markup) {
 }
 
 /// Ends what [`table`] began.
-fn end_table(markup: &mut Markup) {
+pub(super) fn end_table(markup: &mut Markup) {
     for _ in ["tbody", "table", "div"] {
         markup.close();
     }

@@ -136,7 +136,7 @@ fn several_experiments_make_one_page() {
     let chapters = [
         chapter(&journals::passed()),
         Chapter::Lost { experiment: "b<b>".to_owned(), error: "no <cluster>".to_owned() },
-        Chapter::Skipped { experiment: "c".to_owned() },
+        Chapter::Skipped { experiment: "c".to_owned(), why: "no".to_owned() },
     ];
     let elements = read(&render(&chapters));
     is_harmless(&elements).expect("harmless");

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The name of the experiment and how it ended.
-pub(super) fn heading(name: &str, tone: Tone, word: &str, markup: &mut Markup) {
+pub(in crate::report) fn heading(name: &str, tone: Tone, word: &str, markup: &mut Markup) {
     let (class, sign) = super::looks(tone);
     markup.open("h1", &[]);
     markup.leaf("span", &[("class", "name")], name);

@@ -137,7 +137,8 @@ impl ApiServer {
     /// # Errors
     /// It has no such port, in the words of a real API server.
     fn service_port(&self, namespace: &str, name: &str, port: &str) -> Result<Option<u16>, String> {
-        let Some(service) = self.store.get(&Kind::SERVICE, namespace, name).filter(|_| !port.is_empty()) else {
+        let Some(service) = self.store.get(&Kind::SERVICE, namespace, name).filter(|_| !port.is_empty())
+        else {
             return Ok(None);
         };
         let spec: Value = service.field("spec").unwrap_or_default();

@@ -135,8 +135,8 @@ codes! {
         "Names of a list are compared, those of unnamed steps (step-3) included.",
         "Rename one.";
     REFERENCE = "FD1044", "a reference to something that is not there",
-        "check names a probe; revert names a background step before it.",
-        "Names are looked up in the same file.",
+        "check names a probe; revert names a background step before it; a game day names experiments and their parameters.",
+        "Names are looked up in the same file; those of experiments also in what else was read, and in the files beside.",
         "Take the name that is offered, or declare it.";
     PARAMETER = "FD1045", "a parameter without a value, or with one that does not fit",
         "Values from outside go into queries and names: each has a pattern that it has to match as a whole.",
@@ -146,6 +146,10 @@ codes! {
         "A change is put back to what was there before it; with two of one field in force neither before is what the other may go back to.",
         "Targets that are the same for certain, and whether the earlier step is over by then: by its duration and what the steps between take at the least, or by revert.",
         "Put `revert: STEP` before the later one, let the earlier one end in time, or make one step of the two.";
+    SCHEDULE = "FD1047", "a schedule that is none, or that never comes",
+        "Five fields of cron as vixie cron reads them, without @every and its like; the whole of a game day fits into its windows.",
+        "The fields are read, held against the calendar (no month has 31 February), and 400 times of it against the windows.",
+        "Write minute, hour, day, month and day of the week; move the schedule or the windows, or lower limits.duration.";
     CEL = "FD1050", "an expression that does not compile",
         "CEL (cel.dev) with Kubernetes' strings, lists and quantities; value is a double, times are seconds.",
         "Expressions are compiled against the variables of their probe.",

@@ -26,6 +26,10 @@ pub const OVERLAP: Code = Code::new("FD2010");
 pub const NO_SOURCE: Code = Code::new("FD2011");
 /// Nobody is there to answer a manual step.
 pub const UNATTENDED: Code = Code::new("FD2012");
+/// A game day's own windows and blackouts forbid it.
+pub const CLOSED: Code = Code::new("FD2013");
+/// A game day asks for approvals or notices, which the command line has not.
+pub const APPROVALS: Code = Code::new("FD2014");
 /// A load's address cannot be reached from here.
 pub const LOAD_UNREACHABLE: Code = Code::new("FD2031");
 /// The namespace of agents does not take their pods.
@@ -196,6 +200,20 @@ pub static CODES: &[CodeInfo] = &[
         standard: "A step that a person takes needs a person: a run that waits for nobody proves nothing.",
         discovery: "The file has a manual step, and there is no terminal.",
         resolution: "Run it at a terminal, rehearse it (assume stands in for the person), or leave the step out.",
+    },
+    CodeInfo {
+        code: CLOSED,
+        title: "outside of a game day's windows, or in a blackout",
+        standard: "The whole of a game day fits into its windows, limits.duration included, and no day of it is in a blackout; by hand too.",
+        discovery: "Now, and every minute until it would be over at the latest, is compared with both, in its time zone.",
+        resolution: "Wait until it is open again (firedrill next says when), or change windows, blackouts or limits.duration in the file.",
+    },
+    CodeInfo {
+        code: APPROVALS,
+        title: "a game day asks for what the command line has not",
+        standard: "Approvals come from somebody else than who asks, and are bound to what was asked; collecting them takes somebody in the middle.",
+        discovery: "spec.approvals and spec.notifications of the GameDay.",
+        resolution: "Rehearse it, or run a copy without approvals. A controller that collects them and sends notices is not supported yet.",
     },
     CodeInfo {
         code: LOAD_UNREACHABLE,

@@ -1,5 +1,7 @@
 //! The binary from outside: what it prints, where, and with what it exits.
 
+mod game_days;
+mod guardrails;
 mod init;
 mod newcomer;
 mod resolved;

@@ -6,6 +6,7 @@ mod by_hand;
 mod chance;
 mod effects;
 mod errors;
+mod guardrails;
 mod machines;
 mod metrics;
 mod outages;

@@ -1,0 +1,233 @@
+//! When game days run: schedules, windows, blackouts, deadlines, cadence. Pure: it is told what time it is.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp, Zoned};
+
+use crate::{
+    api::{Closed, ConcurrencyPolicy, Cron, Due, GameDaySpec, Hours, Shift},
+    types::Length,
+};
+
+/// So many missed times are counted; what is missed is never caught up, however much it is.
+const COUNTED: usize = 100;
+
+/// A game day's calendar, read.
+#[derive(Clone, Debug)]
+pub struct Calendar {
+    cron: Option<Cron>,
+    hours: Hours,
+    length: Duration,
+    deadline: Duration,
+    policy: ConcurrencyPolicy,
+    suspend: bool,
+    cadence: Option<Duration>,
+}
+
+/// A time at which a game day comes due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occurrence {
+    /// When.
+    pub at: Timestamp,
+    /// The clock on the wall then.
+    pub local: Zoned,
+    /// What daylight saving time has done to it.
+    pub shift: Shift,
+    /// Why it does not run; None: it does.
+    pub skipped: Option<Skipped>,
+}
+
+/// Why a game day that came due does not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// Its schedule rests.
+    Suspended,
+    /// Windows or blackouts forbid it.
+    Closed(Closed),
+    /// Nobody was there to start it in time.
+    Missed {
+        /// How late it would have been.
+        late: Length,
+        /// How many times in all were missed; a hundred stand for more.
+        times: usize,
+    },
+    /// The one before it still runs.
+    Running(String),
+}
+
+/// What there is to do about a schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing until then; None: nothing ever.
+    Wait(Option<Timestamp>),
+    /// A Run is made.
+    Start {
+        /// The time that it is for.
+        at: Timestamp,
+        /// Runs that are aborted, and everything put back, before it begins.
+        replaces: Vec<String>,
+    },
+    /// None is made for that time, which is done with.
+    Skip {
+        /// The time.
+        at: Timestamp,
+        /// Why.
+        why: Skipped,
+    },
+}
+
+/// What is known of a game day's past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// The last time that was dealt with, or when the game day was made.
+    pub handled: Timestamp,
+    /// Names of unfinished Runs.
+    pub active: Vec<String>,
+}
+
+/// A Run that has finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// Its name.
+    pub name: String,
+    /// When it was over.
+    pub at: Timestamp,
+    /// Whether something is left of it.
+    pub residue: bool,
+}
+
+impl std::fmt::Display for Skipped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Suspended => f.write_str("suspended"),
+            Self::Closed(closed) => write!(f, "{closed}"),
+            Self::Missed { late, times: 1 } => write!(f, "missed: it would have begun {late} late"),
+            Self::Missed { late, times } => write!(f, "missed {times} times, the last by {late}"),
+            Self::Running(name) => write!(f, "{name} still runs"),
+        }
+    }
+}
+
+impl Calendar {
+    /// Reads what a game day says of time.
+    ///
+    /// # Errors
+    /// The schedule, zone or day that cannot be read; `check` says so with its place.
+    pub fn new(spec: &GameDaySpec) -> Result<Self, String> {
+        let cron =
+            spec.schedule.as_deref().map(Cron::parse).transpose().map_err(|error| error.to_string())?;
+        Ok(Self {
+            cron,
+            hours: Hours::new(spec.time_zone.as_deref(), &spec.windows, &spec.blackouts)?,
+            length: spec.duration(),
+            deadline: spec.starting_deadline(),
+            policy: spec.concurrency_policy,
+            suspend: spec.suspend,
+            cadence: spec.cadence.map(|cadence| cadence.0),
+        })
+    }
+
+    /// Whether it has a schedule at all.
+    pub fn scheduled(&self) -> bool {
+        self.cron.is_some()
+    }
+
+    /// Windows and blackouts.
+    pub fn hours(&self) -> &Hours {
+        &self.hours
+    }
+
+    /// Why it may not begin then, by hand or by schedule; None: it may.
+    pub fn closed(&self, at: Timestamp) -> Option<Closed> {
+        self.hours.closed_for(at, self.length)
+    }
+
+    /// The times after `after` at which it comes due, each with whether it runs; none without a schedule.
+    pub fn occurrences(&self, after: Timestamp) -> impl Iterator<Item = Occurrence> + '_ {
+        let dues = self.cron.iter().flat_map(move |cron| cron.after(after, self.hours.zone()));
+        dues.map(|due| self.occurrence(due))
+    }
+
+    fn occurrence(&self, due: Due) -> Occurrence {
+        let closed = || self.closed(due.at).map(Skipped::Closed);
+        Occurrence {
+            at: due.at,
+            local: self.hours.local(due.at),
+            shift: due.shift,
+            skipped: if self.suspend { Some(Skipped::Suspended) } else { closed() },
+        }
+    }
+
+    /// The first time from then on at which it would be held, suspended or not; without a schedule the first at which it
+    /// may begin by hand. None in two years or a thousand times.
+    pub fn first(&self, from: Timestamp) -> Option<Timestamp> {
+        if self.cron.is_some() {
+            let before = from.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(from);
+            let mut dues = self.occurrences(before).take(1000).map(|occurrence| occurrence.at);
+            return dues.find(|at| self.closed(*at).is_none());
+        }
+        let mut at = from;
+        for _ in 0..1000 {
+            at = self.hours.opens(at)?;
+            if self.closed(at).is_none() {
+                return Some(at);
+            }
+            at = at.checked_add(SignedDuration::from_hours(1)).ok()?;
+        }
+        None
+    }
+
+    /// What there is to do now. However long nobody has asked, one time is dealt with and no other: the latest.
+    pub fn decide(&self, past: &Past, now: Timestamp) -> Decision {
+        let next = || Decision::Wait(self.occurrences(now).next().map(|occurrence| occurrence.at));
+        let Some(cron) = &self.cron else { return Decision::Wait(None) };
+        let Some(due) = cron.before(now, self.hours.zone()).filter(|due| due.at > past.handled) else {
+            return next();
+        };
+        let skip = |why| Decision::Skip { at: due.at, why };
+        let occurrence = self.occurrence(due);
+        if let Some(why) = occurrence.skipped {
+            return skip(why);
+        }
+        let late = Duration::try_from(now.duration_since(due.at)).unwrap_or_default();
+        if late > self.deadline {
+            let times = cron.after(past.handled, self.hours.zone()).take_while(|due| due.at <= now);
+            return skip(Skipped::Missed { late: Length(late), times: times.take(COUNTED).count() });
+        }
+        // It was open when it was due; begun late it may not be any more.
+        if let Some(closed) = self.closed(now) {
+            return skip(Skipped::Closed(closed));
+        }
+        match (past.active.first(), self.policy) {
+            (Some(active), ConcurrencyPolicy::Forbid) => skip(Skipped::Running(active.clone())),
+            _ => Decision::Start { at: due.at, replaces: past.active.clone() },
+        }
+    }
+
+    /// Since when it must have run again, if `cadence` says so and it has not: `last` is when it ran last, or was made.
+    pub fn overdue(&self, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        let due = last.checked_add(SignedDuration::try_from(self.cadence?).ok()?).ok()?;
+        (due < now).then_some(due)
+    }
+
+    /// How often it must have run.
+    pub fn cadence(&self) -> Option<Duration> {
+        self.cadence
+    }
+}
+
+/// The name of the Run of a time: the same from everybody, so that it is made once.
+pub fn run_name(game_day: &str, at: Timestamp) -> String {
+    format!("{game_day}-{}", at.as_second().div_euclid(60))
+}
+
+/// Names of the Runs beyond `limit`, oldest first; never one with residue, which somebody still needs.
+pub fn surplus(finished: &[Finished], limit: usize) -> Vec<String> {
+    let mut clean: Vec<&Finished> = finished.iter().filter(|run| !run.residue).collect();
+    clean.sort_by(|a, b| (a.at, &a.name).cmp(&(b.at, &b.name)));
+    let beyond = finished.len().saturating_sub(limit);
+    clean.into_iter().take(beyond).map(|run| run.name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests;
