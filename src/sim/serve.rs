@@ -226,6 +226,11 @@ impl Port {
         if !same_secret(given, &self.token) {
             return Ok(failure(&Status::failure(401, "Unauthorized", "Unauthorized")));
         }
+        let last = request.uri().path().rsplit('/').next().unwrap_or_default();
+        if request.uri().path().contains("/pods/") && ["attach", "exec", "portforward"].contains(&last) {
+            let why = format!("the embedded cluster has no streams to pods on its port, and so no {last}");
+            return Ok(failure(&Status::failure(501, "NotImplemented", why)));
+        }
         let (parts, body) = request.into_parts();
         let body: Bytes = body.collect().await?.to_bytes();
         self.sim.server().handle(User::admin(), Request::from_parts(parts, body)).await

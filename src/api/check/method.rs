@@ -79,6 +79,18 @@ fn names(steps: &[Node]) -> Vec<String> {
     steps.iter().enumerate().map(named).collect()
 }
 
+/// What is at a path such as `to[1].cidr`.
+fn below<'a>(node: &'a Node, path: &str) -> Option<&'a Node> {
+    path.split('.').try_fold(node, |node, part| {
+        let (name, index) = match part.strip_suffix(']').and_then(|part| part.split_once('[')) {
+            Some((name, index)) => (name, Some(index.parse::<usize>().ok()?)),
+            None => (part, None),
+        };
+        let found = node.get(name)?;
+        index.map_or(Some(found), |index| found.items().get(index))
+    })
+}
+
 /// What the step does, if it does exactly one thing.
 fn action(node: &Node) -> Option<&Entry> {
     let actions = actions();
@@ -163,7 +175,21 @@ impl Step<'_> {
         };
         let path = format!("{}.{}", self.path, entry.key);
         for finding in fault.lint(&entry.value.to_json()) {
-            report.error(finding.code, (&path, entry.value.span), &finding.message, &finding.remedy);
+            // One that names a field below the fault is about that.
+            let field =
+                finding.subject.strip_prefix(entry.key.as_str()).and_then(|rest| rest.strip_prefix('.'));
+            match field.and_then(|field| Some((field, below(&entry.value, field)?))) {
+                Some((_, node)) if report.refused_at(node.span) => {}
+                Some((field, node)) => report.error(
+                    finding.code,
+                    (&format!("{path}.{field}"), node.span),
+                    &finding.message,
+                    &finding.remedy,
+                ),
+                None => {
+                    report.error(finding.code, (&path, entry.value.span), &finding.message, &finding.remedy)
+                }
+            }
         }
     }
 
@@ -353,6 +379,15 @@ impl Step<'_> {
         if let Some((count, whole)) = target.entry("count").zip(whole(fault)) {
             let message = format!("`{}` changes {whole} as a whole; there is nothing to count", fault.name);
             report.error(codes::TARGET, (&format!("{path}.count"), count.key_span), &message, "leave it out");
+        }
+        let follows = target.get("follow").and_then(Node::boolean) == Some(true);
+        if let Some(follow) =
+            target.entry("follow").filter(|_| follows && fault.lifetime == Lifetime::Instant)
+        {
+            let message =
+                format!("`{}` is over as soon as it is seen: what is born later is not hit", fault.name);
+            let remedy = "leave it out; repeat hits again and again";
+            report.error(codes::TARGET, (&format!("{path}.follow"), follow.key_span), &message, remedy);
         }
         let namespaced = ["pods", "workload", "nodesRunning"].iter().any(|field| target.get(field).is_some());
         if let Some(namespace) = target.entry("namespace").filter(|_| !namespaced) {

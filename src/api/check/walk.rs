@@ -142,6 +142,14 @@ fn object(
     for entry in node.entries() {
         let below = join(path, &entry.key);
         let Some(field) = fields.iter().find(|field| field.name == entry.key) else {
+            if let Some(meant) = instead(entry, fields, &present) {
+                let written = entry.value.text().unwrap_or_default();
+                let message = format!("there is no field `{}` here", entry.key);
+                let remedy = format!("did you mean `{meant}: {written}`?");
+                report.error(codes::UNKNOWN_FIELD, (&below, entry.key_span), &message, &remedy);
+                guessed.push(meant);
+                continue;
+            }
             misplaced(entry, &below, fields, &present, report);
             if !report.is_full() {
                 guessed.extend(nearest(&entry.key, names()));
@@ -169,6 +177,17 @@ fn object(
     for union in unions {
         one_of(node, (union, &guessed), path, anchor, report);
     }
+}
+
+/// The one field that is missing, where an unknown key that resembles none has a value of its form.
+fn instead<'a>(entry: &Entry, fields: &'a [Field], present: &BTreeSet<&str>) -> Option<&'a str> {
+    let mut missing = fields.iter().filter(|field| field.required && !present.contains(field.name.as_str()));
+    let field = missing.next().filter(|_| missing.next().is_none())?;
+    let Shape::Text(Text { form: Form::Pattern { pattern, .. }, .. }) = &field.schema.shape else {
+        return None;
+    };
+    let near = nearest(&entry.key, fields.iter().map(|field| field.name.as_str()));
+    (near.is_none() && matches(entry.value.text()?, pattern)).then_some(field.name.as_str())
 }
 
 /// An unknown key that belongs one level down says so.
@@ -291,6 +310,16 @@ fn list(
     }
 }
 
+/// What a number stands for where a percentage is asked for: as it is, or, up to 1, a hundred times as much.
+fn as_share(written: &str, meaning: &str) -> String {
+    let number = written.parse::<f64>().ok().filter(|_| meaning.starts_with("a percentage"));
+    match number {
+        Some(share) if share > 0.0 && share < 1.0 => format!("write {}%", (share * 1e8).round() / 1e6),
+        Some(percent) if (0.0..=100.0).contains(&percent) => format!("write {written}%"),
+        _ => String::new(),
+    }
+}
+
 fn text(node: &Node, text: &Text, path: &str, report: &mut Report<'_>) {
     let Value::Str(written) = &node.value else {
         if let (Form::Duration { .. }, Value::Int(number)) = (&text.form, &node.value) {
@@ -298,8 +327,15 @@ fn text(node: &Node, text: &Text, path: &str, report: &mut Report<'_>) {
             let remedy = format!("write {number}s, {number}m or {number}ms");
             return report.error(codes::DURATION, (path, node.span), &message, &remedy);
         }
-        if let (Form::Pattern { meaning, .. }, Value::Int(number)) = (&text.form, &node.value) {
-            return report.error(codes::FORM, (path, node.span), &format!("`{number}` is not {meaning}"), "");
+        if let (Form::Pattern { meaning, .. }, Value::Int(_) | Value::Float(_)) = (&text.form, &node.value) {
+            let written = report.text().get(node.span.start..node.span.end).unwrap_or_default().to_owned();
+            let remedy = as_share(&written, meaning);
+            return report.error(
+                codes::FORM,
+                (path, node.span),
+                &format!("`{written}` is not {meaning}"),
+                &remedy,
+            );
         }
         return mismatch(node, "text", path, report);
     };
@@ -316,7 +352,13 @@ fn text(node: &Node, text: &Text, path: &str, report: &mut Report<'_>) {
         Form::Choice(choices) => choice(node, written, choices, path, report),
         Form::Pattern { pattern, meaning } => {
             if !matches(written, pattern) {
-                report.error(codes::FORM, (path, node.span), &format!("`{written}` is not {meaning}"), "");
+                let remedy = as_share(written, meaning);
+                report.error(
+                    codes::FORM,
+                    (path, node.span),
+                    &format!("`{written}` is not {meaning}"),
+                    &remedy,
+                );
             } else if password_in_url(written) {
                 report.error(codes::SECRET, (path, node.span), "a secret stands in the URL", "use auth");
             }

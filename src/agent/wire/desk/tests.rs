@@ -84,8 +84,11 @@ impl Agent {
 fn yes(order: &Order) -> Report {
     match order.clone() {
         Order::Apply { injection, pod, .. } => Report::Applied { injection, pod },
-        Order::Lift { injection } => Report::Lifted { injection, was: true },
-        Order::Kill { injection, pod, .. } => Report::Killed { injection, pod, processes: Vec::new() },
+        Order::Lift { injection } => Report::Lifted { injection, was: true, met: 1 },
+        Order::Count { injection } => Report::Counted { injection, met: 1 },
+        Order::Kill { injection, pod, .. } => {
+            Report::Killed { injection, pod, processes: Vec::new(), seen: Vec::new() }
+        }
         Order::Measure { pod, .. } => Report::Measured { pod, rtt_us: vec![1], lost: 0 },
         Order::Enter { pod } => Report::Entered { pod, processes: 1, namespace: 1 },
         Order::Hello | Order::Beat | Order::Leave => Report::Ready {
