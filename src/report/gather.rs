@@ -308,16 +308,12 @@ impl Gather {
             Record::Reverted { injection, outcome, detail, met } => {
                 self.lifted = self.lifted.max(Some(at).filter(|_| self.places.contains_key(injection)));
                 let told = Told { at, outcome: *outcome, detail: detail.clone() };
-                let met = *met;
-                self.with(injection, |facts| (facts.reverted, facts.met) = (Some(told), met));
+                self.with(injection, |facts| (facts.reverted, facts.met) = (Some(told), *met));
             }
-            Record::RevertFailed { injection, error, attempt } => {
-                let (error, attempt) = (error.clone(), *attempt);
-                self.with(injection, |facts| {
-                    facts.revert_failures = facts.revert_failures.max(attempt);
-                    facts.revert_error = error;
-                });
-            }
+            Record::RevertFailed { injection, error, attempt } => self.with(injection, |facts| {
+                facts.revert_failures = facts.revert_failures.max(*attempt);
+                facts.revert_error.clone_from(error);
+            }),
             _ => return false,
         }
         true

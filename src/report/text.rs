@@ -266,7 +266,9 @@ impl Page<'_> {
             }
         }
         // What there is no room for is what went as it should.
-        groups.sort_by(|(one, ..), (other, ..)| other.cmp(one));
+        if groups.len() > LISTED {
+            groups.sort_by(|(one, ..), (other, ..)| other.cmp(one));
+        }
         for (tone, _, group) in groups.iter().take(LISTED) {
             let targets: Vec<ObjectRef> = group.iter().map(|injection| injection.target.clone()).collect();
             self.block(12, *tone, &words::names(targets.iter(), LISTED));

@@ -79,18 +79,6 @@ fn names(steps: &[Node]) -> Vec<String> {
     steps.iter().enumerate().map(named).collect()
 }
 
-/// What is at a path such as `to[1].cidr`.
-fn below<'a>(node: &'a Node, path: &str) -> Option<&'a Node> {
-    path.split('.').try_fold(node, |node, part| {
-        let (name, index) = match part.strip_suffix(']').and_then(|part| part.split_once('[')) {
-            Some((name, index)) => (name, Some(index.parse::<usize>().ok()?)),
-            None => (part, None),
-        };
-        let found = node.get(name)?;
-        index.map_or(Some(found), |index| found.items().get(index))
-    })
-}
-
 /// What the step does, if it does exactly one thing.
 fn action(node: &Node) -> Option<&Entry> {
     let actions = actions();
@@ -106,7 +94,7 @@ pub(super) struct Step<'a> {
     pub(super) node: &'a Node,
     index: usize,
     pub(super) path: String,
-    action: Option<&'a Entry>,
+    pub(super) action: Option<&'a Entry>,
 }
 
 impl Step<'_> {
@@ -165,32 +153,6 @@ impl Step<'_> {
             );
         }
         name
-    }
-
-    /// What a fault has to say of its own fields beyond their schema.
-    fn lint(&self, report: &mut Report<'_>) {
-        let Some((entry, fault)) = self.action.and_then(|entry| Some((entry, faults::find(&entry.key)?)))
-        else {
-            return;
-        };
-        let path = format!("{}.{}", self.path, entry.key);
-        for finding in fault.lint(&entry.value.to_json()) {
-            // One that names a field below the fault is about that.
-            let field =
-                finding.subject.strip_prefix(entry.key.as_str()).and_then(|rest| rest.strip_prefix('.'));
-            match field.and_then(|field| Some((field, below(&entry.value, field)?))) {
-                Some((_, node)) if report.refused_at(node.span) => {}
-                Some((field, node)) => report.error(
-                    finding.code,
-                    (&format!("{path}.{field}"), node.span),
-                    &finding.message,
-                    &finding.remedy,
-                ),
-                None => {
-                    report.error(finding.code, (&path, entry.value.span), &finding.message, &finding.remedy)
-                }
-            }
-        }
     }
 
     /// Fields beside the action that it needs, or that mean nothing to it.

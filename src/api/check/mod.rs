@@ -4,7 +4,9 @@
 //! stops at the first mistake: what cannot be understood is reported and left out of what follows.
 
 mod expressions;
+mod lints;
 mod loads;
+mod meant;
 mod method;
 mod overlap;
 mod pattern;

@@ -7,6 +7,7 @@ use crate::api::yaml::{Entry, Node, Span, Value};
 use crate::types::codes::format as codes;
 use crate::types::{Amount, AmountError, DurationError, Length, nearest};
 
+use super::meant::{as_share, instead};
 use super::pattern::{self, matches};
 use super::report::Report;
 
@@ -179,17 +180,6 @@ fn object(
     }
 }
 
-/// The one field that is missing, where an unknown key that resembles none has a value of its form.
-fn instead<'a>(entry: &Entry, fields: &'a [Field], present: &BTreeSet<&str>) -> Option<&'a str> {
-    let mut missing = fields.iter().filter(|field| field.required && !present.contains(field.name.as_str()));
-    let field = missing.next().filter(|_| missing.next().is_none())?;
-    let Shape::Text(Text { form: Form::Pattern { pattern, .. }, .. }) = &field.schema.shape else {
-        return None;
-    };
-    let near = nearest(&entry.key, fields.iter().map(|field| field.name.as_str()));
-    (near.is_none() && matches(entry.value.text()?, pattern)).then_some(field.name.as_str())
-}
-
 /// An unknown key that belongs one level down says so.
 fn misplaced(entry: &Entry, path: &str, fields: &[Field], present: &BTreeSet<&str>, report: &mut Report<'_>) {
     let home = fields.iter().find(|field| {
@@ -307,16 +297,6 @@ fn list(
             let message = format!("`{}` is there twice; first in line {}", name.join("/"), place.line);
             report.error(codes::SAME_NAME, (path, *span), &message, "rename one of them");
         }
-    }
-}
-
-/// What a number stands for where a percentage is asked for: as it is, or, up to 1, a hundred times as much.
-fn as_share(written: &str, meaning: &str) -> String {
-    let number = written.parse::<f64>().ok().filter(|_| meaning.starts_with("a percentage"));
-    match number {
-        Some(share) if share > 0.0 && share < 1.0 => format!("write {}%", (share * 1e8).round() / 1e6),
-        Some(percent) if (0.0..=100.0).contains(&percent) => format!("write {written}%"),
-        _ => String::new(),
     }
 }
 
