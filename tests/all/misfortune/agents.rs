@@ -88,6 +88,14 @@ fn agents_are_ready_before_baseline_and_gone_after_the_run() {
         assert!(last_fault.expect("taken back") < first_agent, "agents go last");
         assert!(reverts(entries).iter().all(|outcome| *outcome == RevertOutcome::Restored));
         assert_eq!(agents(&stage), []);
+        // No pod has left its node, so none has come back to one.
+        assert!(!entries.iter().any(|entry| matches!(entry.record, Record::Rescheduled {})));
+        let Record::RunStarted(header) = &entries[0].record else { panic!("{:?}", entries[0]) };
+        assert_eq!(
+            header.limits.get("degradedPods").map(String::as_str),
+            Some("all"),
+            "it counts against that"
+        );
         assert_sound(&stage, &ran, "an ordinary run");
         assert_eq!(settles(&stage, &before).await, Vec::<String>::new());
     });
