@@ -1,6 +1,6 @@
 //! Signals to a pod's processes.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use rustix::process::{self, PidfdFlags, pidfd_open, pidfd_send_signal};
 
@@ -15,7 +15,10 @@ const SANDBOX: &str = "pause";
 /// The kernel keeps so much of a name.
 const NAME: usize = 15;
 
-/// Sends the signal to the pod's processes that fit, and says to which.
+/// So many names are told.
+const NAMES: usize = 20;
+
+/// Sends the signal to the pod's processes that fit, and says to which; if to none, the names of those that are there.
 ///
 /// # Errors
 /// There is no such pod, or a process could not be sent the signal.
@@ -24,7 +27,7 @@ pub fn kill(
     container: Option<&str>,
     process: Option<&str>,
     signal: Signal,
-) -> Result<Vec<Process>, Refusal> {
+) -> Result<(Vec<Process>, Vec<String>), Refusal> {
     let failed = |what: String, remedy: &str| Refusal {
         code: RefusalCode::Failed,
         why: what,
@@ -54,7 +57,15 @@ pub fn kill(
             Err(_) => {}
         }
     }
-    Ok(sent)
+    let seen = if sent.is_empty() { names(&members, container) } else { Vec::new() };
+    Ok((sent, seen))
+}
+
+/// What the processes of a container, or of all, are called.
+fn names(members: &[Member], container: Option<&str>) -> Vec<String> {
+    let there = members.iter().filter(|member| container.is_none_or(|id| member.container == id));
+    let names: BTreeSet<&str> = there.map(|member| member.name.as_str()).collect();
+    names.into_iter().take(NAMES).map(str::to_owned).collect()
 }
 
 fn fits(member: &Member, container: Option<&str>, process: Option<&str>) -> bool {
@@ -127,6 +138,7 @@ mod tests {
         // The sandbox only by its name.
         let sandbox = member("pause", "c0");
         assert!(!fits(&sandbox, None, None) && fits(&sandbox, None, Some("pause")));
+        assert_eq!(names(&[sandbox, nginx], Some("c1")), ["nginx"]);
         // The kernel cuts names off, wherever that falls.
         assert!(fits(&member("a-very-long-pro", "c1"), None, Some("a-very-long-process")));
         assert_eq!(kept("12345678901234é"), "12345678901234");

@@ -19,13 +19,11 @@ use socket2::{Domain, Protocol as Number, Socket, Type};
 use super::{
     clock,
     packet::{ICMP, ICMPV6, TCP, checksum},
-    wire::{Direction, Protocol, Refusal, RefusalCode, Report},
+    wire::{Direction, MEASURED_AT, MEASURED_FROM, Protocol, Refusal, RefusalCode, Report},
 };
 
 /// Between two packets.
 const PAUSE: Duration = Duration::from_millis(5);
-/// The first of the ports that tell the packets apart; nothing is expected to listen on them.
-const PORTS: u16 = 20_480;
 const SYN: u8 = 2;
 
 /// What to measure.
@@ -130,10 +128,10 @@ fn packet(task: &Task, source: IpAddr, index: u16) -> Vec<u8> {
     if task.protocol == Protocol::Icmp {
         let kind = if task.address.is_ipv4() { 8 } else { 128 };
         let mut bytes = vec![kind, 0, 0, 0];
-        bytes.extend([PORTS.to_be_bytes(), index.to_be_bytes()].concat());
+        bytes.extend([MEASURED_FROM.to_be_bytes(), index.to_be_bytes()].concat());
         return summed(bytes, 2, task, source, ICMPV6);
     }
-    let (port, telling) = (task.port.unwrap_or(PORTS - 1), PORTS + index);
+    let (port, telling) = (task.port.unwrap_or(MEASURED_AT), MEASURED_FROM + index);
     let (from, to) = match task.direction {
         Direction::Egress => (port, telling),
         Direction::Ingress => (telling, port),
@@ -169,14 +167,14 @@ fn answered(task: &Task, bytes: &[u8]) -> Option<usize> {
     let field = |at: usize| bytes.get(at..at + 2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
     if task.protocol == Protocol::Icmp {
         let reply = if task.address.is_ipv4() { 0 } else { 129 };
-        return (*bytes.first()? == reply && field(4)? == PORTS).then_some(usize::from(field(6)?));
+        return (*bytes.first()? == reply && field(4)? == MEASURED_FROM).then_some(usize::from(field(6)?));
     }
-    let port = task.port.unwrap_or(PORTS - 1);
+    let port = task.port.unwrap_or(MEASURED_AT);
     let (telling, fixed) = match task.direction {
         Direction::Egress => (field(0)?, field(2)?),
         Direction::Ingress => (field(2)?, field(0)?),
     };
-    (fixed == port).then(|| telling.checked_sub(PORTS).map(usize::from)).flatten()
+    (fixed == port).then(|| telling.checked_sub(MEASURED_FROM).map(usize::from)).flatten()
 }
 
 #[cfg(test)]

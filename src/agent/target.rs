@@ -49,12 +49,15 @@ pub enum Command {
     Set(InjectionId, Disturbance),
     /// Take it away.
     Lift(InjectionId),
+    /// Say what it has met.
+    Count(InjectionId),
     /// Take all away and end.
     Quit,
 }
 
-/// What it answers, once for each command.
-pub type Outcome = io::Result<()>;
+/// What it answers, once for each command: how many packets that are not the agent's own the fault has met, as far as
+/// that was asked.
+pub type Outcome = io::Result<u64>;
 
 /// A pod's network namespace and what it needs.
 #[derive(Debug)]
@@ -250,17 +253,18 @@ impl Target {
 
     fn obey(&mut self, command: Command, place: &Place) -> Outcome {
         match command {
-            Command::Set(name, disturbance) => self.set(&name, &disturbance, place),
+            Command::Set(name, disturbance) => self.set(&name, &disturbance, place).map(|()| 0),
+            Command::Count(name) => Ok(self.faults.met(&name).others),
             Command::Lift(name) => self.lift(&name, place),
             Command::Quit => {
                 let names = self.faults.names();
-                let lifted = names.iter().try_for_each(|name| self.lift(name, place));
-                lifted.and_then(|()| self.table.remove())
+                let lifted = names.iter().try_for_each(|name| self.lift(name, place).map(drop));
+                lifted.and_then(|()| self.table.remove()).map(|()| 0)
             }
         }
     }
 
-    fn set(&mut self, name: &InjectionId, disturbance: &Disturbance, place: &Place) -> Outcome {
+    fn set(&mut self, name: &InjectionId, disturbance: &Disturbance, place: &Place) -> io::Result<()> {
         if self.faults.is_empty() {
             self.clear_the_way(place)?;
         }
@@ -281,7 +285,7 @@ impl Target {
     }
 
     fn lift(&mut self, name: &InjectionId, place: &Place) -> Outcome {
-        let Some((key, met)) = self.faults.lift(name) else { return Ok(()) };
+        let Some((key, met)) = self.faults.lift(name) else { return Ok(0) };
         self.table.lead(&self.faults.picks(), self.queue.number)?;
         self.let_go(key)?;
         if self.faults.is_empty() {
@@ -293,19 +297,19 @@ impl Target {
             self.table.remove()?;
         }
         place.log.log(format!(
-            "{}: {name} lifted: {} packets delayed, {} lost, {} passed early for want of room, {} not sent again",
-            place.name, met.delayed, met.lost, self.overflow, self.unsent
+            "{}: {name} lifted: {} packets of others met; {} delayed, {} lost, {} passed early for want of room, {} not sent again",
+            place.name, met.others, met.delayed, met.lost, self.overflow, self.unsent
         ));
-        Ok(())
+        Ok(met.others)
     }
 
-    fn let_go(&mut self, key: Key) -> Outcome {
+    fn let_go(&mut self, key: Key) -> io::Result<()> {
         self.held.release(key);
         self.release(clock::now())
     }
 
     /// Lets pass all that is queued.
-    fn drain(&mut self) -> Outcome {
+    fn drain(&mut self) -> io::Result<()> {
         let mut buffer = vec![0; BUFFER];
         while let Some(packet) = self.queue.receive(&mut buffer)? {
             let id = packet.id;
@@ -315,7 +319,7 @@ impl Target {
     }
 
     /// Leftovers of this run are taken away, those of others are not ours.
-    fn clear_the_way(&self, place: &Place) -> Outcome {
+    fn clear_the_way(&self, place: &Place) -> io::Result<()> {
         let ours = format!("{}{}", rules::PREFIX, place.run);
         for table in rules::tables()? {
             if table != ours {

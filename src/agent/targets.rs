@@ -26,6 +26,8 @@ use crate::types::InjectionId;
 
 /// What all threads together have for letting go.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How many of the lifted are remembered.
+const REMEMBERED: usize = 4096;
 /// For a thread's stack.
 const STACK: usize = 256 * 1024;
 
@@ -57,6 +59,7 @@ struct Target {
 enum Expected {
     Set(InjectionId),
     Lift(InjectionId),
+    Count,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,8 @@ struct Waiting {
     order: Order,
     left: usize,
     was: bool,
+    /// Packets of others, where that was asked of what is in force.
+    met: u64,
     failed: Option<Refusal>,
 }
 
@@ -84,6 +89,8 @@ pub struct Targets {
     /// By inode of the network namespace.
     targets: BTreeMap<u64, Target>,
     waiting: BTreeMap<Number, Waiting>,
+    /// What those that were lifted had met: whoever asks again hears the same.
+    met: BTreeMap<InjectionId, u64>,
     number: Number,
     /// Commands that were sent for the order that [`Targets::expect`] is called for next.
     sent: usize,
@@ -104,6 +111,7 @@ impl Targets {
             networks: BTreeMap::new(),
             targets: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            met: BTreeMap::new(),
             number: 0,
             sent: 0,
             was: false,
@@ -154,9 +162,20 @@ impl Targets {
         Ok(())
     }
 
+    /// Asks what a fault has met on every pod.
+    pub fn count(&mut self, name: &InjectionId) -> io::Result<()> {
+        let holds = |target: &&Target| target.in_force.contains(name);
+        let inodes: Vec<u64> =
+            self.targets.iter().filter(|(_, target)| holds(target)).map(|(inode, _)| *inode).collect();
+        for inode in inodes {
+            self.ask(inode, Command::Count(name.clone()), Expected::Count)?;
+        }
+        Ok(())
+    }
+
     /// Says whose order that was: it is done when all threads have answered.
     pub fn expect(&mut self, ticket: Ticket, order: Order) {
-        let waiting = Waiting { ticket, order, left: self.sent, was: self.was, failed: None };
+        let waiting = Waiting { ticket, order, left: self.sent, was: self.was, met: 0, failed: None };
         self.waiting.insert(self.number, waiting);
         (self.sent, self.was) = (0, false);
         self.number += 1;
@@ -172,7 +191,11 @@ impl Targets {
         for target in self.targets.values_mut() {
             loop {
                 match target.outcomes.try_recv() {
-                    Ok(outcome) => target.hear(outcome, &mut self.waiting),
+                    Ok(outcome) => {
+                        if let Some((name, met)) = target.hear(outcome, &mut self.waiting) {
+                            *self.met.entry(name).or_default() += met;
+                        }
+                    }
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => {
                         // One that could not even start has said so, and was asked for nothing more.
@@ -192,9 +215,13 @@ impl Targets {
             // A namespace that is kept open outlives its pod.
             self.networks.retain(|_, network| network.inode != inode);
         }
+        while self.met.len() > REMEMBERED {
+            self.met.pop_first();
+        }
         let done = self.waiting.iter().filter(|(_, waiting)| waiting.left == 0).map(|(number, _)| *number);
         let done: Vec<Number> = done.collect();
-        Ok(done.into_iter().filter_map(|number| self.waiting.remove(&number)).map(Waiting::done).collect())
+        let done = done.into_iter().filter_map(|number| self.waiting.remove(&number));
+        Ok(done.map(|waiting| waiting.done(&self.met)).collect())
     }
 
     /// Lifts everything, and says whether all threads did so in time.
@@ -289,30 +316,46 @@ impl Target {
         self.in_force.is_empty() && self.expected.is_empty()
     }
 
-    /// The outcome of the command that was sent first.
-    fn hear(&mut self, outcome: target::Outcome, waiting: &mut BTreeMap<Number, Waiting>) {
-        let Some((number, expected)) = self.expected.pop_front() else { return };
+    /// The outcome of the command that was sent first; what was lifted by it, with what that had met.
+    fn hear(
+        &mut self,
+        outcome: target::Outcome,
+        waiting: &mut BTreeMap<Number, Waiting>,
+    ) -> Option<(InjectionId, u64)> {
+        let (number, expected) = self.expected.pop_front()?;
+        let waiting = waiting.get_mut(&number);
+        let (mut lifted, mut counted) = (None, 0);
         match (&outcome, expected) {
-            (Ok(()), Expected::Set(name)) => drop(self.in_force.insert(name)),
-            (Ok(()), Expected::Lift(name)) => drop(self.in_force.remove(&name)),
+            (Ok(_), Expected::Set(name)) => drop(self.in_force.insert(name)),
+            (Ok(met), Expected::Lift(name)) => {
+                self.in_force.remove(&name);
+                lifted = Some((name, *met));
+            }
+            (Ok(met), Expected::Count) => counted = *met,
             (Err(_), _) => {}
         }
-        if let Some(waiting) = waiting.get_mut(&number) {
+        if let Some(waiting) = waiting {
             waiting.left -= 1;
+            waiting.met += counted;
             waiting.failed = waiting.failed.take().or(outcome.err().map(|error| refusal(&error)));
         }
+        lifted
     }
 }
 
 impl Waiting {
-    fn done(self) -> Done {
+    fn done(self, lifted: &BTreeMap<InjectionId, u64>) -> Done {
+        let met = |injection| lifted.get(injection).copied().unwrap_or(0);
         let outcome = match (self.failed, &self.order) {
             (Some(refusal), _) => Err(refusal),
             (None, Order::Apply { injection, pod, .. }) => {
                 Ok(Report::Applied { injection: injection.clone(), pod: pod.clone() })
             }
             (None, Order::Lift { injection }) => {
-                Ok(Report::Lifted { injection: injection.clone(), was: self.was })
+                Ok(Report::Lifted { injection: injection.clone(), was: self.was, met: met(injection) })
+            }
+            (None, Order::Count { injection }) => {
+                Ok(Report::Counted { injection: injection.clone(), met: met(injection) + self.met })
             }
             (None, _) => Err(refusal(&io::ErrorKind::InvalidInput.into())),
         };

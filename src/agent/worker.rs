@@ -208,6 +208,11 @@ impl Worker {
                 self.targets.expect(ticket, order);
                 return Ok(());
             }
+            Order::Count { injection } => {
+                self.targets.count(injection)?;
+                self.targets.expect(ticket, order);
+                return Ok(());
+            }
             Order::Measure { .. } if self.measuring < MEASURING => return self.measure(ticket, order),
             Order::Measure { .. } => Err(Refusal {
                 code: RefusalCode::Limit,
@@ -244,17 +249,20 @@ impl Worker {
             return Ok(self.ready());
         };
         let key = (injection.clone(), pod.clone());
-        let processes = match self.killed.get(&key) {
-            Some(processes) => processes.clone(),
+        let (processes, seen) = match self.killed.get(&key) {
+            Some(processes) => (processes.clone(), Vec::new()),
             None => {
-                let sent = kill::kill(pod, container.as_deref(), process.as_deref(), *signal)?;
+                let (sent, seen) = kill::kill(pod, container.as_deref(), process.as_deref(), *signal)?;
                 self.outlet
                     .log(format!("pod {pod}: {injection}: sent {signal:?} to {} processes", sent.len()));
-                self.killed.insert(key, sent.clone());
-                sent
+                // Where none was meant, nothing was done that may not be tried again.
+                if !sent.is_empty() {
+                    self.killed.insert(key, sent.clone());
+                }
+                (sent, seen)
             }
         };
-        Ok(Report::Killed { injection: injection.clone(), pod: pod.clone(), processes })
+        Ok(Report::Killed { injection: injection.clone(), pod: pod.clone(), processes, seen })
     }
 
     /// By a thread of its own, as it takes its time.

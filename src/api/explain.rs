@@ -214,7 +214,10 @@ pub fn type_of(schema: &Schema) -> String {
         Shape::Integer { .. } => "whole number".to_owned(),
         Shape::Number => "number".to_owned(),
         Shape::Boolean => "boolean".to_owned(),
-        Shape::IntOrText { .. } => "count or percentage".to_owned(),
+        Shape::IntOrText { meaning, .. } if meaning.contains("percentage") => {
+            "count or percentage".to_owned()
+        }
+        Shape::IntOrText { .. } => "number or text".to_owned(),
         Shape::Any => "anything".to_owned(),
     }
 }
@@ -226,7 +229,10 @@ fn range(schema: &Schema) -> Option<String> {
             (min, i64::MAX) => format!("{min} or more"),
             (min, max) => format!("{min} to {max}"),
         }),
-        Shape::List { min, max, .. } => Some(format!("{min} to {max} items")),
+        Shape::List { min, max, items, .. } => Some(match &items.shape {
+            Shape::IntOrText { meaning, .. } => format!("{min} to {max} items, each {meaning}"),
+            _ => format!("{min} to {max} items"),
+        }),
         Shape::Texts { max } => Some(format!("at most {max}")),
         Shape::IntOrText { meaning, .. } => Some(meaning.clone()),
         Shape::Text(text) => match &text.form {
@@ -257,6 +263,11 @@ mod tests {
         assert!(step.contains("gracePeriod") && step.contains("EXAMPLE:"), "{step}");
         assert!(explain("run.status.measured.rto").expect("status").contains("<duration>"));
         assert!(explain("experiment.spec.onRunnerLoss").expect("planned").contains("not supported yet"));
+        let ports = explain("networkLatency.ports").expect("a field of a fault");
+        assert!(
+            ports.contains("<list of number or text>") && ports.contains("a range (8000-8100)"),
+            "{ports}"
+        );
         assert!(explain("GameDay").expect("a kind alone").contains("blackouts"));
     }
 

@@ -39,6 +39,10 @@ pub(super) struct RollbackArgs {
     #[arg(short, long)]
     yes: bool,
 
+    /// The namespace of agents' pods, if it is not the usual one: looked into as well, where not everything may be.
+    #[arg(long, value_name = "NAMESPACE", env = "FIREDRILL_AGENT_NAMESPACE")]
+    agent_namespace: Option<String>,
+
     /// How long reverting is tried before what is left is listed.
     #[arg(long, value_name = "LENGTH", default_value = "10m")]
     revert_timeout: Length,
@@ -62,7 +66,9 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> anyhow::Result<ExitCo
             revert_timeout: args.revert_timeout.0,
             observer: Arc::new(|_| {}),
         };
-        let all = look(&connection, &access, &storage, global).await?;
+        let own = global.namespace.clone().unwrap_or_else(|| connection.namespace.clone());
+        let own: Vec<String> = [Some(own), args.agent_namespace.clone()].into_iter().flatten().collect();
+        let all = look(&access, &storage, &own).await?;
         for (fault, error) in &all.unseen {
             super::say(&format!("cannot look for what {fault} may have left: {error}"));
         }
@@ -114,12 +120,7 @@ impl Left {
 }
 
 /// What is left, from journals first, then from scars of runs that have none here.
-async fn look(
-    connection: &Connection,
-    access: &Access,
-    storage: &DirStorage,
-    global: &Global,
-) -> anyhow::Result<Left> {
+async fn look(access: &Access, storage: &DirStorage, own: &[String]) -> anyhow::Result<Left> {
     let mut left = Left::default();
     for run in storage.list()? {
         match journal::read(storage, &run) {
@@ -137,12 +138,8 @@ async fn look(
     let journaled: BTreeSet<String> = left.leftovers.iter().map(|leftover| leftover.run.clone()).collect();
     // Everywhere, if that is allowed; else where we are.
     let everywhere = engine::from_scars(access, &[String::new()]).await;
-    let (scars, unseen) = if everywhere.1.is_empty() {
-        everywhere
-    } else {
-        let own = global.namespace.clone().unwrap_or_else(|| connection.namespace.clone());
-        engine::from_scars(access, &[own]).await
-    };
+    let (scars, unseen) =
+        if everywhere.1.is_empty() { everywhere } else { engine::from_scars(access, own).await };
     left.leftovers.extend(scars.into_iter().filter(|scar| !journaled.contains(&scar.run)));
     left.unseen = unseen;
     Ok(left)
@@ -329,7 +326,7 @@ async fn by_journal(
 ) -> bool {
     // As it happens: every object by name, also the ones that are left alone.
     let observer = Arc::new(move |entry: &Entry| {
-        if let Record::Reverted { injection, outcome, detail } = &entry.record
+        if let Record::Reverted { injection, outcome, detail, .. } = &entry.record
             && let Some(target) = targets.get(&injection.to_string())
         {
             super::say(&format!("{target}: {}", came_out(*outcome, detail)));

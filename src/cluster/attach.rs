@@ -8,10 +8,12 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
     api::{AttachParams, AttachedProcess},
+    client::UpgradeConnectionError,
 };
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -87,6 +89,13 @@ impl<R: AsyncRead> AsyncRead for Reports<R> {
 }
 
 fn why(error: kube::Error) -> AttachError {
+    if let kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(
+        StatusCode::NOT_IMPLEMENTED,
+    )) = &error
+    {
+        let words = "this API server has no streams to pods (501 Not Implemented), as that of firedrill sim serve; in firedrill rehearse there are some";
+        return AttachError::Forbidden(words.to_owned());
+    }
     match ApiError::from(error) {
         ApiError::NotFound => AttachError::NoSuchPod,
         ApiError::Forbidden(words) => AttachError::Forbidden(words),

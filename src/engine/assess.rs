@@ -454,19 +454,20 @@ async fn dry_runs(world: &World, injections: impl Iterator<Item = &Injection>) -
             injection.fault.clone(),
             injection.target.kind.clone(),
             injection.target.namespace.clone(),
+            fault.asks(injection),
             // Each object that is only to be made is another.
             if injection.target.uid.is_empty() { injection.target.name.clone() } else { String::new() },
         )) {
             continue;
         }
-        findings.extend(match fault.rehearse(world, injection).await {
-            Ok(()) => None,
-            Err(FaultError::Refused(finding)) => Some(*finding),
-            Err(error) => Some(
+        match fault.rehearse(world, injection).await.map_err(FaultError::refusals) {
+            Ok(()) => findings.extend(fault.doubts(world, injection).await),
+            Err(Ok(refusals)) => findings.extend(refusals),
+            Err(Err(error)) => findings.push(
                 Finding::error(code::DRY_RUN, &injection.target, error.to_string())
                     .remedy("the words are the API server's; mend what they name"),
             ),
-        });
+        }
     }
     findings
 }

@@ -17,7 +17,7 @@ use crate::{
     cluster::{Access, ApiError, Identity, Node, Snapshot},
     env::{Env, Rng},
     faults::{self, Arm, Injection, Signature, World},
-    types::{AgentSettings, Epoch, Finding, ObjectRef, RunId, codes::guard as code},
+    types::{AgentSettings, Epoch, Finding, ObjectRef, RunId, codes::guard as code, nearest},
 };
 
 /// How long the agents may stay, whatever becomes of this process.
@@ -52,7 +52,7 @@ pub async fn examine(
     by: &Identity,
 ) -> Result<Vec<Examined>, ApiError> {
     let access = Access::new(env.kube.clone());
-    let known = ready_nodes(&access, nodes).await?;
+    let (known, missing) = ready_nodes(&access, nodes).await?;
     let pods = pods_to_enter(&access, settings).await?;
     let now = env.clock.now();
     let entropy =
@@ -71,17 +71,32 @@ pub async fn examine(
     let wanted = known.iter().map(|node| (node.clone(), pods.get(node).cloned().into_iter().collect()));
     let injections = faults::arm_nodes(&ask, wanted.collect());
     let looks = injections.into_iter().map(|injection| look(world.clone(), injection, &pods));
-    Ok(join_all(looks).await)
+    Ok(missing.into_iter().chain(join_all(looks).await).collect())
 }
 
-/// Nodes by name; without names, those that are ready and run Linux.
-async fn ready_nodes(access: &Access, names: &[String]) -> Result<Vec<String>, ApiError> {
-    if !names.is_empty() {
-        return Ok(names.to_vec());
+/// Nodes by name, and what is to be said of those that are not there; without names, those that are ready and run
+/// Linux.
+async fn ready_nodes(access: &Access, names: &[String]) -> Result<(Vec<String>, Vec<Examined>), ApiError> {
+    let listed = access.list(&ObjectRef::node(""), "").await;
+    if names.is_empty() {
+        let nodes: Vec<Node> = listed?.iter().filter_map(Node::of).collect();
+        let linux = |node: &Node| node.labels.get("kubernetes.io/os").is_none_or(|os| os == "linux");
+        let ready = nodes.into_iter().filter(|node| node.ready && linux(node));
+        return Ok((ready.map(|node| node.object.name).collect(), Vec::new()));
     }
-    let nodes = access.list(&ObjectRef::node(""), "kubernetes.io/os!=windows").await?;
-    let ready = nodes.iter().filter_map(Node::of).filter(|node| node.ready);
-    Ok(ready.map(|node| node.object.name).collect())
+    // Who may not list them is told by the agent's pod that gets nowhere.
+    let Ok(listed) = listed else { return Ok((names.to_vec(), Vec::new())) };
+    let there: Vec<String> = listed.iter().filter_map(|node| node.metadata.name.clone()).collect();
+    let (known, unknown) = names.iter().cloned().partition(|name| there.contains(name));
+    let missing = |name: String| {
+        let why = format!("there is no node {name}; there are {}", there.join(", "));
+        let near = nearest(&name, there.iter().map(String::as_str));
+        let remedy = near.map_or("name one of those".to_owned(), |near| format!("did you mean {near}?"));
+        let finding = Finding::error(code::AGENT, format!("node/{name}"), why).remedy(remedy);
+        Examined { node: name, features: None, entered: None, findings: vec![finding] }
+    };
+    let unknown: Vec<String> = unknown;
+    Ok((known, unknown.into_iter().map(missing).collect()))
 }
 
 /// A running pod of each node that has a network of its own.
@@ -112,6 +127,12 @@ async fn look(world: World, injection: Injection, pods: &BTreeMap<String, Object
     let subject = format!("node/{}", examined.node);
     let wrong = |why: String| Finding::error(code::AGENT, &subject, why);
     let Some(fault) = faults::find(&injection.fault) else { return examined };
+    // Whether its pod is let in at all is known, with what helps, before one is made.
+    if let Err(Ok(refusals)) = fault.rehearse(&world, &injection).await.map_err(faults::FaultError::refusals)
+    {
+        examined.findings = refusals;
+        return examined;
+    }
     match tokio::time::timeout(injection.effect_within.0, fault.inject(&world, &injection)).await {
         Ok(Ok(_)) => examined.entered = pods.get(&examined.node).cloned(),
         Ok(Err(faults::FaultError::Refused(finding))) => examined.findings.push(*finding),

@@ -271,7 +271,10 @@ impl Driver {
                         (InjectOutcome::Done, said)
                     }
                     Ok(Injected::TargetGone) => (InjectOutcome::TargetGone, "the target was gone".to_owned()),
-                    Err(error) => (InjectOutcome::Failed, error.to_string()),
+                    Err(error) => {
+                        let target = self.state.injection(&injection).map(|found| &found.injection.target);
+                        (InjectOutcome::Failed, error.about(target.unwrap_or(&ObjectRef::default())))
+                    }
                 };
                 self.append(Record::Injected { injection, outcome, detail })
             }
@@ -321,7 +324,12 @@ impl Driver {
             return Ok(());
         }
         let by = format!("injection {injection}, which has ended by itself: {detail}");
-        self.append(Record::Reverted { injection, outcome: RevertOutcome::ExpiredByItself, detail })?;
+        self.append(Record::Reverted {
+            injection,
+            outcome: RevertOutcome::ExpiredByItself,
+            detail,
+            met: None,
+        })?;
         if self.state.stop.is_some() || self.state.method_ended.is_some() {
             return Ok(());
         }
@@ -369,7 +377,14 @@ impl Driver {
         if let Some((reason, by)) = self.guardrails_changed() {
             return self.append(Record::StopRequested { reason, by });
         }
-        if !self.state.rescheduled && self.state.first_seen().is_some() && !self.releases.is_empty() {
+        let moves = |found: &InjectionState| {
+            faults::of(&found.injection).is_none_or(|fault| !fault.info().agent)
+                && faults::degraded(&found.injection).is_empty()
+        };
+        // Where no pod has left its node none comes back to one.
+        let displaced =
+            !self.state.rescheduled && self.state.faults().any(|found| found.seen.is_some() && moves(found));
+        if displaced && !self.releases.is_empty() {
             let pending = self.state.injections.values().filter(|state| state.pending());
             let in_force: Vec<&Injection> = pending.map(|state| &state.injection).collect();
             let bound = |now: &Snapshot| deployed::all_bound(now, self.releases.keys(), &in_force);

@@ -11,6 +11,7 @@ use super::{
     next::{Command, Patience, pending},
     state::State,
     steady::elapsed,
+    traffic,
 };
 use crate::{
     journal::{Record, Residue, StopReason},
@@ -111,6 +112,7 @@ fn stop_verdict(reason: StopReason, by: &str) -> Command {
         StopReason::NamespaceTerminating => (Verdict::Aborted, "NamespaceTerminating"),
         StopReason::NoData => (Verdict::Inconclusive, "NoData"),
         StopReason::NoEffect => (Verdict::Inconclusive, "NoEffect"),
+        StopReason::NoTraffic => (Verdict::Inconclusive, "NoTraffic"),
         StopReason::RolloutNoticed => (Verdict::Inconclusive, "RolloutNoticed"),
         StopReason::JournalLost => (Verdict::Inconclusive, "JournalLost"),
         StopReason::Internal => (Verdict::Inconclusive, "Internal"),
@@ -218,6 +220,9 @@ pub(super) fn finish(state: &State, now: Timestamp, patience: Patience) -> Comma
             let message =
                 format!("it took {} to heal, and {promised} was promised", Length::from_millis(rto));
             return decide(Verdict::Failed, "RtoMissed", message);
+        }
+        if let Some(message) = traffic::none_met(state, |_| true) {
+            return decide(Verdict::Inconclusive, "NoTraffic", message);
         }
         if let Some(message) = undetected(state, clocks.alert_ms) {
             return decide(Verdict::Failed, "DetectionMissed", message);

@@ -20,6 +20,8 @@ pub struct InjectionState {
     pub intended: Timestamp,
     /// How applying it went.
     pub injected: Option<InjectOutcome>,
+    /// Why applying it failed, if it did.
+    pub failure: Option<String>,
     /// What tells the pod template that it wrote from others.
     pub wrote: Option<String>,
     /// Whether somebody else has brought the former pod template back.
@@ -30,6 +32,8 @@ pub struct InjectionState {
     pub missed: bool,
     /// When and how it was taken back.
     pub reverted: Option<(Timestamp, RevertOutcome)>,
+    /// How many packets of others it had met by then, where somebody has counted.
+    pub met: Option<u64>,
     /// What the last try to take it back said.
     pub revert_error: Option<String>,
     /// When the last try to take it back failed.
@@ -49,11 +53,13 @@ impl InjectionState {
             order,
             intended,
             injected: None,
+            failure: None,
             wrote: None,
             brought_back: false,
             seen: None,
             missed: false,
             reverted: None,
+            met: None,
             revert_error: None,
             tried: None,
         }

@@ -29,6 +29,7 @@ mod sampler;
 mod start;
 mod state;
 mod steady;
+mod traffic;
 mod unseen;
 mod unwind;
 mod unwritten;

@@ -10,6 +10,7 @@ use super::{
     loads, rounds,
     state::{State, Violation},
     steady::elapsed,
+    traffic,
 };
 use crate::{
     api::{Action, Check, OnViolation, Role, Step},
@@ -197,6 +198,9 @@ fn method(state: &State, now: Timestamp) -> Command {
     {
         let by = format!("limits.duration, {}", Length(state.duration_max));
         return Command::record(Record::StopRequested { reason: StopReason::DurationExceeded, by });
+    }
+    if let Some(by) = traffic::none_met(state, |step| step.ended.is_some()) {
+        return Command::record(Record::StopRequested { reason: StopReason::NoTraffic, by });
     }
     let mut wake = state.first_intent.and_then(|first| first.checked_add(state.duration_max).ok());
     // What is being applied in the background holds up nothing after it.

@@ -196,15 +196,15 @@ fn wait_until(step: &Step, until: Timestamp, now: Timestamp) -> Option<Progress>
 /// Whether these are all in force or gone; otherwise what there is to do about it.
 fn applied(state: &State, step: &Step, ids: &[InjectionId], now: Timestamp) -> Result<(), Progress> {
     let mut waiting = None;
-    let mut open = Vec::new();
+    let (mut open, mut unanswered, mut failed) = (Vec::new(), Vec::new(), None);
     for id in ids {
         let Some(injection) = state.injections.get(id) else { continue };
         let deadline =
             injection.intended.checked_add(injection.injection.effect_within.0).unwrap_or(Timestamp::MAX);
         match (injection.injected, injection.seen) {
             (Some(InjectOutcome::TargetGone), _) | (_, Some(_)) => {}
-            (Some(InjectOutcome::Failed), None) => return Err(missed_by(step, id)),
-            _ if injection.missed => return Err(missed_by(step, id)),
+            (Some(InjectOutcome::Failed), None) => failed = failed.or(Some(injection)),
+            _ if injection.missed => failed = failed.or(Some(injection)),
             (injected, None) if now >= deadline => {
                 let why = match injected {
                     None => "it was still being applied",
@@ -214,11 +214,24 @@ fn applied(state: &State, step: &Step, ids: &[InjectionId], now: Timestamp) -> R
                 let record = Record::EffectMissed { injection: id.clone(), why };
                 return Err(Progress::Do(Command::record(record)));
             }
-            _ => {
+            (injected, _) => {
                 open.push(id.clone());
+                if injected.is_none() {
+                    unanswered.push(id.clone());
+                }
                 waiting = earlier(waiting, Some(deadline));
             }
         }
+    }
+    if let Some(failed) = failed {
+        // Nothing of an instant fault is in force meanwhile: what was begun beside it is answered for, too. What
+        // lasts is taken back at once.
+        let answered = unanswered.is_empty() || !instant(state, ids);
+        return Err(if answered {
+            missed_by(step, failed)
+        } else {
+            Progress::Do(Command::Inject(unanswered, waiting))
+        });
     }
     if open.is_empty() { Ok(()) } else { Err(Progress::Do(Command::Inject(open, waiting))) }
 }
@@ -228,8 +241,12 @@ fn instant(state: &State, ids: &[InjectionId]) -> bool {
     known.map(|InjectionState { injection, .. }| injection).all(|injection| !lasting(injection))
 }
 
-fn missed_by(step: &Step, id: &InjectionId) -> Progress {
-    no_effect(format!("injection {id} of step {}", step.name))
+fn missed_by(step: &Step, found: &InjectionState) -> Progress {
+    let (name, target) = (&step.name, &found.injection.target);
+    no_effect(match &found.failure {
+        Some(why) => format!("step {name} could not be done to {target}: {why}"),
+        None => format!("step {name} was done to {target}, and nothing showed it in time"),
+    })
 }
 
 fn no_effect(by: String) -> Progress {

@@ -134,7 +134,7 @@ fn header(
         environment: request.environment.clone(),
         namespace: request.namespace.clone(),
         namespaces,
-        limits: assessment.bounds.in_words(),
+        limits: assessment.bounds.in_words(&request.experiment.spec),
         metrics: request.source.as_ref().map(ToString::to_string).unwrap_or_default(),
         server_ahead_ms: ahead,
     }

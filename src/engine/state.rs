@@ -454,11 +454,14 @@ fn affected(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     match &entry.record {
         Record::TemplateWritten { template, .. } => found.wrote = Some(template.clone()),
         Record::BroughtBack { .. } => found.brought_back = true,
-        Record::Injected { outcome, .. } => found.injected = Some(*outcome),
+        Record::Injected { outcome, detail, .. } => {
+            found.injected = Some(*outcome);
+            found.failure = (*outcome == InjectOutcome::Failed).then(|| detail.clone());
+        }
         Record::EffectSeen { .. } => found.seen = Some(entry.at),
         Record::EffectMissed { .. } => found.missed = true,
-        Record::Reverted { outcome, .. } => {
-            found.reverted = Some((entry.at, *outcome));
+        Record::Reverted { outcome, met, .. } => {
+            (found.reverted, found.met) = (Some((entry.at, *outcome)), *met);
             found.revert_error = None;
         }
         Record::RevertFailed { error, .. } => {

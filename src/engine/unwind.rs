@@ -17,6 +17,8 @@ const TRY_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Unwound {
     /// Which injection.
     pub id: InjectionId,
+    /// How many packets of others it had met, where somebody has counted.
+    met: Option<u64>,
     result: Result<Reverted, String>,
     attempt: u32,
     /// The next try, if this one failed.
@@ -48,6 +50,7 @@ pub(super) async fn revert_after(
     }
     let id = injection.id.clone();
     world.access.settled(&injection.target).await;
+    let agents = world.agents.clone();
     let result = match faults::of(&injection) {
         Some(fault) => match tokio::time::timeout(TRY_MAX, fault.revert(&world, &injection)).await {
             Ok(Ok(reverted)) => Ok(reverted),
@@ -57,8 +60,9 @@ pub(super) async fn revert_after(
         },
         None => Err(format!("this version knows no fault {}", injection.fault)),
     };
+    let met = agents.met(&id);
     let again = result.is_err().then_some((injection, attempt.saturating_add(1)));
-    Unwound { id, result, attempt, again }
+    Unwound { id, met, result, attempt, again }
 }
 
 impl Unwound {
@@ -68,7 +72,7 @@ impl Unwound {
         match &self.result {
             Ok(reverted) => {
                 let (outcome, detail) = outcome(reverted);
-                Record::Reverted { injection, outcome, detail }
+                Record::Reverted { injection, outcome, detail, met: self.met }
             }
             Err(error) => Record::RevertFailed { injection, error: error.clone(), attempt: self.attempt },
         }

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     agent::wire::Signal,
-    types::{FieldSchema, codes::hazard},
+    types::{
+        FieldSchema, Finding,
+        codes::{guard, hazard},
+    },
 };
 
 /// See [`INFO`].
@@ -47,5 +50,33 @@ impl Kills for Containers {
 
     fn meant(self) -> Meant {
         Meant { container: self.container, process: None, signal: self.signal }
+    }
+
+    /// The first process of a container gets what it handles, and SIGKILL (pid_namespaces(7)); of the others HUP, USR1
+    /// and USR2 are what programs handle by going on.
+    fn lint(&self) -> Vec<Finding> {
+        let name = match self.signal {
+            Signal::Hup => "HUP",
+            Signal::Usr1 => "USR1",
+            Signal::Usr2 => "USR2",
+            _ => return Vec::new(),
+        };
+        let why = format!("{name} ends no container: its first process ignores it, or goes on");
+        let remedy = "take KILL, TERM, INT or QUIT; processKill sends any signal to processes by name";
+        vec![Finding::error(guard::FIELDS, format!("{}.signal", INFO.name), why).remedy(remedy)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{super::Fault, *};
+
+    #[test]
+    fn a_signal_that_ends_no_container_is_refused() {
+        for (signal, wrong) in [("KILL", 0), ("TERM", 0), ("SEGV", 0), ("HUP", 1), ("USR1", 1), ("USR2", 1)] {
+            assert_eq!(FAULT.lint(&json!({"signal": signal})).len(), wrong, "{signal}");
+        }
     }
 }

@@ -56,6 +56,11 @@ pub(super) trait Kills: DeserializeOwned + 'static {
     const INFO: &'static FaultInfo;
 
     fn meant(self) -> Meant;
+
+    /// What is wrong with the fields.
+    fn lint(&self) -> Vec<Finding> {
+        Vec::new()
+    }
 }
 
 /// The fault whose fields are `P`.
@@ -72,7 +77,16 @@ impl<P: Kills> Fault for Killing<P> {
         P::INFO
     }
 
+    fn lint(&self, params: &Value) -> Vec<Finding> {
+        // What does not have the shape is the schema's to say.
+        P::deserialize(params).map(|own| own.lint()).unwrap_or_default()
+    }
+
     fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
+        let findings = self.lint(ask.params);
+        if !findings.is_empty() {
+            return Err(findings);
+        }
         prepare(ask, P::INFO.name, &super::params::<P>(ask)?.meant())
     }
 
@@ -161,8 +175,8 @@ async fn inject(world: &World, injection: &Injection) -> Result<Injected, FaultE
         process: action.process.clone(),
         signal: action.signal,
     };
-    let processes = match world.agents.order(&agent, order, SEEN_WITHIN).await {
-        Ok(Report::Killed { processes, .. }) => processes,
+    let (processes, seen) = match world.agents.order(&agent, order, SEEN_WITHIN).await {
+        Ok(Report::Killed { processes, seen, .. }) => (processes, seen),
         Ok(other) => return Err(unexpected(&agent, &other)),
         Err(error) if error.no_such_pod() => return Ok(Injected::TargetGone),
         Err(error) => {
@@ -171,14 +185,24 @@ async fn inject(world: &World, injection: &Injection) -> Result<Injected, FaultE
         }
     };
     if processes.is_empty() {
-        let what = action.process.as_deref().unwrap_or("any");
-        let why = format!("no process of it is meant (name: {what})");
-        let finding = Finding::error(guard::NOT_RUNNING, &injection.target, why);
-        return Err(finding.remedy("kubectl exec … ps shows the names of its processes").into());
+        return Err(no_process(&action, &injection.target, &seen).into());
     }
     let signal = encode(&action.signal);
     let signal = signal.as_str().unwrap_or_default();
     Ok(Injected::Done(format!("{signal} sent to {}", in_words(&processes))))
+}
+
+/// That nobody there is called so, and what they are called.
+fn no_process(action: &Action, target: &ObjectRef, seen: &[String]) -> Finding {
+    let of = action.container.as_ref().map_or_else(String::new, |name| format!(" of container {name}"));
+    let called = action.process.as_ref().map_or_else(String::new, |name| format!(" is called {name}"));
+    let there = match seen {
+        [] => "; there is none at all".to_owned(),
+        seen => format!("; there are {}", seen.join(", ")),
+    };
+    let why = format!("no process{of}{called}{there}");
+    let remedy = "name one of those that are there; the kernel keeps 15 bytes of a name";
+    Finding::error(guard::NO_PROCESS, target, why).remedy(remedy)
 }
 
 fn in_words(processes: &[Process]) -> String {

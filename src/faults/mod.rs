@@ -196,6 +196,9 @@ pub enum FaultError {
     /// Something that has come to light only now speaks against it.
     #[error("{}[{}]: {}{}", .0.subject, .0.code, .0.message, in_brackets(&.0.remedy))]
     Refused(Box<Finding>),
+    /// Several things that have come to light only now.
+    #[error("{}", .0.iter().map(|finding| format!("{}[{}]: {}{}", finding.subject, finding.code, finding.message, in_brackets(&finding.remedy))).collect::<Vec<_>>().join("; "))]
+    AllRefused(Vec<Finding>),
     /// An injection's data does not have the fault's shape: a damaged journal or a forged scar.
     #[error("the undo data of {0} cannot be read: {1}")]
     Data(InjectionId, String),
@@ -212,6 +215,29 @@ impl From<Finding> for FaultError {
 }
 
 impl FaultError {
+    /// What speaks against it, all of it.
+    pub fn refused(mut findings: Vec<Finding>) -> Self {
+        match (findings.pop(), findings.is_empty()) {
+            (Some(one), true) => one.into(),
+            (last, _) => {
+                findings.extend(last);
+                Self::AllRefused(findings)
+            }
+        }
+    }
+
+    /// What speaks against it.
+    ///
+    /// # Errors
+    /// It is something else that went wrong.
+    pub fn refusals(self) -> Result<Vec<Finding>, Self> {
+        match self {
+            Self::Refused(finding) => Ok(vec![*finding]),
+            Self::AllRefused(findings) => Ok(findings),
+            other => Err(other),
+        }
+    }
+
     /// An answer of the API server to `what`.
     pub fn api(what: impl Into<String>) -> impl FnOnce(ApiError) -> Self {
         let what = what.into();
@@ -222,6 +248,17 @@ impl FaultError {
     pub fn agent(what: impl Into<String>) -> impl FnOnce(OrderError) -> Self {
         let what = what.into();
         move |source| Self::Agent { what, source }
+    }
+
+    /// In words, where it is clear that this is about `target`.
+    pub fn about(&self, target: &ObjectRef) -> String {
+        match self {
+            Self::Refused(finding) if finding.subject == target.to_string() => {
+                let Finding { message, code, remedy, .. } = &**finding;
+                format!("{message}{} [{code}]", in_brackets(remedy))
+            }
+            other => other.to_string(),
+        }
     }
 
     /// Whether the same may succeed a little later.
@@ -271,8 +308,25 @@ pub trait Fault: Send + Sync {
         Vec::new()
     }
 
-    /// Whether what else is done to the network of the target could not be seen while this is in force. Pure.
-    fn hides(&self, _injection: &Injection) -> bool {
+    /// Whether a fault of the network with these fields could not be seen on the same target while this is in force.
+    /// Pure.
+    fn hides(&self, _injection: &Injection, _other: &Value) -> bool {
+        false
+    }
+
+    /// What tells this one's dry run from those of other injections of the same fault into the same namespace. Pure.
+    fn asks(&self, _injection: &Injection) -> String {
+        String::new()
+    }
+
+    /// What a plan should say of this injection that takes reading more than the snapshot has. Refuses nothing.
+    fn doubts<'a>(&'a self, _world: &'a World, _injection: &'a Injection) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(async { Vec::new() })
+    }
+
+    /// Whether it shows in nothing but the traffic of others that it meets, which is counted: where none is met over
+    /// all its time, it has shown nothing. Pure.
+    fn meets(&self) -> bool {
         false
     }
 

@@ -27,7 +27,7 @@ pub static INFO: FaultInfo = FaultInfo {
     example: "name: slow-database\ntarget: {workload: deployment/checkout, count: 50%, follow: true}\nnetworkLatency: {to: [{service: postgres}], ports: [5432], delay: 200ms, jitter: 20ms}\nduration: 2m\n",
     lifetime: Lifetime::Lasting,
     targets: &[TargetKind::Pods, TargetKind::WorkloadPods],
-    limits: &[LimitKind::DegradedPods],
+    limits: &[LimitKind::Pods, LimitKind::DegradedPods],
     writes: &[],
     agent: true,
     fields: &[
@@ -37,7 +37,11 @@ pub static INFO: FaultInfo = FaultInfo {
         PROTOCOL,
         FieldSchema {
             required: true,
-            ..field("delay", "duration", "How much longer, on average; up to 1m.")
+            ..field(
+                "delay",
+                "duration",
+                "How much longer, on average; up to 1m. From 10s on it counts as a cut.",
+            )
         },
         FieldSchema {
             default: Some("0s"),
@@ -86,20 +90,25 @@ impl Disturb for Latency {
     }
 
     fn lint(&self) -> Vec<Finding> {
-        let refused =
-            |why: String, remedy: &str| Finding::error(guard::FIELDS, INFO.name, why).remedy(remedy);
+        let refused = |field: &str, why: String, remedy: &str| {
+            Finding::error(guard::FIELDS, format!("{}.{field}", INFO.name), why).remedy(remedy)
+        };
         let Self { delay, jitter, .. } = *self;
         let mut findings = Vec::new();
         if delay.0 > DELAY_MAX {
             let why = format!("a delay of {delay} is above what an agent allows, {}", Length(DELAY_MAX));
-            findings.push(refused(why, "ask for less; what takes so long is as good as networkPartition"));
+            findings.push(refused(
+                "delay",
+                why,
+                "ask for less; what takes so long is as good as networkPartition",
+            ));
         }
         if delay.0 < Duration::from_micros(1) {
-            findings.push(refused("a delay of less than 1µs is none".to_owned(), "ask for more"));
+            findings.push(refused("delay", "a delay of less than 1µs is none".to_owned(), "ask for more"));
         }
         if jitter > delay {
             let why = format!("a jitter of {jitter} is above the delay, {delay}");
-            findings.push(refused(why, "packets cannot come before they are sent: lower it"));
+            findings.push(refused("jitter", why, "packets cannot come before they are sent: lower it"));
         }
         findings
     }
@@ -128,13 +137,17 @@ mod tests {
             json!({"delay": "10ms", "to": [{"cidr": "192.0.2.7"}]}),
             json!({"delay": "10ms", "to": [{"service": "db", "except": ["192.0.2.0/24"]}]}),
             json!({"delay": "10ms", "from": [{"cidr": "10.0.0.0/8", "except": ["0.0.0.0/0"]}]}),
+            json!({"delay": "10ms", "from": [{"cidr": "10.0.0.0/8", "except": ["192.168.0.0/16"]}]}),
+            json!({"delay": "10ms", "to": [{"host": "http://db.example.com"}]}),
+            json!({"delay": "10ms", "to": [{"host": "db.example.com:5432"}]}),
+            json!({"delay": "10ms", "to": [{"host": "db example"}]}),
         ] {
             assert_eq!(lint(wrong.clone()), 1, "{wrong}");
         }
         for right in [
             json!({"delay": "60s", "jitter": "60s"}),
             json!({"delay": "10ms", "ports": [1, "8000-8100", "65535"], "protocol": "UDP"}),
-            json!({"delay": "10ms", "to": [{"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}, {"host": "a.example.com"}]}),
+            json!({"delay": "10ms", "to": [{"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}, {"host": "a.example.com"}, {"host": "fd00::1"}]}),
         ] {
             assert_eq!(lint(right.clone()), 0, "{right}");
         }

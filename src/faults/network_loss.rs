@@ -59,7 +59,8 @@ impl Disturb for Loss {
     }
 
     fn lint(&self) -> Vec<Finding> {
-        let none = Finding::error(guard::FIELDS, INFO.name, "a share of 0% loses nothing");
+        let none =
+            Finding::error(guard::FIELDS, format!("{}.share", INFO.name), "a share of 0% loses nothing");
         if self.share.percent() > 0.0 { Vec::new() } else { vec![none.remedy("ask for more")] }
     }
 }

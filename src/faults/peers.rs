@@ -1,7 +1,10 @@
 //! What the peers of a network fault are, read from the cluster when it is injected: selectors, addresses, ports to
 //! connect to.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{
@@ -69,39 +72,73 @@ pub(super) struct Dependency {
     pub ranges: Vec<(Cidr, Vec<Cidr>)>,
     /// `HOST:PORT` that can be connected to.
     pub addresses: Vec<String>,
+    /// The ports that they declare, each with its protocol (`TCP`, `UDP`, `SCTP`).
+    pub ports: BTreeSet<(u16, String)>,
+    /// Whether somebody is meant who declares none: what is outside, and pods that say nothing of their ports.
+    pub silent: bool,
+    /// In words, those of the peers that mean nobody now.
+    pub nobody: Vec<String>,
+}
+
+impl Dependency {
+    /// Takes in the ports of a list, as Services, EndpointSlices and containers have them.
+    fn declare(&mut self, ports: &Value, field: &str) {
+        for port in list(ports) {
+            let number = port[field].as_u64().and_then(|number| u16::try_from(number).ok());
+            let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
+            self.ports.extend(number.map(|number| (number, protocol)));
+        }
+    }
 }
 
 /// Reads what the peers are; `namespace` is theirs where they name none.
 ///
 /// # Errors
-/// What the API server answers; a peer that is not there, or a host that has no address.
+/// What the API server answers; all peers that are not there, and hosts that have no address.
 pub(super) async fn resolve(
     world: &World,
     namespace: &str,
     peers: &[Peer],
 ) -> Result<Dependency, FaultError> {
-    let access = &world.access;
     let mut found = Dependency::default();
+    let mut missing = Vec::new();
     for peer in peers {
         let namespace = peer.namespace.as_deref().unwrap_or(namespace);
-        if let Some(name) = &peer.service {
-            service(access, (namespace, name), &mut found).await?;
-        } else if let Some(text) = &peer.workload {
-            workload(access, (namespace, text), &mut found).await?;
-        } else if let Some(selector) = &peer.pods {
-            let subject = format!("pods of namespace {namespace}");
-            among(access, (namespace, selector), &subject, &mut found).await?;
-        } else if let Some(cidr) = peer.cidr {
-            found.blocks.push(cidr);
-            found.except.extend(&peer.except);
-            found.ranges.push((cidr, peer.except.clone()));
-        } else if let Some(name) = &peer.host {
-            host(world, name, &mut found).await?;
+        if let Err(error) = take(world, (namespace, peer), &mut found).await {
+            missing.extend(error.refusals()?);
         }
+    }
+    if !missing.is_empty() {
+        return Err(FaultError::refused(missing));
     }
     found.blocks.sort();
     found.blocks.dedup();
     Ok(found)
+}
+
+/// Takes one peer in.
+async fn take(
+    world: &World,
+    (namespace, peer): (&str, &Peer),
+    found: &mut Dependency,
+) -> Result<(), FaultError> {
+    let access = &world.access;
+    if let Some(name) = &peer.service {
+        service(access, (namespace, name), found).await?;
+    } else if let Some(text) = &peer.workload {
+        workload(access, (namespace, text), found).await?;
+    } else if let Some(selector) = &peer.pods {
+        let subject = format!("pods of namespace {namespace}");
+        among(access, (namespace, selector), &subject, found).await?;
+    } else if let Some(cidr) = peer.cidr {
+        found.silent = true;
+        found.blocks.push(cidr);
+        found.except.extend(&peer.except);
+        found.ranges.push((cidr, peer.except.clone()));
+    } else if let Some(name) = &peer.host {
+        host(world, name, found).await?;
+    }
+    Ok(())
 }
 
 /// The addresses that a name has now, from here; a Service's name means the Service.
@@ -116,6 +153,7 @@ async fn host(world: &World, name: &str, found: &mut Dependency) -> Result<(), F
     if addresses.is_empty() {
         return Err(unknown("it has no address".to_owned()).into());
     }
+    found.silent = true;
     found.blocks.extend(addresses.into_iter().map(Cidr::host));
     Ok(())
 }
@@ -158,10 +196,20 @@ async fn service(
     let like = ObjectRef::namespaced("discovery.k8s.io/v1", "EndpointSlice", namespace, "");
     let of = format!("kubernetes.io/service-name={name}");
     let slices = patiently(5, || access.list(&like, &of)).await;
+    let mut endless = true;
     for slice in slices.map_err(FaultError::api(format!("reading the endpoints of {object}")))? {
         let endpoints = list(&slice.data["endpoints"]).flat_map(|endpoint| list(&endpoint["addresses"]));
+        let before = found.blocks.len();
         found.blocks.extend(endpoints.filter_map(address).map(Cidr::host));
+        endless &= found.blocks.len() == before;
+        found.declare(&slice.data["ports"], "port");
     }
+    if endless {
+        found.nobody.push(format!("{object} has no endpoint"));
+    }
+    found.silent |= list(&spec["ports"]).next().is_none();
+    found.declare(&spec["ports"], "port");
+    found.declare(&spec["ports"], "targetPort");
     let ports = list(&spec["ports"]).filter(|port| port["protocol"].as_str().unwrap_or("TCP") == "TCP");
     let ports = ports.filter_map(|port| port["port"].as_u64()).take(CONNECTED);
     found.addresses.extend(ports.map(|port| format!("{name}.{namespace}.svc:{port}")));
@@ -210,7 +258,7 @@ async fn among(
     let like = ObjectRef::pod(namespace, "");
     let pods = patiently(5, || access.list(&like, "")).await;
     let pods = pods.map_err(FaultError::api(format!("reading {subject}")))?;
-    let mut connected = 0;
+    let (mut connected, mut nobody) = (0, true);
     for pod in pods.iter().filter(|pod| matching.matches(&pod.metadata.labels.clone().unwrap_or_default())) {
         let (spec, status) = (&pod.data["spec"], &pod.data["status"]);
         if matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")) {
@@ -223,6 +271,9 @@ async fn among(
         let Some(ip) = address(&status["podIP"]) else { continue };
         found.blocks.extend(list(&status["podIPs"]).filter_map(|one| address(&one["ip"])).map(Cidr::host));
         found.blocks.push(Cidr::host(ip));
+        nobody = false;
+        found.silent |= list(&spec["containers"]).all(|container| list(&container["ports"]).next().is_none());
+        list(&spec["containers"]).for_each(|container| found.declare(&container["ports"], "containerPort"));
         let mut ports = list(&spec["containers"]).flat_map(|container| list(&container["ports"]));
         let port = ports.find(|port| port["protocol"].as_str().unwrap_or("TCP") == "TCP");
         if let Some(port) = port.and_then(|port| port["containerPort"].as_u64())
@@ -234,7 +285,57 @@ async fn among(
             found.addresses.push(format!("{host}:{port}"));
         }
     }
+    if nobody {
+        found.nobody.push(format!("{subject}: none of those that are meant has an address"));
+    }
     Ok(())
+}
+
+/// The ports that a pod's containers declare, each with its protocol; none if one of them says nothing.
+pub(super) fn declared(pod: &DynamicObject) -> BTreeSet<(u16, String)> {
+    let mut found = Dependency::default();
+    for container in list(&pod.data["spec"]["containers"]) {
+        if list(&container["ports"]).next().is_none() {
+            return BTreeSet::new();
+        }
+        found.declare(&container["ports"], "containerPort");
+    }
+    found.ports
+}
+
+/// Names of the Services with an address of their own whose selector fits with one of the pods that `peer` means and
+/// that are not among `named`: what is sent to them goes to that address. Nothing where nobody may list Services.
+pub(super) async fn behind_services(
+    access: &Access,
+    (namespace, peer): (&str, &Peer),
+    named: &BTreeSet<String>,
+) -> Vec<String> {
+    let mut found = Dependency::default();
+    let read = match (&peer.workload, &peer.pods) {
+        (Some(text), _) => workload(access, (namespace, text), &mut found).await,
+        (_, Some(selector)) => among(access, (namespace, selector), "pods", &mut found).await,
+        _ => return Vec::new(),
+    };
+    let like = ObjectRef::namespaced("v1", "Service", namespace, "");
+    let (Ok(()), Ok(services)) = (read, access.list(&like, "").await) else { return Vec::new() };
+    let Ok(pods) = access.list(&ObjectRef::pod(namespace, ""), "").await else { return Vec::new() };
+    let meant = |pod: &&DynamicObject| {
+        let own = address(&pod.data["status"]["podIP"]).map(Cidr::host);
+        own.is_some_and(|own| found.blocks.contains(&own))
+    };
+    let pods: Vec<_> = pods.iter().filter(meant).filter_map(|pod| pod.metadata.labels.as_ref()).collect();
+    let leads = |service: &&DynamicObject| {
+        let selector: BTreeMap<String, String> =
+            serde_json::from_value(service.data["spec"]["selector"].clone()).unwrap_or_default();
+        let fits = |labels: &BTreeMap<String, String>| {
+            selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        };
+        address(&service.data["spec"]["clusterIP"]).is_some()
+            && !selector.is_empty()
+            && pods.iter().any(|labels| fits(labels))
+    };
+    let names = services.iter().filter(leads).filter_map(|service| service.metadata.name.clone());
+    names.filter(|name| !named.contains(&format!("{namespace}/{name}"))).collect()
 }
 
 fn ready(status: &Value) -> bool {
@@ -271,15 +372,42 @@ fn requirements(selector: &LabelSelector) -> Result<Vec<Requirement>, String> {
     Ok(all_of)
 }
 
-/// Texts of a list of peers that are no blocks of addresses.
-pub(super) fn unreadable(fault: &str, peers: &Value) -> Vec<Finding> {
-    let of = |peer: &Value| list(&peer["except"]).cloned().chain([peer["cidr"].clone()]).collect::<Vec<_>>();
-    let texts = list(peers).flat_map(of);
-    let errors = texts.filter_map(|text| text.as_str()?.parse::<Cidr>().err());
-    errors
-        .map(|error| {
-            Finding::error(guard::FIELDS, fault, error.to_string())
-                .remedy("write one address as 192.0.2.7/32")
-        })
-        .collect()
+/// Texts of a list of peers that are no blocks of addresses, each with where it is.
+pub(super) fn unreadable(path: &str, peers: &Value) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (number, peer) in list(peers).enumerate() {
+        let holes = list(&peer["except"]).enumerate();
+        let texts = holes.map(|(hole, text)| (format!("except[{hole}]"), text));
+        for (field, text) in texts.chain([("cidr".to_owned(), &peer["cidr"])]) {
+            if let Some(Err(error)) = text.as_str().map(str::parse::<Cidr>) {
+                let subject = format!("{path}[{number}].{field}");
+                findings.push(
+                    Finding::error(guard::FIELDS, subject, error.to_string())
+                        .remedy("write one address as 192.0.2.7/32"),
+                );
+            }
+        }
+    }
+    findings
+}
+
+/// What stands for the name of a host in a list of peers and can be none.
+pub(super) fn no_hosts(path: &str, peers: &Value) -> Vec<Finding> {
+    let hosts = list(peers).enumerate().filter_map(|(number, peer)| Some((number, peer["host"].as_str()?)));
+    let wrong = hosts.filter_map(|(number, host)| {
+        let name = host.split_once("://").map_or(host, |(_, rest)| rest);
+        let name = name.split(['/', '?', '#']).next().unwrap_or_default();
+        let bare =
+            name.rsplit_once(':').filter(|_| name.parse::<IpAddr>().is_err()).map_or(name, |(bare, _)| bare);
+        if bare == host && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte)) {
+            return None;
+        }
+        let remedy = match bare {
+            _ if bare == host => "name it as in DNS, such as db.example.com".to_owned(),
+            bare => format!("write {bare}; a port belongs into ports"),
+        };
+        let why = format!("`{host}` is not the name of a host");
+        Some(Finding::error(guard::FIELDS, format!("{path}[{number}].host"), why).remedy(remedy))
+    });
+    wrong.collect()
 }

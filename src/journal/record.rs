@@ -192,6 +192,9 @@ pub enum Record {
         outcome: RevertOutcome,
         /// In words.
         detail: String,
+        /// How many packets of others it had met; None where nobody counts, or where nobody is left who has counted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        met: Option<u64>,
     },
     /// A revert did not succeed; it is tried again.
     RevertFailed {
@@ -430,6 +433,8 @@ pub enum StopReason {
     CheckFailed,
     /// No effect was seen, no target was found, a limit was in the way.
     NoEffect,
+    /// What a fault was to do to the traffic of others met none.
+    NoTraffic,
     /// Ctrl-C or SIGTERM.
     Signal,
     /// `firedrill abort`.

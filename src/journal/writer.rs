@@ -192,7 +192,7 @@ mod tests {
             append(Record::Injected { injection: injection.clone(), outcome: done, detail });
             append(Record::EffectSeen { injection: injection.clone(), evidence: String::new() });
             let (outcome, detail) = (RevertOutcome::Restored, String::new());
-            append(Record::Reverted { injection, outcome, detail });
+            append(Record::Reverted { injection, outcome, detail, met: None });
         }
         assert_eq!(*synced.lock().expect("one test"), 1, "the intent");
         append(Record::AllReverted { residue: Vec::new() });

@@ -13,7 +13,7 @@ use super::{Lifeline, Setting, by_pods};
 use crate::{
     api::{Action, Closed, ExperimentSpec, Guardrail, GuardrailSpec, Hours, Limits, Target},
     cluster::{Snapshot, Space},
-    faults::Injection,
+    faults::{self, Injection, LimitKind},
     types::{
         Amount, Finding, ObjectRef,
         codes::{guard as code, hazard},
@@ -100,21 +100,30 @@ impl Bounds {
         smallest(&self.nodes, all)
     }
 
-    /// In words, for the plan and the report.
-    pub fn in_words(&self) -> BTreeMap<String, String> {
+    /// In words, for the plan and the report of `spec`: with what counts for pods that are hampered where something
+    /// of it hampers any.
+    pub fn in_words(&self, spec: &ExperimentSpec) -> BTreeMap<String, String> {
         let words = |amounts: &[Amount]| {
             let mut words: Vec<String> = amounts.iter().map(ToString::to_string).collect();
             words.dedup();
             words.join(" and ")
         };
-        let degraded = Some(("degradedPods".to_owned(), words(&self.degraded)));
+        let hampers = |kind: &str| {
+            faults::find(kind).is_some_and(|fault| fault.info().limits.contains(&LimitKind::DegradedPods))
+        };
+        let mut steps = spec.method.iter();
+        let hampers = steps.any(|step| matches!(&step.action, Action::Fault { kind, .. } if hampers(kind)));
+        let degraded = match self.degraded.is_empty() {
+            true => hampers.then(|| "all".to_owned()),
+            false => Some(words(&self.degraded)),
+        };
         [
             ("pods".to_owned(), words(&self.pods)),
             ("nodes".to_owned(), words(&self.nodes)),
             ("duration".to_owned(), crate::types::Length(self.duration).to_string()),
         ]
         .into_iter()
-        .chain(degraded.filter(|_| !self.degraded.is_empty()))
+        .chain(degraded.map(|words| ("degradedPods".to_owned(), words)))
         .collect()
     }
 }

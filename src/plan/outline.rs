@@ -144,7 +144,7 @@ pub fn plan(name: &str, spec: &ExperimentSpec, setting: &Setting<'_>) -> Plan {
         findings: loads::findings(spec, setting),
         earliest_abort: earliest_abort(spec),
         calls: 0,
-        limits: setting.bounds.in_words(),
+        limits: setting.bounds.in_words(spec),
         agents: None,
         injections: Vec::new(),
     };

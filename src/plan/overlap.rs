@@ -94,7 +94,7 @@ pub(super) fn findings(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef
     held.chain(unseen(ask, info, targets)).collect()
 }
 
-/// That what this step does to the network of a pod could not be seen, for another one cuts it off from everybody.
+/// That what this step does to the network of a pod could not be seen, for another one swallows the round trips.
 fn unseen(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]) -> Vec<Finding> {
     if !info.agent || info.lifetime == faults::Lifetime::Instant {
         return Vec::new();
@@ -102,13 +102,15 @@ fn unseen(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]) -> Vec<Fin
     let hidden = targets.iter().filter_map(|target| {
         let hides = |injection: &&&Injection| {
             injection.target == *target
-                && faults::find(&injection.fault).is_some_and(|fault| fault.hides(injection))
+                && faults::find(&injection.fault).is_some_and(|fault| fault.hides(injection, ask.params))
         };
         let first = ask.in_force.iter().find(hides)?.id.step();
-        let message = format!("step {first} cuts it off from everybody then, and nothing else could be seen");
+        let message = format!(
+            "step {first} lets no round trip with its agent through then, and this one could not be seen in any"
+        );
         Some(
             Finding::error(code::UNSEEN, target, message).remedy(format!(
-                "put `revert: {first}` before {}, or cut it off from some peers only",
+                "put `revert: {first}` before {}, or have the two hit different ports or pods",
                 ask.step
             )),
         )

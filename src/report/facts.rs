@@ -327,6 +327,9 @@ pub struct InjectionFacts {
     pub brought_back: Option<Timestamp>,
     /// How the revert went, verified; None: no record.
     pub reverted: Option<Told<crate::journal::RevertOutcome>>,
+    /// How many packets of others it had met by then; None where nobody counts, or nobody is left to tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub met: Option<u64>,
     /// How many tries to revert it failed.
     pub revert_failures: u32,
     /// Why the last of them did; empty if none did.
@@ -334,6 +337,11 @@ pub struct InjectionFacts {
 }
 
 impl InjectionFacts {
+    /// Whether it was in force and met nobody's packets.
+    pub fn met_nobody(&self) -> bool {
+        self.met == Some(0) && self.effect.as_ref().is_some_and(|told| told.outcome)
+    }
+
     /// Whether, as far as is known, it changed something that no record says is back.
     pub fn may_be_in_force(&self) -> bool {
         let never = self

@@ -305,18 +305,15 @@ impl Gather {
                 self.with(injection, |facts| facts.effect = Some(told));
             }
             Record::RevertStarted { .. } => self.phase = Phase::Reverting,
-            Record::Reverted { injection, outcome, detail } => {
+            Record::Reverted { injection, outcome, detail, met } => {
                 self.lifted = self.lifted.max(Some(at).filter(|_| self.places.contains_key(injection)));
                 let told = Told { at, outcome: *outcome, detail: detail.clone() };
-                self.with(injection, |facts| facts.reverted = Some(told));
+                self.with(injection, |facts| (facts.reverted, facts.met) = (Some(told), *met));
             }
-            Record::RevertFailed { injection, error, attempt } => {
-                let (error, attempt) = (error.clone(), *attempt);
-                self.with(injection, |facts| {
-                    facts.revert_failures = facts.revert_failures.max(attempt);
-                    facts.revert_error = error;
-                });
-            }
+            Record::RevertFailed { injection, error, attempt } => self.with(injection, |facts| {
+                facts.revert_failures = facts.revert_failures.max(*attempt);
+                facts.revert_error.clone_from(error);
+            }),
             _ => return false,
         }
         true
@@ -356,6 +353,7 @@ impl Gather {
                 effect: None,
                 brought_back: None,
                 reverted: None,
+                met: None,
                 revert_failures: 0,
                 revert_error: String::new(),
             };

@@ -355,6 +355,8 @@ fn of_fault(facts: &Facts, step: &StepFacts) -> Case {
         Answer::error("NotInjected", format!("could not be applied to {}: {why}", targets(&failed)))
     } else if !all.is_empty() && gone.len() == all.len() {
         Answer::error("TargetGone", format!("gone before it was hit: {}", targets(&gone)))
+    } else if !seen.is_empty() && seen.iter().all(|injection| injection.met_nobody()) {
+        Answer::error("NoTraffic", format!("no packet of others was met on {}", targets(&seen)))
     } else if !all.is_empty() && seen.len() + gone.len() == all.len() {
         Answer::Held
     } else {

@@ -6,7 +6,10 @@ use super::{
     probes::{ProbeFacts, Spread},
     words,
 };
-use crate::journal::{CheckOutcome, Deployed, InjectOutcome, RevertOutcome};
+use crate::{
+    journal::{CheckOutcome, Deployed, InjectOutcome, RevertOutcome},
+    types::codes::guard,
+};
 
 /// What ran, in words: revision, commit, images.
 pub(super) fn build(seen: &Deployed) -> String {
@@ -81,6 +84,9 @@ pub(super) fn fate(injection: &InjectionFacts, took: &str) -> (Tone, String) {
         },
         None if injection.may_be_in_force() => say(Tone::Bad, "no revert on record".to_owned()),
         None => {}
+    }
+    if injection.met_nobody() {
+        say(Tone::Warning, format!("it met nobody's traffic [{}]", guard::NO_TRAFFIC));
     }
     if injection.revert_failures > 0 {
         let tries = words::count(injection.revert_failures as usize, "failed try");

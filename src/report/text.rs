@@ -265,6 +265,10 @@ impl Page<'_> {
                 None => groups.push((tone, alike, vec![injection])),
             }
         }
+        // What there is no room for is what went as it should.
+        if groups.len() > LISTED {
+            groups.sort_by(|(one, ..), (other, ..)| other.cmp(one));
+        }
         for (tone, _, group) in groups.iter().take(LISTED) {
             let targets: Vec<ObjectRef> = group.iter().map(|injection| injection.target.clone()).collect();
             self.block(12, *tone, &words::names(targets.iter(), LISTED));

@@ -253,6 +253,7 @@ pub(super) fn stop_reason(reason: StopReason) -> &'static str {
         StopReason::NoData => "there is no data to judge by",
         StopReason::CheckFailed => "a check failed",
         StopReason::NoEffect => "no effect was seen",
+        StopReason::NoTraffic => "a fault met nobody's traffic",
         StopReason::Signal => "interrupted",
         StopReason::UserAbort => "aborted by hand",
         StopReason::DurationExceeded => "limits.duration is over",

@@ -226,6 +226,11 @@ impl Port {
         if !same_secret(given, &self.token) {
             return Ok(failure(&Status::failure(401, "Unauthorized", "Unauthorized")));
         }
+        let last = request.uri().path().rsplit('/').next().unwrap_or_default();
+        if request.uri().path().contains("/pods/") && ["attach", "exec", "portforward"].contains(&last) {
+            let why = format!("the embedded cluster has no streams to pods on its port, and so no {last}");
+            return Ok(failure(&Status::failure(501, "NotImplemented", why)));
+        }
         let (parts, body) = request.into_parts();
         let body: Bytes = body.collect().await?.to_bytes();
         self.sim.server().handle(User::admin(), Request::from_parts(parts, body)).await
@@ -262,6 +267,18 @@ mod tests {
         let api: Api<Namespace> = Api::all(client(&other.to_string()).await);
         let Err(kube::Error::Api(status)) = api.list(&ListParams::default()).await else { panic!("refused") };
         assert_eq!(status.code, 401);
+        // Streams are not there, and it says so.
+        let pods: Api<k8s_openapi::api::core::v1::Pod> =
+            Api::namespaced(client(serving.kubeconfig()).await, "default");
+        let how = kube::api::AttachParams::default();
+        let refused = pods.attach("a", &how).await.err().expect("no streams");
+        assert!(
+            matches!(
+                refused,
+                kube::Error::UpgradeConnection(kube::client::UpgradeConnectionError::ProtocolSwitch(status)) if status == 501
+            ),
+            "{refused:?}"
+        );
         serving.stop();
         let everywhere = "0.0.0.0:0".parse().expect("address");
         assert!(matches!(serve(&sim, everywhere).await, Err(ServeError::NotLoopback(_))));

@@ -75,6 +75,29 @@ impl Cidr {
         self.bits == 0
     }
 
+    /// Whether these blocks together hold every address of a family.
+    #[must_use]
+    pub fn hold_everybody(blocks: &[Self]) -> bool {
+        [true, false].into_iter().any(|v4| {
+            let (width, mut next) = (if v4 { 32 } else { 128 }, 0_u128);
+            let mut of: Vec<_> = blocks.iter().filter(|block| block.address.is_ipv4() == v4).collect();
+            of.sort();
+            for block in of {
+                let start = match block.address {
+                    IpAddr::V4(v4) => u128::from(u32::from(v4)),
+                    IpAddr::V6(v6) => u128::from(v6),
+                };
+                if start > next {
+                    return false;
+                }
+                let size = 1_u128.checked_shl(width - u32::from(block.bits));
+                let Some(end) = size.and_then(|size| start.checked_add(size)) else { return true };
+                next = next.max(end);
+            }
+            v4 && next == 1 << 32
+        })
+    }
+
     /// The block that holds exactly the addresses of both, if there is one and neither covers the other.
     #[must_use]
     pub fn joined(&self, other: &Self) -> Option<Self> {

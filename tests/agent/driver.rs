@@ -174,11 +174,13 @@ impl Agent {
         assert!(matches!(report, Report::Applied { .. }), "{report:?}");
     }
 
-    /// Takes it away.
-    pub fn lift(&mut self, name: &str) {
+    /// Takes it away: how many packets of others it had met.
+    pub fn lift(&mut self, name: &str) -> u64 {
         let injection = InjectionId::new(name, 1);
-        let report = self.ask(Order::Lift { injection: injection.clone() });
-        assert_eq!(report, Report::Lifted { injection, was: true });
+        match self.ask(Order::Lift { injection: injection.clone() }) {
+            Report::Lifted { injection: of, was: true, met } if of == injection => met,
+            report => panic!("{report:?}"),
+        }
     }
 }
 

@@ -61,12 +61,13 @@ fn faults_compose_and_lifting_one_leaves_the_other() {
     agent.apply("b", &pod, vec![all(Direction::Ingress)], latency(10));
     assert_near("replaced", median_ms(&client, &pod.host.v4, PORT), 50.0);
     agent.lift("b");
-    agent.lift("c");
+    let met = agent.lift("c");
+    assert!(met >= 150, "three times fifty datagrams were answered: {met}");
     assert!(median_ms(&client, &pod.host.v4, PORT) < NORMAL);
     let injection = InjectionId::new("c", 1);
     assert_eq!(
         agent.ask(Order::Lift { injection: injection.clone() }),
-        Report::Lifted { injection, was: false }
+        Report::Lifted { injection, was: false, met }
     );
 }
 
@@ -109,7 +110,7 @@ fn a_partition_cuts_what_it_names_and_nothing_else() {
     agent.apply("cut", &pod, vec![Leg { except, ..all(Direction::Ingress) }], Effect::Partition);
     assert!(connects(&client, &pod.host, 80), "excepted");
     assert!(!connects(&other, &pod.host, 80));
-    agent.lift("cut");
+    assert!(agent.lift("cut") > 1);
     assert!(connects(&other, &pod.host, 80));
 }
 
@@ -165,7 +166,10 @@ fn an_agent_measures_what_it_does() {
             assert_near("measured", median(agent.ask(measure())), 25.0);
             agent.apply("slow", &pod, vec![leg.clone()], Effect::Partition);
             assert!(matches!(agent.ask(measure()), Report::Measured { lost: 10, .. }));
-            agent.lift("slow");
+            let injection = InjectionId::new("slow", 1);
+            let counted = agent.ask(Order::Count { injection: injection.clone() });
+            assert_eq!(counted, Report::Counted { injection, met: 0 }, "its own packets");
+            assert_eq!(agent.lift("slow"), 0, "its own packets");
         }
     }
 }
@@ -236,7 +240,8 @@ fn only_the_processes_that_were_named_are_killed() {
         });
         std::thread::sleep(Duration::from_millis(100));
         match report {
-            Report::Killed { processes, .. } => {
+            Report::Killed { processes, seen, .. } => {
+                assert_eq!(seen.is_empty(), !processes.is_empty(), "{seen:?}");
                 processes.iter().map(|process| process.pid).collect::<Vec<_>>()
             }
             report => panic!("{report:?}"),

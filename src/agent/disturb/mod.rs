@@ -40,6 +40,8 @@ pub struct Met {
     pub delayed: u64,
     /// Lost because of it.
     pub lost: u64,
+    /// Those that were not of the agent's own measuring, whether anything became of them or not.
+    pub others: u64,
 }
 
 /// What a fault does to the packets that it selects; one file a kind.
@@ -124,6 +126,11 @@ impl Faults {
         self.by_name.remove(name).map(|fault| (fault.key, fault.met))
     }
 
+    /// What a fault has met so far; nothing if it is not in force.
+    pub fn met(&self, name: &InjectionId) -> Met {
+        self.by_name.get(name).map_or_else(Met::default, |fault| fault.met)
+    }
+
     /// Whether none is in force.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
@@ -146,6 +153,7 @@ impl Faults {
         }
         let (mut lost, mut delays) = (false, Vec::new());
         for fault in self.by_name.values_mut().filter(|fault| fault.selector.selects(packet, direction)) {
+            fault.met.others += u64::from(!fault.selector.is_own(packet, direction));
             // Each sees each packet, whatever the others make of it: what one does depends on no other.
             match &mut fault.effector {
                 Effector::Latency(latency) => {

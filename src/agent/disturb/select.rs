@@ -21,6 +21,7 @@ const RULES: usize = 256;
 #[derive(Debug)]
 pub struct Selector {
     legs: Vec<Selected>,
+    own: Vec<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -44,7 +45,12 @@ impl Selector {
                 blocks: leg.peers.iter().filter(|block| !single(block)).copied().collect(),
             }
         });
-        Self { legs: legs.collect() }
+        Self { legs: legs.collect(), own: own.to_vec() }
+    }
+
+    /// Whether the packet is one with which the agent itself measures.
+    pub fn is_own(&self, packet: &Packet, direction: Direction) -> bool {
+        self.own.contains(&peer(packet, direction))
     }
 
     /// Whether the packet is one of the fault's.
@@ -56,7 +62,7 @@ impl Selector {
 impl Selected {
     fn selects(&self, packet: &Packet, direction: Direction) -> bool {
         let leg = &self.leg;
-        let peer = if direction == Direction::Egress { packet.destination } else { packet.source };
+        let peer = peer(packet, direction);
         let in_ports = |port: u16| leg.ports.iter().any(|range| range.contains(port));
         direction == leg.direction
             && leg.protocol.is_none_or(|protocol| numbers(protocol).contains(&packet.protocol))
@@ -97,6 +103,11 @@ impl Selected {
         }
         picks
     }
+}
+
+/// The other end.
+fn peer(packet: &Packet, direction: Direction) -> IpAddr {
+    if direction == Direction::Egress { packet.destination } else { packet.source }
 }
 
 fn numbers(protocol: Protocol) -> &'static [u8] {

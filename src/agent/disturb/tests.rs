@@ -54,8 +54,27 @@ fn delays_add_up_and_a_loss_wins() {
     faults.set(&name("c"), &with(leg(), Effect::Partition), &[]);
     assert_eq!(faults.decide(&one_packet(), Direction::Egress), Decision::Lose);
     let (_, met) = faults.lift(&name("c")).expect("in force");
-    assert_eq!(met, Met { delayed: 0, lost: 1 });
+    assert_eq!(met, Met { delayed: 0, lost: 1, others: 1 });
     assert!(matches!(faults.decide(&one_packet(), Direction::Egress), Decision::Delay(_)));
+}
+
+/// A fault that meets nothing but the agent that measures it has met nobody.
+#[test]
+fn what_the_agent_itself_sends_is_not_counted() {
+    let mut faults = Faults::default();
+    let (own, other) = ("10.0.0.2".parse().expect("an address"), "10.0.0.3".parse().expect("an address"));
+    let elsewhere =
+        || Leg { peers: vec!["192.0.2.0/24".parse().expect("a block")], ..everything(Direction::Egress) };
+    faults.set(&name("a"), &with(vec![elsewhere()], Effect::Loss { share_percent: 1.0 }), &[own]);
+    faults.set(&name("b"), &with(vec![everything(Direction::Egress)], latency(10, 0)), &[other]);
+    for _ in 0..10 {
+        faults.decide(&one_packet(), Direction::Egress);
+    }
+    // New peers begin no new count.
+    faults.set(&name("b"), &with(vec![elsewhere()], latency(10, 0)), &[other]);
+    assert_eq!((faults.met(&name("a")).others, faults.met(&name("b")).others), (0, 10));
+    assert_eq!(faults.lift(&name("b")).expect("in force").1, Met { delayed: 10, lost: 0, others: 10 });
+    assert_eq!(faults.met(&name("b")), Met::default());
 }
 
 #[test]

@@ -26,7 +26,7 @@ const MEND: &str = "Send an order that this version knows.";
 /// Whether the order makes sense and is within the limits.
 pub fn order(order: &Order, limits: &Limits) -> Checked {
     match order {
-        Order::Hello | Order::Beat | Order::Lift { .. } | Order::Leave => Ok(()),
+        Order::Hello | Order::Beat | Order::Lift { .. } | Order::Count { .. } | Order::Leave => Ok(()),
         Order::Enter { pod } => uid(pod),
         Order::Apply { pod, disturbance, within_ms, .. } => {
             uid(pod)?;

@@ -53,7 +53,7 @@ pub enum Act {
     /// Say it.
     Say(ReportLine),
     /// Carry out the order and bring what came of it to [`Desk::answer`], now or later. It is one of Hello
-    /// (say `Ready` with the features; the desk fills in the rest), Enter, Apply, Lift, Kill and Measure.
+    /// (say `Ready` with the features; the desk fills in the rest), Enter, Apply, Lift, Count, Kill and Measure.
     Carry(Ticket, Order),
     /// Its own time ran out: lift it from this pod. What is said about it comes next.
     Lift(InjectionId, String),

@@ -10,9 +10,10 @@ mod report;
 
 pub use desk::{Act, Desk, Limits, Ticket};
 pub use order::{
-    Direction, Distribution, Disturbance, Effect, Leg, Order, OrderLine, PortRange, Protocol, Signal,
+    Direction, Distribution, Disturbance, Effect, Leg, MEASURED_AT, MEASURED_FROM, Order, OrderLine,
+    PortRange, Protocol, Signal,
 };
 pub use report::{Cgroup, End, Features, Lack, Nfqueue, Process, Refusal, RefusalCode, Report, ReportLine};
 
 /// The version of orders and reports; an agent takes no other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;

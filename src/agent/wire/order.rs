@@ -57,6 +57,11 @@ pub enum Order {
         /// Its name.
         injection: InjectionId,
     },
+    /// Asks how many packets that are not the agent's own the injection has met on this node. Answered by `Counted`.
+    Count {
+        /// Its name.
+        injection: InjectionId,
+    },
     /// Sends a signal to processes, once per injection and pod; asked again it says what was done. Answered by
     /// `Killed`.
     Kill {
@@ -123,6 +128,11 @@ pub struct Leg {
     #[serde(default)]
     pub protocol: Option<Protocol>,
 }
+
+/// The first of the ports that tell the packets of a measurement apart; nothing is expected to listen on them.
+pub const MEASURED_FROM: u16 = 20_480;
+/// The port that is measured at where the fault names none; nothing is expected there either.
+pub const MEASURED_AT: u16 = MEASURED_FROM - 1;
 
 /// Which way a packet goes, seen from the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

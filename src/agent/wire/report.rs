@@ -65,6 +65,16 @@ pub enum Report {
         injection: InjectionId,
         /// Whether it was there.
         was: bool,
+        /// How many packets it has met on this node that were not of the agent's own measuring, over all the time
+        /// that it was in force; the same however often it is asked.
+        met: u64,
+    },
+    /// What the disturbance has met.
+    Counted {
+        /// Which.
+        injection: InjectionId,
+        /// How many packets so far; see `Lifted`.
+        met: u64,
     },
     /// Processes were sent a signal.
     Killed {
@@ -74,6 +84,8 @@ pub enum Report {
         pod: String,
         /// Those processes; none if none fitted.
         processes: Vec<Process>,
+        /// The names of those that are there, where none fitted: of the meant container, each once, at most 20.
+        seen: Vec<String>,
     },
     /// Round trips were measured.
     Measured {

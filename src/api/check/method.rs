@@ -94,7 +94,7 @@ pub(super) struct Step<'a> {
     pub(super) node: &'a Node,
     index: usize,
     pub(super) path: String,
-    action: Option<&'a Entry>,
+    pub(super) action: Option<&'a Entry>,
 }
 
 impl Step<'_> {
@@ -153,18 +153,6 @@ impl Step<'_> {
             );
         }
         name
-    }
-
-    /// What a fault has to say of its own fields beyond their schema.
-    fn lint(&self, report: &mut Report<'_>) {
-        let Some((entry, fault)) = self.action.and_then(|entry| Some((entry, faults::find(&entry.key)?)))
-        else {
-            return;
-        };
-        let path = format!("{}.{}", self.path, entry.key);
-        for finding in fault.lint(&entry.value.to_json()) {
-            report.error(finding.code, (&path, entry.value.span), &finding.message, &finding.remedy);
-        }
     }
 
     /// Fields beside the action that it needs, or that mean nothing to it.
@@ -353,6 +341,15 @@ impl Step<'_> {
         if let Some((count, whole)) = target.entry("count").zip(whole(fault)) {
             let message = format!("`{}` changes {whole} as a whole; there is nothing to count", fault.name);
             report.error(codes::TARGET, (&format!("{path}.count"), count.key_span), &message, "leave it out");
+        }
+        let follows = target.get("follow").and_then(Node::boolean) == Some(true);
+        if let Some(follow) =
+            target.entry("follow").filter(|_| follows && fault.lifetime == Lifetime::Instant)
+        {
+            let message =
+                format!("`{}` is over as soon as it is seen: what is born later is not hit", fault.name);
+            let remedy = "leave it out; repeat hits again and again";
+            report.error(codes::TARGET, (&format!("{path}.follow"), follow.key_span), &message, remedy);
         }
         let namespaced = ["pods", "workload", "nodesRunning"].iter().any(|field| target.get(field).is_some());
         if let Some(namespace) = target.entry("namespace").filter(|_| !namespaced) {

@@ -5,7 +5,9 @@
 
 mod expressions;
 mod game_day;
+mod lints;
 mod loads;
+mod meant;
 mod method;
 mod overlap;
 mod pattern;

@@ -52,6 +52,13 @@ impl<'a> Report<'a> {
         self.text
     }
 
+    /// Whether something is wrong at exactly this place already: what follows from it goes without saying.
+    pub fn refused_at(&self, span: Span) -> bool {
+        let place = self.place(span).span;
+        let same = |finding: &Finding| finding.place.as_ref().is_some_and(|at| at.span == place);
+        self.findings.iter().any(|finding| finding.is_error() && same(finding))
+    }
+
     /// From here on, these parameters are declared; None: there are none to declare.
     pub fn declare(&mut self, parameters: Option<BTreeSet<String>>) {
         self.parameters = parameters;

@@ -46,6 +46,50 @@ fn findings_look_as_they_did() {
     }
 }
 
+/// Each mistake once, at the field that it is about, with what helps.
+#[test]
+fn a_mistake_in_a_fault_of_an_agent_is_said_once_and_at_its_field() {
+    for (fault, target, at, words) in [
+        ("networkLatency: {delay: 10ms, jitter: 11ms}", "", "11ms", "lower it"),
+        ("networkLatency: {delay: 2m}", "", "2m", "ask for less"),
+        ("networkLatency: {delay: 0s}", "", "0s", ""),
+        ("networkLatency: {delay: 10ms, ports: [80, 0]}", "", "0]", ""),
+        ("networkLatency: {delay: 10ms, ports: [80, 65536]}", "", "65536", "1 to 65535"),
+        ("networkLatency: {delay: 10ms, correlation: 0.5}", "", "0.5", "write 50%"),
+        ("networkLatency: {delay: 10ms, correlation: \"0.25\"}", "", "\"0.25\"", "write 25%"),
+        ("networkLoss: {share: 10}", "", "10}", "write 10%"),
+        ("networkLoss: {share: 0%}", "", "0%", "ask for more"),
+        ("networkLoss: {loss: 10%}", "", "loss: ", "did you mean `share: 10%`?"),
+        (
+            "networkPartition: {to: [{cidr: 10.0.0.0/8, except: [10.1.0.0/16, 192.168.0.0/16]}]}",
+            "",
+            "192.168",
+            "a part of the cidr",
+        ),
+        ("networkPartition: {to: [{cidr: 10.0.0.1}]}", "", "10.0.0.1}", "192.0.2.7/32"),
+        (
+            "networkPartition: {from: [{host: \"http://db.example.com:80/x\"}]}",
+            "",
+            "\"http:",
+            "write db.example.com",
+        ),
+        ("containerKill: {signal: USR1}", "", "USR1", "KILL, TERM"),
+        ("containerKill: {}", ", follow: true", "follow", "leave it out"),
+    ] {
+        let duration = if fault.starts_with("network") { ", duration: 1m" } else { "" };
+        let text = format!(
+            "apiVersion: firedrill.dev/v1alpha1\nkind: Experiment\nmetadata: {{name: a}}\nspec:\n  hypothesis: It holds.\n  \
+             steadyState: [{{name: a, kubernetes: {{apiVersion: v1, kind: Service, name: a}}, expect: \"true\"}}]\n  \
+             method:\n  - {{name: hit, target: {{workload: deployment/a{target}}}, {fault}{duration}}}\n"
+        );
+        let read = read(&[Source::new("a.yaml", text.as_str())]);
+        let [finding] = &read.findings[..] else { panic!("{fault}: {:#?}", read.findings) };
+        let place = finding.place.as_ref().expect("in the file");
+        assert!(text[place.span.0..].starts_with(at), "{fault}: {} at {:?}", finding, &text[place.span.0..]);
+        assert!(finding.is_error() && finding.remedy.contains(words), "{fault}: {finding}");
+    }
+}
+
 #[test]
 fn one_pass_shows_sixteen_mistakes_and_more() {
     let read = read(&[data("sixteen-mistakes.yaml")]);

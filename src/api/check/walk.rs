@@ -7,6 +7,7 @@ use crate::api::yaml::{Entry, Node, Span, Value};
 use crate::types::codes::format as codes;
 use crate::types::{Amount, AmountError, DurationError, Length, nearest};
 
+use super::meant::{as_share, instead};
 use super::pattern::{self, matches};
 use super::report::Report;
 
@@ -142,6 +143,14 @@ fn object(
     for entry in node.entries() {
         let below = join(path, &entry.key);
         let Some(field) = fields.iter().find(|field| field.name == entry.key) else {
+            if let Some(meant) = instead(entry, fields, &present) {
+                let written = entry.value.text().unwrap_or_default();
+                let message = format!("there is no field `{}` here", entry.key);
+                let remedy = format!("did you mean `{meant}: {written}`?");
+                report.error(codes::UNKNOWN_FIELD, (&below, entry.key_span), &message, &remedy);
+                guessed.push(meant);
+                continue;
+            }
             misplaced(entry, &below, fields, &present, report);
             if !report.is_full() {
                 guessed.extend(nearest(&entry.key, names()));
@@ -298,8 +307,15 @@ fn text(node: &Node, text: &Text, path: &str, report: &mut Report<'_>) {
             let remedy = format!("write {number}s, {number}m or {number}ms");
             return report.error(codes::DURATION, (path, node.span), &message, &remedy);
         }
-        if let (Form::Pattern { meaning, .. }, Value::Int(number)) = (&text.form, &node.value) {
-            return report.error(codes::FORM, (path, node.span), &format!("`{number}` is not {meaning}"), "");
+        if let (Form::Pattern { meaning, .. }, Value::Int(_) | Value::Float(_)) = (&text.form, &node.value) {
+            let written = report.text().get(node.span.start..node.span.end).unwrap_or_default().to_owned();
+            let remedy = as_share(&written, meaning);
+            return report.error(
+                codes::FORM,
+                (path, node.span),
+                &format!("`{written}` is not {meaning}"),
+                &remedy,
+            );
         }
         return mismatch(node, "text", path, report);
     };
@@ -316,7 +332,13 @@ fn text(node: &Node, text: &Text, path: &str, report: &mut Report<'_>) {
         Form::Choice(choices) => choice(node, written, choices, path, report),
         Form::Pattern { pattern, meaning } => {
             if !matches(written, pattern) {
-                report.error(codes::FORM, (path, node.span), &format!("`{written}` is not {meaning}"), "");
+                let remedy = as_share(written, meaning);
+                report.error(
+                    codes::FORM,
+                    (path, node.span),
+                    &format!("`{written}` is not {meaning}"),
+                    &remedy,
+                );
             } else if password_in_url(written) {
                 report.error(codes::SECRET, (path, node.span), "a secret stands in the URL", "use auth");
             }

@@ -68,12 +68,23 @@ struct Shared {
     open: Mutex<BTreeMap<ObjectRef, Open>>,
     /// Round trips before a fault, by injection.
     undisturbed: Mutex<BTreeMap<InjectionId, Duration>>,
+    /// Packets that were met by what was lifted, by injection.
+    met: Mutex<BTreeMap<InjectionId, u64>>,
 }
 
 struct Open {
     asked_tx: mpsc::UnboundedSender<Asked>,
-    heard: Arc<Mutex<Instant>>,
+    heard: Arc<Mutex<Heard>>,
     task: AbortHandle,
+}
+
+/// What is known of an agent.
+#[derive(Debug)]
+struct Heard {
+    /// When it said something last.
+    at: Instant,
+    /// Why nobody is attached to it, if so.
+    unattached: Option<String>,
 }
 
 impl Drop for Open {
@@ -85,8 +96,8 @@ impl Drop for Open {
 impl Sessions {
     /// Nobody is talked to yet.
     pub fn new(link: Arc<dyn env::Agents>, access: Access, run: RunId, epoch: Epoch) -> Self {
-        let (open, undisturbed) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { link, access: access.beside(), run, epoch, open, undisturbed }))
+        let (open, undisturbed, met) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { link, access: access.beside(), run, epoch, open, undisturbed, met }))
     }
 
     /// Has the agent of this pod carry out an order, and hands back its report. A session is begun where there is none,
@@ -105,6 +116,10 @@ impl Sessions {
                 let since = self.unheard(pod).map_or_else(String::new, |silent| {
                     format!("nothing was heard from it for {:.1} s", silent.as_secs_f64())
                 });
+                let since = match self.unattached(pod) {
+                    Some(why) => format!("{since}; nobody is attached to it: {why}"),
+                    None => since,
+                };
                 Err(OrderError::Unanswered(within, since))
             }
         }
@@ -127,9 +142,17 @@ impl Sessions {
         self.unheard(pod).is_some_and(|silent| silent >= AGENT_TTL + MARGIN)
     }
 
+    /// Why nobody is attached to the agent of this pod, if so.
+    fn unattached(&self, pod: &ObjectRef) -> Option<String> {
+        let open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = open.get(&named(pod))?.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.unattached.clone()
+    }
+
     fn unheard(&self, pod: &ObjectRef) -> Option<Duration> {
         let open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.get(&named(pod)).map(|open| open.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed())
+        open.get(&named(pod))
+            .map(|open| open.heard.lock().unwrap_or_else(PoisonError::into_inner).at.elapsed())
     }
 
     /// Whether there is a session with this pod.
@@ -158,6 +181,17 @@ impl Sessions {
         self.0.undisturbed.lock().unwrap_or_else(PoisonError::into_inner).get(injection).copied()
     }
 
+    /// Keeps how many packets of others a fault had met when its agent lifted it.
+    pub fn keep_met(&self, injection: &InjectionId, packets: u64) {
+        let mut kept = self.0.met.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(injection.clone(), packets);
+    }
+
+    /// How many packets of others this fault had met when its agent lifted it; None if no agent has said so.
+    pub fn met(&self, injection: &InjectionId) -> Option<u64> {
+        self.0.met.lock().unwrap_or_else(PoisonError::into_inner).get(injection).copied()
+    }
+
     fn ask(&self, pod: &ObjectRef, asked: Asked) {
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
         let session = open.entry(named(pod)).or_insert_with(|| self.begin(pod));
@@ -167,7 +201,7 @@ impl Sessions {
 
     fn begin(&self, pod: &ObjectRef) -> Open {
         let (asked_tx, asked_rx) = mpsc::unbounded_channel();
-        let heard = Arc::new(Mutex::new(Instant::now()));
+        let heard = Arc::new(Mutex::new(Heard { at: Instant::now(), unattached: None }));
         let session = Session::new(
             (self.0.link.clone(), self.0.access.clone()),
             pod.clone(),

@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{OrderError, talk};
+use super::{Heard, OrderError, talk};
 use crate::{
     agent::wire::{Order, OrderLine, RefusalCode, Report, ReportLine, VERSION, frame},
     cluster::Access,
@@ -59,7 +59,7 @@ pub(super) struct Session {
     run: RunId,
     epoch: Epoch,
     asked_rx: mpsc::UnboundedReceiver<Asked>,
-    heard: Arc<Mutex<Instant>>,
+    heard: Arc<Mutex<Heard>>,
     attached: u64,
     name: String,
     opened: bool,
@@ -77,7 +77,7 @@ impl Session {
         (link, access): (Arc<dyn Agents>, Access),
         pod: ObjectRef,
         (run, epoch): (RunId, Epoch),
-        (asked_rx, heard): (mpsc::UnboundedReceiver<Asked>, Arc<Mutex<Instant>>),
+        (asked_rx, heard): (mpsc::UnboundedReceiver<Asked>, Arc<Mutex<Heard>>),
     ) -> Self {
         Self {
             link,
@@ -104,8 +104,14 @@ impl Session {
         loop {
             let before = self.attached;
             let broken = match self.link.attach(&self.pod).await {
-                Ok(stream) => self.talk(stream).await,
-                Err(error) => self.unattached(&error).await,
+                Ok(stream) => {
+                    self.known().unattached = None;
+                    self.talk(stream).await
+                }
+                Err(error) => {
+                    self.known().unattached = Some(error.to_string());
+                    self.unattached(&error).await
+                }
             };
             match broken {
                 Broken::Closed => return,
@@ -227,11 +233,15 @@ impl Session {
         })
     }
 
+    fn known(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn heard(&mut self, line: ReportLine) -> Option<Broken> {
         if line.run != self.run {
             return None;
         }
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.known().at = Instant::now();
         self.tick = self.tick.max(line.tick);
         let ours = line.session == self.name;
         match line.report {

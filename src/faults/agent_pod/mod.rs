@@ -72,6 +72,8 @@ const ARMING: &str = "Agents";
 const READY_WITHIN: Duration = Duration::from_secs(120);
 /// How long one order may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long one that runs may leave a greeting unanswered.
+const REACHED_WITHIN: Duration = Duration::from_secs(45);
 /// How long its pod may take to go by itself: its own grace period, and what the kubelet takes.
 const GONE_WITHIN: Duration = Duration::from_secs(20);
 /// Between two looks.
@@ -238,6 +240,7 @@ fn hopeless(pod: &DynamicObject, action: &Action) -> Option<Finding> {
 /// Waits until it runs and answers.
 async fn ready(world: &World, injection: &Injection, action: &Action) -> Result<Features, FaultError> {
     let target = &injection.target;
+    let mut running_since = None;
     loop {
         let now = patiently(5, || world.access.get(target)).await;
         let now = now.map_err(FaultError::api(format!("reading {target}")))?;
@@ -247,13 +250,25 @@ async fn ready(world: &World, injection: &Injection, action: &Action) -> Result<
         if now.data["status"]["phase"] == "Running" {
             match world.agents.order(target, Order::Hello, ANSWER).await {
                 Ok(Report::Ready { features, .. }) => return Ok(features),
-                Err(OrderError::Unanswered(..)) => {}
+                Err(OrderError::Unanswered(_, why)) => {
+                    let since = *running_since.get_or_insert_with(tokio::time::Instant::now);
+                    if since.elapsed() >= REACHED_WITHIN {
+                        return Err(out_of_reach(action, &why).into());
+                    }
+                }
                 Ok(other) => return Err(unexpected(target, &other)),
                 Err(error) => return Err(FaultError::agent(format!("greeting {target}"))(error)),
             }
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// That an agent runs and nobody gets to it.
+fn out_of_reach(action: &Action, why: &str) -> Finding {
+    let why = format!("the agent there runs, and orders do not get to it by pods/attach: {why}");
+    let remedy = "kubectl attach of its pod takes the same way: look at the rights, at what is between here and the API server (websockets), and between it and the kubelet";
+    Finding::error(guard::AGENT, format!("node/{}", action.node), why).remedy(remedy)
 }
 
 pub(super) fn unexpected(agent: &ObjectRef, report: &Report) -> FaultError {

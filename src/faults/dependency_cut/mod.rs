@@ -160,7 +160,7 @@ impl Fault for DependencyCut {
     fn lint(&self, params: &Value) -> Vec<Finding> {
         // What does not have the shape is the schema's to say; it does not read addresses.
         let Ok(Params { to }) = serde_json::from_value::<Params>(params.clone()) else {
-            return unreadable(INFO.name, &params["to"]);
+            return unreadable(&format!("{}.to", INFO.name), &params["to"]);
         };
         let refused =
             |why: &str, remedy: &str| vec![Finding::error(guard::FIELDS, INFO.name, why).remedy(remedy)];

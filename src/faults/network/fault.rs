@@ -1,6 +1,6 @@
 //! The network faults of agents: one for each kind of effect, the same in everything else.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, time::Duration};
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -35,10 +35,13 @@ impl<P> Disturbing<P> {
     }
 }
 
+/// A delay from which on nobody waits for an answer: clients, probes and gateways have given up by then.
+pub(in crate::faults) const CUT_FROM: Duration = Duration::from_secs(10);
+
 /// Whether nothing reaches a pod and it reaches nothing: as good as gone.
 fn cut_off(effect: &Effect, traffic: &Traffic) -> bool {
     let nothing = match effect {
-        Effect::Latency { .. } => false,
+        Effect::Latency { delay_us, .. } => Duration::from_micros(*delay_us) >= CUT_FROM,
         Effect::Loss { share_percent } => *share_percent >= 100.0,
         Effect::Partition => true,
     };
@@ -80,8 +83,21 @@ impl<P: Disturb> Fault for Disturbing<P> {
         if cuts_off(injection) { Vec::new() } else { vec![injection.target.clone()] }
     }
 
-    fn hides(&self, injection: &Injection) -> bool {
-        cuts_off(injection)
+    fn hides(&self, injection: &Injection, other: &Value) -> bool {
+        let read = (Action::deserialize(&injection.action), Traffic::deserialize(other));
+        matches!(read, (Ok(action), Ok(other)) if super::hides(&action, &other))
+    }
+
+    fn asks(&self, injection: &Injection) -> String {
+        injection.action["traffic"].to_string()
+    }
+
+    fn doubts<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(super::doubts::of(world, injection))
+    }
+
+    fn meets(&self) -> bool {
+        true
     }
 
     fn rehearse<'a>(
@@ -134,6 +150,9 @@ mod tests {
             json!({"ports": ["1-65535"]}),
             json!({"from": [{"cidr": "0.0.0.0/0"}]}),
             json!({"to": [{"service": "db"}, {"cidr": "::/0"}]}),
+            json!({"to": [{"cidr": "128.0.0.0/1"}, {"cidr": "0.0.0.0/2"}, {"cidr": "64.0.0.0/2"}]}),
+            json!({"ports": ["20000-65535", "1-30000"]}),
+            json!({"protocol": "TCP"}),
         ] {
             assert!(partition.empties(&everybody), "{everybody}");
             let mut all = everybody.clone();
@@ -147,9 +166,57 @@ mod tests {
             json!({"ports": [80]}),
             json!({"protocol": "UDP"}),
             json!({"from": [{"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}]}),
+            json!({"from": [{"cidr": "0.0.0.0/1"}], "to": [{"cidr": "128.0.0.0/1"}]}),
+            json!({"ports": ["1-100", "102-65535"]}),
         ] {
             assert!(!partition.empties(&some), "{some}");
         }
-        assert!(!network_latency::FAULT.empties(&json!({"delay": "1m"})));
+        // Nobody waits for so long.
+        for (delay, gone) in [("9999ms", false), ("10s", true), ("1m", true)] {
+            assert_eq!(network_latency::FAULT.empties(&json!({"delay": delay})), gone, "{delay}");
+        }
+        assert!(!network_latency::FAULT.empties(&json!({"delay": "1m", "ports": [80]})));
+    }
+
+    /// Whoever swallows the round trips of another fault hides it, whatever its peers are.
+    #[test]
+    fn what_swallows_round_trips_hides_other_faults() {
+        let partition = &network_partition::FAULT;
+        let cut = |traffic: Value| Injection {
+            id: crate::types::InjectionId::new("cut", 0),
+            fault: "networkPartition".to_owned(),
+            target: ObjectRef::pod("shop", "web"),
+            action: json!({"node": "n1", "agents": "a", "traffic": traffic, "effect": "partition"}),
+            before: Value::Null,
+            displaced: Vec::new(),
+            replicas_lost: 0,
+            effect_within: crate::types::Length::from_secs(1),
+            until: jiff::Timestamp::MAX,
+        };
+        for (first, second, hidden) in [
+            (json!({}), json!({"delay": "1s"}), true),
+            (json!({"to": [{"cidr": "0.0.0.0/0"}]}), json!({"delay": "1s"}), true),
+            (json!({"to": [{"cidr": "0.0.0.0/1"}, {"cidr": "128.0.0.0/1"}]}), json!({}), true),
+            (json!({"to": [{"service": "db"}]}), json!({"from": [{"service": "api"}]}), true),
+            (json!({"protocol": "TCP"}), json!({"delay": "1s"}), true),
+            (json!({"protocol": "TCP"}), json!({"protocol": "ICMP"}), false),
+            (json!({"ports": [5432]}), json!({"ports": [5432]}), true),
+            (json!({"ports": [5432]}), json!({"ports": [80]}), false),
+            (json!({"ports": [5432]}), json!({}), false),
+            (json!({"ports": ["1-65535"]}), json!({"ports": [80]}), true),
+            (
+                json!({"from": [{"service": "a"}], "ports": [80]}),
+                json!({"to": [{"service": "b"}], "ports": [80]}),
+                false,
+            ),
+        ] {
+            assert_eq!(partition.hides(&cut(first.clone()), &second), hidden, "{first} {second}");
+        }
+        let mut late = cut(json!({}));
+        for (delay_us, hidden) in [(999_999, false), (1_000_000, true)] {
+            late.action["effect"] = json!({"latency": {"delayUs": delay_us, "jitterUs": 0,
+                "correlationPercent": 0.0, "distribution": "Normal"}});
+            assert_eq!(network_latency::FAULT.hides(&late, &json!({})), hidden, "{delay_us}");
+        }
     }
 }

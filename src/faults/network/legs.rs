@@ -34,22 +34,28 @@ pub(super) async fn of(
         let ways = if matches!(effect, Effect::Latency { .. }) { &both[..1] } else { &both[..] };
         return Ok(ways.iter().copied().map(whole).collect());
     }
-    let mut legs = Vec::new();
+    let (mut legs, mut missing) = (Vec::new(), Vec::new());
     for (direction, peers) in [(Direction::Egress, &traffic.to), (Direction::Ingress, &traffic.from)] {
         if peers.is_empty() {
             continue;
         }
-        let found = resolve(world, namespace, peers).await?;
+        let found = match resolve(world, namespace, peers).await {
+            Ok(found) => found,
+            Err(error) => {
+                missing.extend(error.refusals()?);
+                continue;
+            }
+        };
         let blocks = blocks(found);
         if blocks.is_empty() {
             let field = if direction == Direction::Egress { "to" } else { "from" };
             let why = "none of its peers has an address now, so nothing would be hit";
             let finding = Finding::error(guard::DEPENDENCY, field, why);
-            return Err(finding.remedy("wait until they run, or name a cidr").into());
+            missing.push(finding.remedy("wait until they run, or name a cidr"));
         }
         legs.extend(blocks.into_iter().map(|(peers, except)| Leg { peers, except, ..whole(direction) }));
     }
-    Ok(legs)
+    if missing.is_empty() { Ok(legs) } else { Err(FaultError::refused(missing)) }
 }
 
 /// Blocks with the same exceptions together; what has none first.

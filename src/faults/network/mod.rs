@@ -5,6 +5,7 @@
 //! incoming ones. Ports are those that packets go to. The agent's own address is always among the peers, so that what
 //! is seen is a round trip from another pod.
 
+mod doubts;
 mod fault;
 mod legs;
 mod seen;
@@ -21,12 +22,14 @@ use super::{
     FaultError, Injected, Injection, Prepare, Reverted, Right, World,
     agent_pod::{agent_of, unexpected},
     agent_tier, decode, encode, patiently,
-    peers::{Peer, unreadable},
+    peers::{Peer, no_hosts, unreadable},
 };
 use crate::{
-    agent::wire::{Disturbance, Effect, Order, PortRange, Protocol, Report},
+    agent::wire::{
+        Direction, Disturbance, Effect, MEASURED_AT, MEASURED_FROM, Order, PortRange, Protocol, Report,
+    },
     cluster::{ApiError, OrderError},
-    types::{FieldSchema, Finding, InjectionId, Length, ObjectRef, codes::guard},
+    types::{Cidr, FieldSchema, Finding, InjectionId, Length, ObjectRef, codes::guard},
 };
 
 /// How long one order may take; the first to an agent waits until it is there.
@@ -51,17 +54,51 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// Whether nothing of a pod's traffic is left out, however that is said: what gets out nowhere, or is reached by
-    /// nobody, has no connections either.
+    /// Whether nothing of a pod's connections is left out, however that is said: what gets out nowhere, or is reached
+    /// by nobody, has none.
     pub(super) fn everything(&self) -> bool {
-        let everybody =
-            |peer: &Peer| peer.cidr.is_some_and(|cidr| cidr.is_everybody()) && peer.except.is_empty();
+        let everybody = |peers: &[Peer]| {
+            let whole = peers.iter().filter(|peer| peer.except.is_empty());
+            Cidr::hold_everybody(&whole.filter_map(|peer| peer.cidr).collect::<Vec<_>>())
+        };
         let unbounded = self.to.is_empty() && self.from.is_empty();
-        let all =
-            |ports: &Ports| ports.range().is_some_and(|range| range.first == 1 && range.last == u16::MAX);
-        (unbounded || self.to.iter().chain(&self.from).any(everybody))
-            && (self.ports.is_empty() || self.ports.iter().any(all))
-            && self.protocol.is_none()
+        (unbounded || everybody(&self.to) || everybody(&self.from))
+            && self.all_ports()
+            && self.protocol.is_none_or(|only| only == Protocol::Tcp)
+    }
+
+    /// Whether the ports leave none out.
+    fn all_ports(&self) -> bool {
+        let mut ranges: Vec<PortRange> = self.ports.iter().filter_map(Ports::range).collect();
+        ranges.sort();
+        let last = ranges.iter().try_fold(0_u16, |last, range| {
+            (range.first <= last.saturating_add(1)).then_some(range.last.max(last))
+        });
+        self.ports.is_empty() || last == Some(u16::MAX)
+    }
+
+    /// Whether a packet with which an agent measures is hit, peers aside: agents are among those of every fault.
+    fn hits(&self, direction: Direction, port: Option<u16>, (protocol, only_out): (Protocol, bool)) -> bool {
+        let way = match (self.to.is_empty(), self.from.is_empty(), direction) {
+            (true, true, Direction::Ingress) => !only_out,
+            (true, true, Direction::Egress) => true,
+            (no_to, _, Direction::Egress) => !no_to,
+            (_, no_from, Direction::Ingress) => !no_from,
+        };
+        let mut ranges = self.ports.iter().filter_map(Ports::range);
+        way && self.protocol.is_none_or(|only| only == protocol)
+            && (self.ports.is_empty() || port.is_some_and(|port| ranges.any(|range| range.contains(port))))
+    }
+
+    /// The direction whose packets a round trip has to match to show the fault.
+    fn measured(&self) -> Direction {
+        let incoming = self.to.is_empty() && !self.from.is_empty();
+        if incoming { Direction::Ingress } else { Direction::Egress }
+    }
+
+    /// The port by which it has to match; none where it is up to the agent.
+    fn measured_port(&self) -> Option<u16> {
+        self.ports.first().and_then(Ports::range).map(|range| range.first)
     }
 }
 
@@ -142,32 +179,56 @@ pub(super) struct Action {
     effect: Effect,
 }
 
-/// What can be said of the traffic from the file alone.
+/// What can be said of the traffic from the file alone, each of the field that it is about.
 fn lint(fault: &str, params: &Value) -> Vec<Finding> {
-    let refused = |why: String, remedy: &str| Finding::error(guard::FIELDS, fault, why).remedy(remedy);
-    let mut findings = [unreadable(fault, &params["to"]), unreadable(fault, &params["from"])].concat();
+    let refused = |field: String, why: String, remedy: &str| {
+        Finding::error(guard::FIELDS, format!("{fault}.{field}"), why).remedy(remedy)
+    };
+    let mut findings = Vec::new();
+    for field in ["to", "from"] {
+        let peers = &params[field];
+        findings.extend(unreadable(&format!("{fault}.{field}"), peers));
+        findings.extend(no_hosts(&format!("{fault}.{field}"), peers));
+    }
     // What does not have the shape is the schema's to say.
     let Ok(traffic) = serde_json::from_value::<Traffic>(params.clone()) else { return findings };
-    for ports in traffic.ports.iter().filter(|ports| ports.range().is_none()) {
+    for (number, ports) in traffic.ports.iter().enumerate().filter(|(_, ports)| ports.range().is_none()) {
         let text = serde_json::to_string(ports).unwrap_or_default();
-        findings.push(refused(format!("{text} is no port and no range of ports"), "ports are 1 to 65535"));
+        let why = format!("{text} is no port and no range of ports");
+        findings.push(refused(format!("ports[{number}]"), why, "ports are 1 to 65535"));
     }
     if traffic.protocol == Some(Protocol::Icmp) && !traffic.ports.is_empty() {
-        findings.push(refused("ICMP has no ports".to_owned(), "leave out ports, or name another protocol"));
+        let why = "ICMP has no ports".to_owned();
+        findings.push(refused("ports".to_owned(), why, "leave out ports, or name another protocol"));
     }
-    let peers = traffic.to.iter().chain(&traffic.from);
-    if peers.clone().any(|peer| !peer.except.is_empty() && peer.cidr.is_none()) {
-        let why = "except leaves addresses out of a cidr, and there is none";
-        findings.push(refused(why.to_owned(), "leave it out"));
-    }
-    if peers
-        .clone()
-        .any(|peer| peer.cidr.is_some_and(|cidr| peer.except.iter().any(|hole| hole.covers(&cidr))))
-    {
-        let why = "except leaves nothing of its cidr";
-        findings.push(refused(why.to_owned(), "leave the peer out"));
+    for (field, peers) in [("to", &traffic.to), ("from", &traffic.from)] {
+        for (number, peer) in peers.iter().enumerate() {
+            findings.extend(holes(peer).into_iter().map(|(hole, why, remedy)| {
+                let hole = hole.map_or_else(String::new, |hole| format!("[{hole}]"));
+                refused(format!("{field}[{number}].except{hole}"), why, remedy)
+            }));
+        }
     }
     findings
+}
+
+/// What is wrong with what a peer leaves out: which of it, why, and what helps.
+fn holes(peer: &Peer) -> Vec<(Option<usize>, String, &'static str)> {
+    let Some(cidr) = peer.cidr else {
+        let why = "except leaves addresses out of a cidr, and there is none".to_owned();
+        return if peer.except.is_empty() { Vec::new() } else { vec![(None, why, "leave it out")] };
+    };
+    let mut found = Vec::new();
+    for (number, hole) in peer.except.iter().enumerate() {
+        if hole.covers(&cidr) {
+            let why = format!("except leaves nothing of its cidr, {cidr}");
+            found.push((Some(number), why, "leave the peer out"));
+        } else if !cidr.covers(hole) {
+            let why = format!("{hole} is not in its cidr, {cidr}, so there is nothing to leave out");
+            found.push((Some(number), why, "name a part of the cidr, or leave it out"));
+        }
+    }
+    found
 }
 
 /// One injection a target; the fields have been looked at.
@@ -233,6 +294,25 @@ impl<'a> Hold<'a> {
             Err(error) => Err(FaultError::agent(format!("disturbing {}", self.injection.target))(error)),
         }
     }
+}
+
+/// Whether no round trip of the other's comes back in time while this is in force.
+fn hides(action: &Action, other: &Traffic) -> bool {
+    let lost = match &action.effect {
+        Effect::Latency { delay_us, .. } => Duration::from_micros(*delay_us) >= seen::UNDISTURBED,
+        Effect::Loss { share_percent } => *share_percent >= 100.0,
+        Effect::Partition => true,
+    };
+    let protocol = other.protocol.unwrap_or(Protocol::Tcp);
+    let only_out = matches!(action.effect, Effect::Latency { .. });
+    let port = |direction| match protocol {
+        Protocol::Icmp => None,
+        // There and back one packet goes to a port of the fault's, and the other to one that tells it from others.
+        _ if direction == other.measured() => Some(other.measured_port().unwrap_or(MEASURED_AT)),
+        _ => Some(MEASURED_FROM),
+    };
+    let ways = [Direction::Egress, Direction::Ingress];
+    lost && ways.into_iter().any(|way| action.traffic.hits(way, port(way), (protocol, only_out)))
 }
 
 /// Asks for nothing: there is no dry run of an agent that is not there. Its peers are looked for.
@@ -306,7 +386,10 @@ async fn revert(world: &World, injection: &Injection) -> Result<Reverted, FaultE
     }
     let order = Order::Lift { injection: injection.id.clone() };
     match world.agents.order(&hold.agent, order, ANSWER).await {
-        Ok(Report::Lifted { was, .. }) => Ok(lifted(&hold, was).await),
+        Ok(Report::Lifted { was, met, .. }) => {
+            world.agents.keep_met(&injection.id, met);
+            Ok(lifted(&hold, (was, met)).await)
+        }
         Ok(other) => Err(unexpected(&hold.agent, &other)),
         Err(OrderError::Ended(how)) => Ok(Reverted::ExpiredByItself(how)),
         Err(OrderError::Unanswered(..)) if world.agents.past_ttl(&hold.agent) => {
@@ -318,13 +401,25 @@ async fn revert(world: &World, injection: &Injection) -> Result<Reverted, FaultE
 }
 
 /// How it came out, once the agent has lifted it.
-async fn lifted(hold: &Hold<'_>, was: bool) -> Reverted {
+async fn lifted(hold: &Hold<'_>, (was, met): (bool, u64)) -> Reverted {
     if matches!(hold.world.access.get(&hold.injection.target).await, Err(ApiError::NotFound)) {
         return Reverted::TargetGone;
     }
     if !was {
-        return Reverted::NothingToDo("the agent held nothing of it".to_owned());
+        return Reverted::NothingToDo(format!(
+            "the agent held nothing of it any more; {}",
+            met_in_words(met)
+        ));
     }
-    let after = seen::again(hold).await;
-    Reverted::Restored(after.unwrap_or_else(|| "the agent has lifted it".to_owned()))
+    let after = seen::again(hold).await.unwrap_or_else(|| "the agent has lifted it".to_owned());
+    Reverted::Restored(format!("{after}; {}", met_in_words(met)))
+}
+
+/// How much of the traffic of others was met, for people.
+fn met_in_words(met: u64) -> String {
+    match met {
+        0 => "no packet of anybody else was met".to_owned(),
+        1 => "1 packet of others was met".to_owned(),
+        _ => format!("{met} packets of others were met"),
+    }
 }

@@ -4,9 +4,9 @@ use std::{net::IpAddr, time::Duration};
 
 use kube::api::DynamicObject;
 
-use super::{Action, Hold, SEEN_WITHIN};
+use super::{Hold, SEEN_WITHIN};
 use crate::{
-    agent::wire::{Direction, Effect, Order, Protocol, Report},
+    agent::wire::{Effect, Order, Protocol, Report},
     faults::{FaultError, Injection, World, agent_pod::unexpected},
     types::{Finding, Length, codes::guard},
 };
@@ -16,7 +16,9 @@ const COUNT: u32 = 5;
 /// The same for losses, which are not seen in every one.
 const COUNT_LOSS: u32 = 25;
 /// How long an undisturbed round trip may take within a cluster.
-const UNDISTURBED: Duration = Duration::from_secs(1);
+pub(super) const UNDISTURBED: Duration = Duration::from_secs(1);
+/// How long is waited to hear what was met: that decides nothing yet.
+const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -44,12 +46,6 @@ fn address_of(pod: &DynamicObject) -> Option<IpAddr> {
     pod.data["status"]["podIP"].as_str()?.parse().ok()
 }
 
-/// The direction whose packets a round trip has to match.
-fn direction(action: &Action) -> Direction {
-    let incoming = action.traffic.to.is_empty() && !action.traffic.from.is_empty();
-    if incoming { Direction::Ingress } else { Direction::Egress }
-}
-
 async fn measure(
     hold: &Hold<'_>,
     address: IpAddr,
@@ -60,9 +56,9 @@ async fn measure(
     let order = Order::Measure {
         pod: hold.injection.target.uid.clone(),
         address,
-        direction: direction(&hold.action),
+        direction: traffic.measured(),
         protocol: traffic.protocol.unwrap_or(Protocol::Tcp),
-        port: traffic.ports.first().and_then(super::Ports::range).map(|range| range.first),
+        port: traffic.measured_port(),
         count,
         timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(1_000).clamp(1, 10_000),
     };
@@ -103,9 +99,21 @@ pub(in crate::faults) async fn observe(world: &World, injection: &Injection) -> 
     let mut lost = (0, 0);
     loop {
         if let Some(seen) = look(&hold, &mut lost).await {
-            return seen;
+            return match so_far(&hold).await {
+                Some(met) => format!("{seen}; {} so far", super::met_in_words(met)),
+                None => seen,
+            };
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// How many packets of others it has met; None if that cannot be told now.
+async fn so_far(hold: &Hold<'_>) -> Option<u64> {
+    let order = Order::Count { injection: hold.injection.id.clone() };
+    match hold.world.agents.order(&hold.agent, order, COUNTED_WITHIN).await {
+        Ok(Report::Counted { met, .. }) => Some(met),
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         phrases::{state_of, took},
         words,
     },
-    types::ObjectRef,
+    types::{ObjectRef, codes::guard},
 };
 
 /// So many rows a step: targets to which the same happened share one.
@@ -207,6 +207,10 @@ fn back(injection: &InjectionFacts) -> (Tone, String) {
             RevertOutcome::ExpiredByItself => (Tone::Good, "ended by itself".to_owned()),
         },
     };
+    if injection.met_nobody() {
+        tone = tone.max(Tone::Warning);
+        text = format!("{text} · it met nobody's traffic [{}]", guard::NO_TRAFFIC);
+    }
     if injection.revert_failures > 0 {
         tone = tone.max(Tone::Warning);
         let tries = match injection.revert_failures {

@@ -270,7 +270,10 @@ impl Journal {
     }
 
     fn reverted(&mut self, secs: f64, injection: &str, outcome: RevertOutcome, detail: &str) -> &mut Self {
-        self.push(secs, Record::Reverted { injection: id(injection), outcome, detail: detail.to_owned() })
+        self.push(
+            secs,
+            Record::Reverted { injection: id(injection), outcome, detail: detail.to_owned(), met: None },
+        )
     }
 
     fn decided(&mut self, secs: f64, verdict: Verdict, reason: &str, message: &str) -> &mut Self {

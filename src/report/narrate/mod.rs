@@ -287,7 +287,11 @@ impl Narrator {
                 let whom = words::names(targets.iter(), NAMES);
                 told.push((Tone::Strong, format!("putting back {whom}")));
             }
-            Record::Reverted { injection, outcome, detail } => {
+            Record::Reverted { injection, outcome, detail, met } => {
+                if *met == Some(0) {
+                    let text = format!("{}: no packet of anybody else was met", self.target_of(injection));
+                    told.push((Tone::Warning, text));
+                }
                 self.taken_back(injection, *outcome, detail, told)
             }
             Record::RevertFailed { injection, error, attempt } => {

@@ -157,13 +157,13 @@ impl Inner {
         Some(process)
     }
 
-    /// Takes away what fits, by pod, agent and injection. Whether there was any.
-    fn lift(&self, fits: impl Fn(&str, &str, &str) -> bool) -> bool {
+    /// Takes away what fits, by pod, agent and injection. Whether there was any, and how many packets it had met.
+    fn lift(&self, fits: impl Fn(&str, &str, &str) -> bool) -> (bool, u64) {
         let lifted = self.metrics.lift(|pod, held| fits(pod, &held.agent, &held.injection.0));
         for pod in &lifted.free {
             self.occur(pod, What::Disturbed(false));
         }
-        lifted.any
+        (lifted.any, lifted.met)
     }
 
     /// Tells the kubelets what has happened to a pod, by UID.

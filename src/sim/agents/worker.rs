@@ -1,6 +1,6 @@
 //! One agent at work: lines in, reports out, orders carried out on the simulation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub(super) struct Worker {
     dice: Dice,
     /// What was killed, by injection and pod.
     killed: BTreeMap<(InjectionId, String), Vec<Process>>,
+    /// What those that were lifted had met.
+    met: BTreeMap<InjectionId, u64>,
     /// What is known and not said yet.
     coming: BTreeMap<(Instant, u64), (Ticket, Order, Outcome)>,
     number: u64,
@@ -51,6 +53,7 @@ impl Worker {
             desk: desk(args),
             dice,
             killed: BTreeMap::new(),
+            met: BTreeMap::new(),
             coming: BTreeMap::new(),
             number: 0,
             agents,
@@ -99,7 +102,9 @@ impl Worker {
                     Act::Carry(ticket, order) => self.carry(ticket, order),
                     Act::Lift(injection, pod) => {
                         let own = &self.uid;
-                        self.agents.0.lift(|p, agent, i| p == pod && agent == own && i == injection.0);
+                        let (_, met) =
+                            self.agents.0.lift(|p, agent, i| p == pod && agent == own && i == injection.0);
+                        *self.met.entry(injection).or_default() += met;
                     }
                     Act::End(line) => {
                         self.agents.0.lift(|_, agent, _| agent == self.uid);
@@ -138,8 +143,15 @@ impl Worker {
             Order::Lift { injection } => {
                 takes = PROGRAMMING;
                 let (own, name) = (self.uid.clone(), injection.0.clone());
-                let was = self.agents.0.lift(|_, agent, i| agent == own && i == name);
-                Ok(Report::Lifted { injection: injection.clone(), was })
+                let (was, met) = self.agents.0.lift(|_, agent, i| agent == own && i == name);
+                let all = self.met.entry(injection.clone()).or_default();
+                *all += met;
+                Ok(Report::Lifted { injection: injection.clone(), was, met: *all })
+            }
+            Order::Count { injection } => {
+                let own = |held: &Held| held.agent == self.uid && held.injection == *injection;
+                let met = self.agents.0.metrics.met(own) + self.met.get(injection).copied().unwrap_or(0);
+                Ok(Report::Counted { injection: injection.clone(), met })
             }
             Order::Kill { .. } => self.kill(&order),
             Order::Measure { .. } => self.measure(&order, &mut takes),
@@ -216,10 +228,11 @@ impl Worker {
             return Err(nonsense());
         };
         let key = (injection.clone(), uid.clone());
-        let said =
-            |processes| Ok(Report::Killed { injection: injection.clone(), pod: uid.clone(), processes });
+        let said = |processes, seen| {
+            Ok(Report::Killed { injection: injection.clone(), pod: uid.clone(), processes, seen })
+        };
         if let Some(done) = self.killed.get(&key) {
-            return said(done.clone());
+            return said(done.clone(), Vec::new());
         }
         let pod = self.find(uid)?;
         let hit = running(&pod).filter(|(c, id)| {
@@ -235,8 +248,11 @@ impl Worker {
         if !processes.is_empty() {
             self.agents.0.occur(uid, What::Signal(containers, handled(*signal)));
             self.killed.insert(key, processes.clone());
+            return said(processes, Vec::new());
         }
-        said(processes)
+        let there = running(&pod).filter(|(_, id)| container.as_ref().is_none_or(|wanted| id == wanted));
+        let names: BTreeSet<String> = there.map(|(c, _)| truncated(&process_name(&pod, c))).collect();
+        said(processes, names.into_iter().collect())
     }
 
     fn measure(&mut self, order: &Order, takes: &mut Duration) -> Outcome {

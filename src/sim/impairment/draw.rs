@@ -111,7 +111,7 @@ mod tests {
 
     fn hop(jitter_us: f64, correlation: f64, distribution: Distribution) -> Hop {
         let delay = Delay { of: 1, mean_us: 100_000.0, jitter_us, correlation, distribution };
-        Hop { delays: vec![delay], passes: 1.0 }
+        Hop { delays: vec![delay], ..Hop::default() }
     }
 
     /// Mean, deviation, least, most, and how much one resembles the last.

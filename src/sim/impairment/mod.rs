@@ -40,6 +40,8 @@ pub struct Held {
 pub struct Impairments {
     pods: BTreeMap<String, Vec<(u64, Held)>>,
     number: u64,
+    /// Packets that each has met.
+    met: BTreeMap<u64, u64>,
 }
 
 /// What became of taking some away.
@@ -49,6 +51,8 @@ pub struct Lifted {
     pub any: bool,
     /// The pods on which nothing lies any more.
     pub free: Vec<String>,
+    /// Packets that they had met, those aside with which agents measure.
+    pub met: u64,
 }
 
 /// A packet as it is seen in the network namespace of one pod.
@@ -94,11 +98,13 @@ pub struct Hop {
     pub delays: Vec<Delay>,
     /// How likely it arrives.
     pub passes: f64,
+    /// The disturbances that it meets, but for those whose agent is the other end.
+    pub met: Vec<u64>,
 }
 
 impl Default for Hop {
     fn default() -> Self {
-        Self { delays: Vec::new(), passes: 1.0 }
+        Self { delays: Vec::new(), passes: 1.0, met: Vec::new() }
     }
 }
 
@@ -182,15 +188,34 @@ impl Impairments {
     pub fn lift(&mut self, fits: impl Fn(&str, &Held) -> bool) -> Lifted {
         let mut lifted = Lifted::default();
         self.pods.retain(|pod, all| {
-            let before = all.len();
-            all.retain(|(_, held)| !fits(pod, held));
-            lifted.any |= all.len() < before;
+            all.retain(|(of, held)| {
+                let goes = fits(pod, held);
+                if goes {
+                    lifted.any = true;
+                    lifted.met += self.met.remove(of).unwrap_or(0);
+                }
+                !goes
+            });
             if all.is_empty() {
                 lifted.free.push(pod.clone());
             }
             !all.is_empty()
         });
         lifted
+    }
+
+    /// A packet has met these.
+    pub fn meet(&mut self, met: &[u64]) {
+        for of in met {
+            *self.met.entry(*of).or_default() += 1;
+        }
+    }
+
+    /// How many packets those that fit have met so far.
+    #[must_use]
+    pub fn met(&self, fits: impl Fn(&Held) -> bool) -> u64 {
+        let fitting = self.pods.values().flatten().filter(|(_, held)| fits(held));
+        fitting.filter_map(|(of, _)| self.met.get(of)).sum()
     }
 
     /// What lies on a pod.
@@ -228,6 +253,9 @@ impl Impairments {
         for (of, held) in self.pods.get(pod).into_iter().flatten() {
             if !held.disturbance.legs.iter().any(|leg| matches(leg, held.address, packet)) {
                 continue;
+            }
+            if held.address != Some(packet.peer) {
+                hop.met.push(*of);
             }
             match &held.disturbance.effect {
                 Effect::Latency { delay_us, jitter_us, correlation_percent, distribution } => {

@@ -99,7 +99,7 @@ fn disturbances_compose_and_one_that_goes_leaves_the_others() {
     assert_eq!((path.to.mean_us(), path.fro.mean_us(), path.to.passes), (7.0, 7.0, 0.5));
     assert_eq!(path.round_trip_us(), 14.0);
     let lifted = impairments.lift(|_, held| held.injection.0 == "a.0");
-    assert_eq!(lifted, Lifted { any: true, free: Vec::new() });
+    assert_eq!(lifted, Lifted { any: true, ..Lifted::default() });
     assert_eq!(impairments.lift(|_, held| held.injection.0 == "a.0"), Lifted::default());
     let path = impairments.path(call());
     assert_eq!((path.to.mean_us(), path.to.passes, path.is_cut()), (0.0, 0.5, false));
@@ -107,6 +107,6 @@ fn disturbances_compose_and_one_that_goes_leaves_the_others() {
     let path = impairments.path(call());
     assert_eq!((path.to.passes, path.fro.passes, path.is_cut()), (0.5, 0.0, true), "one way");
     let lifted = impairments.lift(|pod, held| pod == "vault" && held.agent == "agent");
-    assert_eq!(lifted, Lifted { any: true, free: vec!["vault".to_owned()] });
+    assert_eq!(lifted, Lifted { any: true, free: vec!["vault".to_owned()], met: 0 });
     assert!(impairments.is_empty() && impairments.path(call()).is_free());
 }

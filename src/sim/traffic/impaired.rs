@@ -66,6 +66,11 @@ impl Traffic {
         self.journeys.iter().flat_map(move |journeys| journeys.impairments.on(pod))
     }
 
+    /// How many packets what fits has met so far.
+    pub fn met(&self, fits: impl Fn(&Held) -> bool) -> u64 {
+        self.journeys.as_ref().map_or(0, |journeys| journeys.impairments.met(fits))
+    }
+
     /// How long round trips to a pod take, in microseconds, each; none for one that is not answered in time.
     pub fn measure(&mut self, what: Measurement<'_>, dice: &mut Dice) -> Vec<Option<u64>> {
         // What is measured goes to a port on which nothing is expected, or from the port that the answer is to go to.
@@ -119,6 +124,13 @@ impl ClusterMetrics {
     /// Takes away what fits.
     pub fn lift(&self, fits: impl Fn(&str, &Held) -> bool) -> Lifted {
         self.lock().traffic.lift(fits, micros(&self.store))
+    }
+
+    /// How many packets what fits has met so far.
+    pub fn met(&self, fits: impl Fn(&Held) -> bool) -> u64 {
+        let traffic = &mut self.lock().traffic;
+        traffic.advance(micros(&self.store));
+        traffic.met(fits)
     }
 
     /// What lies on a pod.

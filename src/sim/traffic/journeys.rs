@@ -34,6 +34,8 @@ struct Journey {
     to: usize,
     /// What the answer takes; none if it never arrives.
     back: Option<u64>,
+    /// What the answer meets.
+    meets: Vec<u64>,
     /// Whoever asked still waits.
     waits: bool,
     /// Something is still on its way, or with the pod.
@@ -147,6 +149,7 @@ impl Traffic {
         let Some(journeys) = &mut self.journeys else { return };
         let Departure { asker, timeout_us, hops } = request;
         let rto = RTO_US + path.round_trip_us();
+        journeys.impairments.meet(&path.to.met);
         let arrives = journeys.dice.arrives(&path.to, rto, timeout_us);
         let back = journeys.dice.arrives(&path.fro, rto, timeout_us);
         let id = journeys.insert(Journey {
@@ -155,6 +158,7 @@ impl Traffic {
             hops,
             to,
             back,
+            meets: path.fro.met.clone(),
             waits: true,
             under_way: arrives.is_some(),
             broken: false,
@@ -183,10 +187,14 @@ impl Traffic {
         let Some(journeys) = &mut self.journeys else { return };
         let Some(journey) = journeys.get(id) else { return };
         journey.broken = broken;
-        match journey.back {
+        let (back, meets) = (journey.back, std::mem::take(&mut journey.meets));
+        journeys.impairments.meet(&meets);
+        match back {
             Some(back) => self.push(now.saturating_add(back), Event::Returned { journey: id, code }),
             None => {
-                journey.under_way = false;
+                if let Some(journey) = journeys.get(id) {
+                    journey.under_way = false;
+                }
                 journeys.done(id);
             }
         }
@@ -235,6 +243,7 @@ impl Traffic {
             (&path.to, rto),
             (&path.fro, rto),
         ] {
+            journeys.impairments.meet(&hop.met);
             let Some(rest) = journeys.dice.arrives(hop, rto, left).and_then(|took| left.checked_sub(took))
             else {
                 return false;

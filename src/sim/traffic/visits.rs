@@ -68,6 +68,9 @@ impl Traffic {
         }
         if let Some(path) = self.path(None, None, (index, port)) {
             if path.is_cut() {
+                if let Some(journeys) = &mut self.journeys {
+                    journeys.impairments.meet(&path.to.met);
+                }
                 return Visit::Dropped;
             }
             self.tickets += 1;

@@ -114,6 +114,10 @@ pub const OTHER_PLATFORM: Code = Code::new("FD3055");
 pub const CONTROL_PATH: Code = Code::new("FD3056");
 /// Two faults of one pod of which one could not be seen.
 pub const UNSEEN: Code = Code::new("FD3057");
+/// A fault of the network met nobody's packets.
+pub const NO_TRAFFIC: Code = Code::new("FD3058");
+/// No process of the target is the one that is meant.
+pub const NO_PROCESS: Code = Code::new("FD3059");
 
 /// The family, in order.
 pub static CODES: &[CodeInfo] = &[
@@ -476,10 +480,10 @@ pub static CODES: &[CodeInfo] = &[
     },
     CodeInfo {
         code: NOT_RUNNING,
-        title: "the target does not run, or never for long",
-        standard: "A fault is put into a pod that runs; in one that starts, or crashes over and over, nothing that is seen would be the fault's doing.",
-        discovery: "The pod's phase, its node, and the reason for which its containers wait.",
-        resolution: "Wait until it runs, mend what keeps it from running, or leave it out with target.exclude.",
+        title: "the target does not run yet, or crashes over and over",
+        standard: "Faults of agents are put into pods that run. In one that has no node, no address or no running container yet there is nothing to put them into; in one that crashes over and over (CrashLoopBackOff) nothing that is seen would be the fault's doing.",
+        discovery: "Of the pod: its phase, its node, its address, and the reason for which its containers wait.",
+        resolution: "Wait until it runs (kubectl get pod NAME), mend what makes it crash (kubectl logs --previous), or leave it out with target.exclude.",
     },
     CodeInfo {
         code: HOST_NETWORK,
@@ -505,8 +509,22 @@ pub static CODES: &[CodeInfo] = &[
     CodeInfo {
         code: UNSEEN,
         title: "what is done to the target's network could not be seen",
-        standard: "A fault counts once it is seen in force. From a pod that is cut off from everybody no round trip comes back, so nothing else about its network can be seen.",
-        discovery: "An earlier step of the file cuts the same pod off from everybody while this one is in force.",
-        resolution: "Put `revert` of that step before this one, cut it off from some peers only, or choose other pods.",
+        standard: "A fault counts once it is seen in force, in round trips from the agent to the pod. The agent is among the peers of every fault, so one that loses everything, or holds it up for a second or longer, swallows the round trips of any other that go over the same ports.",
+        discovery: "An earlier step of the file does so to the same pod while this one is in force: peers do not matter, directions, ports and protocol of the two do.",
+        resolution: "Put `revert` of that step before this one, have the two hit different ports, or choose other pods.",
+    },
+    CodeInfo {
+        code: NO_TRAFFIC,
+        title: "the fault met no packet of anybody",
+        standard: "A fault that disturbs nothing proves nothing: that the hypothesis held says only that nothing was done to it. So the run is Inconclusive (NoTraffic), unless something else had decided it before.",
+        discovery: "The agent of each target counts the packets that the fault selects, those aside with which it measures itself, for as long as the fault is in force. They were none on any target of the step. The report says the count of each target.",
+        resolution: "Look at direction, peers, ports and protocol: `to` means what the pods send, `from` what they receive, and ports are those that a packet goes to, a Service's as the pods dial it. If they are right, nothing was sent meanwhile: have a load running, or keep the fault in force for longer.",
+    },
+    CodeInfo {
+        code: NO_PROCESS,
+        title: "no process of the target is the one that is meant",
+        standard: "A signal that nobody gets changes nothing, and proves nothing: the run ends as Inconclusive.",
+        discovery: "The agent on the target's node looked at the names of the pod's processes (/proc/PID/stat, at most 15 bytes of each) when the signal was due, and names those that it saw. The sandbox's own process, pause, is meant only by its name.",
+        resolution: "Write the name as the agent saw it in processKill.name; it is the program's, and not the container's or the image's. Without a name, containerKill means all processes of a container.",
     },
 ];

@@ -28,6 +28,10 @@ pub const MACHINE_ENDS: Code = Code::new("FD4041");
 pub const ROOT_ON_NODE: Code = Code::new("FD4051");
 /// Whether an agent runs on a node cannot be told beforehand.
 pub const PLATFORM_UNKNOWN: Code = Code::new("FD4052");
+/// A peer is nobody, or a port nobody's.
+pub const NOBODY_MEANT: Code = Code::new("FD4053");
+/// Pods are meant that are dialled through a Service.
+pub const PAST_SERVICE: Code = Code::new("FD4054");
 
 /// The family, in order.
 pub static CODES: &[CodeInfo] = &[
@@ -121,5 +125,19 @@ pub static CODES: &[CodeInfo] = &[
         standard: "Agents are Linux programs for amd64, and nodes say in labels what they are.",
         discovery: "Reading the node was refused.",
         resolution: "Ask for the right to get nodes, or expect the run to end before Baseline where an agent does not start.",
+    },
+    CodeInfo {
+        code: NOBODY_MEANT,
+        title: "a peer is nobody, or a port nobody's",
+        standard: "A fault that meets nobody's packets proves nothing, and its run is Inconclusive (FD3058).",
+        discovery: "The ports of the peers' Services, their EndpointSlices and the containerPorts of their pods, or of the target's containers for `from`, against `ports` and `protocol`; peers without an address now. Declaring a port is optional, so this refuses nothing.",
+        resolution: "Name a port that is there, as the pods dial it; wait until the peer runs; or leave it out.",
+    },
+    CodeInfo {
+        code: PAST_SERVICE,
+        title: "what goes through a Service would not be hit",
+        standard: "A packet to a Service carries the Service's own address until kube-proxy replaces it on the node, outside of the pod's network (Kubernetes docs, Virtual IPs and Service Proxies), and there faults are put.",
+        discovery: "Services with an address of their own in the peers' namespace whose selector fits with the pods that `workload` or `pods` means, and that are not named themselves.",
+        resolution: "Name the Service: `service` means its address and its endpoints. Nothing is wrong where the pods are dialled themselves, as through a headless Service, or where the network plugin replaces the address within the pod.",
     },
 ];

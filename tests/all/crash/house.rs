@@ -34,7 +34,7 @@ pub const METHODS: [(&str, &str); 18] = [
     ),
     (
         "networkPartition",
-        "{name: hit, target: {workload: deployment/web, count: 2}, networkPartition: {from: [{workload: deployment/api}]}, duration: 5s}",
+        "{name: hit, target: {workload: deployment/web, count: 2}, networkPartition: {to: [{workload: deployment/api}], from: [{workload: deployment/api}]}, duration: 5s}",
     ),
     (
         "nodeCordon",
@@ -136,7 +136,24 @@ spec:
 ",
     );
     objects.extend([("web", 4), ("api", 2)].map(|(name, replicas)| deployment(name, replicas)));
+    // The shop is visited, and web calls api's pods by a headless Service: faults of the network meet something.
+    let web = objects
+        .iter_mut()
+        .find(|object| object["kind"] == "Deployment" && object["metadata"]["name"] == "web");
+    web.expect("it is there")["spec"]["template"]["metadata"]["annotations"]["sim.firedrill.dev/calls"] =
+        "api".into();
     objects.extend((1..=4).map(node));
+    objects.extend([("web", "10", None), ("api", "0", Some("None"))].map(|(name, load, address)| {
+        let mut service = serde_json::json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": "shop", "annotations": {"sim.firedrill.dev/offered-load": load}},
+            "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]},
+        });
+        if let Some(address) = address {
+            service["spec"]["clusterIP"] = address.into();
+        }
+        service
+    }));
     objects
 }
 
@@ -144,12 +161,6 @@ spec:
 /// instead can be told by its set; everywhere else nodes are the same by name.
 pub fn house_for(fault: &str) -> Vec<Value> {
     let mut objects = house();
-    if fault == "loadPod" {
-        objects.push(serde_json::json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
-            "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
-        }));
-    }
     if fault != "nodeTerminate" {
         return objects;
     }

@@ -23,7 +23,7 @@ use crate::{
     kit::{Ran, Stage, in_virtual_time},
 };
 
-const LATENCY: &str = "{name: hit, target: {workload: deployment/web, count: 2}, networkLatency: {delay: 100ms}, duration: 60s}";
+pub const LATENCY: &str = "{name: hit, target: {workload: deployment/web, count: 2}, networkLatency: {delay: 100ms}, duration: 60s}";
 
 /// The agents' pods that are there.
 fn agents(stage: &Stage) -> Vec<ObjectRef> {
@@ -35,18 +35,18 @@ fn place(entries: &[Entry], is: impl Fn(&Record) -> bool) -> usize {
     entries.iter().position(|entry| is(&entry.record)).expect("it is in the journal")
 }
 
-fn is_fault(id: &firedrill::types::InjectionId) -> bool {
+pub fn is_fault(id: &firedrill::types::InjectionId) -> bool {
     id.step() == "hit"
 }
 
-fn seen(record: &Record) -> bool {
+pub fn seen(record: &Record) -> bool {
     matches!(record, Record::EffectSeen { injection, .. } if is_fault(injection))
 }
 
 /// What became of the faults, agents aside.
 fn faults_ended(entries: &[Entry]) -> Vec<(RevertOutcome, String)> {
     let of = |entry: &Entry| match &entry.record {
-        Record::Reverted { injection, outcome, detail } if is_fault(injection) => {
+        Record::Reverted { injection, outcome, detail, .. } if is_fault(injection) => {
             Some((*outcome, detail.clone()))
         }
         _ => None,
@@ -88,6 +88,14 @@ fn agents_are_ready_before_baseline_and_gone_after_the_run() {
         assert!(last_fault.expect("taken back") < first_agent, "agents go last");
         assert!(reverts(entries).iter().all(|outcome| *outcome == RevertOutcome::Restored));
         assert_eq!(agents(&stage), []);
+        // No pod has left its node, so none has come back to one.
+        assert!(!entries.iter().any(|entry| matches!(entry.record, Record::Rescheduled {})));
+        let Record::RunStarted(header) = &entries[0].record else { panic!("{:?}", entries[0]) };
+        assert_eq!(
+            header.limits.get("degradedPods").map(String::as_str),
+            Some("all"),
+            "it counts against that"
+        );
         assert_sound(&stage, &ran, "an ordinary run");
         assert_eq!(settles(&stage, &before).await, Vec::<String>::new());
     });
@@ -252,6 +260,9 @@ fn what_is_born_elsewhere_is_followed_by_an_agent() {
     in_virtual_time(async {
         let mut objects = house();
         objects.push(deployment("few", 1));
+        let mut front = objects.iter().find(|object| object["kind"] == "Service").expect("web's").clone();
+        (front["metadata"]["name"], front["spec"]["selector"]["app"]) = ("few".into(), "few".into());
+        objects.push(front);
         let stage = settled_with(&objects, 7).await;
         let person = Person::of(&stage);
         let act = move || {
@@ -338,7 +349,16 @@ fn the_doctor_tries_every_node_and_leaves_nothing() {
         assert_eq!(agents(&stage), []);
         let settings = AgentSettings { namespace: "nowhere".to_owned(), ..AgentSettings::default() };
         let examined = engine::examine(&stage.env, &settings, &["n1".to_owned()], &by).await.expect("looks");
-        assert!(examined[0].findings.iter().any(firedrill::types::Finding::is_error), "{examined:?}");
+        let finding = &examined[0].findings[0];
+        assert!(finding.is_error() && finding.code == guard::AGENT_NAMESPACE, "{examined:?}");
+        assert!(finding.remedy.contains("firedrill agents manifests"), "{finding}");
+        let nodes = ["n1".to_owned(), "nope".to_owned()];
+        let examined =
+            engine::examine(&stage.env, &AgentSettings::default(), &nodes, &by).await.expect("looks");
+        let nope = examined.iter().find(|one| one.node == "nope").expect("it is said");
+        assert!(nope.findings[0].message.contains("there are n1, n2, n3, n4"), "{nope:?}");
+        assert!(examined.iter().any(|one| one.node == "n1" && one.findings.is_empty()), "{examined:?}");
+        assert_eq!(agents(&stage), []);
     });
 }
 

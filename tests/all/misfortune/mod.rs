@@ -15,6 +15,7 @@ mod people;
 mod releases;
 mod slow;
 mod source;
+mod traffic;
 mod undo;
 mod zones;
 

@@ -82,7 +82,7 @@ async fn one_never_answers(step: &str, (verb, resource, victim): (&str, &str, &s
         Record::StopRequested { reason: StopReason::NoEffect, by } => Some(by.clone()),
         _ => None,
     });
-    assert!(stop.as_ref().is_some_and(|by| by.contains(&stuck[0].0)), "{stop:?} names {stuck:?}");
+    assert!(stop.as_ref().is_some_and(|by| by.contains(&stuck[0].1.to_string())), "{stop:?} names {stuck:?}");
     assert_eq!(settles(stage, &before).await, Vec::<String>::new(), "{step}");
 }
 

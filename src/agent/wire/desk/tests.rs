@@ -84,8 +84,11 @@ impl Agent {
 fn yes(order: &Order) -> Report {
     match order.clone() {
         Order::Apply { injection, pod, .. } => Report::Applied { injection, pod },
-        Order::Lift { injection } => Report::Lifted { injection, was: true },
-        Order::Kill { injection, pod, .. } => Report::Killed { injection, pod, processes: Vec::new() },
+        Order::Lift { injection } => Report::Lifted { injection, was: true, met: 1 },
+        Order::Count { injection } => Report::Counted { injection, met: 1 },
+        Order::Kill { injection, pod, .. } => {
+            Report::Killed { injection, pod, processes: Vec::new(), seen: Vec::new() }
+        }
         Order::Measure { pod, .. } => Report::Measured { pod, rtt_us: vec![1], lost: 0 },
         Order::Enter { pod } => Report::Entered { pod, processes: 1, namespace: 1 },
         Order::Hello | Order::Beat | Order::Leave => Report::Ready {
@@ -193,7 +196,8 @@ fn what_is_for_somebody_else_is_refused() {
     order.version = VERSION + 1;
     assert_eq!(refused(&agent.send(&order, 10)), Some(RefusalCode::Version));
     // A newer version may say things that this one cannot read.
-    let newer = frame::encode(&serde_json::json!({"version": 2, "session": "s9", "seq": 7, "what": []}));
+    let newer =
+        frame::encode(&serde_json::json!({"version": VERSION + 1, "session": "s9", "seq": 7, "what": []}));
     let acts = agent.desk.take(&newer, at(20));
     assert!(matches!(&acts[..], [Act::Say(line)] if (&*line.session, line.seq) == ("s9", 7)), "{acts:?}");
     assert_eq!(refused(&agent.carry(acts, 20)), Some(RefusalCode::Version));
@@ -327,6 +331,16 @@ proptest! {
     }
 
     #[test]
+    fn what_was_met_comes_back_from_its_frame(met in any::<u64>(), was in any::<bool>(), asked in any::<bool>()) {
+        let injection = InjectionId::new("a", 1);
+        let report = match asked {
+            true => Report::Counted { injection, met },
+            false => Report::Lifted { injection, was, met },
+        };
+        prop_assert_eq!(frame::decode::<Report>(&frame::encode(&report)), Ok(report));
+    }
+
+    #[test]
     fn framed_rubbish_is_refused_without_panic(text in "\\PC{0,120}") {
         let mut agent = Agent::greeted();
         let framed = format!("fd1 {} {:08x} {text}", text.len(), crc32fast::hash(text.as_bytes()));
@@ -358,6 +372,7 @@ proptest! {
                         0 | 1 => Order::Hello,
                         2 => Order::Lift { injection: InjectionId::new("a", 1) },
                         3 => Order::Beat,
+                        7 => Order::Count { injection: InjectionId::new("a", 1) },
                         within => apply(if within % 2 == 0 { "a" } else { "b" }, u64::from(within) * 1000),
                     };
                     let tick = (now / 1000).saturating_sub(lag);

@@ -15,17 +15,43 @@ async fn latency_raises_what_its_callers_see_by_the_delay_and_is_gone_when_lifte
     near(world.latency("vault").await, 0.120);
     let p99 = "histogram_quantile(0.99, rate(http_request_duration_seconds_bucket{service=\"cart\"}[30s]))";
     assert!((0.1..=0.25).contains(&world.ask(p99).await.expect("a value")));
-    assert_eq!(
-        talk.order(lift()).await,
-        Report::Lifted { injection: InjectionId("slow.0".into()), was: true }
-    );
-    assert_eq!(
-        talk.order(lift()).await,
-        Report::Lifted { injection: InjectionId("slow.0".into()), was: false }
-    );
+    let count = || Order::Count { injection: InjectionId("slow.0".into()) };
+    let Report::Counted { met: so_far, .. } = talk.order(count()).await else { panic!("not counted") };
+    let Report::Lifted { was: true, met, .. } = talk.order(lift()).await else { panic!("not lifted") };
+    // 20 a second, each with its own answer and a call, and the kubelet's probes.
+    assert!((2_400..3_000).contains(&met) && so_far <= met, "{so_far}, {met}");
+    // Whoever asks again hears the same.
+    let report = talk.order(lift()).await;
+    assert_eq!(report, Report::Lifted { injection: InjectionId("slow.0".into()), was: false, met });
+    assert_eq!(talk.order(count()).await, Report::Counted { injection: InjectionId("slow.0".into()), met });
     talk.beat(60).await;
     near(world.latency("cart").await, 0.040);
     near(world.latency("vault").await, 0.020);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lies_where_nobody_sends_anything_meets_nobody() {
+    let world = World::new(1).await;
+    let mut talk = world.opened().await;
+    let uid = world.uid("cart");
+    let port = Leg { ports: vec![PortRange { first: 5432, last: 5432 }], ..leg(Direction::Egress) };
+    talk.order(apply(&uid, vec![port], latency(100))).await;
+    let address =
+        world.pods("cart")[0].1["status"]["podIP"].as_str().expect("one").parse().expect("an address");
+    let measure = Order::Measure {
+        pod: uid,
+        address,
+        direction: Direction::Egress,
+        protocol: Protocol::Tcp,
+        port: Some(5432),
+        count: 5,
+        timeout_ms: 1_000,
+    };
+    let Report::Measured { rtt_us, .. } = talk.order(measure).await else { panic!("not measured") };
+    assert!(rtt_us.iter().all(|rtt| *rtt >= 100_000), "the agent sees it: {rtt_us:?}");
+    talk.beat(30).await;
+    let report = talk.order(lift()).await;
+    assert_eq!(report, Report::Lifted { injection: InjectionId("slow.0".into()), was: true, met: 0 });
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,10 +134,12 @@ async fn a_killed_container_is_started_again_with_its_count_id_and_readiness_ane
         process: process.map(str::to_owned),
         signal,
     };
-    let Report::Killed { processes, .. } = talk.order(kill(0, &id, Some("nginx"), Signal::Kill)).await else {
+    let Report::Killed { processes, seen, .. } = talk.order(kill(0, &id, Some("nginx"), Signal::Kill)).await
+    else {
         panic!("{:?}", talk.said)
     };
     assert!(processes.is_empty(), "there is none of that name");
+    assert_eq!(seen, ["cart"], "those that there are, are named");
     let Report::Killed { processes, .. } = talk.order(kill(1, &id, Some("cart"), Signal::Kill)).await else {
         panic!("{:?}", talk.said)
     };

@@ -4,8 +4,8 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::agent::wire::{
-    Direction, Distribution, Disturbance, Effect, End, Leg, Order, OrderLine, Protocol, RefusalCode, Report,
-    ReportLine, Signal, VERSION, frame,
+    Direction, Distribution, Disturbance, Effect, End, Leg, Order, OrderLine, PortRange, Protocol,
+    RefusalCode, Report, ReportLine, Signal, VERSION, frame,
 };
 use crate::sim::SimConfig;
 use crate::sim::apiserver::mischief::{Action, Matcher, Rule, Turn};

@@ -16,13 +16,36 @@ fn service(name: &str) -> String {
     )
 }
 
+/// The same with so many visits a second.
+fn visited(name: &str) -> String {
+    let load = "annotations: {sim.firedrill.dev/offered-load: \"10\"}";
+    service(name).replace("namespace: $NS}", &format!("namespace: $NS, {load}}}"))
+}
+
+/// A Deployment whose pods call a Service for each request.
+fn calling(name: &str, replicas: u32, service: &str) -> String {
+    let labels = format!("    metadata: {{labels: {{app: {name}}}}}\n");
+    let calls = format!(
+        "    metadata: {{labels: {{app: {name}}}, annotations: {{sim.firedrill.dev/calls: {service}}}}}\n"
+    );
+    deployment(name, replicas).replace(&labels, &calls)
+}
+
 fn step(name: &str, target: &str, fault: &str) -> String {
     format!("  - name: {name}\n    target: {target}\n    {fault}\n    duration: 5s")
 }
 
 fn of(name: &'static str, method: &str) -> Row {
     row(name)
-        .objects(&[&place(), &deployment("web", 4), &deployment("db", 2), &service("db")])
+        .objects(&[
+            &place(),
+            &calling("web", 4, "db"),
+            &calling("client", 2, "web"),
+            &deployment("db", 2),
+            &service("db"),
+            &visited("web"),
+            &visited("client"),
+        ])
         .spec(&any(), method, "  limits: {pods: 100%, duration: 10m}")
         .embedded()
 }
@@ -45,7 +68,7 @@ pub fn agents() -> Vec<Row> {
             ]),
         network("latency-of-everything", "networkLatency: {delay: 1s}")
             .journal(&["EffectSeen net.0 takes 1", "EffectSeen net.1 takes 1"]),
-        network("latency-from-a-workload", "networkLatency: {from: [{workload: deployment/db}], delay: 50ms}")
+        network("latency-from-a-workload", "networkLatency: {from: [{workload: deployment/client}], delay: 50ms}")
             .journal(&["Injected net.0 what it receives from 2 address blocks", "EffectSeen net.0"]),
         network("latency-to-blocks-with-holes", "networkLatency: {to: [{cidr: 10.0.0.0/8, except: [10.0.0.0/16]}], delay: 50ms}")
             .journal(&["EffectSeen net.0"]),
@@ -69,8 +92,23 @@ pub fn agents() -> Vec<Row> {
             .journal(&["Injected kill.0 KILL sent to main", "EffectSeen kill.0 container main"]),
         of("processes-killed", "  - name: kill\n    target: {workload: deployment/web, count: 50%}\n    processKill: {name: main}")
             .journal(&["Injected kill.0 KILL sent to main", "EffectSeen kill.0 container main"]),
+        network("latency-that-meets-nobody", "networkLatency: {to: [{service: db}], ports: [5433], delay: 50ms}")
+            .journal(&[
+                "EffectSeen net.0 no packet of anybody else was met so far",
+                "Reverted net.0 Restored no packet of anybody else was met",
+                "StopRequested NoTraffic FD3058",
+                "Decided Inconclusive NoTraffic",
+            ])
+            .ends(Verdict::Inconclusive),
+        network("loss-that-meets-nobody", "networkLoss: {to: [{cidr: 192.0.2.0/24}], share: 50%}")
+            .journal(&["EffectSeen net.0", "StopRequested NoTraffic FD3058"])
+            .ends(Verdict::Inconclusive),
         of("no-process-of-that-name", "  - name: kill\n    target: {workload: deployment/web, count: 50%}\n    processKill: {name: nginx}")
-            .journal(&["Injected kill.0 Failed FD3053"])
+            .journal(&[
+                "Injected kill.0 Failed FD3059",
+                "Injected kill.1 Failed no process is called nginx; there are main",
+                "StopRequested NoEffect could not be done to",
+            ])
             .ends(Verdict::Inconclusive),
     ];
     rows.extend(refused());
@@ -106,6 +144,18 @@ fn refused() -> Vec<Row> {
             .refused(&["FD3024"]),
         network("latency-to-a-host-outside", "networkLatency: {to: [{host: api.example.com}], delay: 1s}")
             .refused(&["FD3024"]),
+        network("latency-that-nobody-waits-for", "networkLatency: {delay: 10s}")
+            .spec(&any(), &step("net", HALF, "networkLatency: {delay: 10s}"), "  limits: {pods: 25%}")
+            .refused(&["FD3007"]),
+        of(
+            "partition-whose-second-peer-is-not-there",
+            &format!(
+                "{}\n{}",
+                step("first", HALF, "networkPartition: {to: [{service: db}]}"),
+                step("second", HALF, "networkPartition: {to: [{service: cache}], from: [{service: queue}]}"),
+            ),
+        )
+        .refused(&["FD3024"]),
         network("latency-beyond-the-limit", latency)
             .spec(&any(), &step("net", HALF, latency), "  limits: {degradedPods: 25%}")
             .refused(&["FD3022"]),
@@ -113,6 +163,11 @@ fn refused() -> Vec<Row> {
             .spec(&any(), &step("net", HALF, "networkPartition: {}"), "  limits: {pods: 25%}")
             .refused(&["FD3007"]),
         of("latency-that-nobody-could-see", &hidden).refused(&["FD3057"]),
+        of(
+            "latency-that-nobody-could-see-however-it-is-said",
+            &hidden.replace("networkPartition: {}", "networkPartition: {to: [{cidr: 0.0.0.0/0}]}"),
+        )
+        .refused(&["FD3057"]),
         with(
             "latency-without-the-rights",
             vec![

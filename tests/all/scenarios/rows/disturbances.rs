@@ -38,12 +38,26 @@ fn step(name: &str, target: &str, fault: &str) -> String {
 }
 
 fn of(name: &'static str, method: &str) -> Row {
+    // What the pods of a real cluster are seen to do, those of the embedded one are told to.
+    let calls = |text: String, name: &str, whom: &str| {
+        let labels = format!("metadata: {{labels: {{app: {name}}}}}\n");
+        let calls = format!(
+            "metadata: {{labels: {{app: {name}}}, annotations: {{sim.firedrill.dev/calls: {whom}}}}}\n"
+        );
+        text.replace(&labels, &calls)
+    };
+    let visited = |name: &str| {
+        let load = "namespace: $NS, annotations: {sim.firedrill.dev/offered-load: \"10\"}}";
+        service(name, 8080).replace("namespace: $NS}", load)
+    };
     let objects = [
         namespace("$NS", true),
-        program("web", 2, 8080),
+        calls(program("web", 2, 8080), "web", "db"),
         program("db", 1, 5432),
         service("db", 5432),
-        program("client", 1, 8080),
+        calls(program("client", 1, 8080), "client", "web"),
+        visited("web"),
+        visited("client"),
     ];
     let texts: Vec<&str> = objects.iter().map(String::as_str).collect();
     row(name).objects(&texts).spec(&any(), method, "  limits: {pods: 100%, duration: 10m}").on_both()
