@@ -8,12 +8,10 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
     api::{AttachParams, AttachedProcess},
-    client::UpgradeConnectionError,
 };
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -89,17 +87,14 @@ impl<R: AsyncRead> AsyncRead for Reports<R> {
 }
 
 fn why(error: kube::Error) -> AttachError {
-    if let kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(
-        StatusCode::NOT_IMPLEMENTED,
-    )) = &error
-    {
-        let words = "this API server has no streams to pods (501 Not Implemented), as that of firedrill sim serve; in firedrill rehearse there are some";
-        return AttachError::Forbidden(words.to_owned());
-    }
     match ApiError::from(error) {
         ApiError::NotFound => AttachError::NoSuchPod,
         ApiError::Forbidden(words) => AttachError::Forbidden(words),
         ApiError::Invalid(words) => AttachError::NotRunning(words),
+        // That of `firedrill sim serve`; a rehearsal has some.
+        ApiError::Server { code: 501, message } => {
+            AttachError::Forbidden(format!("{message}; firedrill rehearse has them"))
+        }
         error => AttachError::Unreachable(error.to_string()),
     }
 }

@@ -267,7 +267,7 @@ impl Page<'_> {
         }
         // What there is no room for is what went as it should.
         if groups.len() > LISTED {
-            groups.sort_by(|(one, ..), (other, ..)| other.cmp(one));
+            groups.sort_by_key(|(tone, ..)| std::cmp::Reverse(*tone));
         }
         for (tone, _, group) in groups.iter().take(LISTED) {
             let targets: Vec<ObjectRef> = group.iter().map(|injection| injection.target.clone()).collect();
