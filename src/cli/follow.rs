@@ -13,7 +13,7 @@ use super::{
     told::{self, Reports, Told},
 };
 use crate::{
-    api::{API_VERSION, Experiment, check::Accepted},
+    api::{API_VERSION, Act},
     cluster::{Access, ApiError, Segments, identity},
     controller::RunSeen,
     journal::{self, Entry},
@@ -48,8 +48,8 @@ pub(super) fn run(
         let mut codes = Vec::new();
         let mut names: Vec<(String, String)> =
             there.into_iter().map(|name| (there::namespace(global, &connection), name)).collect();
-        for (accepted, experiment) in experiments {
-            names.push(apply(&access, (global, &connection), (accepted, experiment)).await?);
+        for act in &experiments {
+            names.push(apply(&access, (global, &connection), act).await?);
         }
         let mut rest = names.into_iter();
         for (namespace, name) in rest.by_ref() {
@@ -91,13 +91,13 @@ fn split(setting: &SettingArgs) -> anyhow::Result<(Vec<String>, Option<SettingAr
 async fn apply(
     access: &Access,
     (global, connection): (&Global, &Connection),
-    (accepted, experiment): (&Accepted, &Experiment),
+    Act { experiment, json, .. }: &Act,
 ) -> anyhow::Result<(String, String)> {
     let name = experiment.metadata.name.clone();
     let namespace =
         experiment.metadata.namespace.clone().unwrap_or_else(|| there::namespace(global, connection));
     let object = ObjectRef::namespaced(API_VERSION, "Experiment", &namespace, &name);
-    let mut body = accepted.json.clone();
+    let mut body = json.clone();
     body["metadata"]["namespace"] = namespace.clone().into();
     let params = PatchParams::apply("firedrill").force();
     let applied = access.read(access.api(&object).patch(&name, &params, &Patch::Apply(&body))).await;

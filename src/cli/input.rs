@@ -69,6 +69,18 @@ impl Input {
         }
         Ok(items)
     }
+
+    /// The experiments, for somebody who executes no game day.
+    pub(super) fn experiments(&self) -> anyhow::Result<Vec<Act>> {
+        let only = |item| match item {
+            Item::Experiment(act) => Ok(act),
+            Item::Day(Planned { day, .. }) => bail!(Usage(format!(
+                "the controller executes no game day (not supported yet): run gameday {} without --controller",
+                day.metadata.name
+            ))),
+        };
+        self.items()?.into_iter().map(only).collect()
+    }
 }
 
 /// Something to run.

@@ -346,7 +346,6 @@ fn decode(
     into: &mut Vec<Accepted>,
 ) {
     let json = node.to_json();
-    let meta = || serde_json::from_value::<Metadata>(json["metadata"].clone());
     let document = match schema.kind {
         "Experiment" => {
             Experiment::from_value(&json).map(|experiment| Document::Experiment(Box::new(experiment)))

@@ -85,6 +85,7 @@ impl Going<'_> {
             .then(|| Asker::new(&act.experiment, &assessment.by.name, outside_tx.clone()));
         let start = Start {
             request,
+            id: None,
             assessment,
             revert_timeout: self.venue.tell.revert_timeout.0,
             outside_rx: experiment_rx,
