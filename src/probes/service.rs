@@ -61,7 +61,7 @@ impl ClusterService {
 
     /// The Service that a URL names.
     pub fn of_url(url: &Uri) -> Option<Self> {
-        let (port, tls) = port_of(url);
+        let (port, tls) = port_of(url.scheme_str(), url.port_u16());
         Self::of_host(url.host()?, port, if tls { "https" } else { "http" })
     }
 

@@ -1,7 +1,5 @@
 //! Names of Services.
 
-use http::{Uri, uri::Scheme};
-
 /// Namespace and name of the Service that `host` names: `NAME.NAMESPACE.svc`, with or without `.cluster.local` behind it
 /// (Kubernetes docs, "DNS for Services and Pods"). None for any other host, names of single pods included.
 pub fn service_of_host(host: &str) -> Option<(&str, &str)> {
@@ -11,10 +9,11 @@ pub fn service_of_host(host: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && !namespace.is_empty() && !namespace.contains('.')).then_some((namespace, name))
 }
 
-/// The port that a URL is sent to, and whether TLS is spoken there: without a port 443 with `https`, 80 otherwise.
-pub fn port_of(url: &Uri) -> (u16, bool) {
-    let tls = url.scheme() == Some(&Scheme::HTTPS);
-    (url.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls)
+/// The port that a URL of that scheme and port is sent to, and whether TLS is spoken there: without a port 443 with
+/// `https`, 80 otherwise.
+pub fn port_of(scheme: Option<&str>, port: Option<u16>) -> (u16, bool) {
+    let tls = scheme == Some("https");
+    (port.unwrap_or(if tls { 443 } else { 80 }), tls)
 }
 
 #[cfg(test)]
@@ -23,13 +22,13 @@ mod tests {
 
     #[test]
     fn a_url_without_a_port_means_that_of_its_scheme() {
-        for (url, port) in [
-            ("http://cart.shop.svc/a", (80, false)),
-            ("https://cart.shop.svc", (443, true)),
-            ("http://cart.shop.svc:8080/", (8080, false)),
-            ("https://cart.shop.svc:80/", (80, true)),
+        for (scheme, port, expected) in [
+            ("http", None, (80, false)),
+            ("https", None, (443, true)),
+            ("http", Some(8080), (8080, false)),
+            ("https", Some(80), (80, true)),
         ] {
-            assert_eq!(port_of(&url.parse().expect("a URL")), port, "{url}");
+            assert_eq!(port_of(Some(scheme), port), expected, "{scheme} {port:?}");
         }
     }
 
