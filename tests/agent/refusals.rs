@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use firedrill::{
-    agent::wire::{Direction, Effect, Order, RefusalCode, Report, frame},
+    agent::wire::{Direction, Effect, Order, RefusalCode, Report, VERSION, frame},
     types::RunId,
 };
 
@@ -36,9 +36,15 @@ fn orders_that_are_malformed_replayed_late_or_of_an_old_epoch() {
     let before = world.dump(&pod);
     let cut = order("cut", &pod, vec![all(Direction::Egress)], Effect::Partition);
     agent.write("\nrubbish\nfd1 3 00000000 abc\n\u{0}\u{1}\n");
-    let wrong = "{\"version\":1,\"session\":\"s\",\"seq\":90,\"order\":{\"destroy\":{}}}";
-    agent.write(&format!("fd1 {} {:08x} {wrong}\n", wrong.len(), crc32fast::hash(wrong.as_bytes())));
-    assert_eq!(refused(agent.answer(90)), RefusalCode::Malformed);
+    for (version, seq, why) in
+        [(VERSION, 90, RefusalCode::Malformed), (VERSION - 1, 91, RefusalCode::Version)]
+    {
+        let wrong = format!(
+            "{{\"version\":{version},\"session\":\"s\",\"seq\":{seq},\"order\":{{\"destroy\":{{}}}}}}"
+        );
+        agent.write(&format!("fd1 {} {:08x} {wrong}\n", wrong.len(), crc32fast::hash(wrong.as_bytes())));
+        assert_eq!(refused(agent.answer(seq)), why);
+    }
     let line = agent.line(Order::Beat);
     agent.write(&frame::encode(&line));
     agent.write(&frame::encode(&line));
