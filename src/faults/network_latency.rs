@@ -141,12 +141,14 @@ mod tests {
             json!({"delay": "10ms", "to": [{"host": "http://db.example.com"}]}),
             json!({"delay": "10ms", "to": [{"host": "db.example.com:5432"}]}),
             json!({"delay": "10ms", "to": [{"host": "db example"}]}),
+            // Nobody could see it.
+            json!({"delay": "10ms", "protocol": "UDP"}),
         ] {
             assert_eq!(lint(wrong.clone()), 1, "{wrong}");
         }
         for right in [
             json!({"delay": "60s", "jitter": "60s"}),
-            json!({"delay": "10ms", "ports": [1, "8000-8100", "65535"], "protocol": "UDP"}),
+            json!({"delay": "10ms", "ports": [1, "8000-8100", "65535"], "protocol": "TCP"}),
             json!({"delay": "10ms", "to": [{"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}, {"host": "a.example.com"}, {"host": "fd00::1"}]}),
         ] {
             assert_eq!(lint(right.clone()), 0, "{right}");

@@ -157,7 +157,7 @@ pub(super) const PORTS: FieldSchema =
     field("ports", "ports", "Destination ports, and ranges such as 8000-8100. Default: all.");
 /// See [`TO`].
 pub(super) const PROTOCOL: FieldSchema =
-    field("protocol", r#"{"type":"string","enum":["TCP","UDP","ICMP"]}"#, "Protocol. Default: all.");
+    field("protocol", r#"{"type":"string","enum":["TCP","UDP","ICMP"]}"#, "Protocol. Default: all. UDP alone is not supported yet.");
 
 pub(super) const fn field(
     name: &'static str,
@@ -196,6 +196,11 @@ fn lint(fault: &str, params: &Value) -> Vec<Finding> {
         let text = serde_json::to_string(ports).unwrap_or_default();
         let why = format!("{text} is no port and no range of ports");
         findings.push(refused(format!("ports[{number}]"), why, "ports are 1 to 65535"));
+    }
+    if traffic.protocol == Some(Protocol::Udp) {
+        let why = "a fault over UDP alone is not supported yet: no round trip shows that it is in force";
+        let remedy = "leave out protocol: with all of it UDP is hit too";
+        findings.push(refused("protocol".to_owned(), why.to_owned(), remedy));
     }
     if traffic.protocol == Some(Protocol::Icmp) && !traffic.ports.is_empty() {
         let why = "ICMP has no ports".to_owned();

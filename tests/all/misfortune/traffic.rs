@@ -139,7 +139,6 @@ fn a_plan_warns_of_traffic_that_may_not_be_there() {
                 hazard::NOBODY_MEANT,
                 "port 5432 is declared by none of its peers",
             ),
-            ("to: [{service: api}], protocol: UDP", hazard::NOBODY_MEANT, "a port over UDP"),
             (
                 "from: [{workload: deployment/api}], ports: [81]",
                 hazard::NOBODY_MEANT,
