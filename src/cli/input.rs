@@ -51,11 +51,11 @@ impl Input {
                             && act.experiment.metadata.name == experiment.metadata.name
                     };
                     if acts.iter().find(same).is_none() {
-                        items.push(Item::Experiment(Act {
+                        items.push(Item::Experiment(Box::new(Act {
                             experiment: (**experiment).clone(),
                             json: accepted.json.clone(),
                             source: accepted.source.clone(),
-                        }));
+                        })));
                     }
                 }
                 Document::GameDay { day, acts } => {
@@ -86,7 +86,7 @@ impl Input {
 /// Something to run.
 pub(super) enum Item<'a> {
     /// An experiment by itself.
-    Experiment(Act),
+    Experiment(Box<Act>),
     /// A game day.
     Day(Planned<'a>),
 }
@@ -103,7 +103,7 @@ impl Item<'_> {
     /// The experiments of it, in order.
     pub(super) fn acts(&self) -> &[Act] {
         match self {
-            Self::Experiment(act) => std::slice::from_ref(act),
+            Self::Experiment(act) => std::slice::from_ref(&**act),
             Self::Day(planned) => &planned.acts.experiments,
         }
     }

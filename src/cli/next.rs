@@ -165,7 +165,7 @@ impl Coming<'_> {
 
     fn text(&self, style: &Style) -> String {
         let spec = &self.day.spec;
-        let mut text = format!("{}", style.paint(Tone::Strong, &style.plain(&self.day.metadata.name)));
+        let mut text = style.paint(Tone::Strong, &self.day.metadata.name);
         let length = Length(spec.duration());
         match (&spec.schedule, &spec.time_zone) {
             (Some(schedule), Some(zone)) => {
@@ -244,7 +244,7 @@ pub(super) fn changes(zone: &TimeZone, from: Timestamp, until: Timestamp) -> Vec
 /// `90d`, `36h`.
 fn cadence(length: std::time::Duration) -> String {
     let hours = length.as_secs() / 3600;
-    if hours % 24 == 0 { format!("{}d", hours / 24) } else { format!("{hours}h") }
+    if hours.is_multiple_of(24) { format!("{}d", hours / 24) } else { format!("{hours}h") }
 }
 
 fn just_before(at: Timestamp, zone: &TimeZone) -> Zoned {

@@ -203,7 +203,14 @@ async fn rules(
         }
     };
     let Some(mirror) = follow else { return (found, false) };
-    if let Err(error) = mirror.follow_guardrails(access.client()).await {
+    // Listing would do for now; a change of them would not be seen.
+    let missing = missing_rights(access, &[("watch", "firedrill.dev", "guardrails", None)]).await;
+    let followed = match missing {
+        Ok(missing) if missing.is_empty() => mirror.follow_guardrails(access.client()).await,
+        Ok(_) => Err(ApiError::Forbidden("they may not be watched".to_owned())),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = followed {
         findings.push(unreadable(format!("they cannot be followed while it runs: {error}")));
     }
     (found, true)

@@ -246,6 +246,12 @@ fn verify(steady: &Node, library: &Library<'_>, report: &mut Report<'_>) -> Opti
     let given = Given { parameters: library.given.parameters.clone(), ..Given::default() };
     let resolved = resolved(steady, (library, &given), report);
     report.declare(None);
+    // What a borrowed probe leaves open nobody fills in: no value is asked for here.
+    if resolved.as_ref().is_some_and(|node| node.to_json().to_string().contains("$(params.")) {
+        let message = "a probe that is borrowed here refers to a parameter without a value";
+        let remedy = "give it a default where it is declared, or --param NAME=VALUE";
+        report.error(codes::PARAMETER, ("spec.steadyStateFrom", steady.span), message, remedy);
+    }
     (report.errors() == before).then(|| decoded(&resolved?, report.source())).flatten()
 }
 

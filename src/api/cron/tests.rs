@@ -188,7 +188,7 @@ fn brute(cron: &Cron, zone: &TimeZone, from: Timestamp, hours: i64) -> Vec<Times
         let mut due = false;
         while skipped <= local {
             due |= named(cron, skipped);
-            skipped = skipped + 1.minute();
+            skipped += 1.minute();
         }
         latest = latest.max(local);
         found.extend(due.then_some(now));

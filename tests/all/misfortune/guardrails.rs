@@ -5,6 +5,7 @@ use std::time::Duration;
 use firedrill::{
     cluster::{Access, Write},
     journal::{Entry, Record, RevertOutcome, StopReason},
+    sim::apiserver::User,
     types::{ObjectRef, Verdict},
 };
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Person, assert_sound, once, reverts};
 use crate::{
     crash::house::{experiment, house, settled_with, settles},
-    kit::{Ran, Stage, in_virtual_time},
+    kit::{Ran, Stage, in_virtual_time, manifests},
 };
 
 const SCALE: &str = "{name: hit, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 30s}";
@@ -132,6 +133,39 @@ fn a_guardrail_that_forbids_nothing_of_it_changes_nothing() {
             let stage = settled(1).await;
             let ran = ruled(&stage, seen, spec.clone()).await;
             assert_eq!(ran.verdict(), Verdict::Passed, "{spec}: {:?}", stop(&ran.entries));
+        }
+    });
+}
+
+/// Whoever may not see them might be forbidden: refused, before anything else is done.
+#[test]
+fn guardrails_that_cannot_be_read_or_followed_refuse() {
+    in_virtual_time(async {
+        for verbs in ["[]", "[list]", "[list, watch]"] {
+            let mut objects = firedrill::api::crds::crds();
+            objects.extend(house());
+            let rules = "[{apiGroups: ['', apps, policy, autoscaling, discovery.k8s.io, coordination.k8s.io], resources: ['*'], verbs: ['*']}";
+            let role = format!(
+                "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: ada}}\nrules: {rules}, \
+                 {{apiGroups: [firedrill.dev], resources: [guardrails], verbs: {verbs}}}]\n---\n\
+                 apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: ada}}\n\
+                 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: ada}}\n\
+                 subjects: [{{kind: User, apiGroup: rbac.authorization.k8s.io, name: ada}}]"
+            );
+            objects.extend(manifests(&role));
+            let mut stage = settled_with(&objects, 1).await;
+            stage.env.kube = stage.cluster.sim().client_as(User::new("ada", &[]));
+            let ended = stage.run(stage.request(&experiment(&[SCALE]), 1)).await;
+            match ended {
+                Ok(ran) => assert_eq!((verbs, ran.verdict()), ("[list, watch]", Verdict::Passed)),
+                Err(findings) => {
+                    assert_ne!(verbs, "[list, watch]", "{findings:?}");
+                    assert!(
+                        findings.iter().any(|finding| finding.code.0 == "FD2007"),
+                        "{verbs}: {findings:?}"
+                    );
+                }
+            }
         }
     });
 }
