@@ -103,7 +103,7 @@ async fn prepared(
     if let Err(ApiError::Forbidden(why)) = cluster::identity(&Access::new(env.kube.clone())).await {
         let message = format!("the controller may not act as it: {why}");
         let finding = Finding::error(code::ACCOUNT, format!("serviceaccount/{account}"), message);
-        return Err(refused(vec![finding.remedy(&format!(
+        return Err(refused(vec![finding.remedy(format!(
             "grant the controller impersonate on serviceaccounts, resourceNames [{account}], in namespace {}",
             run.object.namespace
         ))]));

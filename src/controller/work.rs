@@ -392,18 +392,25 @@ async fn conclude(case: &Case, silent: bool) -> Result<(), WorkError> {
     }
     let (access, namespace) = (&case.context.access, &case.context.settings.namespace);
     if let Some((run, writer)) = &case.told {
-        let begun = Instant::now();
-        while !silent {
-            writer.journal(case.segments.size());
-            match writer.write(case.context.env.clock.now()).await {
-                Ok(()) => break,
-                Err(error) if begun.elapsed() >= LAST_WORDS => return Err(error.into()),
-                Err(error) => tracing::warn!(run = %case.id, %error, "the status could not be written yet"),
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        if !silent {
+            last_words(case, writer).await?;
         }
         object::let_go(access, &run.object).await?;
     }
     cluster::unclaim(access, namespace, (&case.id, &case.context.holder)).await?;
     Ok(())
+}
+
+/// Writes the status for the last time, with some patience.
+async fn last_words(case: &Case, writer: &Writer) -> Result<(), ApiError> {
+    let begun = Instant::now();
+    loop {
+        writer.journal(case.segments.size());
+        match writer.write(case.context.env.clock.now()).await {
+            Ok(()) => return Ok(()),
+            Err(error) if begun.elapsed() >= LAST_WORDS => return Err(error),
+            Err(error) => tracing::warn!(run = %case.id, %error, "the status could not be written yet"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
