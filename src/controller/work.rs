@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -249,9 +252,17 @@ impl Case {
     pub(super) fn observer(&self, acting: &Acting) -> engine::Observer {
         let (writer, acting) = (self.told.as_ref().map(|(_, writer)| writer.clone()), acting.clone());
         let (answers, tx, id) = (self.answers.clone(), self.outside.0.clone(), self.id.clone());
+        let hurry = AtomicBool::new(false);
         Arc::new(move |entry: &Entry| {
             log(&id, entry);
             match &entry.record {
+                // Somebody waits for the end of it, and nobody for how it heals.
+                Record::StopRequested { reason, .. } if hurries(*reason) => {
+                    hurry.store(true, Ordering::Relaxed)
+                }
+                Record::AllReverted { .. } if hurry.load(Ordering::Relaxed) => {
+                    let _ = tx.send(Outside::Leave);
+                }
                 Record::StepStarted { step } => {
                     if let Some(answer) = answers.of(step) {
                         let _ = tx.send(answer);
@@ -286,6 +297,11 @@ impl Case {
             () = writer.keep(&self.context.env.clock, || self.segments.size()) => std::future::pending().await,
         }
     }
+}
+
+/// Whether the end is waited for: a Run or a namespace that is to go, a replica that is to end.
+fn hurries(reason: StopReason) -> bool {
+    matches!(reason, StopReason::Deleted | StopReason::NamespaceTerminating | StopReason::Signal)
 }
 
 fn log(id: &RunId, entry: &Entry) {

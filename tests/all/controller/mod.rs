@@ -134,8 +134,11 @@ fn a_namespace_deleted_in_force_takes_the_run_with_it_and_not_its_record() {
         let run = office.run("trial-1", json!({})).await;
         office.shrunk().await;
         let shop = ObjectRef::namespaced("v1", "Namespace", "", "shop");
+        let asked = office.stage.env.clock.now();
         office.delete(&shop).await;
         office.until("the namespace is gone", async || office.get(&shop).await.is_none()).await;
+        let took = office.stage.env.clock.now().duration_since(asked);
+        assert!(took.as_secs() <= 60, "nobody waits until it heals: {took}");
         office.until("nobody holds it", async || office.held().is_empty()).await;
         let state = assert_whole(&office.journal(&run).await);
         assert_eq!(state.decided.map(|(verdict, ..)| verdict), Some(Verdict::Aborted));
