@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -249,9 +252,17 @@ impl Case {
     pub(super) fn observer(&self, acting: &Acting) -> engine::Observer {
         let (writer, acting) = (self.told.as_ref().map(|(_, writer)| writer.clone()), acting.clone());
         let (answers, tx, id) = (self.answers.clone(), self.outside.0.clone(), self.id.clone());
+        let hurry = AtomicBool::new(false);
         Arc::new(move |entry: &Entry| {
             log(&id, entry);
             match &entry.record {
+                // Somebody waits for the end of it, and nobody for how it heals.
+                Record::StopRequested { reason, .. } if hurries(*reason) => {
+                    hurry.store(true, Ordering::Relaxed)
+                }
+                Record::AllReverted { .. } if hurry.load(Ordering::Relaxed) => {
+                    let _ = tx.send(Outside::Leave);
+                }
                 Record::StepStarted { step } => {
                     if let Some(answer) = answers.of(step) {
                         let _ = tx.send(answer);
@@ -286,6 +297,11 @@ impl Case {
             () = writer.keep(&self.context.env.clock, || self.segments.size()) => std::future::pending().await,
         }
     }
+}
+
+/// Whether the end is waited for: a Run or a namespace that is to go, a replica that is to end.
+fn hurries(reason: StopReason) -> bool {
+    matches!(reason, StopReason::Deleted | StopReason::NamespaceTerminating | StopReason::Signal)
 }
 
 fn log(id: &RunId, entry: &Entry) {
@@ -392,18 +408,25 @@ async fn conclude(case: &Case, silent: bool) -> Result<(), WorkError> {
     }
     let (access, namespace) = (&case.context.access, &case.context.settings.namespace);
     if let Some((run, writer)) = &case.told {
-        let begun = Instant::now();
-        while !silent {
-            writer.journal(case.segments.size());
-            match writer.write(case.context.env.clock.now()).await {
-                Ok(()) => break,
-                Err(error) if begun.elapsed() >= LAST_WORDS => return Err(error.into()),
-                Err(error) => tracing::warn!(run = %case.id, %error, "the status could not be written yet"),
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        if !silent {
+            last_words(case, writer).await?;
         }
         object::let_go(access, &run.object).await?;
     }
     cluster::unclaim(access, namespace, (&case.id, &case.context.holder)).await?;
     Ok(())
+}
+
+/// Writes the status for the last time, with some patience.
+async fn last_words(case: &Case, writer: &Writer) -> Result<(), ApiError> {
+    let begun = Instant::now();
+    loop {
+        writer.journal(case.segments.size());
+        match writer.write(case.context.env.clock.now()).await {
+            Ok(()) => return Ok(()),
+            Err(error) if begun.elapsed() >= LAST_WORDS => return Err(error),
+            Err(error) => tracing::warn!(run = %case.id, %error, "the status could not be written yet"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }

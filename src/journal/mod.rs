@@ -3,16 +3,18 @@
 //! The journal is the run. What may have happened is written down before it happens; a torn tail is
 //! dropped, damage in the middle is an error that names the record.
 
+mod clocks;
 mod environment;
 mod frame;
 mod record;
 mod writer;
 
 pub use crate::probes::Stats as ProbeStats;
+pub use clocks::Clocks;
 pub use environment::Environment;
 pub use frame::{Damage, decode, encode};
 pub use record::{
-    Answer, CheckOutcome, Clocks, Deployed, Entry, Header, InjectOutcome, Moment, Record, Residue,
-    RevertOutcome, SampleState, StopReason,
+    Answer, CheckOutcome, Deployed, Entry, Header, InjectOutcome, Moment, Record, Residue, RevertOutcome,
+    SampleState, StopReason,
 };
 pub use writer::{JournalError, Writer, read};

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Environment;
+use super::{Clocks, Environment};
 use crate::{
     faults::Injection,
     probes::Stats,
@@ -484,31 +484,4 @@ pub struct Residue {
     pub what: String,
     /// How to finish by hand.
     pub remedy: String,
-}
-
-/// What was measured, in milliseconds; None: not measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Clocks {
-    /// First fault in force to the first violation or alert.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detection_ms: Option<u64>,
-    /// First fault in force to the first alert.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub alert_ms: Option<u64>,
-    /// The sample that completes a violation to the last verified revert.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub abort_ms: Option<u64>,
-    /// Begin of reverting to the last verified revert.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub revert_ms: Option<u64>,
-    /// First fault in force to steady for good, faults still in force or not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rto_ms: Option<u64>,
-    /// Last fault lifted to steady for good.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub recovery_ms: Option<u64>,
-    /// How exact all that is: the longest sampling interval.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resolution_ms: Option<u64>,
 }

@@ -156,8 +156,11 @@ pub(super) const FROM: FieldSchema =
 pub(super) const PORTS: FieldSchema =
     field("ports", "ports", "Destination ports, and ranges such as 8000-8100. Default: all.");
 /// See [`TO`].
-pub(super) const PROTOCOL: FieldSchema =
-    field("protocol", r#"{"type":"string","enum":["TCP","UDP","ICMP"]}"#, "Protocol. Default: all. UDP alone is not supported yet.");
+pub(super) const PROTOCOL: FieldSchema = field(
+    "protocol",
+    r#"{"type":"string","enum":["TCP","UDP","ICMP"]}"#,
+    "Protocol. Default: all. UDP alone is not supported yet.",
+);
 
 pub(super) const fn field(
     name: &'static str,

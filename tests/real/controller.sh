@@ -1,0 +1,213 @@
+#!/usr/bin/env bash
+# The controller on a real control plane with kwok's nodes: runs that pass, are aborted and deleted in force;
+# replicas that are killed, paused and woken; an account and a namespace that go. After each the workload is as
+# before and nobody holds anything. Prints a line for each with what it took; exits 1 on any difference.
+#
+#   controller.sh
+#
+# FIREDRILL=… is the program, else it is built (debug).
+set -Eeuo pipefail
+trap 'echo "controller: error: line $LINENO: $BASH_COMMAND" >&2' ERR
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+work=$(mktemp -d)
+dir=$work/cluster
+replicas=()
+
+say() { echo "controller: $*" >&2; }
+
+finish() {
+  local rc=$?
+  trap - EXIT
+  for pid in "${replicas[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
+  ((rc == 0)) || tail -n 40 "$work"/*.log >&2 || true
+  "$here/cluster.sh" down --dir "$dir" || rc=1
+  rm -rf "$work"
+  exit "$rc"
+}
+
+kubectl() { timeout 60 "$BIN/kubectl" --kubeconfig "$dir/kubeconfig" "$@"; }
+firedrill() { KUBECONFIG=$dir/kubeconfig "$program" "$@"; }
+now() { date +%s%3N; }
+
+program() {
+  if [[ -n ${FIREDRILL-} ]]; then
+    echo "$FIREDRILL"
+  else
+    cargo build --quiet --manifest-path "$here/../../Cargo.toml" --bin firedrill
+    cargo metadata --manifest-path "$here/../../Cargo.toml" --format-version 1 --no-deps |
+      sed -n 's/.*"target_directory":"\([^"]*\)".*/\1\/debug\/firedrill/p'
+  fi
+}
+
+replica() { # NAME: started, its pid in $pid
+  KUBECONFIG=$dir/kubeconfig POD_NAME=$1 "$program" controller >"$work/$1.log" 2>&1 &
+  pid=$!
+  replicas+=("$pid")
+}
+
+# Waits for words of a jsonpath of an object to be VALUE; polls fast, so that what it takes can be told.
+until_is() { # SECONDS VALUE KIND NAME PATH
+  local deadline=$(($(now) + $1 * 1000))
+  while [[ $(kubectl get "$3" "$4" -n shop -o "jsonpath=$5" 2>/dev/null) != "$2" ]]; do
+    (($(now) < deadline)) || { say "$3/$4 $5 is not $2 after $1 s"; return 1; }
+    sleep 0.1
+  done
+}
+
+begin() { # EXPERIMENT: a Run of it is made, its name in $run
+  run=$(kubectl create -n shop -o name -f - <<<"{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {generateName: $1-}, spec: {experimentRef: {name: $1}}}")
+  run=${run#*/}
+}
+
+in_force() { until_is 30 1 deployment web '{.status.readyReplicas}'; }
+# A revert that is a scale is done when the spec says so.
+back() { until_is "$1" 4 deployment web '{.spec.replicas}'; }
+verdict() { # VERDICT REASON
+  until_is 90 Finished run "$run" '{.status.phase}'
+  until_is 1 "$1 $2" run "$run" '{.status.verdict} {.status.reason}'
+}
+
+nobody_holds() {
+  local deadline=$((SECONDS + 40))
+  while kubectl get leases -A -o name | grep -E '/(run-|firedrill$)' >/dev/null; do
+    ((SECONDS < deadline)) || { kubectl get leases -A >&2; return 1; }
+    sleep 0.5
+  done
+}
+
+clean() { # WHAT MS
+  back 5
+  until_is 60 4 deployment web '{.status.readyReplicas}'
+  nobody_holds
+  [[ -z $(kubectl get deployment web -n shop -o 'jsonpath={.metadata.labels}{.metadata.annotations.undo\.firedrill\.dev}') ]] ||
+    { say "marks are left on web"; return 1; }
+  printf '%-58s %7s ms\n' "$1" "$2"
+}
+
+passes() {
+  local begun
+  begun=$(now)
+  firedrill run --controller experiment/trial -n shop >"$work/follow.log" 2>&1
+  clean 'a run that passes, followed' $(($(now) - begun))
+  firedrill runs --controller >"$work/runs.log"
+  grep -q Passed "$work/runs.log"
+}
+
+aborted() {
+  begin long
+  in_force
+  local asked
+  asked=$(now)
+  firedrill abort "$run" -n shop 2>"$work/abort.log"
+  back 20
+  local took=$(($(now) - asked))
+  verdict Aborted UserAbort
+  clean 'aborted in force: asked to back' "$took"
+}
+
+deleted() {
+  begin long
+  in_force
+  local asked
+  asked=$(now)
+  kubectl delete run "$run" -n shop --wait=true >/dev/null
+  back 1
+  clean 'deleted in force: asked to gone' $(($(now) - asked))
+}
+
+killed() { # of its replica, which is the only one until it is in force
+  begin long
+  in_force
+  replica replica-b
+  b=$pid
+  sleep 2
+  local died
+  died=$(now)
+  kill -KILL "$1"
+  back 30
+  local took=$(($(now) - died))
+  verdict Aborted RunnerLost
+  clean 'SIGKILL of its replica: to back, by the survivor' "$took"
+  ((took <= 17000)) || { say "later than the lease and 2 s"; return 1; }
+}
+
+paused() { # the one that has it is stopped, and woken when another has taken over
+  begin long
+  in_force
+  local who stopped
+  who=$(kubectl get run "$run" -n shop -o 'jsonpath={.status.runner.identity}')
+  case $who in replica-b-*) stopped=$1 ;; *) stopped=$2 ;; esac
+  kill -STOP "$stopped"
+  back 30
+  verdict Aborted RunnerLost
+  local woken
+  woken=$(now)
+  kill -CONT "$stopped"
+  sleep 8
+  [[ $(kubectl get run "$run" -n shop -o 'jsonpath={.status.runner.epoch}') == 2 ]]
+  clean 'a replica paused, held for dead, and woken' $(($(now) - woken))
+}
+
+ends() { # SIGTERM
+  begin long
+  in_force
+  local asked
+  asked=$(now)
+  kill -TERM "$@"
+  back 20
+  local took=$(($(now) - asked))
+  wait "$@" || { say "it does not end well"; return 1; }
+  replica replica-d
+  verdict Aborted Signal
+  clean 'SIGTERM of all: to back' "$took"
+}
+
+account_gone() {
+  begin long
+  in_force
+  local gone
+  gone=$(now)
+  kubectl delete serviceaccount,rolebinding firedrill -n shop >/dev/null
+  back 30
+  local took=$(($(now) - gone))
+  verdict Aborted AccountGone
+  clean 'its account and rights gone: to back' "$took"
+  kubectl apply --server-side -f "$here/controller.yaml" >/dev/null
+}
+
+namespace_gone() {
+  begin long
+  in_force
+  local gone
+  gone=$(now)
+  kubectl delete namespace shop --wait=true >/dev/null
+  nobody_holds
+  printf '%-58s %7s ms\n' 'its namespace deleted in force: to gone' $(($(now) - gone))
+  firedrill report --controller "$run" >"$work/report.log" || true
+  grep -q "$run" "$work/report.log"
+}
+
+trap finish EXIT
+trap 'exit 130' INT TERM
+BIN=$("$here/build.sh")
+program=$(program)
+"$here/cluster.sh" up --dir "$dir" --nodes 3 >/dev/null
+firedrill crds | kubectl apply --server-side -f - >/dev/null
+kubectl wait --for=condition=Established --timeout=30s crd/runs.firedrill.dev crd/experiments.firedrill.dev >/dev/null
+kubectl apply --server-side -f "$here/controller.yaml" >/dev/null
+kubectl rollout status -n shop deployment/web --timeout=60s >/dev/null
+
+replica replica-a
+a=$pid
+passes
+aborted
+deleted
+killed "$a"
+replica replica-c
+c=$pid
+sleep 2
+paused "$b" "$c"
+account_gone
+ends "$b" "$c"
+namespace_gone
