@@ -73,7 +73,7 @@ impl Input {
     /// The experiments, for somebody who executes no game day.
     pub(super) fn experiments(&self) -> anyhow::Result<Vec<Act>> {
         let only = |item| match item {
-            Item::Experiment(act) => Ok(act),
+            Item::Experiment(act) => Ok(*act),
             Item::Day(Planned { day, .. }) => bail!(Usage(format!(
                 "the controller executes no game day (not supported yet): run gameday {} without --controller",
                 day.metadata.name

@@ -6,6 +6,7 @@
 
 mod begin;
 pub mod calendar;
+mod events;
 mod hosts;
 mod keeping;
 mod object;

@@ -12,7 +12,9 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Context, begin, object,
+    Context, begin,
+    events::Events,
+    object,
     reconcile::{AGAIN, Course, Record as OnRecord, course},
     seen::RunSeen,
     status::{About, Progress, Writer},
@@ -253,8 +255,16 @@ impl Case {
         let (writer, acting) = (self.told.as_ref().map(|(_, writer)| writer.clone()), acting.clone());
         let (answers, tx, id) = (self.answers.clone(), self.outside.0.clone(), self.id.clone());
         let hurry = AtomicBool::new(false);
+        let events = self.told.as_ref().map(|(run, _)| {
+            let asked = run.spec.as_ref().map(|spec| spec.requested_by.clone()).unwrap_or_default();
+            let by = if asked.is_empty() { run.key() } else { asked };
+            Events::new(&self.context.access, &self.context.env.clock, (&run.object, &run.id), &by)
+        });
         Arc::new(move |entry: &Entry| {
             log(&id, entry);
+            if let Some(events) = &events {
+                events.on(entry);
+            }
             match &entry.record {
                 // Somebody waits for the end of it, and nobody for how it heals.
                 Record::StopRequested { reason, .. } if hurries(*reason) => {

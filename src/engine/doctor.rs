@@ -17,7 +17,7 @@ use crate::{
     cluster::{Access, ApiError, Identity, Node, Snapshot},
     env::{Env, Rng},
     faults::{self, Arm, Injection, Signature, World},
-    types::{AgentSettings, Epoch, Finding, ObjectRef, RunId, codes::guard as code, nearest},
+    types::{AgentSettings, Epoch, Finding, ObjectRef, RunId, codes::on_node, nearest},
 };
 
 /// How long the agents may stay, whatever becomes of this process.
@@ -92,7 +92,7 @@ async fn ready_nodes(access: &Access, names: &[String]) -> Result<(Vec<String>, 
         let why = format!("there is no node {name}; there are {}", there.join(", "));
         let near = nearest(&name, there.iter().map(String::as_str));
         let remedy = near.map_or("name one of those".to_owned(), |near| format!("did you mean {near}?"));
-        let finding = Finding::error(code::AGENT, format!("node/{name}"), why).remedy(remedy);
+        let finding = Finding::error(on_node::AGENT, format!("node/{name}"), why).remedy(remedy);
         Examined { node: name, features: None, entered: None, findings: vec![finding] }
     };
     let unknown: Vec<String> = unknown;
@@ -125,7 +125,7 @@ async fn look(world: World, injection: Injection, pods: &BTreeMap<String, Object
     let node = faults::armed_node(&injection).unwrap_or_default();
     let mut examined = Examined { node, features: None, entered: None, findings: Vec::new() };
     let subject = format!("node/{}", examined.node);
-    let wrong = |why: String| Finding::error(code::AGENT, &subject, why);
+    let wrong = |why: String| Finding::error(on_node::AGENT, &subject, why);
     let Some(fault) = faults::find(&injection.fault) else { return examined };
     // Whether its pod is let in at all is known, with what helps, before one is made.
     if let Err(Ok(refusals)) = fault.rehearse(&world, &injection).await.map_err(faults::FaultError::refusals)
@@ -148,7 +148,7 @@ async fn look(world: World, injection: Injection, pods: &BTreeMap<String, Object
         let lacks = features.lacking.iter();
         examined.findings.extend(lacks.map(|lack| {
             let why = format!("it lacks {}: {}", lack.what, lack.why);
-            Finding::warning(code::AGENT_KERNEL, &subject, why).remedy(lack.remedy.to_string())
+            Finding::warning(on_node::AGENT_KERNEL, &subject, why).remedy(lack.remedy.to_string())
         }));
         examined.features = Some(features);
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     faults,
-    types::{codes::guard, counted},
+    types::{codes::on_node, counted},
 };
 
 /// In words, the first of these steps whose faults have met nothing of anybody's on any target; None if there is none.
@@ -23,7 +23,7 @@ pub(super) fn none_met(state: &State, which: impl Fn(&StepState) -> bool) -> Opt
             ids.filter_map(|id| state.injections.get(id)).filter(|found| counts(found)).collect();
         let in_vain = |found: &&InjectionState| found.reverted.is_some() && found.met.unwrap_or(0) == 0;
         (!hit.is_empty() && hit.iter().all(in_vain)).then(|| {
-            let code = guard::NO_TRAFFIC;
+            let code = on_node::NO_TRAFFIC;
             let known = hit.iter().any(|found| found.met.is_some());
             let (name, targets) = (&step.name, counted(hit.len(), "target"));
             match known {

@@ -3,7 +3,7 @@
 use super::Prepare;
 use crate::{
     cluster::{Node, Pod},
-    types::{Finding, ObjectRef, codes::guard},
+    types::{Finding, ObjectRef, codes::on_node},
 };
 
 /// What the agent's image is built for.
@@ -34,22 +34,22 @@ fn of_pod(ask: &Prepare<'_>, target: &ObjectRef, pod: &Pod) -> Option<Finding> {
     let elsewhere = "leave it out with target.exclude";
     if pod.host_network {
         let why = "it is in its node's network: what is done to it is done to the node";
-        return refused(guard::HOST_NETWORK, why, elsewhere);
+        return refused(on_node::HOST_NETWORK, why, elsewhere);
     }
     if target.namespace == ask.agents.namespace {
-        return refused(guard::CONTROL_PATH, "agents run in its namespace", "choose another target");
+        return refused(on_node::CONTROL_PATH, "agents run in its namespace", "choose another target");
     }
     let controls = |(key, value): &(&str, &str)| pod.labels.get(*key).is_some_and(|found| found == value);
     if CONTROL_PATH.iter().any(controls) {
         let why = "orders to agents, and whatever takes the fault back, go through it";
-        return refused(guard::CONTROL_PATH, why, elsewhere);
+        return refused(on_node::CONTROL_PATH, why, elsewhere);
     }
     if pod.waiting.contains("CrashLoopBackOff") {
         let why = "its containers crash over and over: nothing that is seen would be the fault's doing";
-        return refused(guard::NOT_RUNNING, why, "mend it first, or leave it out with target.exclude");
+        return refused(on_node::NOT_RUNNING, why, "mend it first, or leave it out with target.exclude");
     }
     if pod.node.is_empty() || pod.phase != "Running" {
-        return refused(guard::NOT_RUNNING, "it does not run yet", "wait until it does");
+        return refused(on_node::NOT_RUNNING, "it does not run yet", "wait until it does");
     }
     None
 }
@@ -59,7 +59,7 @@ fn of_node(target: &ObjectRef, node: &Node) -> Option<Finding> {
     let name = &node.object.name;
     let refused = |why: String| {
         let remedy = "choose targets on Linux nodes with amd64, by target.nodes' labels or target.exclude";
-        Some(Finding::error(guard::OTHER_PLATFORM, target, why).remedy(remedy))
+        Some(Finding::error(on_node::OTHER_PLATFORM, target, why).remedy(remedy))
     };
     match (label("kubernetes.io/os"), label("kubernetes.io/arch")) {
         (Some(os), _) if os != "linux" => {

@@ -14,7 +14,10 @@ use super::{
 use crate::{
     agent::wire::{Order, Process, Report, Signal},
     cluster::{Pod, Snapshot},
-    types::{Finding, InjectionId, Length, ObjectRef, codes::guard},
+    types::{
+        Finding, InjectionId, Length, ObjectRef,
+        codes::{guard, on_node},
+    },
 };
 
 /// Until the effect is seen: the agent of a node that was not armed has to be placed first.
@@ -202,7 +205,7 @@ fn no_process(action: &Action, target: &ObjectRef, seen: &[String]) -> Finding {
     };
     let why = format!("no process{of}{called}{there}");
     let remedy = "name one of those that are there; the kernel keeps 15 bytes of a name";
-    Finding::error(guard::NO_PROCESS, target, why).remedy(remedy)
+    Finding::error(on_node::NO_PROCESS, target, why).remedy(remedy)
 }
 
 fn in_words(processes: &[Process]) -> String {

@@ -9,7 +9,10 @@ use super::StepAsk;
 use crate::{
     api::{Action, Step},
     faults::{self, FaultInfo, Injection},
-    types::{Finding, ObjectRef, codes::guard as code},
+    types::{
+        Finding, ObjectRef,
+        codes::{guard as code, on_node},
+    },
 };
 
 /// What is in force when a step begins, as far as it can be told beforehand.
@@ -109,7 +112,7 @@ fn unseen(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]) -> Vec<Fin
             "step {first} lets no round trip with its agent through then, and this one could not be seen in any"
         );
         Some(
-            Finding::error(code::UNSEEN, target, message).remedy(format!(
+            Finding::error(on_node::UNSEEN, target, message).remedy(format!(
                 "put `revert: {first}` before {}, or have the two hit different ports or pods",
                 ask.step
             )),

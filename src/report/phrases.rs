@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     journal::{CheckOutcome, Deployed, InjectOutcome, RevertOutcome},
-    types::codes::guard,
+    types::codes::on_node,
 };
 
 /// What ran, in words: revision, commit, images.
@@ -86,7 +86,7 @@ pub(super) fn fate(injection: &InjectionFacts, took: &str) -> (Tone, String) {
         None => {}
     }
     if injection.met_nobody() {
-        say(Tone::Warning, format!("it met nobody's traffic [{}]", guard::NO_TRAFFIC));
+        say(Tone::Warning, format!("it met nobody's traffic [{}]", on_node::NO_TRAFFIC));
     }
     if injection.revert_failures > 0 {
         let tries = words::count(injection.revert_failures as usize, "failed try");

@@ -27,7 +27,8 @@ use crate::{
     agent::wire::{Features, Order, Report},
     cluster::{Access, ApiError, OrderError, RUN_LABEL, Snapshot, Write},
     types::{
-        AGENT_NAMESPACE, AgentSettings, Epoch, Finding, InjectionId, Length, ObjectRef, RunId, codes::guard,
+        AGENT_NAMESPACE, AgentSettings, Epoch, Finding, InjectionId, Length, ObjectRef, RunId,
+        codes::{guard, on_node},
         planted,
     },
 };
@@ -217,7 +218,7 @@ fn hopeless(pod: &DynamicObject, action: &Action) -> Option<Finding> {
     let said = waiting["message"].as_str().or(status["message"].as_str()).unwrap_or_default();
     let node = &action.node;
     let refused = |why: String, remedy: String| {
-        Some(Finding::error(guard::AGENT, format!("node/{node}"), why).remedy(remedy))
+        Some(Finding::error(on_node::AGENT, format!("node/{node}"), why).remedy(remedy))
     };
     match reason {
         "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => refused(
@@ -268,7 +269,7 @@ async fn ready(world: &World, injection: &Injection, action: &Action) -> Result<
 fn out_of_reach(action: &Action, why: &str) -> Finding {
     let why = format!("the agent there runs, and orders do not get to it by pods/attach: {why}");
     let remedy = "kubectl attach of its pod takes the same way: look at the rights, at what is between here and the API server (websockets), and between it and the kubelet";
-    Finding::error(guard::AGENT, format!("node/{}", action.node), why).remedy(remedy)
+    Finding::error(on_node::AGENT, format!("node/{}", action.node), why).remedy(remedy)
 }
 
 pub(super) fn unexpected(agent: &ObjectRef, report: &Report) -> FaultError {
@@ -287,7 +288,7 @@ fn lacking(action: &Action, features: &Features) -> Option<Finding> {
             |lack| format!("it lacks {}: {}", lack.what, lack.why),
         );
         let remedy = lack.map_or_else(String::new, |lack| lack.remedy.to_string());
-        Finding::error(guard::AGENT_KERNEL, format!("node/{}", action.node), why).remedy(remedy)
+        Finding::error(on_node::AGENT_KERNEL, format!("node/{}", action.node), why).remedy(remedy)
     })
 }
 

@@ -31,7 +31,7 @@ fn a_kernel_without_a_queue_of_packets_is_named_with_what_would_give_it_one() {
         remedy: "Load the modules nfnetlink_queue and nft_queue.".into(),
     };
     let found = lacking(&action(), &features(Nfqueue::Missing, vec![lack])).expect("it is refused");
-    assert_eq!((found.code, found.subject.as_str()), (guard::AGENT_KERNEL, "node/n1"));
+    assert_eq!((found.code, found.subject.as_str()), (on_node::AGENT_KERNEL, "node/n1"));
     assert!(found.message.contains("nfqueue: No such file"), "{}", found.message);
     assert!(found.remedy.contains("nfnetlink_queue"), "{}", found.remedy);
     // One that says nothing of why is refused as well.

@@ -8,7 +8,10 @@ use super::{Hold, SEEN_WITHIN};
 use crate::{
     agent::wire::{Effect, Order, Protocol, Report},
     faults::{FaultError, Injection, World, agent_pod::unexpected},
-    types::{Finding, Length, codes::guard},
+    types::{
+        Finding, Length,
+        codes::{guard, on_node},
+    },
 };
 
 /// Round trips of one look.
@@ -80,7 +83,7 @@ pub(super) async fn before(hold: &Hold<'_>, pod: &DynamicObject) -> Result<(), F
     }
     let target = &injection.target;
     let Some(address) = address_of(pod) else {
-        let finding = Finding::error(guard::NOT_RUNNING, target, "it has no address yet");
+        let finding = Finding::error(on_node::NOT_RUNNING, target, "it has no address yet");
         return Err(finding.remedy("wait until it runs").into());
     };
     let trips = measure(hold, address, (COUNT, UNDISTURBED), SEEN_WITHIN).await?;

@@ -9,7 +9,7 @@ use crate::{
         phrases::{state_of, took},
         words,
     },
-    types::{ObjectRef, codes::guard},
+    types::{ObjectRef, codes::on_node},
 };
 
 /// So many rows a step: targets to which the same happened share one.
@@ -209,7 +209,7 @@ fn back(injection: &InjectionFacts) -> (Tone, String) {
     };
     if injection.met_nobody() {
         tone = tone.max(Tone::Warning);
-        text = format!("{text} · it met nobody's traffic [{}]", guard::NO_TRAFFIC);
+        text = format!("{text} · it met nobody's traffic [{}]", on_node::NO_TRAFFIC);
     }
     if injection.revert_failures > 0 {
         tone = tone.max(Tone::Warning);

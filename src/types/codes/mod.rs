@@ -3,13 +3,14 @@
 pub mod format;
 pub mod guard;
 pub mod hazard;
+pub mod on_node;
 pub mod outcome;
 
 use super::CodeInfo;
 
 /// Every code, in order.
 pub fn all() -> impl Iterator<Item = &'static CodeInfo> {
-    [format::CODES, guard::CODES, hazard::CODES, outcome::CODES].into_iter().flatten()
+    [format::CODES, guard::CODES, on_node::CODES, hazard::CODES, outcome::CODES].into_iter().flatten()
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ fn a_run_passes_and_leaves_nothing_but_its_record() {
         let state = assert_whole(&entries);
         assert_eq!(state.header.run, run_id(&run));
         assert_eq!(state.header.by, "system:serviceaccount:shop:firedrill");
+        assert_eq!(office.events("Run"), ["Started", "BaselineHeld", "Injecting", "Finished"]);
+        assert_eq!(office.events("Deployment"), ["Disturbed", "PutBack"]);
         assert_eq!(status["journal"]["records"], entries.len());
         assert_eq!(status["journal"]["segments"], office.journals().await[0].names.len());
         replica.ends().await;

@@ -227,6 +227,25 @@ impl Office {
         assert_eq!(difference(&self.before, &state(&self.stage)), Vec::<String>::new());
     }
 
+    /// The reasons of our Events on objects of a kind, in the order in which they were written.
+    pub fn events(&self, kind: &str) -> Vec<String> {
+        let (objects, _) = self.stage.cluster.sim().store().list_and_subscribe_everything();
+        let events = objects
+            .iter()
+            .filter(|object| object.kind.kind.as_ref() == "Event")
+            .map(|event| event.to_value());
+        let mut ours: Vec<Value> = events
+            .filter(|event| {
+                event["source"]["component"] == "firedrill-controller"
+                    && event["involvedObject"]["kind"] == kind
+            })
+            .collect();
+        ours.sort_by_key(|event| {
+            event["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse::<u64>().ok())
+        });
+        ours.iter().map(|event| event["reason"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
     /// The claims and the leases of target namespaces.
     pub fn held(&self) -> Vec<String> {
         let (objects, _) = self.stage.cluster.sim().store().list_and_subscribe_everything();

@@ -9,7 +9,10 @@ use firedrill::{
     faults::BESIDE,
     journal::{Entry, Record, RevertOutcome, StopReason},
     sim::store::{Kind, Selector},
-    types::{AGENT_NAMESPACE, AgentSettings, ObjectRef, Verdict, codes::guard},
+    types::{
+        AGENT_NAMESPACE, AgentSettings, ObjectRef, Verdict,
+        codes::{guard, on_node},
+    },
 };
 use serde_json::Value;
 
@@ -247,7 +250,7 @@ fn what_crashes_over_and_over_is_no_target() {
         let latency = LATENCY.replace("deployment/web, count: 2", "deployment/crasher, count: all");
         let refused = stage.run(stage.request(&experiment(&[&latency]), 7)).await.err().expect("refused");
         let said = refused.iter().any(|finding| {
-            finding.code == guard::NOT_RUNNING && finding.message.contains("crash over and over")
+            finding.code == on_node::NOT_RUNNING && finding.message.contains("crash over and over")
         });
         assert!(said, "{refused:#?}");
         assert_eq!(agents(&stage), []);
