@@ -6,7 +6,9 @@ use std::sync::{
 };
 
 use http::{HeaderName, HeaderValue, Method, Request};
+use http_body_util::BodyExt as _;
 use kube::{Client, client::Body};
+use serde_json::Value;
 
 use super::{Access, ApiError};
 use crate::types::ObjectRef;
@@ -57,14 +59,33 @@ pub fn client_as(client: &Client, user: &str, acting: &Acting) -> Client {
     let (inner, acting) = (client.clone(), acting.clone());
     // A name that no header holds is none of a ServiceAccount; the server refuses the empty one.
     let user = HeaderValue::from_str(user).unwrap_or_else(|_| HeaderValue::from_static("-"));
-    let service = tower::service_fn(move |mut request: Request<Body>| {
-        if !acting.is_controller() && !own(&request) {
-            request.headers_mut().insert(AS, user.clone());
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (inner, acting, user) = (inner.clone(), acting.clone(), user.clone());
+        async move {
+            let (mut request, own) = told_apart(request).await?;
+            if !acting.is_controller() && !own {
+                request.headers_mut().insert(AS, user);
+            }
+            inner.send(request).await
         }
-        let inner = inner.clone();
-        async move { inner.send(request).await }
     });
     Client::new(service, client.default_namespace())
+}
+
+/// A request, and whether it is the controller's own. Whether somebody may read what the controller reads is asked of
+/// the controller too.
+async fn told_apart(request: Request<Body>) -> Result<(Request<Body>, bool), kube::Error> {
+    if request.method() != Method::POST || !request.uri().path().ends_with("/selfsubjectaccessreviews") {
+        let own = own(&request);
+        return Ok((request, own));
+    }
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let review: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let asked = &review["spec"]["resourceAttributes"];
+    let own =
+        asked["group"] == "firedrill.dev" && matches!(asked["verb"].as_str(), Some("get" | "list" | "watch"));
+    Ok((Request::from_parts(parts, Body::from(body)), own))
 }
 
 /// What every run has to know, and no account has to be given rights for.
@@ -95,5 +116,22 @@ mod tests {
             assert!(!asked(Method::GET, path), "{path}");
         }
         assert!(!asked(Method::PATCH, "/api/v1/namespaces/shop"));
+    }
+
+    #[tokio::test]
+    async fn what_the_controller_reads_itself_it_asks_for_itself() {
+        let asked = async |group: &str, verb: &str| {
+            let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+            let review = serde_json::json!({"spec": {"resourceAttributes": {"group": group, "verb": verb}}})
+                .to_string();
+            let request = Request::post(path).body(Body::from(review.clone().into_bytes()));
+            let (request, own) = told_apart(request.expect("a request")).await.expect("it can be read");
+            let body = request.into_body().collect().await.expect("it is still there").to_bytes();
+            assert_eq!(body, review.as_bytes());
+            own
+        };
+        assert!(asked("firedrill.dev", "watch").await);
+        assert!(!asked("firedrill.dev", "create").await);
+        assert!(!asked("apps", "patch").await);
     }
 }

@@ -7,6 +7,8 @@ mod replicas;
 use std::time::Duration;
 
 use firedrill::{
+    api,
+    cluster::Write,
     controller::run_id,
     journal::{Record, StopReason},
     types::{Epoch, ObjectRef, Verdict},
@@ -92,6 +94,30 @@ fn spec_abort_puts_everything_back_at_once() {
         let status = office.over(&run).await;
         assert_eq!((&status["verdict"], &status["reason"]), (&json!("Aborted"), &json!("UserAbort")));
         office.assert_as_before().await;
+    });
+}
+
+/// Its account may read no Guardrail: the controller looks.
+#[test]
+fn a_halt_ends_what_is_under_way_and_lets_nothing_begin() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let _replica = office.replica("a");
+        let run = office.run("trial-1", json!({})).await;
+        office.shrunk().await;
+        let button = ObjectRef::namespaced(api::API_VERSION, "Guardrail", "", "halt");
+        let body = json!({"apiVersion": api::API_VERSION, "kind": "Guardrail", "metadata": {"name": "halt"},
+            "spec": {"halt": true, "haltReason": "an incident"}});
+        office.access.create(&button, body, Write::default()).await.expect("it is created");
+        let asked = office.stage.env.clock.now();
+        office.until("it is back", async || office.replicas() == 4).await;
+        assert!(office.stage.env.clock.now().duration_since(asked).as_secs() <= 2);
+        let status = office.over(&run).await;
+        assert_eq!((&status["verdict"], &status["reason"]), (&json!("Aborted"), &json!("Halted")));
+        let next = office.run("trial-2", json!({})).await;
+        let status = office.over(&next).await;
+        assert_eq!(status["verdict"], "Refused");
+        assert!(status["message"].as_str().is_some_and(|why| why.contains("an incident")), "{status}");
     });
 }
 
