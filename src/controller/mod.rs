@@ -8,6 +8,7 @@ mod begin;
 pub mod calendar;
 mod hosts;
 mod keeping;
+pub mod manifests;
 mod object;
 mod people;
 pub mod reconcile;
@@ -24,6 +25,8 @@ use crate::{cluster::Access, env::Env, journal::Environment, probes::Source};
 
 /// The namespace that the chart installs the controller in.
 pub const NAMESPACE: &str = "firedrill";
+/// The ServiceAccount that the chart runs it as.
+pub const ACCOUNT: &str = "firedrill";
 
 /// What the controller is told when it starts.
 #[derive(Clone, Debug)]

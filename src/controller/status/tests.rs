@@ -164,7 +164,12 @@ fn it_says_where_a_run_is() {
     assert_eq!(condition(&status, "Restored")["status"], "False");
     told.add(Record::MethodEnded {});
     told.add(Record::RevertStarted { injections: vec![id.clone()] });
-    told.add(Record::Reverted { injection: id, outcome: RevertOutcome::Restored, detail: String::new(), met: None });
+    told.add(Record::Reverted {
+        injection: id,
+        outcome: RevertOutcome::Restored,
+        detail: String::new(),
+        met: None,
+    });
     told.add(Record::AllReverted { residue: Vec::new() });
     told.add(Record::Recovered { since: at(12) });
     let (verdict, reason) = (Verdict::Passed, "HypothesisHeld".to_owned());
