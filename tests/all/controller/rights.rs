@@ -22,8 +22,12 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::office::{Office, SCALE};
+use super::office::Office;
 use crate::{crash::house::experiment, kit::in_virtual_time};
+
+/// In force for long enough to be taken over in.
+const BRIEFLY: &str =
+    "{name: shrink, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 25s}";
 
 /// Namespace (empty: none), API group, resource, verb.
 type Call = (String, String, String, String);
@@ -79,8 +83,6 @@ fn listening(office: &Office, heard: &Heard) -> kube::Client {
             let answer = inner.send(request).await;
             if let Some(call) = call {
                 if answer.as_ref().is_ok_and(|answer| answer.status() == 403) {
-                    // Said at once: what is refused may go on for ever.
-                    eprintln!("refused: {call:?}");
                     heard.refused.lock().expect("no panic").insert(call.clone());
                 }
                 heard.asked.lock().expect("no panic").insert(call);
@@ -131,7 +133,7 @@ async fn office() -> Office {
         vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "firedrill"}})];
     objects.extend(manifests(Part::Rights, &Installed::default()));
     objects.extend(allowed());
-    Office::furnished(&experiment(&[SCALE]), objects).await
+    Office::furnished(&experiment(&[BRIEFLY]), objects).await
 }
 
 /// The verbs of the controller's own two roles.
@@ -164,6 +166,11 @@ const RARELY: [(&str, &str, &str); 2] = [
     ("firedrill.dev", "experiments", "list"),
 ];
 
+/// Looked for once more after a takeover, in case, and not there to be found: scars of faults that nobody can have
+/// from a controller without rights to nodes and agents.
+const FORESEEN: [(&str, &str, &str, &str); 2] =
+    [("", "", "nodes", "list"), ("firedrill-agents", "", "pods", "list")];
+
 #[test]
 fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
     let heard = Heard::default();
@@ -173,12 +180,12 @@ fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
             let office = office().await;
             // One dies with its pod, another takes over and buries it.
             let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "firedrill-a", "namespace": "firedrill"},
-                "spec": {"containers": [{"name": "firedrill", "image": "firedrill/firedrill:1"}]}});
+                "spec": {"containers": [{"name": "firedrill", "image": "app:1"}]}});
             let place = ObjectRef::namespaced("v1", "Pod", "firedrill", "firedrill-a");
             let made = office.access.create(&place, pod, Default::default()).await.expect("a pod");
             let pod = format!("firedrill-a/{}", made.metadata.uid.expect("it has one"));
             let (first, _ends) = replica(&office, &heard, "a", &pod);
-            let run = office.run("trial-1", json!({"ttlAfterFinished": "1h"})).await;
+            let run = office.run("trial-1", json!({"ttlAfterFinished": "20s"})).await;
             office.shrunk().await;
             let (second, end) = replica(&office, &heard, "b", "");
             tokio::time::sleep(Duration::from_secs(3)).await;
@@ -187,7 +194,7 @@ fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
             assert_eq!(status["reason"], "RunnerLost", "{status}");
             assert!(office.get(&place).await.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some()));
             // One that passes, and one whose account goes while its fault is in force.
-            let run = office.run("trial-2", json!({"ttlAfterFinished": "1h"})).await;
+            let run = office.run("trial-2", json!({"ttlAfterFinished": "20s"})).await;
             assert_eq!(office.over(&run).await["verdict"], "Passed", "{}", office.status(&run).await);
             let run = office.run("trial-3", json!({})).await;
             office.shrunk().await;
@@ -198,14 +205,18 @@ fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
             }
             let status = office.over(&run).await;
             assert_eq!((&status["reason"], office.replicas()), (&json!("AccountGone"), json!(4)), "{status}");
-            tokio::time::sleep(Duration::from_secs(3700)).await;
+            tokio::time::sleep(Duration::from_secs(40)).await;
             assert_eq!(office.journals().await.len(), 1, "those that have expired are gone");
             end.send(()).expect("it listens");
             second.await.expect("it ends by itself");
         }
     });
-    assert_eq!(*heard.refused.lock().expect("no panic"), BTreeSet::new(), "asked for and refused");
-    let asked = heard.asked.lock().expect("no panic").clone();
+    let refused = heard.refused.lock().expect("no panic").clone();
+    let foreseen = |(namespace, group, resource, verb): &&Call| {
+        FORESEEN.contains(&(namespace.as_str(), group.as_str(), resource.as_str(), verb.as_str()))
+    };
+    assert_eq!(refused.iter().find(|call| !foreseen(call)), None, "asked for and refused");
+    let asked: BTreeSet<Call> = heard.asked.lock().expect("no panic").difference(&refused).cloned().collect();
     // What was put back in the account's place is asked for in its namespace, and given by a role of its own.
     let own = asked.into_iter().filter_map(|(namespace, group, resource, verb)| {
         let everywhere =

@@ -1,9 +1,6 @@
 //go:build tools
 
-// Package tools names the programs that look at the chart; build.sh builds them.
+// Package tools names the program that chart.sh builds, so that `go mod tidy` keeps what it needs.
 package tools
 
-import (
-	_ "github.com/yannh/kubeconform/cmd/kubeconform"
-	_ "helm.sh/helm/v3/cmd/helm"
-)
+import _ "helm.sh/helm/v3/cmd/helm"
