@@ -123,8 +123,8 @@ async fn prepared(
         if errors.is_empty() {
             return Ok((request, assessment, env, acting, uid));
         }
-        // Another run is at work there: that passes.
-        if errors.iter().any(|finding| finding.code != code::OVERLAP) {
+        // Another run is at work there: that passes, and what else speaks against it may be that run's doing.
+        if !errors.iter().any(|finding| finding.code == code::OVERLAP) {
             return Err(refused(assessment.plan.findings.clone()));
         }
         let words = errors.iter().map(|finding| finding.message.clone()).collect::<Vec<_>>().join("; ");
@@ -214,7 +214,7 @@ async fn go(
     let ended = tokio::select! {
         biased;
         ended = run => ended,
-        () = watched => std::future::pending().await,
+        () = watched => return Ok(()),
     };
     match ended {
         Ok(outcome) => {
@@ -228,14 +228,14 @@ async fn go(
 }
 
 /// Looks at the account as long as the run goes on: when it is gone, nothing more is done in its name, and what is
-/// in force is put back by the controller itself.
+/// in force is put back by the controller itself. Never returns.
 async fn watch(
     access: &Access,
     (account, uid): (&str, &str),
     (acting, tx): (&Acting, &tokio::sync::mpsc::UnboundedSender<Outside>),
 ) {
     let named = account.strip_prefix("system:serviceaccount:").and_then(|name| name.split_once(':'));
-    let Some((namespace, name)) = named else { return };
+    let Some((namespace, name)) = named else { return std::future::pending().await };
     let access = access.beside();
     loop {
         tokio::time::sleep(LOOK_AT_ACCOUNT).await;
@@ -247,7 +247,7 @@ async fn watch(
                     format!("ServiceAccount {namespace}/{name}"),
                 ));
                 acting.as_controller();
-                return;
+                return std::future::pending().await;
             }
             Err(error) => {
                 tracing::warn!(account, %error, "whether the account is still there cannot be read")

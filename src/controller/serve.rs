@@ -14,7 +14,7 @@ use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use super::{
     Context, Settings, keeping, object,
     people::Heard,
-    reconcile::{Claim, Desired, Here, Stop, desired},
+    reconcile::{AGAIN, Claim, Desired, Here, Stop, desired},
     seen::RunSeen,
     work::{Answers, Job, work},
 };
@@ -118,6 +118,8 @@ struct Desk {
     /// Who has a run, and what Run that is.
     claims: BTreeMap<RunId, (String, String)>,
     working: BTreeMap<RunId, Working>,
+    /// What has been worked on a moment ago: the watch may not show yet what came of it.
+    rested: BTreeMap<RunId, Instant>,
     tasks: JoinSet<RunId>,
     /// What a list has shown so far, and whether both were listed once.
     listing: (BTreeSet<RunId>, BTreeSet<String>),
@@ -134,6 +136,7 @@ impl Desk {
             members: BTreeMap::new(),
             claims: BTreeMap::new(),
             working: BTreeMap::new(),
+            rested: BTreeMap::new(),
             tasks: JoinSet::new(),
             listing: (BTreeSet::new(), BTreeSet::new()),
             listed: (false, false),
@@ -216,6 +219,7 @@ impl Desk {
         match done {
             Ok(run) => {
                 self.working.remove(&run);
+                self.rested.insert(run, Instant::now());
             }
             Err(error) => {
                 tracing::error!(%error, "a task has died; what it worked on is taken up again");
@@ -326,12 +330,13 @@ impl Desk {
         Here {
             working: self.working.contains_key(run),
             draining: self.draining,
-            room: self.working.len() < self.context.settings.at_once,
+            room: self.working.len() < self.context.settings.at_once && !self.rested.contains_key(run),
         }
     }
 
     fn reconcile(&mut self) {
         let now = self.context.env.clock.now();
+        self.rested.retain(|_, since| since.elapsed() < AGAIN);
         let runs: Vec<RunId> = self.runs.keys().cloned().collect();
         for id in runs {
             let Some(run) = self.runs.get(&id) else { continue };

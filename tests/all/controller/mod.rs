@@ -29,8 +29,8 @@ fn a_run_passes_and_leaves_nothing_but_its_record() {
         let replica = office.replica("a");
         let run = office.run("trial-1", json!({"seed": 7})).await;
         office.shrunk().await;
-        let status = office.status(&run).await;
-        assert_eq!((&status["phase"], &status["currentStep"]), (&json!("Observing"), &json!("trial/shrink")));
+        let status = office.says(&run, "phase", "Observing").await;
+        assert_eq!(status["currentStep"], "trial/shrink");
         assert_eq!(status["targets"]["inForce"], 1);
         let held = office.get(&run).await.expect("it is there").metadata;
         assert_eq!(held.finalizers, Some(vec!["firedrill.dev/revert".to_owned()]));
@@ -104,6 +104,7 @@ fn a_run_deleted_in_force_reverts_first_and_goes_then() {
         office.delete(&run).await;
         assert!(office.get(&run).await.is_some(), "it waits for what is to be put back");
         office.until("it is gone", async || office.get(&run).await.is_none()).await;
+        office.until("nobody holds it", async || office.held().is_empty()).await;
         assert_eq!(office.replicas(), 4);
         let state = assert_whole(&office.journal(&run).await);
         assert_eq!(state.stop.map(|(reason, ..)| reason), Some(StopReason::Deleted));
@@ -229,12 +230,8 @@ fn a_second_run_waits_until_the_namespace_is_free() {
         let first = office.run("trial-1", json!({})).await;
         office.shrunk().await;
         let second = office.run("trial-2", json!({})).await;
-        office
-            .until("it says that it waits", async || office.status(&second).await["reason"] == "Waiting")
-            .await;
-        assert!(
-            office.status(&second).await["message"].as_str().is_some_and(|why| why.contains("is at work"))
-        );
+        let status = office.says(&second, "reason", "Waiting").await;
+        assert!(status["message"].as_str().is_some_and(|why| why.contains("is at work")), "{status}");
         assert_eq!(office.over(&first).await["verdict"], "Passed");
         assert_eq!(office.over(&second).await["verdict"], "Passed");
         office.assert_as_before().await;
@@ -246,11 +243,11 @@ fn what_has_expired_goes_with_its_journal() {
     in_virtual_time(async {
         let office = Office::open(&[SCALE]).await;
         let _replica = office.replica("a");
-        let run = office.run("trial-1", json!({"ttlAfterFinished": "1h"})).await;
+        let run = office.run("trial-1", json!({"ttlAfterFinished": "5m"})).await;
         office.over(&run).await;
-        tokio::time::sleep(Duration::from_secs(3000)).await;
+        tokio::time::sleep(Duration::from_secs(200)).await;
         assert!(office.get(&run).await.is_some());
-        tokio::time::sleep(Duration::from_secs(700)).await;
+        tokio::time::sleep(Duration::from_secs(120)).await;
         assert!(office.get(&run).await.is_none());
         assert_eq!(office.journals().await, []);
     });

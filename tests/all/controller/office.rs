@@ -161,9 +161,9 @@ impl Office {
         api.delete(&object.name, &DeleteParams::default()).await.expect("it is deleted");
     }
 
-    /// Waits until `holds`, for an hour at the most.
+    /// Waits until `holds`, for a thousand seconds at the most.
     pub async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
-        for _ in 0..14_400 {
+        for _ in 0..4000 {
             if holds().await {
                 return;
             }
@@ -180,6 +180,10 @@ impl Office {
             seen.over() && !seen.finalizer
         })
         .await;
+        self.until("nobody has it", async || {
+            !self.held().contains(&format!("firedrill/run-{}", run_id(run)))
+        })
+        .await;
         self.status(run).await
     }
 
@@ -189,6 +193,18 @@ impl Office {
             object(&self.stage, &Kind::DEPLOYMENT, "shop", "web")["status"]["readyReplicas"] == 1
         })
         .await;
+    }
+
+    /// Waits until a Run's status says so.
+    pub async fn says(&self, run: &ObjectRef, field: &str, value: &str) -> Value {
+        for _ in 0..4000 {
+            let status = self.status(run).await;
+            if status[field] == value {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        panic!("its {field} is never {value}: {}", self.status(run).await);
     }
 
     pub fn replicas(&self) -> Value {
