@@ -115,6 +115,8 @@ run=$(kubectl create --as ada -o name -f - <<<'{apiVersion: firedrill.dev/v1alph
 kubectl wait --for=condition=Succeeded --timeout=60s -n shop "$run" >/dev/null
 [[ $(kubectl get -n shop "$run" -o 'jsonpath={.status.verdict} {.spec.requestedBy}') == 'Passed ada' ]]
 [[ $(kubectl get deployment web -n shop -o 'jsonpath={.spec.replicas}') == 4 ]]
+# What the chart's own test does in a pod.
+KUBECONFIG=$work/account "$program" runs --controller --state "$work/none" --controller-namespace firedrill | grep -q Passed
 if grep -i forbidden "$work/controller.log" >&2; then exit 1; fi
 echo "a Run made by kubectl: Passed, requested by ada, with the chart's rights and no others"
 firedrill halt --reason 'incident 42' 2>/dev/null
