@@ -4,11 +4,15 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Global, Usage, connect};
+use super::{Global, Usage, connect, controller::NamespaceArgs};
 use crate::{
     cluster::{Access, ApiError, Write},
-    faults::{self, FAULTS},
-    plan::{protected, role_rules, within_a_namespace},
+    controller::{
+        self,
+        manifests::{UNDO_ROLE, base_role, fault_role},
+    },
+    faults::{self, FAULTS, LOAD_POD},
+    plan::{protected, within_a_namespace},
     types::{ExitCode, ObjectRef, nearest},
 };
 
@@ -22,13 +26,16 @@ pub(super) struct AllowArgs {
     name: String,
 
     /// Only the rights of this fault. Repeatable; default: of all faults that need no right outside of the namespace and
-    /// no agent.
+    /// no agent. loadPod: of loads that are sent from a pod.
     #[arg(long, value_name = "NAME")]
     fault: Vec<String>,
 
     /// The account that experiments name as serviceAccountName.
     #[arg(long, value_name = "NAME", default_value = "firedrill")]
     service_account: String,
+
+    #[command(flatten)]
+    controller: NamespaceArgs,
 
     /// Ask the API server, and change nothing.
     #[arg(long)]
@@ -53,7 +60,7 @@ pub(super) fn run(global: &Global, args: &AllowArgs) -> anyhow::Result<ExitCode>
         bail!(Usage(format!("namespace {} is protected; nothing opens it", args.name)));
     }
     let faults = chosen(&args.fault)?;
-    let objects = objects(&args.name, &args.service_account, &faults);
+    let objects = objects(&args.name, &args.service_account, &faults, &args.controller.controller_namespace);
     // Printed for somebody else to apply, it needs no cluster.
     if !(args.dry_run && args.output.is_some()) {
         let written = connect::runtime()?.block_on(write(global, args, &objects));
@@ -79,6 +86,10 @@ fn chosen(named: &[String]) -> anyhow::Result<Vec<&'static str>> {
         return Ok(all.map(|info| info.name).collect());
     }
     let one = |name: &String| {
+        // What a load with `from: Pod` asks for is given likewise.
+        if *name == LOAD_POD.name {
+            return Ok(LOAD_POD.name);
+        }
         let Some(fault) = faults::find(name) else {
             let near = nearest(name, FAULTS.iter().map(|fault| fault.info().name));
             let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
@@ -94,36 +105,48 @@ fn chosen(named: &[String]) -> anyhow::Result<Vec<&'static str>> {
     named.iter().map(one).collect()
 }
 
-/// The label, the account, its rights, and that it has them.
-fn objects(namespace: &str, account: &str, faults: &[&str]) -> Vec<Value> {
-    let named = json!({"name": account, "namespace": namespace});
-    let rules: Vec<Value> = role_rules(faults)
-        .into_iter()
-        .map(
-            |(group, resource, verbs)| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs}),
-        )
-        .collect();
-    vec![
+/// The label; the account, with a role a fault; and that the controller may act as the account there, and put back
+/// what that cannot put back any more.
+fn objects(namespace: &str, account: &str, faults: &[&str], controller: &str) -> Vec<Value> {
+    let own = json!({"kind": "ServiceAccount", "name": account, "namespace": namespace});
+    let other = json!({"kind": "ServiceAccount", "name": controller::ACCOUNT, "namespace": controller});
+    let binding = |name: String, (kind, role): (&str, &str), subject: &Value| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": name, "namespace": namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+            "subjects": [subject],
+        })
+    };
+    let acting = format!("firedrill:controller:{account}");
+    let mut objects = vec![
         json!({
             "apiVersion": "v1",
             "kind": "Namespace",
             "metadata": {"name": namespace, "labels": {"firedrill.dev/allowed": "true"}},
         }),
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": named}),
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace}}),
+        binding(format!("{account}:runs"), ("ClusterRole", base_role()), &own),
+    ];
+    objects.extend(
+        faults.iter().map(|fault| {
+            binding(format!("{account}:fault:{fault}"), ("ClusterRole", &fault_role(fault)), &own)
+        }),
+    );
+    objects.extend([
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "Role",
-            "metadata": named,
-            "rules": rules,
+            "metadata": {"name": acting, "namespace": namespace},
+            "rules": [
+                {"apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": [account], "verbs": ["impersonate"]},
+            ],
         }),
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": named,
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
-            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
-        }),
-    ]
+        binding(acting.clone(), ("Role", &acting), &other),
+        binding("firedrill:controller:undo".to_owned(), ("ClusterRole", UNDO_ROLE), &other),
+    ]);
+    objects
 }
 
 async fn write(global: &Global, args: &AllowArgs, objects: &[Value]) -> anyhow::Result<()> {
@@ -153,18 +176,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_gets_what_it_was_given_and_is_named_once() {
-        let objects = objects("kitchen", "drill", &["podKill"]);
-        let kinds: Vec<&str> = objects.iter().filter_map(|one| one["kind"].as_str()).collect();
-        assert_eq!(kinds, ["Namespace", "ServiceAccount", "Role", "RoleBinding"]);
-        assert_eq!(objects[3]["subjects"][0]["name"], "drill");
-        let rules = objects[2]["rules"].as_array().expect("rules");
+    fn an_account_gets_what_it_was_given_and_only_the_controller_may_act_as_it() {
+        let objects = objects("kitchen", "drill", &["podKill"], "ops");
+        let said: Vec<String> = objects
+            .iter()
+            .map(|one| {
+                let role = one.pointer("/roleRef/name").and_then(Value::as_str).unwrap_or_default();
+                let who = one.pointer("/subjects/0/namespace").and_then(Value::as_str).unwrap_or_default();
+                format!("{} {role} {who}", one["kind"].as_str().unwrap_or_default()).trim().to_owned()
+            })
+            .collect();
+        let expected = [
+            "Namespace",
+            "ServiceAccount",
+            "RoleBinding firedrill:runs kitchen",
+            "RoleBinding firedrill:fault:podKill kitchen",
+            "Role",
+            "RoleBinding firedrill:controller:drill ops",
+            "RoleBinding firedrill:undo ops",
+        ];
+        assert_eq!(said, expected);
+        assert_eq!(objects[4]["rules"][0]["resourceNames"], json!(["drill"]));
         assert!(
-            rules
-                .iter()
-                .any(|rule| rule["resources"][0] == "pods" && rule["verbs"].to_string().contains("delete"))
+            objects.iter().all(|one| one["kind"] == "Namespace" || one["metadata"]["namespace"] == "kitchen")
         );
-        assert!(!rules.iter().any(|rule| rule["resources"][0] == "nodes"));
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! `firedrill controller`
 
-use anyhow::Context as _;
-use clap::Args;
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Global, connect, signals::Signals};
+use super::{Global, Usage, connect, signals::Signals};
 use crate::{
-    controller::{self, Settings},
+    controller::{
+        self, Settings,
+        manifests::{Installed, Part, manifests},
+    },
     engine::Outside,
     probes::Source,
     types::ExitCode,
@@ -13,11 +16,15 @@ use crate::{
 
 #[derive(Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
     after_help = "In a pod it reads POD_NAME and POD_UID, and uses the pod's own account; elsewhere the \
 kubeconfig. Logs are JSON on standard error; FIREDRILL_LOG chooses how much, as in firedrill=debug. SIGTERM puts \
 everything back that is in force, for 25 s at the most; what is left then is taken up by another replica."
 )]
 pub(super) struct ControllerArgs {
+    #[command(subcommand)]
+    command: Option<ControllerCommand>,
+
     #[command(flatten)]
     namespace: NamespaceArgs,
 
@@ -38,6 +45,40 @@ pub(super) struct ControllerArgs {
     image: Option<String>,
 }
 
+#[derive(Subcommand)]
+enum ControllerCommand {
+    /// Print the roles and admission policies that the controller stands on, for kubectl apply --server-side -f -. The
+    /// chart has them already. Needs no cluster.
+    Manifests(ManifestsArgs),
+}
+
+#[derive(Args)]
+struct ManifestsArgs {
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+
+    /// Only these. Repeatable; default: rights and policies, and nodes when an account is named.
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Vec<OnlyPart>,
+
+    /// An account that may hit nodes, as NAMESPACE:NAME. Repeatable.
+    #[arg(long, value_name = "ACCOUNT")]
+    node_account: Vec<String>,
+}
+
+/// A part of the manifests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnlyPart {
+    /// Roles and bindings.
+    Rights,
+    /// Who may write which Experiment, Run and GameDay.
+    Policies,
+    /// Changes of nodes, and taking them back.
+    Nodes,
+    /// Fills in who asks for a Run; Kubernetes 1.36 and later.
+    Stamp,
+}
+
 /// Where the controller is.
 #[derive(Args, Clone, Debug)]
 pub(super) struct NamespaceArgs {
@@ -46,7 +87,41 @@ pub(super) struct NamespaceArgs {
     pub controller_namespace: String,
 }
 
+fn print(args: &ManifestsArgs) -> anyhow::Result<ExitCode> {
+    let accounts = &args.node_account;
+    let wrong = |account: &&String| {
+        account.split_once(':').is_none_or(|(space, name)| space.is_empty() || name.is_empty())
+    };
+    if let Some(wrong) = accounts.iter().find(wrong) {
+        bail!(Usage(format!("--node-account {wrong}: write NAMESPACE:NAME")));
+    }
+    let installed = Installed {
+        namespace: args.namespace.controller_namespace.clone(),
+        node_accounts: accounts.clone(),
+        ..Installed::default()
+    };
+    let usual = [OnlyPart::Rights, OnlyPart::Policies, OnlyPart::Nodes];
+    let usual = &usual[..if accounts.is_empty() { 2 } else { 3 }];
+    let mut text = String::new();
+    for part in if args.only.is_empty() { usual } else { &args.only } {
+        let part = match part {
+            OnlyPart::Rights => Part::Rights,
+            OnlyPart::Policies => Part::Policies,
+            OnlyPart::Nodes => Part::Nodes,
+            OnlyPart::Stamp => Part::Stamp,
+        };
+        for object in manifests(part, &installed) {
+            text.push_str("---\n");
+            text.push_str(&serde_yaml::to_string(&object)?);
+        }
+    }
+    super::print(&text)
+}
+
 pub(super) fn run(global: &Global, args: ControllerArgs) -> anyhow::Result<ExitCode> {
+    if let Some(ControllerCommand::Manifests(args)) = &args.command {
+        return print(args);
+    }
     let source = args.prometheus.as_deref().map(str::parse::<Source>).transpose()?;
     let text = |name: &str| std::env::var(name).unwrap_or_default();
     let (pod, uid) = (text("POD_NAME"), text("POD_UID"));

@@ -9,6 +9,7 @@ pub mod calendar;
 mod events;
 mod hosts;
 mod keeping;
+pub mod manifests;
 mod object;
 mod people;
 pub mod reconcile;
@@ -25,6 +26,8 @@ use crate::{cluster::Access, env::Env, journal::Environment, probes::Source};
 
 /// The namespace that the chart installs the controller in.
 pub const NAMESPACE: &str = "firedrill";
+/// The ServiceAccount that the chart runs it as.
+pub const ACCOUNT: &str = "firedrill";
 
 /// What the controller is told when it starts.
 #[derive(Clone, Debug)]

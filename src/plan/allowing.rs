@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::faults::{self, FaultInfo};
+use crate::faults::{self, FaultInfo, Lifetime};
 
 /// A rule of a Role: API group, resource, verbs.
 pub type RoleRule = (&'static str, &'static str, Vec<&'static str>);
@@ -31,21 +31,51 @@ pub fn within_a_namespace(info: &FaultInfo) -> bool {
     !info.agent && info.rights.iter().all(|right| !right.cluster_wide)
 }
 
-/// The rules of a Role for these faults, and for everything that a run of them reads and holds.
-pub fn role_rules(faults: &[&str]) -> Vec<RoleRule> {
+/// What every run reads and holds in a namespace, whatever its faults.
+pub fn base_rules() -> Vec<RoleRule> {
+    gathered(base())
+}
+
+/// What a fault asks for beside, wherever it asks for it.
+pub fn fault_rules(info: &'static FaultInfo) -> Vec<RoleRule> {
+    let cluster = info.rights.iter().filter(|right| right.cluster_wide);
+    gathered(rights(info).chain(cluster.map(|right| (right.group, right.resource, right.verb))))
+}
+
+/// What takes back what the faults within a namespace leave in force, and makes nothing new: for whoever puts back
+/// what an account cannot put back any more.
+pub fn undo_rules() -> Vec<RoleRule> {
+    let lasting = faults::FAULTS
+        .iter()
+        .map(|fault| fault.info())
+        .filter(|info| info.lifetime == Lifetime::Lasting && within_a_namespace(info));
+    let undone = lasting.chain([&faults::LOAD_POD]).flat_map(rights).filter(|(.., verb)| *verb != "create");
+    gathered(base().chain(undone))
+}
+
+/// API group, resource, verb.
+type Right = (&'static str, &'static str, &'static str);
+
+fn base() -> impl Iterator<Item = Right> {
+    let read = FOLLOWED
+        .into_iter()
+        .flat_map(|(group, resource)| ["get", "list", "watch"].map(|verb| (group, resource, verb)));
+    read.chain(["get", "create", "update", "delete"].map(|verb| ("coordination.k8s.io", "leases", verb)))
+}
+
+/// The rights of a fault within a namespace, on every kind of workload that a step may name.
+fn rights(info: &'static FaultInfo) -> impl Iterator<Item = Right> {
+    info.rights.iter().filter(|right| !right.cluster_wide).flat_map(|right| {
+        let kinds = KINDS.iter().find(|(resource, _)| *resource == right.resource);
+        let resources = kinds.map_or(std::slice::from_ref(&right.resource), |(_, kinds)| *kinds);
+        resources.iter().map(|resource| (right.group, *resource, right.verb))
+    })
+}
+
+fn gathered(rights: impl Iterator<Item = Right>) -> Vec<RoleRule> {
     let mut verbs: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
-    for (group, resource) in FOLLOWED {
-        verbs.entry((group, resource)).or_default().extend(["get", "list", "watch"]);
-    }
-    verbs.entry(("coordination.k8s.io", "leases")).or_default().extend(["get", "create", "update", "delete"]);
-    for fault in faults.iter().filter_map(|name| faults::find(name)) {
-        for right in fault.info().rights.iter().filter(|right| !right.cluster_wide) {
-            let kinds = KINDS.iter().find(|(resource, _)| *resource == right.resource);
-            let resources = kinds.map_or(std::slice::from_ref(&right.resource), |(_, kinds)| *kinds);
-            for resource in resources {
-                verbs.entry((right.group, resource)).or_default().insert(right.verb);
-            }
-        }
+    for (group, resource, verb) in rights {
+        verbs.entry((group, resource)).or_default().insert(verb);
     }
     verbs
         .into_iter()
@@ -57,23 +87,37 @@ pub fn role_rules(faults: &[&str]) -> Vec<RoleRule> {
 mod tests {
     use super::*;
 
+    fn of(fault: &str) -> Vec<RoleRule> {
+        faults::find(fault).map(|fault| fault_rules(fault.info())).unwrap_or_default()
+    }
+
+    fn verbs(rules: &[RoleRule], resource: &str) -> Vec<&'static str> {
+        rules
+            .iter()
+            .find(|(_, known, _)| *known == resource)
+            .map(|(.., verbs)| verbs.clone())
+            .unwrap_or_default()
+    }
+
     #[test]
-    fn a_role_has_what_its_faults_ask_for_and_no_more() {
-        let rules = role_rules(&["podKill"]);
-        let verbs = |resource: &str| {
-            rules.iter().find(|(_, known, _)| *known == resource).map(|(.., verbs)| verbs.clone())
+    fn a_role_has_what_its_fault_asks_for_and_no_more() {
+        assert_eq!(of("podKill"), [("", "pods", vec!["delete"])]);
+        assert_eq!(verbs(&base_rules(), "deployments"), ["get", "list", "watch"]);
+        assert_eq!(verbs(&base_rules(), "pods/eviction"), Vec::<&str>::new());
+        assert_eq!(verbs(&of("scale"), "statefulsets/scale"), ["get", "patch"]);
+        assert_eq!(verbs(&of("nodeDrain"), "nodes"), ["get", "patch"]);
+    }
+
+    #[test]
+    fn undoing_makes_nothing_but_the_lease_that_it_is_done_under() {
+        let rules = undo_rules();
+        let makes = |rule: &&RoleRule| rule.2.contains(&"create");
+        assert_eq!(rules.iter().filter(makes).map(|rule| rule.1).collect::<Vec<_>>(), ["leases"]);
+        let may = |resource: &str, verb: &str| {
+            rules.iter().any(|(_, known, verbs)| *known == resource && verbs.contains(&verb))
         };
-        assert!(verbs("pods").is_some_and(|verbs| verbs.contains(&"delete")));
-        assert_eq!(verbs("deployments"), Some(vec!["get", "list", "watch"]));
-        assert_eq!((verbs("deployments/scale"), verbs("pods/eviction")), (None, None));
-        let rules = role_rules(&["scale"]);
-        assert!(rules.iter().any(|(_, resource, _)| *resource == "statefulsets/scale"));
-        // Never what opens everything.
-        let all: Vec<&str> = faults::FAULTS.iter().map(|fault| fault.info().name).collect();
-        for (group, resource, verbs) in role_rules(&all) {
-            assert!(group != "*" && resource != "*" && !verbs.contains(&"*"), "{group} {resource}");
-            assert!(!resource.starts_with("secrets") && resource != "pods/exec", "{resource}");
-        }
+        assert!(may("statefulsets/scale", "patch") && may("networkpolicies", "delete"));
+        assert!(!may("pods/eviction", "create") && !may("nodes", "patch"));
     }
 
     #[test]

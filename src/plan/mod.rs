@@ -16,7 +16,7 @@ mod overruled;
 mod select;
 
 pub use agents::PlannedAgents;
-pub use allowing::{RoleRule, role_rules, within_a_namespace};
+pub use allowing::{RoleRule, base_rules, fault_rules, undo_rules, within_a_namespace};
 pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
 pub use forecast::query_window;
 pub use guard::protected;

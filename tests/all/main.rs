@@ -1,6 +1,7 @@
 //! Everything that is tested from outside of the crate, in one binary.
 
 mod alerts;
+mod chart;
 mod cli;
 mod controller;
 mod crash;

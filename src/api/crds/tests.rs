@@ -104,7 +104,7 @@ fn the_pattern_of_durations_says_what_is_read() {
 /// Written anew by `UPDATE=1 cargo test`: a change of the format shows as a change of this file.
 #[test]
 fn definitions_are_as_they_were() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/crds.yaml");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/firedrill/crds/firedrill.yaml");
     let text = yaml().expect("JSON can be written as YAML");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&golden, &text).expect("the expectation can be written");

@@ -52,15 +52,15 @@ fn a_namespace_is_opted_in_by_one_command() {
     planned(&place, &kubeconfig).exits(3).prints("FD2003");
     run(&["allow", "shop", "--dry-run"]).exits(0).says("namespace shop would be applied");
     planned(&place, &kubeconfig).exits(3).prints("FD2003");
-    run(&["allow", "shop"]).exits(0).says("rolebinding firedrill applied");
+    run(&["allow", "shop"]).exits(0).says("rolebinding firedrill:fault:podKill applied");
     planned(&place, &kubeconfig).exits(0);
     run(&["allow", "shopp"]).exits(3).says("there is no namespace shopp");
     place.run(&["allow", "kube-system"]).exits(2).says("protected");
     // Printed, it needs no cluster.
     let printed = place.run(&["allow", "kitchen", "--fault", "podKill", "--dry-run", "-o", "yaml"]).exits(0);
-    assert_eq!(printed.out.matches("---").count(), 3, "{}", printed.out);
-    assert!(printed.out.contains("firedrill.dev/allowed") && printed.out.contains("kind: RoleBinding"));
-    assert!(!printed.out.contains("deployments/scale"), "{}", printed.out);
+    assert_eq!(printed.out.matches("---").count(), 6, "{}", printed.out);
+    assert!(printed.out.contains("firedrill.dev/allowed") && printed.out.contains("firedrill:fault:podKill"));
+    assert!(!printed.out.contains("firedrill:fault:scale"), "{}", printed.out);
 }
 
 /// The embedded cluster holds the Guardrails among the manifests.

@@ -3,6 +3,7 @@
 mod declined;
 mod office;
 mod replicas;
+mod rights;
 
 use std::time::Duration;
 

@@ -87,9 +87,14 @@ impl Office {
 
     /// The same with an experiment of the caller's.
     pub async fn with(text: &str) -> Self {
+        Self::furnished(text, manifests(ACCOUNT)).await
+    }
+
+    /// The same with accounts and rights of the caller's.
+    pub async fn furnished(text: &str, accounts: Vec<Value>) -> Self {
         let mut objects = api::crds::crds();
         objects.extend(house());
-        objects.extend(manifests(ACCOUNT));
+        objects.extend(accounts);
         objects.extend(manifests(text));
         let stage = settled_with(&objects, 1).await;
         let before = state(&stage);

@@ -21,11 +21,12 @@ pub async fn let_in(real: &Real) {
     apply(&real.client(), &faults::agent_manifests(&AgentSettings::default())).await;
 }
 
-async fn apply(client: &kube::Client, objects: &[Value]) {
+/// Applies objects of the whole cluster or of a namespace; a policy that its server finds fault with fails.
+pub async fn apply(client: &kube::Client, objects: &[Value]) {
     for object in objects {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
-        let kind = api(client, (group, version, text("/kind")), "");
+        let kind = api(client, (group, version, text("/kind")), text("/metadata/namespace"));
         let how = PatchParams::apply("firedrill").force();
         let applied = kind.patch(text("/metadata/name"), &how, &Patch::Apply(object)).await;
         let applied = applied.unwrap_or_else(|error| panic!("{object:#} is refused: {error}"));

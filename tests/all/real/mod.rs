@@ -6,6 +6,7 @@ mod calls;
 mod disturbances;
 mod endings;
 mod node;
+mod policies;
 mod schema;
 mod sight;
 mod types;

@@ -90,7 +90,8 @@ impl Real {
         self.config.cluster_url.authority().map(ToString::to_string).unwrap_or_default()
     }
 
-    fn client_as(&self, user: &str) -> Client {
+    /// A client that acts as somebody.
+    pub fn client_as(&self, user: &str) -> Client {
         let mut config = self.config.clone();
         config.auth_info.impersonate = Some(user.to_owned());
         Client::try_from(config).expect("the kubeconfig is one")

@@ -1,0 +1,53 @@
+{{- define "firedrill.image" -}}
+{{ .Values.image.name | default (printf "firedrill/firedrill:%s" .Chart.AppVersion) }}
+{{- end }}
+
+{{- define "firedrill.selector" -}}
+app.kubernetes.io/name: firedrill
+app.kubernetes.io/component: controller
+{{- end }}
+
+{{- define "firedrill.labels" -}}
+{{ include "firedrill.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- /* The accounts that may hit nodes, as a list in CEL. */ -}}
+{{- define "firedrill.nodeAccounts" -}}
+{{- range $at, $account := .Values.nodeFaults.accounts -}}
+{{- if $at }}, {{ end }}'system:serviceaccount:{{ $account }}'
+{{- end -}}
+{{- end }}
+
+{{- /* What is the same of every pod of firedrill's: Pod Security restricted, nothing writable. */ -}}
+{{- define "firedrill.container" -}}
+image: {{ include "firedrill.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "firedrill.pod" -}}
+serviceAccountName: firedrill
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+- name: {{ . }}
+{{- end }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}

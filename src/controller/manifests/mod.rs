@@ -1,0 +1,73 @@
+//! What has to be in the cluster beside the controller itself: its rights and everybody's, and the policies that
+//! hold at the API server. Pure, and all of it from the registry of faults.
+//!
+//! The chart's templates are this, with the release's namespace in it.
+
+mod policies;
+mod rights;
+mod stamp;
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Value, json};
+
+pub use rights::{UNDO_ROLE, base_role, fault_role};
+
+use super::{ACCOUNT, NAMESPACE};
+
+/// The namespace's label that lets Experiments in it hold faults of nodes; the administrators set it.
+const NODE_FAULTS: &str = "firedrill.dev/node-faults";
+const RBAC: &str = "rbac.authorization.k8s.io";
+const ADMISSION: &str = "admissionregistration.k8s.io";
+
+/// Where the controller is, and who may change nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its ServiceAccount.
+    pub account: String,
+    /// The accounts, NAMESPACE:NAME, that administrators have bound to faults of nodes. Without one neither the
+    /// policy over them nor the controller's own right to take their changes back is there.
+    pub node_accounts: Vec<String>,
+}
+
+impl Default for Installed {
+    fn default() -> Self {
+        Self { namespace: NAMESPACE.to_owned(), account: ACCOUNT.to_owned(), node_accounts: Vec::new() }
+    }
+}
+
+impl Installed {
+    /// The controller as the API server sees it.
+    fn user(&self) -> String {
+        crate::cluster::account_user(&self.namespace, &self.account)
+    }
+}
+
+/// What can be asked for by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Roles and bindings.
+    Rights,
+    /// ValidatingAdmissionPolicies and their bindings (Kubernetes 1.30 and later).
+    Policies,
+    /// What only a cluster needs where faults of nodes may come from the controller.
+    Nodes,
+    /// The MutatingAdmissionPolicy that fills in who asks (Kubernetes 1.36 and later).
+    Stamp,
+}
+
+/// The objects of a part, in the order in which they are applied.
+pub fn manifests(part: Part, installed: &Installed) -> Vec<Value> {
+    let mut objects = match part {
+        Part::Rights => rights::rights(installed),
+        Part::Policies => policies::policies(),
+        Part::Nodes => [rights::nodes(installed), policies::nodes(installed)].concat(),
+        Part::Stamp => stamp::stamp(),
+    };
+    for object in &mut objects {
+        object["metadata"]["labels"]["app.kubernetes.io/name"] = json!("firedrill");
+    }
+    objects
+}

@@ -1,0 +1,132 @@
+//! Roles: the controller's, one a fault, and those of people. No Secret, no wildcard, no exec.
+
+use serde_json::{Value, json};
+
+use super::{Installed, RBAC};
+use crate::{
+    api::schema::GROUP,
+    faults::{FAULTS, FaultInfo, LOAD_POD},
+    plan::{RoleRule, base_rules, fault_rules, undo_rules},
+};
+
+/// What the controller may do in a namespace that is opted in, to put back what the account there cannot.
+pub const UNDO_ROLE: &str = "firedrill:undo";
+/// What the controller is called everywhere.
+const CONTROLLER: &str = "firedrill:controller";
+
+/// The role with what every run reads and holds.
+pub fn base_role() -> &'static str {
+    "firedrill:runs"
+}
+
+/// The role with what one fault asks for beside.
+pub fn fault_role(fault: &str) -> String {
+    format!("firedrill:fault:{fault}")
+}
+
+/// The faults that a Run in the cluster can have, and what sends a load from a pod.
+fn faults() -> impl Iterator<Item = &'static FaultInfo> {
+    FAULTS.iter().map(|fault| fault.info()).filter(|info| !info.agent).chain([&LOAD_POD])
+}
+
+/// Everything but what concerns nodes.
+pub(super) fn rights(installed: &Installed) -> Vec<Value> {
+    let mut objects = vec![
+        cluster_role(CONTROLLER, everywhere()),
+        binding("ClusterRoleBinding", CONTROLLER, installed, None),
+        own(installed),
+        binding("RoleBinding", CONTROLLER, installed, Some(&installed.namespace)),
+        cluster_role(UNDO_ROLE, rules(&undo_rules())),
+        cluster_role(base_role(), rules(&base_rules())),
+    ];
+    objects.extend(faults().map(|info| cluster_role(&fault_role(info.name), rules(&fault_rules(info)))));
+    objects.extend(people());
+    objects
+}
+
+/// The controller in the whole cluster: it follows Runs, reads what they name, and says what becomes of them.
+fn everywhere() -> Vec<Value> {
+    vec![
+        rule(GROUP, &["runs"], &["get", "list", "watch", "patch", "delete"]),
+        rule(GROUP, &["runs/status"], &["patch"]),
+        rule(GROUP, &["experiments"], &["get", "list"]),
+        rule(GROUP, &["guardrails"], &["list", "watch"]),
+        rule("", &["namespaces"], &["get", "list", "watch"]),
+        rule("", &["serviceaccounts"], &["get"]),
+    ]
+}
+
+/// The controller in its own namespace: journals, claims, and the pods of replicas that are dead.
+fn own(installed: &Installed) -> Value {
+    json!({
+        "apiVersion": format!("{RBAC}/v1"),
+        "kind": "Role",
+        "metadata": {"name": CONTROLLER, "namespace": installed.namespace},
+        "rules": [
+            rule("", &["configmaps"], &["get", "list", "create", "delete"]),
+            rule("coordination.k8s.io", &["leases"], &["get", "list", "watch", "create", "update", "delete"]),
+            rule("", &["pods"], &["delete"]),
+        ],
+    })
+}
+
+/// What lets the controller take back changes of nodes; the policy beside it lets it do no more.
+pub(super) fn nodes(installed: &Installed) -> Vec<Value> {
+    let name = "firedrill:undo-nodes";
+    vec![
+        cluster_role(name, vec![rule("", &["nodes"], &["get", "list", "watch", "patch"])]),
+        binding("ClusterRoleBinding", name, installed, None),
+    ]
+}
+
+/// For people, to be bound by whoever administers a namespace or the cluster.
+fn people() -> Vec<Value> {
+    let read: &[&str] = &["get", "list", "watch"];
+    let write: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
+    let all: &[&str] = &["experiments", "gamedays", "runs"];
+    vec![
+        cluster_role("firedrill:view", vec![rule(GROUP, all, read)]),
+        cluster_role(
+            "firedrill:experiment",
+            vec![rule(GROUP, all, write), rule(GROUP, &["experiments", "gamedays"], &["run"])],
+        ),
+        cluster_role(
+            "firedrill:approve",
+            vec![rule(GROUP, all, read), rule(GROUP, &["runs"], &["patch", "approve"])],
+        ),
+        cluster_role(
+            "firedrill:halt",
+            vec![
+                rule(GROUP, &["guardrails"], read),
+                json!({"apiGroups": [GROUP], "resources": ["guardrails"], "resourceNames": ["halt"], "verbs": ["patch"]}),
+            ],
+        ),
+    ]
+}
+
+fn rules(rules: &[RoleRule]) -> Vec<Value> {
+    rules.iter().map(|(group, resource, verbs)| rule(group, &[resource], verbs)).collect()
+}
+
+fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
+    json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
+}
+
+fn cluster_role(name: &str, rules: Vec<Value>) -> Value {
+    json!({"apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules})
+}
+
+/// The controller has the role of this name: a Role of `namespace`, or a ClusterRole.
+fn binding(kind: &str, role: &str, installed: &Installed, namespace: Option<&str>) -> Value {
+    let mut object = json!({
+        "apiVersion": format!("{RBAC}/v1"),
+        "kind": kind,
+        "metadata": {"name": role},
+        "roleRef": {"apiGroup": RBAC, "kind": if namespace.is_some() { "Role" } else { "ClusterRole" }, "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": installed.account, "namespace": installed.namespace}],
+    });
+    if let Some(namespace) = namespace {
+        object["metadata"]["namespace"] = namespace.into();
+    }
+    object
+}

@@ -1,0 +1,257 @@
+//! The controller with the rights that its installation gives it, and no others: it makes do with them, and needs
+//! them all.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use firedrill::{
+    controller::{
+        self, Settings,
+        manifests::{Installed, Part, manifests},
+    },
+    env::Env,
+    journal::Environment,
+    sim::apiserver::User,
+    types::ObjectRef,
+};
+use http::Request;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use super::office::Office;
+use crate::{crash::house::experiment, kit::in_virtual_time};
+
+/// In force for long enough to be taken over in.
+const BRIEFLY: &str =
+    "{name: shrink, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 25s}";
+
+/// Namespace (empty: none), API group, resource, verb.
+type Call = (String, String, String, String);
+
+/// What the controller has asked for in its own name, and what of that was refused.
+#[derive(Clone, Default)]
+struct Heard {
+    asked: Arc<Mutex<BTreeSet<Call>>>,
+    refused: Arc<Mutex<BTreeSet<Call>>>,
+}
+
+/// What a request asks for, as the authorizer sees it. None: reviews, which everybody may have, and discovery.
+fn asks(method: &str, uri: &http::Uri) -> Option<Call> {
+    let mut parts: Vec<&str> = uri.path().trim_start_matches('/').split('/').collect();
+    let group = match parts.first()? {
+        &"api" => String::new(),
+        &"apis" => parts.remove(1).to_owned(),
+        _ => return None,
+    };
+    if group.ends_with("authorization.k8s.io") || group == "authentication.k8s.io" {
+        return None;
+    }
+    let mut rest = parts.split_off(parts.len().min(2));
+    let mut namespace = String::new();
+    if rest.len() > 2 && rest[0] == "namespaces" {
+        rest.remove(0);
+        namespace = rest.remove(0).to_owned();
+    }
+    let (resource, name, sub) = (*rest.first()?, rest.get(1), rest.get(2));
+    let watches = uri.query().is_some_and(|query| query.contains("watch="));
+    let verb = match method {
+        "GET" if watches => "watch",
+        "GET" if name.is_some() => "get",
+        "GET" => "list",
+        "POST" => "create",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        _ => "delete",
+    };
+    let resource = sub.map_or_else(|| resource.to_owned(), |sub| format!("{resource}/{sub}"));
+    Some((namespace, group, resource, verb.to_owned()))
+}
+
+/// A client of the controller's own account that remembers what was asked for.
+fn listening(office: &Office, heard: &Heard) -> kube::Client {
+    let user = User::new("system:serviceaccount:firedrill:firedrill", &[]);
+    let (inner, heard) = (office.stage.cluster.sim().client_as(user), heard.clone());
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let acting = request.headers().contains_key("impersonate-user");
+        let call = asks(request.method().as_str(), request.uri()).filter(|_| !acting);
+        let (inner, heard) = (inner.clone(), heard.clone());
+        async move {
+            let answer = inner.send(request).await;
+            if let Some(call) = call {
+                if answer.as_ref().is_ok_and(|answer| answer.status() == 403) {
+                    heard.refused.lock().expect("no panic").insert(call.clone());
+                }
+                heard.asked.lock().expect("no panic").insert(call);
+            }
+            answer
+        }
+    });
+    kube::Client::new(service, "default")
+}
+
+/// A controller in its pod, with its own account.
+fn replica(office: &Office, heard: &Heard, name: &str, pod: &str) -> (JoinHandle<()>, oneshot::Sender<()>) {
+    let env = Env { kube: listening(office, heard), ..office.stage.env.clone() };
+    let settings = Settings {
+        namespace: "firedrill".to_owned(),
+        pod: pod.to_owned(),
+        name: name.to_owned(),
+        source: None,
+        environment: Environment { cluster: "embedded".to_owned(), ..Environment::default() },
+        at_once: 10,
+    };
+    let (tx, rx) = oneshot::channel();
+    let end = async {
+        let _ = rx.await;
+    };
+    (tokio::spawn(async move { controller::serve(env, settings, end).await.expect("it can join") }), tx)
+}
+
+/// What `firedrill allow shop --fault scale` would apply.
+fn allowed() -> Vec<Value> {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_firedrill"));
+    command.args(["allow", "shop", "--fault", "scale", "--dry-run", "-o", "json"]);
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    let list: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    // The namespace is there already, in the house.
+    list["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|one| one["kind"] != "Namespace")
+        .cloned()
+        .collect()
+}
+
+async fn office() -> Office {
+    let mut objects =
+        vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "firedrill"}})];
+    objects.extend(manifests(Part::Rights, &Installed::default()));
+    objects.extend(allowed());
+    Office::furnished(&experiment(&[BRIEFLY]), objects).await
+}
+
+/// The verbs of the controller's own two roles.
+fn granted() -> BTreeSet<Call> {
+    let mut granted = BTreeSet::new();
+    for role in manifests(Part::Rights, &Installed::default()) {
+        let name = role["metadata"]["name"].as_str().unwrap_or_default();
+        if name != "firedrill:controller" || role["rules"].is_null() {
+            continue;
+        }
+        let namespace = role["metadata"]["namespace"].as_str().unwrap_or_default();
+        let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).expect("texts") };
+        for rule in role["rules"].as_array().expect("rules") {
+            for resource in texts(&rule["resources"]) {
+                for verb in texts(&rule["verbs"]) {
+                    let group = texts(&rule["apiGroups"]).remove(0);
+                    granted.insert((namespace.to_owned(), group, resource.clone(), verb));
+                }
+            }
+        }
+    }
+    granted
+}
+
+/// Granted, and used only when something goes wrong that is not tried here.
+const RARELY: [(&str, &str, &str); 2] = [
+    // When a segment's number is taken, or an answer was lost: whose is it?
+    ("", "configmaps", "get"),
+    // The probes that an experiment shares with others.
+    ("firedrill.dev", "experiments", "list"),
+];
+
+/// Looked for once more after a takeover, in case, and not there to be found: scars of faults that nobody can have
+/// from a controller without rights to nodes and agents.
+const FORESEEN: [(&str, &str, &str, &str); 2] =
+    [("", "", "nodes", "list"), ("firedrill-agents", "", "pods", "list")];
+
+#[test]
+fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
+    let heard = Heard::default();
+    in_virtual_time({
+        let heard = heard.clone();
+        async move {
+            let office = office().await;
+            // One dies with its pod, another takes over and buries it.
+            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "firedrill-a", "namespace": "firedrill"},
+                "spec": {"containers": [{"name": "firedrill", "image": "app:1"}]}});
+            let place = ObjectRef::namespaced("v1", "Pod", "firedrill", "firedrill-a");
+            let made = office.access.create(&place, pod, Default::default()).await.expect("a pod");
+            let pod = format!("firedrill-a/{}", made.metadata.uid.expect("it has one"));
+            let (first, _ends) = replica(&office, &heard, "a", &pod);
+            let run = office.run("trial-1", json!({"ttlAfterFinished": "20s"})).await;
+            office.shrunk().await;
+            let (second, end) = replica(&office, &heard, "b", "");
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            first.abort();
+            let status = office.over(&run).await;
+            assert_eq!(status["reason"], "RunnerLost", "{status}");
+            assert!(office.get(&place).await.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some()));
+            // One that passes, and one whose account goes while its fault is in force.
+            let run = office.run("trial-2", json!({"ttlAfterFinished": "20s"})).await;
+            assert_eq!(office.over(&run).await["verdict"], "Passed", "{}", office.status(&run).await);
+            let run = office.run("trial-3", json!({})).await;
+            office.shrunk().await;
+            office.delete(&ObjectRef::namespaced("v1", "ServiceAccount", "shop", "firedrill")).await;
+            for binding in ["firedrill:runs", "firedrill:fault:scale"] {
+                let api = "rbac.authorization.k8s.io/v1";
+                office.delete(&ObjectRef::namespaced(api, "RoleBinding", "shop", binding)).await;
+            }
+            let status = office.over(&run).await;
+            assert_eq!((&status["reason"], office.replicas()), (&json!("AccountGone"), json!(4)), "{status}");
+            tokio::time::sleep(Duration::from_secs(40)).await;
+            assert_eq!(office.journals().await.len(), 1, "those that have expired are gone");
+            end.send(()).expect("it listens");
+            second.await.expect("it ends by itself");
+        }
+    });
+    let refused = heard.refused.lock().expect("no panic").clone();
+    let foreseen = |(namespace, group, resource, verb): &&Call| {
+        FORESEEN.contains(&(namespace.as_str(), group.as_str(), resource.as_str(), verb.as_str()))
+    };
+    assert_eq!(refused.iter().find(|call| !foreseen(call)), None, "asked for and refused");
+    let asked: BTreeSet<Call> = heard.asked.lock().expect("no panic").difference(&refused).cloned().collect();
+    // What was put back in the account's place is asked for in its namespace, and given by a role of its own.
+    let own = asked.into_iter().filter_map(|(namespace, group, resource, verb)| {
+        let everywhere =
+            group == "firedrill.dev" || ["namespaces", "serviceaccounts"].contains(&resource.as_str());
+        match namespace.as_str() {
+            _ if everywhere => Some((String::new(), group, resource, verb)),
+            "firedrill" => Some((namespace, group, resource, verb)),
+            _ => None,
+        }
+    });
+    let own: BTreeSet<Call> = own.collect();
+    let rarely = |call: &Call| {
+        RARELY.iter().any(|(group, resource, verb)| (*group, *resource, *verb) == (&call.1, &call.2, &call.3))
+    };
+    let unused: Vec<Call> = granted().difference(&own).filter(|call| !rarely(call)).cloned().collect();
+    assert_eq!(unused, [], "granted and never used");
+    assert_eq!(own.difference(&granted()).collect::<Vec<_>>(), Vec::<&Call>::new(), "used and not granted");
+}
+
+/// Nobody has let the controller act as the account: nothing is changed, and the Run says what is missing.
+#[test]
+fn a_namespace_that_is_not_opted_in_is_refused_before_anything_is_done() {
+    let heard = Heard::default();
+    in_virtual_time(async move {
+        let office = office().await;
+        let api = "rbac.authorization.k8s.io/v1";
+        office
+            .delete(&ObjectRef::namespaced(api, "RoleBinding", "shop", "firedrill:controller:firedrill"))
+            .await;
+        let (task, end) = replica(&office, &heard, "a", "");
+        let run = office.run("trial-1", json!({})).await;
+        let status = office.over(&run).await;
+        assert_eq!((&status["verdict"], office.replicas()), (&json!("Refused"), json!(4)), "{status}");
+        assert!(status["message"].as_str().is_some_and(|why| why.contains("may not act as it")), "{status}");
+        end.send(()).expect("it listens");
+        task.await.expect("it ends by itself");
+    });
+}
