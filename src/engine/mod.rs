@@ -20,6 +20,7 @@ mod keeper;
 mod loading;
 mod loads;
 mod next;
+mod noticing;
 mod orders;
 mod prepare;
 mod preview;

@@ -111,8 +111,7 @@ impl Stage<'_> {
     async fn asked(
         &self,
         who: &str,
-        method: &str,
-        path: &str,
+        (method, path): (&str, &str),
         body: &Value,
         keep: bool,
     ) -> Result<Value, String> {
@@ -142,7 +141,7 @@ impl Stage<'_> {
         let namespace = object["metadata"]["namespace"].as_str().expect("a namespace");
         let plural = format!("{}s", object["kind"].as_str().expect("a kind").to_lowercase());
         let path = format!("/apis/firedrill.dev/v1alpha1/namespaces/{namespace}/{plural}");
-        let answer = self.asked(who, "POST", &path, object, false).await;
+        let answer = self.asked(who, ("POST", &path), object, false).await;
         self.judge(&format!("{who} creates {what}"), &answer, says);
     }
 }
@@ -214,7 +213,7 @@ async fn holds(stage: &Stage<'_>) {
     let forged = by_name(json!({"requestedBy": "somebody"}));
     let path = "/apis/firedrill.dev/v1alpha1/namespaces/stage-door/runs";
     for _ in 0..300 {
-        let answer = stage.asked("ada", "POST", path, &forged, false).await;
+        let answer = stage.asked("ada", ("POST", path), &forged, false).await;
         if answer.is_err_and(|said| said.contains("requestedBy has to be")) {
             // The others were there before it.
             tokio::time::sleep(Duration::from_secs(2)).await;
@@ -275,7 +274,7 @@ async fn experiments(stage: &mut Stage<'_>) {
 
 async fn runs(stage: &mut Stage<'_>) {
     let path = "/apis/firedrill.dev/v1alpha1/namespaces/stage-door/runs";
-    let stamped = stage.asked("ada", "POST", path, &by_name(json!({})), false).await;
+    let stamped = stage.asked("ada", ("POST", path), &by_name(json!({})), false).await;
     let by = stamped.as_ref().ok().map(|run| run["spec"]["requestedBy"].clone());
     stage.judge(
         &format!("ada is stamped as {by:?}"),
@@ -327,11 +326,11 @@ async fn halted(stage: &mut Stage<'_>) {
     let mut guardrail = json!({"apiVersion": "firedrill.dev/v1alpha1", "kind": "Guardrail", "metadata": {"name": "stage-door"},
         "spec": {"halt": true, "haltReason": "incident 42", "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "stage-door"},
             "matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]}}});
-    stage.asked("", "POST", rules, &guardrail, true).await.expect("a Guardrail");
+    stage.asked("", ("POST", rules), &guardrail, true).await.expect("a Guardrail");
     let path = "/apis/firedrill.dev/v1alpha1/namespaces/stage-door/runs";
     let mut answer = Ok(Value::Null);
     for _ in 0..100 {
-        answer = stage.asked("ada", "POST", path, &by_name(json!({})), false).await;
+        answer = stage.asked("ada", ("POST", path), &by_name(json!({})), false).await;
         if answer.is_err() {
             break;
         }
@@ -343,10 +342,10 @@ async fn halted(stage: &mut Stage<'_>) {
     stage.creates("", "a Run where nothing is halted", &other, "").await;
     // One that selects something else halts nothing here.
     guardrail["spec"]["namespaceSelector"]["matchExpressions"][0]["operator"] = "Exists".into();
-    let patched = stage.asked("", "PATCH", &format!("{rules}/stage-door"), &guardrail, true).await;
+    let patched = stage.asked("", ("PATCH", &format!("{rules}/stage-door")), &guardrail, true).await;
     patched.expect("the Guardrail is changed");
     for _ in 0..100 {
-        answer = stage.asked("ada", "POST", path, &by_name(json!({})), false).await;
+        answer = stage.asked("ada", ("POST", path), &by_name(json!({})), false).await;
         if answer.is_ok() {
             break;
         }
@@ -357,8 +356,8 @@ async fn halted(stage: &mut Stage<'_>) {
 
 async fn people_in_a_run(stage: &mut Stage<'_>) {
     let path = "/apis/firedrill.dev/v1alpha1/namespaces/stage-door/runs";
-    let made = stage.asked("ada", "POST", path, &by_name(json!({})), true).await.expect("a Run");
-    let fays = stage.asked("fay", "POST", path, &by_name(json!({})), true).await.expect("a Run");
+    let made = stage.asked("ada", ("POST", path), &by_name(json!({})), true).await.expect("a Run");
+    let fays = stage.asked("fay", ("POST", path), &by_name(json!({})), true).await.expect("a Run");
     let of = |run: &Value| format!("{path}/{}", run["metadata"]["name"].as_str().expect("a name"));
     let time = "2026-11-24T10:00:00Z";
     let approval = |by: &str| json!({"spec": {"approvals": [{"by": by, "hash": "sha256:1", "time": time}]}});
@@ -392,19 +391,19 @@ async fn people_in_a_run(stage: &mut Stage<'_>) {
             "",
         ),
     ] {
-        let answer = stage.asked(who, "PATCH", &of(run), &change, false).await;
+        let answer = stage.asked(who, ("PATCH", &of(run)), &change, false).await;
         stage.judge(&format!("{who} {what}"), &answer, says);
     }
     // What is there stays who wrote it, whoever writes next.
-    let kept = stage.asked("dora", "PATCH", &of(&made), &approval("dora"), true).await;
+    let kept = stage.asked("dora", ("PATCH", &of(&made)), &approval("dora"), true).await;
     stage.judge("dora approves", &kept, "");
-    let after = stage.asked("ben", "PATCH", &of(&made), &json!({"spec": {"abort": true}}), true).await;
+    let after = stage.asked("ben", ("PATCH", &of(&made)), &json!({"spec": {"abort": true}}), true).await;
     stage.judge("ben aborts what dora has approved", &after, "");
 }
 
 async fn nodes(stage: &mut Stage<'_>) {
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "stage-node", "labels": {"pool": "a"}}});
-    stage.asked("", "POST", "/api/v1/nodes", &node, true).await.expect("a node");
+    stage.asked("", ("POST", "/api/v1/nodes"), &node, true).await.expect("a node");
     let path = "/api/v1/nodes/stage-node";
     let (breaker, controller) =
         ("system:serviceaccount:stage-ops:breaker", "system:serviceaccount:firedrill:firedrill");
@@ -426,7 +425,7 @@ async fn nodes(stage: &mut Stage<'_>) {
         (controller, "taints while it takes back", &tainted, false, "may neither taint nor cordon"),
         (controller, "takes it back", &back, true, ""),
     ] {
-        let answer = stage.asked(who, "PATCH", path, change, keep).await;
+        let answer = stage.asked(who, ("PATCH", path), change, keep).await;
         stage.judge(&format!("{who} {what}"), &answer, says);
     }
 }
