@@ -238,8 +238,18 @@ fn a_service_is_reached_by_its_name_in_a_rehearsal() {
         let none = read(&measure, "tcp", json!({"address": "none.shop.svc:80"})).await;
         assert!(no_answer(&none).contains("not found"), "{none:?}");
         no_answer(&read(&measure, "tcp", json!({"address": "db.example.com:5432"})).await);
-        let serves = read(&measure, "grpc", json!({"address": "checkout.shop.svc:9000"})).await;
+        let serves = read(&measure, "grpc", json!({"address": "checkout.shop.svc:80"})).await;
         assert_eq!(variable(&serves, "serving"), true);
+        for (kind, params) in [
+            ("http", json!({"url": "http://checkout.shop.svc:81/"})),
+            ("tcp", json!({"address": "checkout.shop.svc:81"})),
+            ("grpc", json!({"address": "checkout.shop.svc:81"})),
+        ] {
+            let none = read(&measure, kind, params).await;
+            assert!(no_answer(&none).contains("no service port 81"), "{none:?}");
+        }
+        let plain = read(&measure, "http", json!({"url": "https://checkout.shop.svc:80/"})).await;
+        assert!(no_answer(&plain).contains("HTTP response to HTTPS client"), "{plain:?}");
         let none = read(&measure, "grpc", json!({"address": "none.shop.svc:9000"})).await;
         assert!(no_answer(&none).contains("not found"), "{none:?}");
         no_answer(&read(&measure, "grpc", json!({"address": "orders.example.com:9000"})).await);
@@ -311,7 +321,7 @@ fn pods_that_are_gone_take_no_connection() {
 
 #[test]
 fn pods_that_are_gone_do_not_serve() {
-    let probe = "grpc: {address: \"checkout.shop.svc:9000\"}";
+    let probe = "grpc: {address: \"checkout.shop.svc:80\"}";
     assert_eq!(all_gone(probe, "serving && latency < 1.0", ""), (Verdict::Failed, true));
     assert_eq!(all_gone(probe, "serving", "during: \"true\""), (Verdict::Passed, true));
 }

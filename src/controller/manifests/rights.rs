@@ -53,6 +53,7 @@ fn everywhere() -> Vec<Value> {
         rule(GROUP, &["guardrails"], &["list", "watch"]),
         rule("", &["namespaces"], &["get", "list", "watch"]),
         rule("", &["serviceaccounts"], &["get"]),
+        rule("", &["events"], &["create"]),
     ]
 }
 

@@ -219,8 +219,8 @@ fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
     let asked: BTreeSet<Call> = heard.asked.lock().expect("no panic").difference(&refused).cloned().collect();
     // What was put back in the account's place is asked for in its namespace, and given by a role of its own.
     let own = asked.into_iter().filter_map(|(namespace, group, resource, verb)| {
-        let everywhere =
-            group == "firedrill.dev" || ["namespaces", "serviceaccounts"].contains(&resource.as_str());
+        let everywhere = group == "firedrill.dev"
+            || ["namespaces", "serviceaccounts", "events"].contains(&resource.as_str());
         match namespace.as_str() {
             _ if everywhere => Some((String::new(), group, resource, verb)),
             "firedrill" => Some((namespace, group, resource, verb)),
