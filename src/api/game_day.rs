@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Blackout, Experiment, Metadata, Window};
+use super::{Blackout, Experiment, LocalRef, Metadata, Window, run::STARTING_DEADLINE};
 use crate::types::Length;
 
 /// Experiments in order, with a schedule, windows, approvals and people.
@@ -30,7 +30,7 @@ pub struct GameDaySpec {
     /// What anything but Passed does, where the entry does not say.
     pub on_failure: OnFailure,
     /// Experiments whose probes are judged before each entry.
-    pub steady_state_from: Vec<Named>,
+    pub steady_state_from: Vec<LocalRef>,
     /// What has to hold before anything begins.
     pub prerequisites: Vec<Prerequisite>,
     /// Five fields of cron; None: by hand.
@@ -69,10 +69,10 @@ pub struct Entry {
     pub name: String,
     /// The Experiment; None: the one called like the entry.
     #[serde(default)]
-    pub experiment_ref: Option<Named>,
+    pub experiment_ref: Option<LocalRef>,
     /// Values of its parameters.
     #[serde(default)]
-    pub parameters: Vec<Given>,
+    pub parameters: Vec<ParameterValue>,
     /// How long to wait before it.
     #[serde(default)]
     pub pause_before: Length,
@@ -84,16 +84,9 @@ pub struct Entry {
     pub on_failure: Option<OnFailure>,
 }
 
-/// A reference by name within the namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Named {
-    /// The name.
-    pub name: String,
-}
-
 /// A parameter with its value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Given {
+pub struct ParameterValue {
     /// The name.
     pub name: String,
     /// The value.
@@ -138,7 +131,7 @@ pub struct Prerequisite {
     pub name: String,
     /// The steady state of this Experiment holds.
     #[serde(default)]
-    pub steady_state_from: Option<Named>,
+    pub steady_state_from: Option<LocalRef>,
     /// A person confirms it.
     #[serde(default)]
     pub manual: Option<Confirmation>,
@@ -242,15 +235,18 @@ impl Entry {
     }
 }
 
+/// How long a game day may take when it does not say.
+pub(super) const DURATION: Duration = Duration::from_secs(4 * 3600);
+
 impl GameDaySpec {
     /// `limits.duration` or its default.
     pub fn duration(&self) -> Duration {
-        self.limits.duration.map_or(Duration::from_secs(4 * 3600), |length| length.0)
+        self.limits.duration.map_or(DURATION, |length| length.0)
     }
 
     /// `startingDeadline` or its default.
     pub fn starting_deadline(&self) -> Duration {
-        self.starting_deadline.map_or(Duration::from_secs(30 * 60), |length| length.0)
+        self.starting_deadline.map_or(STARTING_DEADLINE, |length| length.0)
     }
 
     /// `runsHistoryLimit` or its default.

@@ -1,6 +1,9 @@
 //! A Guardrail decoded: what nobody may exceed.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,6 +17,14 @@ pub struct Guardrail {
     /// What it says.
     #[serde(default)]
     pub spec: GuardrailSpec,
+}
+
+impl Guardrail {
+    /// Whether it covers a namespace with these labels; None if its selector cannot be read.
+    pub fn covers(&self, labels: &BTreeMap<String, String>) -> Option<bool> {
+        let selector = Selector::try_from(self.spec.namespace_selector.clone()).ok()?;
+        Some(selector.matches(labels))
+    }
 }
 
 /// `spec` of a Guardrail. An absent field restricts nothing.

@@ -22,7 +22,7 @@ pub use check::{Document, Read, Source as SourceText, read, read_with};
 pub use cron::{Cron, CronError, Due, Shift};
 pub use game_day::{
     Act, Acts, Cadence, ConcurrencyPolicy, Confirmation, Consents, Entry, GameDay, GameDayLimits,
-    GameDaySpec, Gate, Given, Named, Notification, OnFailure, Person, Prerequisite,
+    GameDaySpec, Gate, Notification, OnFailure, ParameterValue, Person, Prerequisite,
 };
 pub use guardrail::{Approvals, Blackout, FaultRules, Guardrail, GuardrailSpec, NodeRules, Window};
 pub use hours::{Closed, Hours, is_day};

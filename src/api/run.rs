@@ -129,8 +129,8 @@ pub struct Observation {
     pub text: String,
 }
 
-/// How long after `startTime` a Run may begin when it does not say.
-const STARTING_DEADLINE: Duration = Duration::from_secs(30 * 60);
+/// How long after its time something may begin that does not say.
+pub(super) const STARTING_DEADLINE: Duration = Duration::from_secs(30 * 60);
 /// Whom the controller acts as when neither the Run nor its file says.
 const SERVICE_ACCOUNT: &str = "firedrill";
 

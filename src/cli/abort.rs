@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::bail;
 use clap::Args;
 
-use super::{Global, connect, there};
+use super::{Global, cluster_run, connect};
 use crate::{
     cluster::{Access, ApiError, Lease, identity},
     controller::RunSeen,
@@ -34,7 +34,7 @@ pub(super) fn run(global: &Global, args: &AbortArgs) -> anyhow::Result<ExitCode>
         let connection = connect::connect(global, 0).await?;
         let access = Access::new(connection.env.kube.clone());
         // Of the controller's: the Run is asked, and its controller answers.
-        match there::found(&access, &there::namespace(global, &connection), run.as_str()).await {
+        match cluster_run::found(&access, &connection.asked(global), run.as_str()).await {
             Ok(Some(found)) => return in_cluster(&access, &found).await,
             // Who may not look at Runs has none.
             Ok(None) | Err(ApiError::Forbidden(_)) => {}
@@ -59,10 +59,10 @@ pub(super) fn run(global: &Global, args: &AbortArgs) -> anyhow::Result<ExitCode>
 /// Asks the controller to put everything back, and waits until it says that it has seen it.
 async fn in_cluster(access: &Access, run: &RunSeen) -> anyhow::Result<ExitCode> {
     if run.over() {
-        super::say(&format!("{}; there is nothing to abort", there::ended(run)));
+        super::say(&format!("{}; there is nothing to abort", cluster_run::ended(run)));
         return Ok(ExitCode::Ok);
     }
-    there::change(access, &run.object, |_| serde_json::json!({"abort": true})).await?;
+    cluster_run::change(access, &run.object, |_| serde_json::json!({"abort": true})).await?;
     super::say(&format!("asked the controller to abort {}", run.object.name));
     let give_up = tokio::time::Instant::now() + ACKNOWLEDGED_WITHIN;
     while tokio::time::Instant::now() < give_up {

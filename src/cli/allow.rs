@@ -7,10 +7,7 @@ use serde_json::{Value, json};
 use super::{Global, Usage, connect, controller::NamespaceArgs};
 use crate::{
     cluster::{Access, ApiError, Write},
-    controller::{
-        self,
-        manifests::{UNDO_ROLE, base_role, fault_role},
-    },
+    controller::manifests::{Installed, opened},
     faults::{self, FAULTS, LOAD_POD},
     plan::{protected, within_a_namespace},
     types::{ExitCode, ObjectRef, nearest},
@@ -60,7 +57,9 @@ pub(super) fn run(global: &Global, args: &AllowArgs) -> anyhow::Result<ExitCode>
         bail!(Usage(format!("namespace {} is protected; nothing opens it", args.name)));
     }
     let faults = chosen(&args.fault)?;
-    let objects = objects(&args.name, &args.service_account, &faults, &args.controller.controller_namespace);
+    let controller =
+        Installed { namespace: args.controller.controller_namespace.clone(), ..Installed::default() };
+    let objects = opened(&args.name, &args.service_account, &faults, &controller);
     // Printed for somebody else to apply, it needs no cluster.
     if !(args.dry_run && args.output.is_some()) {
         let written = connect::runtime()?.block_on(write(global, args, &objects));
@@ -105,50 +104,6 @@ fn chosen(named: &[String]) -> anyhow::Result<Vec<&'static str>> {
     named.iter().map(one).collect()
 }
 
-/// The label; the account, with a role a fault; and that the controller may act as the account there, and put back
-/// what that cannot put back any more.
-fn objects(namespace: &str, account: &str, faults: &[&str], controller: &str) -> Vec<Value> {
-    let own = json!({"kind": "ServiceAccount", "name": account, "namespace": namespace});
-    let other = json!({"kind": "ServiceAccount", "name": controller::ACCOUNT, "namespace": controller});
-    let binding = |name: String, (kind, role): (&str, &str), subject: &Value| {
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": {"name": name, "namespace": namespace},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
-            "subjects": [subject],
-        })
-    };
-    let acting = format!("firedrill:controller:{account}");
-    let mut objects = vec![
-        json!({
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": namespace, "labels": {"firedrill.dev/allowed": "true"}},
-        }),
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace}}),
-        binding(format!("{account}:runs"), ("ClusterRole", base_role()), &own),
-    ];
-    objects.extend(
-        faults.iter().map(|fault| {
-            binding(format!("{account}:fault:{fault}"), ("ClusterRole", &fault_role(fault)), &own)
-        }),
-    );
-    objects.extend([
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "Role",
-            "metadata": {"name": acting, "namespace": namespace},
-            "rules": [
-                {"apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": [account], "verbs": ["impersonate"]},
-            ],
-        }),
-        binding(acting.clone(), ("Role", &acting), &other),
-        binding("firedrill:controller:undo".to_owned(), ("ClusterRole", UNDO_ROLE), &other),
-    ]);
-    objects
-}
-
 async fn write(global: &Global, args: &AllowArgs, objects: &[Value]) -> anyhow::Result<()> {
     let connection = connect::connect(global, 0).await?;
     let access = Access::new(connection.env.kube.clone());
@@ -174,33 +129,6 @@ async fn write(global: &Global, args: &AllowArgs, objects: &[Value]) -> anyhow::
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_account_gets_what_it_was_given_and_only_the_controller_may_act_as_it() {
-        let objects = objects("kitchen", "drill", &["podKill"], "ops");
-        let said: Vec<String> = objects
-            .iter()
-            .map(|one| {
-                let role = one.pointer("/roleRef/name").and_then(Value::as_str).unwrap_or_default();
-                let who = one.pointer("/subjects/0/namespace").and_then(Value::as_str).unwrap_or_default();
-                format!("{} {role} {who}", one["kind"].as_str().unwrap_or_default()).trim().to_owned()
-            })
-            .collect();
-        let expected = [
-            "Namespace",
-            "ServiceAccount",
-            "RoleBinding firedrill:runs kitchen",
-            "RoleBinding firedrill:fault:podKill kitchen",
-            "Role",
-            "RoleBinding firedrill:controller:drill ops",
-            "RoleBinding firedrill:undo ops",
-        ];
-        assert_eq!(said, expected);
-        assert_eq!(objects[4]["rules"][0]["resourceNames"], json!(["drill"]));
-        assert!(
-            objects.iter().all(|one| one["kind"] == "Namespace" || one["metadata"]["namespace"] == "kitchen")
-        );
-    }
 
     #[test]
     fn what_is_no_fault_or_needs_more_than_a_namespace_is_refused() {

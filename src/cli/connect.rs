@@ -21,6 +21,13 @@ pub(super) struct Connection {
     pub namespace: String,
 }
 
+impl Connection {
+    /// The namespace that is asked for, or the context's.
+    pub(super) fn asked(&self, global: &Global) -> String {
+        global.namespace.clone().unwrap_or_else(|| self.namespace.clone())
+    }
+}
+
 /// Reads the kubeconfig and asks the server who it is. Needs a runtime.
 pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connection> {
     let kubeconfig = match &global.kubeconfig {

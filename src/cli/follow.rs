@@ -3,18 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::{
-    Global, SettingArgs, TellArgs, Usage,
+    Global, SettingArgs, TellArgs, Usage, cluster_run,
     connect::{self, Connection},
-    input, there,
+    input,
     told::{self, Reports, Told},
 };
 use crate::{
     api::{API_VERSION, Act},
-    cluster::{Access, ApiError, Segments, identity},
+    cluster::{Access, ApiError, Segments, Write, identity},
     controller::RunSeen,
     journal::{self, Entry},
     types::{ExitCode, ObjectRef},
@@ -47,7 +46,7 @@ pub(super) fn run(
         let mut reports = Reports::new(tell);
         let mut codes = Vec::new();
         let mut names: Vec<(String, String)> =
-            there.into_iter().map(|name| (there::namespace(global, &connection), name)).collect();
+            there.into_iter().map(|name| (connection.asked(global), name)).collect();
         for act in &experiments {
             names.push(apply(&access, (global, &connection), act).await?);
         }
@@ -94,14 +93,11 @@ async fn apply(
     Act { experiment, json, .. }: &Act,
 ) -> anyhow::Result<(String, String)> {
     let name = experiment.metadata.name.clone();
-    let namespace =
-        experiment.metadata.namespace.clone().unwrap_or_else(|| there::namespace(global, connection));
+    let namespace = experiment.metadata.namespace.clone().unwrap_or_else(|| connection.asked(global));
     let object = ObjectRef::namespaced(API_VERSION, "Experiment", &namespace, &name);
     let mut body = json.clone();
     body["metadata"]["namespace"] = namespace.clone().into();
-    let params = PatchParams::apply("firedrill").force();
-    let applied = access.read(access.api(&object).patch(&name, &params, &Patch::Apply(&body))).await;
-    match applied {
+    match access.apply(&object, &body, Write { manager: "firedrill", dry_run: false }).await {
         Ok(_) => Ok((namespace, name)),
         Err(ApiError::NotFound) => {
             bail!("the cluster does not know Experiments: firedrill crds | kubectl apply --server-side -f -")
@@ -136,9 +132,8 @@ async fn create(
         "metadata": {"generateName": format!("{experiment}-"), "namespace": namespace},
         "spec": spec,
     });
-    let body = serde_json::from_value(body)?;
     let object = ObjectRef::namespaced(API_VERSION, "Run", namespace, "");
-    let made = access.read(access.api(&object).create(&PostParams::default(), &body)).await;
+    let made = access.create(&object, body, Write::default()).await;
     let made = made.map_err(|error| match error {
         ApiError::NotFound => {
             anyhow::anyhow!(
@@ -189,7 +184,7 @@ async fn follow(
     }
     journal.go_on(access, &told).await?;
     told.close();
-    super::say(&there::ended(&seen));
+    super::say(&cluster_run::ended(&seen));
     for finding in seen.status["findings"].as_array().into_iter().flatten() {
         if journal.entries.is_empty() {
             let text = |field: &str| finding[field].as_str().unwrap_or_default();
@@ -197,7 +192,7 @@ async fn follow(
         }
     }
     reports.followed(&journal.entries, &name);
-    Ok(there::exit_code(&seen))
+    Ok(cluster_run::exit_code(&seen))
 }
 
 /// The journal of a Run as far as it has been read; or its status, for whoever may not read that.

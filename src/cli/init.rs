@@ -56,7 +56,7 @@ pub(super) fn run(global: &Global, args: &InitArgs) -> anyhow::Result<ExitCode> 
     }
     connect::runtime()?.block_on(async {
         let connection = connect::connect(global, connect::fresh_seed()).await?;
-        let namespace = global.namespace.clone().unwrap_or_else(|| connection.namespace.clone());
+        let namespace = connection.asked(global);
         if plan::protected(&namespace) {
             bail!(
                 "namespace {namespace} is protected: no experiment goes there, see firedrill explain FD2004"

@@ -5,6 +5,7 @@ mod allow;
 mod answering;
 mod by_hand;
 mod check;
+mod cluster_run;
 mod connect;
 mod controller;
 mod dates;
@@ -29,7 +30,6 @@ mod signals;
 mod sim;
 mod stage;
 mod terminal;
-mod there;
 pub mod timeline;
 mod told;
 
@@ -108,15 +108,15 @@ enum Command {
     /// Ask the runner of a run, here or elsewhere, to abort and put everything back.
     Abort(abort::AbortArgs),
     /// Let no new step of a Run start; what is in force keeps its time.
-    Hold(there::HoldArgs),
+    Hold(cluster_run::HoldArgs),
     /// Let a Run that is held go on.
-    Resume(there::HoldArgs),
+    Resume(cluster_run::HoldArgs),
     /// Write down in a Run what you have observed.
-    Note(there::NoteArgs),
+    Note(cluster_run::NoteArgs),
     /// Say that a manual step of a Run is done, or could not be.
-    Confirm(there::ConfirmArgs),
+    Confirm(cluster_run::ConfirmArgs),
     /// Wait until a Run is over, and exit as it ended.
-    Wait(there::WaitArgs),
+    Wait(cluster_run::WaitArgs),
     /// Execute Runs in the cluster, until told to end: what a Deployment runs.
     Controller(controller::ControllerArgs),
     /// Opt a namespace in: its label of consent, and an account with the rights that faults need there.
@@ -303,11 +303,11 @@ pub fn main() -> ExitCode {
         Command::Runs(args) => runs::run(&cli.global, &args),
         Command::Report(args) => report::run(&cli.global, &args),
         Command::Abort(args) => abort::run(&cli.global, &args),
-        Command::Hold(args) => there::hold(&cli.global, &args, true),
-        Command::Resume(args) => there::hold(&cli.global, &args, false),
-        Command::Note(args) => there::note(&cli.global, &args),
-        Command::Confirm(args) => there::confirm(&cli.global, &args),
-        Command::Wait(args) => there::wait(&cli.global, &args),
+        Command::Hold(args) => cluster_run::hold(&cli.global, &args, true),
+        Command::Resume(args) => cluster_run::hold(&cli.global, &args, false),
+        Command::Note(args) => cluster_run::note(&cli.global, &args),
+        Command::Confirm(args) => cluster_run::confirm(&cli.global, &args),
+        Command::Wait(args) => cluster_run::wait(&cli.global, &args),
         Command::Controller(args) => controller::run(&cli.global, args),
         Command::Allow(args) => allow::run(&cli.global, &args),
         Command::Halt(args) => halt::halt(&cli.global, &args),

@@ -19,8 +19,6 @@ use crate::{
 
 /// A schedule names so many times at most in what is shown of it.
 const MOST: usize = 10_000;
-/// How a time is written for people.
-const LOCAL: &str = "%a %Y-%m-%d %H:%M %Z";
 
 #[derive(Args)]
 pub(super) struct NextArgs {
@@ -96,9 +94,7 @@ fn look<'a>(args: &NextArgs, day: &'a GameDay, now: Timestamp) -> anyhow::Result
     };
     let until = args.until.as_ref().map(|day| day.instant(zone, Side::End)).transpose()?;
     let count = args.count.unwrap_or(if until.is_some() { MOST } else { 10 }).min(MOST);
-    // One that comes due at the first moment is among them.
-    let before = from.checked_sub(jiff::SignedDuration::from_nanos(1)).unwrap_or(from);
-    let all = calendar.occurrences(before);
+    let all = calendar.occurrences_from(from);
     let occurrences =
         all.take_while(|found| until.is_none_or(|until| found.at < until)).take(count).collect();
     Ok(Coming { day, from, occurrences, calendar })
@@ -131,7 +127,7 @@ impl Coming<'_> {
         let occurrence = |found: &Occurrence| {
             json!({
                 "time": found.at.to_string(),
-                "local": found.local.strftime(LOCAL).to_string(),
+                "local": found.when(),
                 "runs": found.skipped.is_none(),
                 "skipped": found.skipped.as_ref().map(ToString::to_string),
                 "shift": (found.shift != Shift::None).then(|| format!("{:?}", found.shift)),
@@ -221,8 +217,7 @@ impl Coming<'_> {
         let Some(closed) = self.calendar.closed(self.from) else { return "may begin now".to_owned() };
         match self.calendar.hours().opens(self.from) {
             Some(at) => {
-                let at = self.calendar.hours().local(at).strftime(LOCAL);
-                format!("may not begin now: {closed}; open again {at}")
+                format!("may not begin now: {closed}; open again {}", self.calendar.when(at))
             }
             None => format!("may not begin now: {closed}"),
         }
@@ -242,7 +237,7 @@ pub(super) fn changes(zone: &TimeZone, from: Timestamp, until: Timestamp) -> Vec
 }
 
 /// `90d`, `36h`.
-fn cadence(length: std::time::Duration) -> String {
+pub(super) fn cadence(length: std::time::Duration) -> String {
     let hours = length.as_secs() / 3600;
     if hours.is_multiple_of(24) { format!("{}d", hours / 24) } else { format!("{hours}h") }
 }
@@ -268,14 +263,17 @@ impl Change {
 }
 
 fn occurrence(found: &Occurrence, style: &Style) -> String {
-    let when = format!("{:<27}", found.local.strftime(LOCAL).to_string());
-    let (tone, word) = match &found.skipped {
-        None => (Tone::Good, "runs".to_owned()),
-        Some(why) => (Tone::Warning, format!("skipped: {why}")),
-    };
+    match &found.skipped {
+        None => row(found, (Tone::Good, "runs"), style),
+        Some(why) => row(found, (Tone::Warning, &format!("skipped: {why}")), style),
+    }
+}
+
+/// A time, and what is to be said of it.
+pub(super) fn row(found: &Occurrence, (tone, words): (Tone, &str), style: &Style) -> String {
     let shift = match found.shift {
         Shift::None => String::new(),
         shift => format!("  ({shift})"),
     };
-    format!("{when}{}{shift}", style.paint(tone, &style.plain(&word)))
+    format!("{:<27}{}{shift}", found.when(), style.paint(tone, &style.plain(words)))
 }

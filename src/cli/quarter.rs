@@ -9,15 +9,15 @@ use super::{
     game_day::Outing,
     input::Planned,
     next::{self, Change},
-    rehearse::{self, LOCAL, RehearseArgs},
+    rehearse::{self, RehearseArgs},
     told::{Format, Reports},
 };
 use crate::{
-    api::{ConcurrencyPolicy, Shift},
+    api::ConcurrencyPolicy,
     controller::calendar::{Calendar, Occurrence, Skipped, run_name},
     env::Clock,
     report::{DayFacts, Style, Tone},
-    types::{ExitCode, Length, counted},
+    types::{ExitCode, counted},
 };
 
 /// So many times are held at most: more is a schedule that was not meant.
@@ -42,12 +42,12 @@ pub(super) fn run(
     }
     let (from, until) = span(args, &calendar)?;
     let seed = args.setting.seed.unwrap_or_else(connect::fresh_seed);
-    let before = from.checked_sub(jiff::SignedDuration::from_nanos(1)).unwrap_or(from);
     let dues: Vec<Occurrence> =
-        calendar.occurrences(before).take_while(|due| due.at < until).take(MOST + 1).collect();
+        calendar.occurrences_from(from).take_while(|due| due.at < until).take(MOST + 1).collect();
     if dues.len() > MOST {
         return Err(Usage(format!("{name} comes due more than {MOST} times until then")).into());
     }
+    let workloads = rehearse::workloads(args, &planned.acts.experiments)?;
     let replaces = planned.day.spec.concurrency_policy == ConcurrencyPolicy::Replace;
     let mut rows: Vec<Row> = Vec::new();
     let mut codes = Vec::new();
@@ -63,10 +63,10 @@ pub(super) fn run(
                     findings: Vec::new(),
                     // Other choices each time, and the same again with the same seed.
                     seed: seed.wrapping_add(number as u64),
-                    scheduled: Some(due.local.strftime(LOCAL).to_string()),
+                    scheduled: Some(due.when()),
                     replaced: next.filter(|_| replaces).map(|next| next.at),
                 };
-                let held = rehearse::hold((global, args), &outing, due.at, true)?;
+                let held = rehearse::hold((global, args), &workloads, &outing, (due.at, true))?;
                 codes.push(held.code);
                 reports.add_day(held.day.clone(), held.chapters, true);
                 Ok(held.day)
@@ -116,7 +116,7 @@ impl Row {
         let held = self.outcome.as_ref().ok();
         json!({
             "time": self.due.at.to_string(),
-            "local": self.due.local.strftime(LOCAL).to_string(),
+            "local": self.due.when(),
             "skipped": self.outcome.as_ref().err().map(ToString::to_string),
             "verdict": held.map(|day| day.verdict.to_string()),
             "exitCode": held.map(|day| day.exit_code),
@@ -125,7 +125,6 @@ impl Row {
     }
 
     fn line(&self, style: &Style) -> String {
-        let when = format!("{:<27}", self.due.local.strftime(LOCAL).to_string());
         let (tone, words) = match &self.outcome {
             Ok(day) => {
                 let ms = day.ended.duration_since(day.started).as_millis();
@@ -141,11 +140,7 @@ impl Row {
             }
             Err(why) => (Tone::Warning, format!("skipped: {why}")),
         };
-        let shift = match self.due.shift {
-            Shift::None => String::new(),
-            shift => format!("  ({shift})"),
-        };
-        format!("  {when}{}{shift}", style.paint(tone, &words))
+        format!("  {}", next::row(&self.due, (tone, &words), style))
     }
 }
 
@@ -180,7 +175,7 @@ fn table(
     let mut last = from;
     for at in rows.iter().filter(|row| row.outcome.is_ok()).map(|row| row.due.at).chain([until]) {
         if let Some(since) = calendar.overdue(last, at) {
-            let cadence = Length(calendar.cadence().unwrap_or_default());
+            let cadence = next::cadence(calendar.cadence().unwrap_or_default());
             lines.push(format!("  ! overdue from {}: it must have run every {cadence}", day(since)));
         }
         last = at;

@@ -30,9 +30,6 @@ use crate::{
     types::{ExitCode, Finding},
 };
 
-/// How a time is written for people.
-pub(super) const LOCAL: &str = "%a %Y-%m-%d %H:%M %Z";
-
 #[derive(Args)]
 pub(super) struct RehearseArgs {
     #[command(flatten)]
@@ -96,8 +93,11 @@ fn said(mut findings: Vec<Finding>, manifests: &Path) -> Vec<Finding> {
     findings
 }
 
-/// The workloads that experiments run against, and where they are described.
-pub(super) fn workloads(args: &RehearseArgs, acts: &[Act]) -> anyhow::Result<(PathBuf, Vec<Value>)> {
+/// The folder or file that describes workloads, and what is in it.
+pub(super) type Workloads = (PathBuf, Vec<Value>);
+
+/// The workloads that experiments run against.
+pub(super) fn workloads(args: &RehearseArgs, acts: &[Act]) -> anyhow::Result<Workloads> {
     let beside = |act: &Act| PathBuf::from(&act.source).parent().map(|folder| folder.join("demo"));
     let folders: BTreeSet<PathBuf> = acts.iter().filter_map(beside).collect();
     let folder = match (&args.manifests, folders.len()) {
@@ -199,35 +199,34 @@ fn once(
     let Some(at) = calendar.first(from) else {
         bail!(Usage(format!("{} never comes due when it is open", planned.day.metadata.name)));
     };
-    let local = calendar.hours().local(at).strftime(LOCAL).to_string();
     let outing = Outing {
         planned,
         calendar: &calendar,
         findings: Vec::new(),
         seed: args.setting.seed.unwrap_or_else(connect::fresh_seed),
-        scheduled: calendar.scheduled().then_some(local),
+        scheduled: calendar.scheduled().then(|| calendar.when(at)),
         replaced: None,
     };
-    let held = hold((global, args), &outing, at, false)?;
+    let workloads = workloads(args, &planned.acts.experiments)?;
+    let held = hold((global, args), &workloads, &outing, (at, false))?;
     reports.add_day(held.day, held.chapters, false);
     Ok(held.code)
 }
 
-/// Holds a game day on a fresh cluster at that time.
+/// Holds a game day on a fresh cluster with those workloads, at that time; quietly: nothing is told but the report.
 pub(super) fn hold(
     (global, args): (&Global, &RehearseArgs),
+    (folder, objects): &Workloads,
     outing: &Outing<'_>,
-    at: Timestamp,
-    quietly: bool,
+    (at, quietly): (Timestamp, bool),
 ) -> anyhow::Result<Held> {
-    let (folder, objects) = workloads(args, &outing.planned.acts.experiments)?;
     runtime()?.block_on(async {
-        let stage = Stage::build_for(&objects, outing.seed, at).await?;
+        let stage = Stage::build_for(objects, outing.seed, at).await?;
         let venue = Venue {
             env: &stage.env,
             request: &|act| Ok(request((global, args), act, outing.seed, &stage)),
             place: "REHEARSAL on the embedded cluster (nothing real was touched)".to_owned(),
-            said: &|findings| said(findings, &folder),
+            said: &|findings| said(findings, folder),
             tell: &args.tell,
             attendance: Attendance::Assumed { quietly },
         };

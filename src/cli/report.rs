@@ -39,32 +39,45 @@ pub(super) fn run(global: &Global, args: &ReportArgs) -> anyhow::Result<ExitCode
     super::print(&args.output.render(&chapters, &super::stdout_style()))
 }
 
-/// A run by its name in journals, by that of its Run, or by the beginning of either.
 fn kept_there(global: &Global, args: &ReportArgs) -> anyhow::Result<Chapter> {
     let namespace = &args.namespace.controller_namespace;
     connect::runtime()?.block_on(async {
         let connection = connect::connect(global, 0).await?;
         let access = Access::new(connection.env.kube.clone());
-        let journals = Segments::list(&access, namespace).await?;
-        let own = |journal: &JournalFound| global.namespace.as_ref().is_none_or(|own| journal.object.starts_with(&format!("{own}/")));
-        let named = |journal: &JournalFound, whole: bool| {
-            let object = journal.object.rsplit_once('/').map_or("", |(_, name)| name);
-            [journal.run.as_str(), object].iter().any(|name| if whole { *name == args.run } else { name.starts_with(&args.run) })
-        };
-        let of = |whole: bool| journals.iter().filter(move |journal| own(journal) && named(journal, whole)).collect::<Vec<_>>();
-        let found = Some(of(true)).filter(|exact| !exact.is_empty()).unwrap_or_else(|| of(false));
-        let run = match found[..] {
-            [journal] => journal.run.clone(),
-            [] => return Err(super::Usage(format!("there is no journal of run {} in namespace {namespace}; firedrill runs --controller lists those there are", args.run)).into()),
-            _ => {
-                let names: Vec<String> = found.iter().map(|journal| format!("{} ({})", journal.run, journal.object)).collect();
-                return Err(super::Usage(format!("several runs begin with {}: {}", args.run, names.join(", "))).into());
-            }
-        };
+        let mut journals = Segments::list(&access, namespace).await?;
+        if let Some(own) = &global.namespace {
+            journals.retain(|journal| journal.object.starts_with(&format!("{own}/")));
+        }
+        let run = named_there(&journals, &args.run, namespace).map_err(super::Usage)?;
         let storage = MemoryStorage::default();
         storage.insert(&run, Segments::bytes(&access, namespace, &run).await?);
         told::chapter(&storage, &run)
     })
+}
+
+/// A run by its name in journals, by that of its Run, or by the beginning of either.
+fn named_there(journals: &[JournalFound], text: &str, namespace: &str) -> Result<RunId, String> {
+    let names = |journal: &JournalFound, fits: fn(&str, &str) -> bool| {
+        let object = journal.object.rsplit_once('/').map_or("", |(_, name)| name);
+        fits(journal.run.as_str(), text) || fits(object, text)
+    };
+    let of = |fits| journals.iter().filter(|journal| names(journal, fits)).collect::<Vec<_>>();
+    let mut found = of(|name, text| name == text);
+    if found.is_empty() {
+        found = of(|name, text| name.starts_with(text));
+    }
+    match found[..] {
+        [journal] => Ok(journal.run.clone()),
+        [] => Err(format!(
+            "there is no journal of run {text} in namespace {namespace}; \
+             firedrill runs --controller lists those there are"
+        )),
+        _ => {
+            let names: Vec<String> =
+                found.iter().map(|journal| format!("{} ({})", journal.run, journal.object)).collect();
+            Err(format!("several runs begin with {text}: {}", names.join(", ")))
+        }
+    }
 }
 
 /// A run by its name, or by the beginning of it if that is enough.

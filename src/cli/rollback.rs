@@ -66,7 +66,7 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> anyhow::Result<ExitCo
             revert_timeout: args.revert_timeout.0,
             observer: Arc::new(|_| {}),
         };
-        let own = global.namespace.clone().unwrap_or_else(|| connection.namespace.clone());
+        let own = connection.asked(global);
         let own: Vec<String> = [Some(own), args.agent_namespace.clone()].into_iter().flatten().collect();
         let all = look(&access, &storage, &own).await?;
         for (fault, error) in &all.unseen {
@@ -192,7 +192,7 @@ fn remedy(run: &RunId) -> String {
 
 /// Gives back the leases of dead runs of which nothing else is left. Whether there were any.
 async fn clear(connection: &Connection, wanted: Option<&RunId>, global: &Global) -> bool {
-    let own = global.namespace.clone().unwrap_or_else(|| connection.namespace.clone());
+    let own = connection.asked(global);
     let mut cleared = engine::clear_lapsed(&connection.env, wanted, &[String::new()]).await;
     if cleared.is_err() {
         cleared = engine::clear_lapsed(&connection.env, wanted, &[own]).await;

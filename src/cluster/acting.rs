@@ -39,6 +39,11 @@ pub fn account_user(namespace: &str, name: &str) -> String {
     format!("system:serviceaccount:{namespace}:{name}")
 }
 
+/// Namespace and name of the ServiceAccount that a user is; None: it is none.
+pub fn account_of(user: &str) -> Option<(&str, &str)> {
+    user.strip_prefix("system:serviceaccount:")?.split_once(':')
+}
+
 /// The UID of a ServiceAccount; None if it is not there. One that is deleted can still be impersonated: nobody
 /// but us looks.
 ///
@@ -98,6 +103,12 @@ fn own(request: &Request<Body>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_is_told_from_its_user() {
+        assert_eq!(account_of(&account_user("shop", "drills")), Some(("shop", "drills")));
+        assert_eq!(account_of("ada"), None);
+    }
 
     #[test]
     fn only_guardrails_and_namespaces_are_read_as_the_controller() {

@@ -28,7 +28,7 @@ mod toleration;
 mod view;
 
 pub use access::{Access, Fence, Write};
-pub use acting::{Acting, account_uid, account_user, client_as};
+pub use acting::{Acting, account_of, account_uid, account_user, client_as};
 pub use agents::{AGENT_TTL, OrderError, Sessions};
 pub use attach::WebSockets;
 pub use autoscaler::Autoscaler;

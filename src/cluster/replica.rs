@@ -16,15 +16,13 @@ use kube::{
     api::{DeleteParams, DynamicObject, ObjectMeta, PostParams, Preconditions},
 };
 
-use super::{Access, ApiError};
+use super::{Access, ApiError, RUN_LABEL};
 use crate::types::{ObjectRef, RunId};
 
 /// On every Lease here: `replica` or `claim`.
 pub const LEASE_LABEL: &str = "firedrill.dev/lease";
-/// Of a claim: which run.
-const RUN: &str = "firedrill.dev/run";
-/// Of a claim: which Run, NAMESPACE/NAME.
-const OBJECT: &str = "firedrill.dev/of-run";
+/// Of a claim or a journal: which Run, NAMESPACE/NAME.
+pub(super) const OF_RUN: &str = "firedrill.dev/of-run";
 /// Of a replica: its pod, NAME/UID.
 const POD: &str = "firedrill.dev/pod";
 /// How long a replica that does not renew is taken to live (client-go's lease duration).
@@ -83,7 +81,9 @@ impl LeaseSeen {
                 version: object.metadata.resource_version.clone().unwrap_or_default(),
                 fenced: holder.is_empty(),
             }),
-            "claim" => Some(Self::Claim { run: RunId::parse(&text(RUN))?, object: text(OBJECT), holder }),
+            "claim" => {
+                Some(Self::Claim { run: RunId::parse(&text(RUN_LABEL))?, object: text(OF_RUN), holder })
+            }
             _ => None,
         }
     }
@@ -210,7 +210,7 @@ pub async fn claim(
     let mut raw = match access.read(leases.get(&name)).await {
         Ok(raw) => raw,
         Err(ApiError::NotFound) => {
-            let mut raw = lease(&name, "claim", &[(RUN, run.as_str()), (OBJECT, object)]);
+            let mut raw = lease(&name, "claim", &[(RUN_LABEL, run.as_str()), (OF_RUN, object)]);
             raw.spec = Some(LeaseSpec { holder_identity: Some(holder.to_owned()), ..LeaseSpec::default() });
             return settled(access.read(leases.create(&PostParams::default(), &raw)).await);
         }

@@ -1,19 +1,17 @@
 //! Begins a run: everything that can refuse it comes before its first record.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use kube::core::{Selector, SelectorExt as _};
+use std::{convert::Infallible, time::Duration};
 
 use super::{
     hosts, object, request,
     request::Unreadable,
     seen::RunSeen,
-    work::{Case, WorkError},
+    work::{Case, FOR_EVER, WorkError},
 };
 use crate::{
     api::{API_VERSION, Guardrail, RunSpec},
     cluster::{self, Access, Acting, ApiError, account_uid, account_user},
-    engine::{self, Assessment, EngineError, Outside, Request, Start},
+    engine::{self, Assessment, Outside, Request, Start},
     env::{Env, Rng},
     journal::StopReason,
     types::{Finding, ObjectRef, Verdict, codes::guard as code},
@@ -23,8 +21,6 @@ use crate::{
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// How often the account is looked at.
 const LOOK_AT_ACCOUNT: Duration = Duration::from_secs(5);
-/// Reverting is never given up.
-const FOR_EVER: Duration = Duration::from_secs(50 * 365 * 24 * 3600);
 
 /// Why it does not begin.
 enum No {
@@ -46,6 +42,23 @@ impl From<ApiError> for No {
     }
 }
 
+/// The ServiceAccount that a run acts as, as it was when the run began.
+struct Account {
+    namespace: String,
+    name: String,
+    uid: String,
+}
+
+/// What nothing speaks against.
+struct Ready {
+    request: Request,
+    assessment: Assessment,
+    /// The world with the account's rights.
+    env: Env,
+    acting: Acting,
+    account: Account,
+}
+
 fn refused(findings: Vec<Finding>) -> No {
     let first = findings.iter().find(|finding| finding.is_error()).or(findings.first());
     let words = first.map(|finding| format!("{}: {}", finding.subject, finding.message)).unwrap_or_default();
@@ -63,9 +76,7 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
     }
     let now = case.context.env.clock.now();
     match prepared(case, &run, &spec).await {
-        Ok((request, assessment, env, acting, uid)) => {
-            go(case, (request, assessment), (&env, &acting), &uid).await
-        }
+        Ok(ready) => go(case, ready).await,
         Err(No::Declined(verdict, reason, words, findings)) => {
             tracing::info!(run = %case.id, %verdict, reason, words, "declined");
             case.tell(|progress| progress.decline(now, (verdict, reason, words), findings));
@@ -75,11 +86,7 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
     }
 }
 
-async fn prepared(
-    case: &mut Case,
-    run: &RunSeen,
-    spec: &RunSpec,
-) -> Result<(Request, Assessment, Env, Acting, String), No> {
+async fn prepared(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<Ready, No> {
     let (context, now) = (case.context.clone(), case.context.env.clock.now());
     // The same again after a replica has died before the first record.
     let seed = spec.seed.or_else(|| run.status["seed"].as_u64());
@@ -95,17 +102,15 @@ async fn prepared(
         Err(Unreadable::Refused(findings)) => return Err(refused(findings)),
         Err(Unreadable::Api(error)) => return Err(error.into()),
     };
-    let account = spec.account(&request.value).to_owned();
-    let uid = account_found(&context.access, &run.object.namespace, &account).await?;
+    let account = account(&context.access, &run.object.namespace, spec.account(&request.value)).await?;
     let acting = Acting::default();
-    let user = account_user(&run.object.namespace, &account);
-    let env = case.world(&user, &acting);
+    let env = case.world(&account_user(&account.namespace, &account.name), &acting);
     if let Err(ApiError::Forbidden(why)) = cluster::identity(&Access::new(env.kube.clone())).await {
         let message = format!("the controller may not act as it: {why}");
-        let finding = Finding::error(code::ACCOUNT, format!("serviceaccount/{account}"), message);
+        let Account { namespace, name, .. } = &account;
+        let finding = Finding::error(code::ACCOUNT, format!("serviceaccount/{name}"), message);
         return Err(refused(vec![finding.remedy(format!(
-            "grant the controller impersonate on serviceaccounts, resourceNames [{account}], in namespace {}",
-            run.object.namespace
+            "grant the controller impersonate on serviceaccounts, resourceNames [{name}], in namespace {namespace}"
         ))]));
     }
     let far = hosts_refused(&context.access, &request).await?;
@@ -121,7 +126,7 @@ async fn prepared(
         let errors: Vec<&Finding> =
             assessment.plan.findings.iter().filter(|finding| finding.is_error()).collect();
         if errors.is_empty() {
-            return Ok((request, assessment, env, acting, uid));
+            return Ok(Ready { request, assessment, env, acting, account });
         }
         // Another run is at work there: that passes, and what else speaks against it may be that run's doing.
         if !errors.iter().any(|finding| finding.code == code::OVERLAP) {
@@ -162,95 +167,76 @@ async fn waited(case: &mut Case) -> Result<(), No> {
     Ok(())
 }
 
-async fn account_found(access: &Access, namespace: &str, account: &str) -> Result<String, No> {
-    account_uid(access, namespace, account).await?.ok_or_else(|| {
-        let message = format!("there is no ServiceAccount {account} in namespace {namespace}");
-        let finding = Finding::error(code::ACCOUNT, format!("serviceaccount/{account}"), message);
-        refused(vec![finding.remedy(
-            "make it and bind the rights that the faults need, or name another with serviceAccountName",
-        )])
-    })
+async fn account(access: &Access, namespace: &str, name: &str) -> Result<Account, No> {
+    match account_uid(access, namespace, name).await? {
+        Some(uid) => Ok(Account { namespace: namespace.to_owned(), name: name.to_owned(), uid }),
+        None => {
+            let message = format!("there is no ServiceAccount {name} in namespace {namespace}");
+            let finding = Finding::error(code::ACCOUNT, format!("serviceaccount/{name}"), message);
+            Err(refused(vec![finding.remedy(
+                "make it and bind the rights that the faults need, or name another with serviceAccountName",
+            )]))
+        }
+    }
 }
 
 /// The hosts of the experiment that the controller may not reach.
 async fn hosts_refused(access: &Access, request: &Request) -> Result<Vec<Finding>, No> {
     let space = access.get(&ObjectRef::namespaced("v1", "Namespace", "", &request.namespace)).await?;
-    let labels: BTreeMap<String, String> = space.metadata.labels.unwrap_or_default();
+    let labels = space.metadata.labels.unwrap_or_default();
     let listed = access.list_if_served(API_VERSION, "Guardrail").await?.unwrap_or_default();
     let read =
         listed.iter().filter_map(|found| Guardrail::from_value(&serde_json::to_value(found).ok()?).ok());
-    let covering: Vec<Guardrail> = read
-        .filter(|guardrail| {
-            let selector = Selector::try_from(guardrail.spec.namespace_selector.clone());
-            selector.is_ok_and(|selector| selector.matches(&labels))
-        })
-        .collect();
+    // They only allow here: what cannot be read allows nothing, and refuses the run when it is assessed.
+    let covering: Vec<Guardrail> =
+        read.filter(|guardrail| guardrail.covers(&labels).unwrap_or(false)).collect();
     Ok(hosts::refused(&request.value, &covering.iter().collect::<Vec<_>>()))
 }
 
-async fn go(
-    case: &mut Case,
-    (request, assessment): (Request, Assessment),
-    (env, acting): (&Env, &Acting),
-    uid: &str,
-) -> Result<(), WorkError> {
+async fn go(case: &mut Case, ready: Ready) -> Result<(), WorkError> {
     let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
     let outside = std::mem::replace(&mut case.outside, (tx, rx));
-    let account = assessment.by.name.clone();
+    case.outside.0 = outside.0.clone();
     let start = Start {
-        request,
+        request: ready.request,
         id: Some(case.id.clone()),
-        assessment,
+        assessment: ready.assessment,
         revert_timeout: FOR_EVER,
         outside_tx: outside.0.clone(),
-        observer: {
-            case.outside.0 = outside.0.clone();
-            case.observer(acting)
-        },
+        observer: case.observer(&ready.acting),
         outside_rx: outside.1,
     };
-    let run = case.telling(engine::run(env, start));
-    let watched = watch(&case.context.access, (&account, uid), (acting, &outside.0));
-    let ended = tokio::select! {
+    let run = case.telling(engine::run(&ready.env, start));
+    let watched = watch(&case.context.access, &ready.account, (&ready.acting, &outside.0));
+    let outcome = tokio::select! {
         biased;
-        ended = run => ended,
-        () = watched => return Ok(()),
+        ended = run => ended?,
+        never = watched => match never {},
     };
-    match ended {
-        Ok(outcome) => {
-            tracing::info!(run = %case.id, verdict = %outcome.verdict, residue = outcome.residue.len(), "over");
-            Ok(())
-        }
-        // Another run was faster: what is to be done is asked again.
-        Err(error @ EngineError::Lease(_)) => Err(error.into()),
-        Err(error) => Err(error.into()),
-    }
+    tracing::info!(run = %case.id, verdict = %outcome.verdict, residue = outcome.residue.len(), "over");
+    Ok(())
 }
 
 /// Looks at the account as long as the run goes on: when it is gone, nothing more is done in its name, and what is
-/// in force is put back by the controller itself. Never returns.
+/// in force is put back by the controller itself.
 async fn watch(
     access: &Access,
-    (account, uid): (&str, &str),
+    Account { namespace, name, uid }: &Account,
     (acting, tx): (&Acting, &tokio::sync::mpsc::UnboundedSender<Outside>),
-) {
-    let named = account.strip_prefix("system:serviceaccount:").and_then(|name| name.split_once(':'));
-    let Some((namespace, name)) = named else { return std::future::pending().await };
+) -> Infallible {
     let access = access.beside();
     loop {
         tokio::time::sleep(LOOK_AT_ACCOUNT).await;
         match account_uid(&access, namespace, name).await {
-            Ok(Some(found)) if found == uid => {}
+            Ok(Some(found)) if found == *uid => {}
             Ok(_) => {
-                let _ = tx.send(Outside::Stop(
-                    StopReason::AccountGone,
-                    format!("ServiceAccount {namespace}/{name}"),
-                ));
+                let by = format!("ServiceAccount {namespace}/{name}");
+                let _ = tx.send(Outside::Stop(StopReason::AccountGone, by));
                 acting.as_controller();
                 return std::future::pending().await;
             }
             Err(error) => {
-                tracing::warn!(account, %error, "whether the account is still there cannot be read")
+                tracing::warn!(namespace, account = name, %error, "whether the account is still there cannot be read");
             }
         }
     }

@@ -12,6 +12,9 @@ use crate::{
 /// So many missed times are counted; what is missed is never caught up, however much it is.
 const COUNTED: usize = 100;
 
+/// How a time is written for people.
+const LOCAL: &str = "%a %Y-%m-%d %H:%M %Z";
+
 /// A game day's calendar, read.
 #[derive(Clone, Debug)]
 pub struct Calendar {
@@ -96,6 +99,13 @@ pub struct Finished {
     pub residue: bool,
 }
 
+impl Occurrence {
+    /// When, for people: `Mon 2026-03-30 10:00 CEST`.
+    pub fn when(&self) -> String {
+        self.local.strftime(LOCAL).to_string()
+    }
+}
+
 impl std::fmt::Display for Skipped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -137,6 +147,11 @@ impl Calendar {
         &self.hours
     }
 
+    /// A time in its zone, for people.
+    pub fn when(&self, at: Timestamp) -> String {
+        self.hours.local(at).strftime(LOCAL).to_string()
+    }
+
     /// Why it may not begin then, by hand or by schedule; None: it may.
     pub fn closed(&self, at: Timestamp) -> Option<Closed> {
         self.hours.closed_for(at, self.length)
@@ -146,6 +161,11 @@ impl Calendar {
     pub fn occurrences(&self, after: Timestamp) -> impl Iterator<Item = Occurrence> + '_ {
         let dues = self.cron.iter().flat_map(move |cron| cron.after(after, self.hours.zone()));
         dues.map(|due| self.occurrence(due))
+    }
+
+    /// The same with one that comes due at `from` itself.
+    pub fn occurrences_from(&self, from: Timestamp) -> impl Iterator<Item = Occurrence> + '_ {
+        self.occurrences(from.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(from))
     }
 
     fn occurrence(&self, due: Due) -> Occurrence {
@@ -162,8 +182,7 @@ impl Calendar {
     /// may begin by hand. None in two years or a thousand times.
     pub fn first(&self, from: Timestamp) -> Option<Timestamp> {
         if self.cron.is_some() {
-            let before = from.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(from);
-            let mut dues = self.occurrences(before).take(1000).map(|occurrence| occurrence.at);
+            let mut dues = self.occurrences_from(from).take(1000).map(|occurrence| occurrence.at);
             return dues.find(|at| self.closed(*at).is_none());
         }
         let mut at = from;

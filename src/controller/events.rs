@@ -24,8 +24,8 @@ use crate::{
 
 /// On so many objects that a run changes: more would be noise, and load.
 const OBJECTS: usize = 100;
-/// The longest note that the API server takes is 1 KiB (core/v1, validation of events).
-const WORDS: usize = 1000;
+/// The longest note that the API server takes is 1 KiB (core/v1, validation of events); a character may take four bytes.
+const WORDS: usize = 250;
 
 /// An Event before it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Events {
             Record::OwnerChanged { holder, .. } => {
                 of_run(true, "TakenOver", format!("by {holder}; everything is put back"))
             }
-            Record::RevertFailed { injection, error, attempt } if *attempt == 1 || *attempt % 10 == 0 => {
+            Record::RevertFailed { injection, error, attempt, .. } if *attempt == 1 || *attempt % 10 == 0 => {
                 of_run(true, "RevertFailed", format!("{injection}: {error}; tried again"))
             }
             Record::Finished { verdict, residue, .. } => {
@@ -144,7 +144,7 @@ impl Events {
 
 fn event(told: &Told, namespace: &str, now: Time) -> Event {
     let on = &told.on;
-    let words: String = told.words.chars().take(WORDS / 4).collect();
+    let words: String = told.words.chars().take(WORDS).collect();
     Event {
         metadata: ObjectMeta {
             generate_name: Some(format!("{}.", on.name.chars().take(200).collect::<String>())),

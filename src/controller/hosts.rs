@@ -3,6 +3,7 @@
 //! The controller sits where authors of files do not: what it reaches on their behalf are Services of the
 //! cluster, and hosts that a Guardrail lists.
 
+use http::Uri;
 use serde_json::Value;
 
 use crate::{
@@ -29,12 +30,16 @@ pub(super) fn refused(experiment: &Value, guardrails: &[&Guardrail]) -> Vec<Find
                 .flat_map(|guardrail| &guardrail.spec.probe_hosts)
                 .any(|rule| covers(rule, host))
     };
-    let refused = addresses.into_iter().filter(|(_, address)| !allowed(host(address)));
-    refused
-        .map(|(place, address)| {
-            let message = format!("the controller may not reach {}", host(&address));
-            Finding::error(code::HOST, place, message)
-                .remedy("name a Service of the cluster (NAME.NAMESPACE.svc), or have a Guardrail list the host in probeHosts")
+    addresses
+        .into_iter()
+        .filter_map(|(place, address)| {
+            let host = host(&address);
+            if host.as_deref().is_some_and(&allowed) {
+                return None;
+            }
+            let message = format!("the controller may not reach {}", host.unwrap_or(address));
+            let remedy = "name a Service of the cluster (NAME.NAMESPACE.svc), or have a Guardrail list the host in probeHosts";
+            Some(Finding::error(code::HOST, place, message).remedy(remedy))
         })
         .collect()
 }
@@ -58,15 +63,10 @@ fn gather(value: &Value, place: &str, into: &mut Vec<(String, String)>) {
     }
 }
 
-/// `shop.example.com` of `https://shop.example.com:8443/cart?x=1`.
-fn host(address: &str) -> &str {
-    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    match authority.strip_prefix('[') {
-        Some(inside) => inside.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    }
+/// `shop.example.com` of `https://shop.example.com:8443/cart?x=1`, as the client will read it; None: it reads nothing.
+fn host(address: &str) -> Option<String> {
+    let address: Uri = address.parse().ok()?;
+    Some(address.host()?.trim_matches(['[', ']']).to_owned())
 }
 
 /// `*.example.com` covers what is below it, not itself.
@@ -100,6 +100,7 @@ mod tests {
                 {"name": "b", "http": {"url": "https://shop.example.com/healthz"}},
                 {"name": "c", "tcp": {"address": "169.254.169.254:80"}},
                 {"name": "d", "http": {"url": "http://user@[fd00::1]:80/"}},
+                {"name": "e", "http": {"url": "http://evil.example\\@checkout.shop.svc/"}},
             ],
             "method": [{"load": {"url": "http://metadata.internal/", "requestsPerSecond": 1}},
                        {"podKill": {}, "description": "see url: http://x"}],
@@ -107,10 +108,11 @@ mod tests {
         let said = |guardrails: &[&Guardrail]| -> Vec<String> {
             refused(&experiment, guardrails).into_iter().map(|finding| finding.message).collect()
         };
-        let hosts = ["shop.example.com", "169.254.169.254", "fd00::1", "metadata.internal"];
+        let unread = "http://evil.example\\@checkout.shop.svc/";
+        let hosts = ["shop.example.com", "169.254.169.254", "fd00::1", unread, "metadata.internal"];
         assert_eq!(said(&[]), hosts.map(|host| format!("the controller may not reach {host}")));
         let listed = guardrail(&["*.example.com"]);
-        assert_eq!(said(&[&listed]).len(), 3);
+        assert_eq!(said(&[&listed]).len(), 4);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod object;
 mod people;
 pub mod reconcile;
 mod request;
+mod roster;
 mod seen;
 mod serve;
 pub mod status;

@@ -1,7 +1,49 @@
 //! What people write into a Run while it goes on, as it is told to the engine.
 
-use super::work::Answers;
-use crate::{api::RunSpec, engine::Outside};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    api::{RunSpec, StepAction, StepAnswer},
+    engine::Outside,
+    journal::Answer,
+};
+
+/// What people say of steps, by step: asked for when the step begins.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answers(Arc<Mutex<BTreeMap<String, StepAnswer>>>);
+
+impl Answers {
+    /// Takes one in; those that are new are handed on.
+    fn add(&self, answer: &StepAnswer) -> Option<Outside> {
+        let step = answer.name.rsplit_once('/').map_or(answer.name.as_str(), |(_, step)| step).to_owned();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.contains_key(&step) {
+            return None;
+        }
+        all.insert(step.clone(), answer.clone());
+        Some(told(&step, answer))
+    }
+
+    /// What was said of `step` before it began.
+    pub(super) fn of(&self, step: &str) -> Option<Outside> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(step).filter(|answer| answer.action != StepAction::Skip).map(|answer| told(step, answer))
+    }
+}
+
+fn told(step: &str, answer: &StepAnswer) -> Outside {
+    let answered = match answer.action {
+        StepAction::Confirm => Answer::Confirmed,
+        StepAction::Fail => Answer::Failed,
+        StepAction::Skip => {
+            return Outside::Noted(format!("{} asked to skip {step}: not supported yet", answer.by));
+        }
+    };
+    Outside::Answered(step.to_owned(), answered, answer.by.clone(), answer.comment.clone())
+}
 
 /// What of a Run's spec has been handed on.
 #[derive(Clone, Debug, Default)]
@@ -32,10 +74,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::{
-        api::{Observation, StepAction, StepAnswer},
-        journal::Answer,
-    };
+    use crate::api::Observation;
 
     #[test]
     fn what_is_written_is_handed_on_once() {

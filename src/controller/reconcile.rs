@@ -65,18 +65,10 @@ pub fn desired(run: &RunSeen, claim: &Claim, here: Here, now: Timestamp) -> Desi
             None => Desired::Wait(None),
         };
     }
-    let over = match claim {
-        // Whoever lives does it.
-        Claim::Alive(_) => return Desired::Wait(None),
-        Claim::Dead(who) => Some(who.clone()),
-        Claim::Free | Claim::Mine => None,
-    };
-    if here.draining || !here.room {
-        return Desired::Wait(None);
-    }
+    let ending = brought_to_its_end(claim, here);
     // A claim that nobody works on is to be brought to its end, whatever became of the Run.
-    if over.is_some() || *claim == Claim::Mine || run.finalizer {
-        return Desired::Work(over);
+    if *claim != Claim::Free || run.finalizer || !matches!(ending, Desired::Work(_)) {
+        return ending;
     }
     if run.deleted {
         return Desired::Wait(None);
@@ -87,6 +79,17 @@ pub fn desired(run: &RunSeen, claim: &Claim, here: Here, now: Timestamp) -> Desi
     match run.spec.as_ref().ok().and_then(|spec| spec.start_time).filter(|start| *start > now) {
         Some(start) if !aborted(run) => Desired::Wait(Some(start)),
         _ => Desired::Work(None),
+    }
+}
+
+/// What is to be done about what was begun, whether its Run is still there or not.
+pub fn brought_to_its_end(claim: &Claim, here: Here) -> Desired {
+    match claim {
+        // Whoever lives does it.
+        Claim::Alive(_) => Desired::Wait(None),
+        _ if here.working || here.draining || !here.room => Desired::Wait(None),
+        Claim::Dead(who) => Desired::Work(Some(who.clone())),
+        Claim::Free | Claim::Mine => Desired::Work(None),
     }
 }
 

@@ -21,7 +21,7 @@ pub struct RunSeen {
     pub id: RunId,
     /// What it says; Err: why that cannot be read.
     pub spec: Result<RunSpec, String>,
-    /// Its labels, which the report shows.
+    /// Of its spec, which counts up with every change.
     pub generation: i64,
     /// When it was made.
     pub created: Timestamp,
@@ -62,7 +62,7 @@ impl RunSeen {
 
     /// NAMESPACE/NAME.
     pub fn key(&self) -> String {
-        format!("{}/{}", self.object.namespace, self.object.name)
+        key(&self.object)
     }
 
     /// Whether its status says that it is over.
@@ -84,6 +84,11 @@ impl RunSeen {
     pub fn phase(&self) -> Option<Phase> {
         serde_json::from_value(self.status["phase"].clone()).ok()
     }
+}
+
+/// NAMESPACE/NAME of a Run.
+pub(super) fn key(object: &ObjectRef) -> String {
+    format!("{}/{}", object.namespace, object.name)
 }
 
 /// What a Run is called in journals, leases and scars: its name, and five characters that follow from its UID,

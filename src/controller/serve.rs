@@ -8,21 +8,21 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use jiff::Timestamp;
-use kube::api::DynamicObject;
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use super::{
     Context, Settings, keeping, object,
-    people::Heard,
-    reconcile::{AGAIN, Claim, Desired, Here, Stop, desired},
+    people::{Answers, Heard},
+    reconcile::{AGAIN, Desired, Here, Stop, brought_to_its_end, desired},
+    roster::Roster,
     seen::RunSeen,
-    work::{Answers, Job, work},
+    work::{Job, work},
 };
 use crate::{
     api::API_VERSION,
     cluster::{
-        Access, ApiError, Change, JournalFound, LEASE_LABEL, LIVES_FOR, LeaseSeen, RENEWED_EVERY, Replica,
-        ReplicaError, Segments, bury, follow, leases_in,
+        Access, ApiError, Change, JournalFound, LEASE_LABEL, RENEWED_EVERY, Replica, ReplicaError, Segments,
+        bury, follow, leases_in,
     },
     engine::Outside,
     env::{Clock, Env, Rng},
@@ -94,14 +94,6 @@ pub async fn serve(
     }
 }
 
-/// Another replica, as its Lease shows it.
-struct Member {
-    version: String,
-    fenced: bool,
-    /// When its Lease was seen to move last, by our own clock: clocks of others do not count.
-    moved: Instant,
-}
-
 /// A run that is worked on here.
 struct Working {
     tx: mpsc::UnboundedSender<Outside>,
@@ -114,16 +106,15 @@ struct Working {
 struct Desk {
     context: Context,
     runs: BTreeMap<RunId, RunSeen>,
-    members: BTreeMap<String, Member>,
-    /// Who has a run, and what Run that is.
-    claims: BTreeMap<RunId, (String, String)>,
+    roster: Roster,
     working: BTreeMap<RunId, Working>,
     /// What has been worked on a moment ago: the watch may not show yet what came of it.
     rested: BTreeMap<RunId, Instant>,
     tasks: JoinSet<RunId>,
-    /// What a list has shown so far, and whether both were listed once.
-    listing: (BTreeSet<RunId>, BTreeSet<String>),
-    listed: (bool, bool),
+    /// Runs that a list which is under way has not shown yet.
+    unseen: BTreeSet<RunId>,
+    /// Whether all were listed once.
+    listed: bool,
     journals: Vec<JournalFound>,
     draining: bool,
 }
@@ -131,15 +122,14 @@ struct Desk {
 impl Desk {
     fn new(context: Context) -> Self {
         Self {
+            roster: Roster::new(&context.holder),
             context,
             runs: BTreeMap::new(),
-            members: BTreeMap::new(),
-            claims: BTreeMap::new(),
             working: BTreeMap::new(),
             rested: BTreeMap::new(),
             tasks: JoinSet::new(),
-            listing: (BTreeSet::new(), BTreeSet::new()),
-            listed: (false, false),
+            unseen: BTreeSet::new(),
+            listed: false,
             journals: Vec::new(),
             draining: false,
         }
@@ -172,7 +162,7 @@ impl Desk {
                         break Ended::Fenced;
                     }
                     Some(done) = self.tasks.join_next() => self.done(done),
-                    Some(change) = leases.next() => self.lease(change),
+                    Some(change) = leases.next() => self.roster.take(change),
                     Some(change) = runs.next() => self.run(change),
                     found = looked(&mut journals) => {
                         journals = None;
@@ -180,7 +170,7 @@ impl Desk {
                     }
                     () = tokio::time::sleep(TICK) => {}
                 }
-                if self.listed == (true, true) {
+                if self.listed && self.roster.listed {
                     self.reconcile();
                     if journals.is_none() && Instant::now() >= look && !self.draining {
                         look = Instant::now() + LOOK_AT_JOURNALS;
@@ -231,17 +221,17 @@ impl Desk {
 
     fn run(&mut self, change: Change) {
         match change {
-            Change::Listing => self.listing.0 = self.runs.keys().cloned().collect(),
+            Change::Listing => self.unseen = self.runs.keys().cloned().collect(),
             Change::Listed => {
-                for gone in std::mem::take(&mut self.listing.0) {
+                for gone in std::mem::take(&mut self.unseen) {
                     self.gone(&gone);
                 }
-                self.listed.0 = true;
+                self.listed = true;
             }
             Change::Is(object) => {
                 if let Some(run) = RunSeen::read(&object) {
-                    self.listing.0.remove(&run.id);
-                    self.heard(&run);
+                    self.unseen.remove(&run.id);
+                    self.hear(&run);
                     self.runs.insert(run.id.clone(), run);
                 }
             }
@@ -263,67 +253,13 @@ impl Desk {
         }
     }
 
-    fn heard(&mut self, run: &RunSeen) {
+    /// Hands on what is new in a Run that is worked on here.
+    fn hear(&mut self, run: &RunSeen) {
         if let (Some(working), Ok(spec)) = (self.working.get_mut(&run.id), &run.spec) {
             for news in working.heard.news(spec, &working.answers) {
                 let _ = working.tx.send(news);
             }
         }
-    }
-
-    fn lease(&mut self, change: Change) {
-        match change {
-            Change::Listing => {
-                self.listing.1 = self.members.keys().cloned().collect();
-                self.claims.clear();
-            }
-            Change::Listed => {
-                for gone in std::mem::take(&mut self.listing.1) {
-                    self.members.remove(&gone);
-                }
-                self.listed.1 = true;
-            }
-            Change::Is(object) => match LeaseSeen::read(&object) {
-                Some(LeaseSeen::Replica { name, version, fenced }) => {
-                    self.listing.1.remove(&name);
-                    let known = self.members.get(&name).filter(|known| known.version == version);
-                    let moved = known.map_or_else(Instant::now, |known| known.moved);
-                    self.members.insert(name, Member { version, fenced, moved });
-                }
-                Some(LeaseSeen::Claim { run, object, holder }) => {
-                    self.claims.insert(run, (holder, object));
-                }
-                None => {}
-            },
-            Change::Gone(object) => self.lease_gone(&object),
-            Change::Broken(why) => tracing::warn!(why, "the watch on Leases broke off; it begins again"),
-        }
-    }
-
-    fn lease_gone(&mut self, object: &DynamicObject) {
-        match LeaseSeen::read(object) {
-            Some(LeaseSeen::Replica { name, .. }) => {
-                self.members.remove(&name);
-            }
-            Some(LeaseSeen::Claim { run, .. }) => {
-                self.claims.remove(&run);
-            }
-            None => {}
-        }
-    }
-
-    /// Who has a run, as far as can be told.
-    fn claim(&self, run: &RunId) -> Claim {
-        let Some((holder, _)) = self.claims.get(run) else { return Claim::Free };
-        if *holder == self.context.holder {
-            return Claim::Mine;
-        }
-        if self.lives(holder) { Claim::Alive(holder.clone()) } else { Claim::Dead(holder.clone()) }
-    }
-
-    fn lives(&self, name: &str) -> bool {
-        let member = self.members.get(name).filter(|member| !member.fenced);
-        member.is_some_and(|member| member.moved.elapsed() < LIVES_FOR)
     }
 
     fn here(&self, run: &RunId) -> Here {
@@ -340,7 +276,7 @@ impl Desk {
         let runs: Vec<RunId> = self.runs.keys().cloned().collect();
         for id in runs {
             let Some(run) = self.runs.get(&id) else { continue };
-            match desired(run, &self.claim(&id), self.here(&id), now) {
+            match desired(run, &self.roster.claim(&id), self.here(&id), now) {
                 Desired::Wait(_) => {}
                 Desired::Work(over) => self.take_up((id, run.object.clone()), over),
                 Desired::Stop(stop) => self.stop(&id, stop),
@@ -354,26 +290,21 @@ impl Desk {
     /// Journals and claims whose Run is gone: what is in force goes back all the same.
     fn orphans(&mut self, now: Timestamp) {
         let journals = std::mem::take(&mut self.journals);
-        let known = journals
-            .iter()
-            .map(|journal| (journal.run.clone(), (journal.object.clone(), journal.uid.clone())));
         let claimed =
-            self.claims.iter().map(|(run, (_, object))| (run.clone(), (object.clone(), String::new())));
+            self.roster.claimed().map(|(run, object)| (run.clone(), (object.to_owned(), String::new())));
         let mut orphans: BTreeMap<RunId, (String, String)> = claimed.collect();
-        orphans.extend(known);
+        orphans.extend(
+            journals
+                .iter()
+                .map(|journal| (journal.run.clone(), (journal.object.clone(), journal.uid.clone()))),
+        );
         orphans.retain(|run, _| !self.runs.contains_key(run));
         for (run, (object, uid)) in orphans {
-            let here = self.here(&run);
-            let over = match self.claim(&run) {
-                Claim::Alive(_) => continue,
-                Claim::Dead(who) => Some(who),
-                Claim::Free | Claim::Mine => None,
-            };
             let Some((namespace, name)) = object.split_once('/') else { continue };
             let mut object = ObjectRef::namespaced(API_VERSION, "Run", namespace, name);
             // One that nobody has: a UID that no object has either.
             object.uid = if uid.is_empty() { "unknown".to_owned() } else { uid };
-            if !here.working && !here.draining && here.room {
+            if let Desired::Work(over) = brought_to_its_end(&self.roster.claim(&run), self.here(&run)) {
                 self.take_up((run, object), over);
             }
         }
@@ -382,7 +313,7 @@ impl Desk {
             .values()
             .filter(|run| !run.over() || run.finalizer)
             .map(|run| run.id.clone())
-            .chain(self.claims.keys().cloned())
+            .chain(self.roster.claimed().map(|(run, _)| run.clone()))
             .chain(self.working.keys().cloned())
             .collect();
         for journal in keeping::expired(&journals, &needed, now) {
@@ -405,14 +336,7 @@ impl Desk {
 
     /// The Leases of replicas that are dead and have nothing any more.
     fn bury_the_dead(&mut self) {
-        let held: BTreeSet<&String> = self.claims.values().map(|(holder, _)| holder).collect();
-        let dead = self.members.iter().filter(|(name, member)| {
-            // Long enough for everybody to have seen it.
-            member.moved.elapsed() >= 4 * LIVES_FOR && !held.contains(name) && **name != self.context.holder
-        });
-        let dead: Vec<String> = dead.map(|(name, _)| name.clone()).collect();
-        for name in dead {
-            self.members.remove(&name);
+        for name in self.roster.forget_dead() {
             let (access, namespace) = (self.context.access.clone(), self.context.settings.namespace.clone());
             tokio::spawn(async move {
                 if let Err(error) = bury(&access, &namespace, &name).await {
@@ -426,18 +350,16 @@ impl Desk {
         let (tx, rx) = mpsc::unbounded_channel();
         let answers = Answers::default();
         let over = over.map(|who| {
-            let version = self.members.get(&who).map(|member| member.version.clone()).unwrap_or_default();
+            let version = self.roster.version(&who);
             (who, version)
         });
-        let mut working =
+        let working =
             Working { tx: tx.clone(), answers: answers.clone(), heard: Heard::default(), stopped: false };
-        if let Some(Ok(spec)) = self.runs.get(&id).map(|run| &run.spec) {
-            for news in working.heard.news(spec, &answers) {
-                let _ = tx.send(news);
-            }
+        self.working.insert(id.clone(), working);
+        if let Some(run) = self.runs.get(&id).cloned() {
+            self.hear(&run);
         }
-        let job = Job { id: id.clone(), object, over, answers, outside: (tx, rx) };
-        self.working.insert(id, working);
+        let job = Job { id, object, over, answers, outside: (tx, rx) };
         self.tasks.spawn(work(self.context.clone(), job));
     }
 

@@ -13,7 +13,7 @@ use crate::{
     cluster::{Access, ApiError, JsonPatch, SegmentSize, Write},
     engine::{self, State},
     journal::{Clocks, Entry, InjectOutcome, Record, Residue},
-    types::{Epoch, Finding, Length, Phase, Verdict, counted},
+    types::{Finding, Length, Phase, Verdict, counted},
 };
 
 /// The most that a status may take, in bytes of JSON.
@@ -86,11 +86,6 @@ impl Progress {
     /// It waits before it begins.
     pub fn wait(&mut self, words: String) {
         self.waiting = words;
-    }
-
-    /// The run's epoch so far.
-    pub fn epoch(&self) -> Epoch {
-        Epoch(self.epoch)
     }
 
     /// What it meant, if that is known.

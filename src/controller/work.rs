@@ -1,9 +1,8 @@
 //! One run in the hands of this replica: claimed, brought to its end as its journal asks, let go.
 
 use std::{
-    collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -15,23 +14,23 @@ use super::{
     Context, begin,
     events::Events,
     object,
+    people::Answers,
     reconcile::{AGAIN, Course, Record as OnRecord, course},
-    seen::RunSeen,
+    seen::{RunSeen, key},
     status::{About, Progress, Writer},
 };
 use crate::{
-    api::{StepAction, StepAnswer},
     cluster::{
         self, Acting, ApiError, LeaseError, ReplicaError, SegmentPlace, SegmentTrouble, Segments, client_as,
     },
     engine::{self, EngineError, Outside, Rollback},
     env::{Env, NoAgents, Storage as _},
-    journal::{self, Answer, Entry, JournalError, Record, StopReason},
+    journal::{self, Entry, Header, JournalError, Record, StopReason},
     types::{ObjectRef, RunId},
 };
 
 /// Until then reverting is tried: a controller never gives up.
-const FOR_EVER: Duration = Duration::from_secs(50 * 365 * 24 * 3600);
+pub(super) const FOR_EVER: Duration = Duration::from_secs(50 * 365 * 24 * 3600);
 /// How long the token of a pod that was deleted may still be good (the authenticator's cache).
 const TOKEN_LIVES: Duration = Duration::from_secs(11);
 /// How long the leases of a dead replica's namespaces are waited for before they are taken.
@@ -72,39 +71,6 @@ impl From<EngineError> for WorkError {
             other => Self::Engine(Box::new(other)),
         }
     }
-}
-
-/// What people say of steps, by step: asked for when the step begins.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Answers(Arc<Mutex<BTreeMap<String, StepAnswer>>>);
-
-impl Answers {
-    /// Takes one in; those that are new are handed on.
-    pub(super) fn add(&self, answer: &StepAnswer) -> Option<Outside> {
-        let step = answer.name.rsplit_once('/').map_or(answer.name.as_str(), |(_, step)| step).to_owned();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.contains_key(&step) {
-            return None;
-        }
-        all.insert(step.clone(), answer.clone());
-        Some(told(&step, answer))
-    }
-
-    fn of(&self, step: &str) -> Option<Outside> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(step).filter(|answer| answer.action != StepAction::Skip).map(|answer| told(step, answer))
-    }
-}
-
-fn told(step: &str, answer: &StepAnswer) -> Outside {
-    let answered = match answer.action {
-        StepAction::Confirm => Answer::Confirmed,
-        StepAction::Fail => Answer::Failed,
-        StepAction::Skip => {
-            return Outside::Noted(format!("{} asked to skip {step}: not supported yet", answer.by));
-        }
-    };
-    Outside::Answered(step.to_owned(), answered, answer.by.clone(), answer.comment.clone())
 }
 
 /// A run to be brought to its end.
@@ -177,10 +143,7 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
     };
     let course = course(run.as_ref(), on_record, context.env.clock.now());
     tracing::info!(run = %job.id, ?course, records = entries.len(), "claimed");
-    let seed = entries.first().and_then(|entry| match &entry.record {
-        Record::RunStarted(header) => Some(header.seed),
-        _ => None,
-    });
+    let seed = header(&entries).map(|header| header.seed);
     let told = run.map(|run| {
         let seed = seed.or_else(|| run.spec.as_ref().ok()?.seed).or_else(|| run.status["seed"].as_u64());
         let about = About { holder: context.holder.clone(), seed, journal: segments.size() };
@@ -208,8 +171,12 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
     conclude(&case, silent).await
 }
 
-fn key(object: &ObjectRef) -> String {
-    format!("{}/{}", object.namespace, object.name)
+/// What a run has begun with.
+fn header(entries: &[Entry]) -> Option<&Header> {
+    match &entries.first()?.record {
+        Record::RunStarted(header) => Some(header),
+        _ => None,
+    }
 }
 
 /// Claims the run. Whether the pod of a dead replica that had it was deleted.
@@ -279,7 +246,7 @@ impl Case {
                     }
                 }
                 // Rights were withdrawn: what is in force goes back all the same.
-                Record::RevertFailed { error, .. } if error.contains("not allowed") => acting.as_controller(),
+                Record::RevertFailed { forbidden: true, .. } => acting.as_controller(),
                 _ => {}
             }
             if let Some(writer) = &writer {
@@ -324,7 +291,7 @@ fn log(id: &RunId, entry: &Entry) {
             tracing::info!(run = %id, %verdict, reason, message, "Decided");
         }
         Record::StopRequested { reason, by } => tracing::info!(run = %id, ?reason, by, "StopRequested"),
-        Record::RevertFailed { injection, error, attempt } => {
+        Record::RevertFailed { injection, error, attempt, .. } => {
             tracing::warn!(run = %id, %injection, error, attempt, "RevertFailed");
         }
         Record::StepStarted { step } => tracing::info!(run = %id, step, "StepStarted"),
@@ -339,25 +306,17 @@ fn log(id: &RunId, entry: &Entry) {
 /// is gone or may not any more.
 async fn recover(case: &mut Case) -> Result<(), WorkError> {
     let access = &case.context.access;
-    let Some(Record::RunStarted(header)) = case.entries.first().map(|entry| &entry.record) else {
-        // `read` has numbered it, and `replay` says the rest.
-        return Err(EngineError::from(
-            engine::State::replay(&case.entries)
-                .err()
-                .unwrap_or(engine::Illegal { seq: 0, why: "it does not begin with RunStarted".to_owned() }),
-        )
-        .into());
-    };
+    // Without a header the engine says what is wrong with the journal.
+    let by = header(&case.entries).map_or("", |header| &header.by);
     let acting = Acting::default();
-    let account = header.by.strip_prefix("system:serviceaccount:").and_then(|name| name.split_once(':'));
-    let exists = match account {
+    let exists = match cluster::account_of(by) {
         Some((namespace, name)) => cluster::account_uid(access, namespace, name).await?.is_some(),
         None => false,
     };
     if !exists {
         acting.as_controller();
     }
-    let env = case.world(&header.by, &acting);
+    let env = case.world(by, &acting);
     let mut how = Rollback {
         by: cluster::identity(access).await?,
         holder: case.context.holder.clone(),
@@ -389,9 +348,7 @@ async fn recover(case: &mut Case) -> Result<(), WorkError> {
 
 /// Once more when nothing of the dead replica's can come any more: what it has sent last is put back too.
 async fn look_again(case: &Case) -> Result<(), WorkError> {
-    let Some(Record::RunStarted(header)) = case.entries.first().map(|entry| &entry.record) else {
-        return Ok(());
-    };
+    let Some(header) = header(&case.entries) else { return Ok(()) };
     let access = &case.context.access;
     let (mut found, _) = engine::from_scars(access, &header.namespaces).await;
     found.retain(|leftover| leftover.run == case.id.as_str());

@@ -58,7 +58,7 @@ pub(super) async fn dry_run(world: &World, plan: &Plan, settings: &AgentSettings
     let Some(fault) = faults::find(&first.fault) else { return Vec::new() };
     match fault.rehearse(world, &first).await {
         Ok(()) => Vec::new(),
-        Err(FaultError::Refused(finding)) => vec![*finding],
+        Err(FaultError::Refused(findings)) => findings,
         Err(error) => vec![Finding::error(code::DRY_RUN, &first.target, error.to_string())],
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     agents,
+    guarding::decoded,
     orders::{self, Order},
     start,
 };
@@ -229,9 +230,7 @@ async fn guardrails(access: &Access) -> Result<Option<Vec<Guardrail>>, Finding> 
     for object in &objects {
         let name = object.metadata.name.as_deref().unwrap_or_default();
         let value = serde_json::to_value(object).map_err(|error| unreadable(error.to_string()))?;
-        let guardrail = Guardrail::from_value(&value)
-            .map_err(|error| unreadable(format!("Guardrail {name} cannot be read: {error}")))?;
-        guardrails.push(guardrail);
+        guardrails.push(decoded(name, &value).map_err(unreadable)?);
     }
     Ok(Some(guardrails))
 }

@@ -135,7 +135,7 @@ async fn look(world: World, injection: Injection, pods: &BTreeMap<String, Object
     }
     match tokio::time::timeout(injection.effect_within.0, fault.inject(&world, &injection)).await {
         Ok(Ok(_)) => examined.entered = pods.get(&examined.node).cloned(),
-        Ok(Err(faults::FaultError::Refused(finding))) => examined.findings.push(*finding),
+        Ok(Err(faults::FaultError::Refused(findings))) => examined.findings.extend(findings),
         Ok(Err(error)) => examined.findings.push(wrong(error.to_string())),
         Err(_) => {
             examined.findings.push(wrong(format!("no agent was ready after {}", injection.effect_within)))

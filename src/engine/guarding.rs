@@ -64,8 +64,10 @@ impl Guarding {
 
 /// One that cannot be read forbids everything.
 fn read(seen: &BTreeMap<Key, Arc<Value>>) -> Result<Vec<Guardrail>, String> {
-    let one = |((_, name), value): (&Key, &Arc<Value>)| {
-        Guardrail::from_value(value).map_err(|error| format!("Guardrail {name} cannot be read: {error}"))
-    };
-    seen.iter().map(one).collect()
+    seen.iter().map(|((_, name), value)| decoded(name, value)).collect()
+}
+
+/// One Guardrail; Err: why it cannot be read.
+pub(super) fn decoded(name: &str, value: &Value) -> Result<Guardrail, String> {
+    Guardrail::from_value(value).map_err(|error| format!("Guardrail {name} cannot be read: {error}"))
 }

@@ -19,10 +19,23 @@ pub(super) struct Unwound {
     pub id: InjectionId,
     /// How many packets of others it had met, where somebody has counted.
     met: Option<u64>,
-    result: Result<Reverted, String>,
+    result: Result<Reverted, Failed>,
     attempt: u32,
     /// The next try, if this one failed.
     pub again: Option<(Injection, u32)>,
+}
+
+/// Why a try came to nothing.
+struct Failed {
+    why: String,
+    /// Whether that is for want of a right.
+    forbidden: bool,
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self { why, forbidden: false }
+    }
 }
 
 /// How long to wait before this try: 250 ms before the second, doubling to 10 s.
@@ -54,11 +67,11 @@ pub(super) async fn revert_after(
     let result = match faults::of(&injection) {
         Some(fault) => match tokio::time::timeout(TRY_MAX, fault.revert(&world, &injection)).await {
             Ok(Ok(reverted)) => Ok(reverted),
-            Ok(Err(FaultError::Data(_, why))) => Err(format!("its undo data cannot be read: {why}")),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no result within {}s", TRY_MAX.as_secs())),
+            Ok(Err(FaultError::Data(_, why))) => Err(format!("its undo data cannot be read: {why}").into()),
+            Ok(Err(error)) => Err(Failed { why: error.to_string(), forbidden: error.is_forbidden() }),
+            Err(_) => Err(format!("no result within {}s", TRY_MAX.as_secs()).into()),
         },
-        None => Err(format!("this version knows no fault {}", injection.fault)),
+        None => Err(format!("this version knows no fault {}", injection.fault).into()),
     };
     let met = agents.met(&id);
     let again = result.is_err().then_some((injection, attempt.saturating_add(1)));
@@ -74,20 +87,25 @@ impl Unwound {
                 let (outcome, detail) = outcome(reverted);
                 Record::Reverted { injection, outcome, detail, met: self.met }
             }
-            Err(error) => Record::RevertFailed { injection, error: error.clone(), attempt: self.attempt },
+            Err(Failed { why, forbidden }) => Record::RevertFailed {
+                injection,
+                error: why.clone(),
+                forbidden: *forbidden,
+                attempt: self.attempt,
+            },
         }
     }
 
     /// How it came out, in words; Err: it did not, and why.
     pub(super) fn outcome(&self) -> Result<(RevertOutcome, String), String> {
-        self.result.as_ref().map(outcome).map_err(Clone::clone)
+        self.result.as_ref().map(outcome).map_err(|failed| failed.why.clone())
     }
 
     /// For people, where nothing can be written down.
     pub(super) fn in_words(&self) -> String {
         match &self.result {
             Ok(reverted) => format!("{:?}: {}", outcome(reverted).0, outcome(reverted).1),
-            Err(error) => format!("not taken back: {error}"),
+            Err(failed) => format!("not taken back: {}", failed.why),
         }
     }
 }

@@ -193,15 +193,17 @@ pub enum FaultError {
         /// Why that came to nothing.
         source: OrderError,
     },
-    /// Something that has come to light only now speaks against it.
-    #[error("{}[{}]: {}{}", .0.subject, .0.code, .0.message, in_brackets(&.0.remedy))]
-    Refused(Box<Finding>),
-    /// Several things that have come to light only now.
-    #[error("{}", .0.iter().map(|finding| format!("{}[{}]: {}{}", finding.subject, finding.code, finding.message, in_brackets(&finding.remedy))).collect::<Vec<_>>().join("; "))]
-    AllRefused(Vec<Finding>),
+    /// What has come to light only now speaks against it, at least one thing.
+    #[error("{}", .0.iter().map(in_words).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<Finding>),
     /// An injection's data does not have the fault's shape: a damaged journal or a forged scar.
     #[error("the undo data of {0} cannot be read: {1}")]
     Data(InjectionId, String),
+}
+
+fn in_words(finding: &Finding) -> String {
+    let Finding { subject, code, message, remedy, .. } = finding;
+    format!("{subject}[{code}]: {message}{}", in_brackets(remedy))
 }
 
 fn in_brackets(remedy: &str) -> String {
@@ -210,30 +212,18 @@ fn in_brackets(remedy: &str) -> String {
 
 impl From<Finding> for FaultError {
     fn from(finding: Finding) -> Self {
-        Self::Refused(Box::new(finding))
+        Self::Refused(vec![finding])
     }
 }
 
 impl FaultError {
-    /// What speaks against it, all of it.
-    pub fn refused(mut findings: Vec<Finding>) -> Self {
-        match (findings.pop(), findings.is_empty()) {
-            (Some(one), true) => one.into(),
-            (last, _) => {
-                findings.extend(last);
-                Self::AllRefused(findings)
-            }
-        }
-    }
-
     /// What speaks against it.
     ///
     /// # Errors
     /// It is something else that went wrong.
     pub fn refusals(self) -> Result<Vec<Finding>, Self> {
         match self {
-            Self::Refused(finding) => Ok(vec![*finding]),
-            Self::AllRefused(findings) => Ok(findings),
+            Self::Refused(findings) => Ok(findings),
             other => Err(other),
         }
     }
@@ -250,15 +240,20 @@ impl FaultError {
         move |source| Self::Agent { what, source }
     }
 
+    /// Whether the API server has said that whoever asked may not.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Api { source: ApiError::Forbidden(_), .. })
+    }
+
     /// In words, where it is clear that this is about `target`.
     pub fn about(&self, target: &ObjectRef) -> String {
-        match self {
-            Self::Refused(finding) if finding.subject == target.to_string() => {
-                let Finding { message, code, remedy, .. } = &**finding;
-                format!("{message}{} [{code}]", in_brackets(remedy))
-            }
-            other => other.to_string(),
+        if let Self::Refused(findings) = self
+            && let [Finding { subject, message, code, remedy, .. }] = findings.as_slice()
+            && *subject == target.to_string()
+        {
+            return format!("{message}{} [{code}]", in_brackets(remedy));
         }
+        self.to_string()
     }
 
     /// Whether the same may succeed a little later.

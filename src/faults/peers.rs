@@ -109,7 +109,7 @@ pub(super) async fn resolve(
         }
     }
     if !missing.is_empty() {
-        return Err(FaultError::refused(missing));
+        return Err(FaultError::Refused(missing));
     }
     found.blocks.sort();
     found.blocks.dedup();

@@ -202,6 +202,9 @@ pub enum Record {
         injection: InjectionId,
         /// Why.
         error: String,
+        /// Whether that is for want of a right.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        forbidden: bool,
         /// 1, 2, 3 …
         attempt: u32,
     },

@@ -34,7 +34,7 @@ pub fn embedded(metrics: &Arc<ClusterMetrics>) -> LoadWire {
             let client = traffic.open_client(ClientOrder {
                 namespace: namespace.to_owned(),
                 service: service.to_owned(),
-                at: port_of(order.url.scheme_str(), order.url.port_u16()),
+                port: port_of(order.url.scheme_str(), order.url.port_u16()),
                 from: None,
                 pace: order.pace,
                 seed: order.seed,

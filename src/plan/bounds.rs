@@ -7,7 +7,6 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::{Selector, SelectorExt};
 
 use super::{Lifeline, Setting, by_pods};
 use crate::{
@@ -192,12 +191,9 @@ pub fn covering<'a>(
     guardrails
         .iter()
         .filter(|guardrail| {
-            let selector = Selector::try_from(guardrail.spec.namespace_selector.clone());
-            namespaces.iter().any(|namespace| match (&selector, snapshot.space(namespace)) {
-                (Ok(selector), Some(space)) => selector.matches(&space.labels),
-                // What cannot be told counts as covered.
-                _ => true,
-            })
+            // What cannot be told counts as covered.
+            let covers = |namespace: &String| guardrail.covers(&snapshot.space(namespace)?.labels);
+            namespaces.iter().any(|namespace| covers(namespace).unwrap_or(true))
         })
         .collect()
 }

@@ -310,7 +310,7 @@ impl Gather {
                 let told = Told { at, outcome: *outcome, detail: detail.clone() };
                 self.with(injection, |facts| (facts.reverted, facts.met) = (Some(told), *met));
             }
-            Record::RevertFailed { injection, error, attempt } => self.with(injection, |facts| {
+            Record::RevertFailed { injection, error, attempt, .. } => self.with(injection, |facts| {
                 facts.revert_failures = facts.revert_failures.max(*attempt);
                 facts.revert_error.clone_from(error);
             }),

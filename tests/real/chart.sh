@@ -11,6 +11,8 @@ set -Eeuo pipefail
 trap 'echo "chart: error: line $LINENO: $BASH_COMMAND" >&2' ERR
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/real/program.sh
+source "$here/program.sh"
 chart=$here/../../charts/firedrill
 work=$(mktemp -d)
 dir=$work/cluster
@@ -28,17 +30,6 @@ finish() {
 
 kubectl() { timeout 90 "$BIN/kubectl" --kubeconfig "$dir/kubeconfig" "$@"; }
 helm() { KUBECONFIG=$dir/kubeconfig HELM_CACHE_HOME=$work/helm HELM_CONFIG_HOME=$work/helm HELM_DATA_HOME=$work/helm "$helm" "$@"; }
-firedrill() { KUBECONFIG=$dir/kubeconfig "$program" "$@"; }
-
-program() {
-  if [[ -n ${FIREDRILL-} ]]; then
-    echo "$FIREDRILL"
-  else
-    cargo build --quiet --manifest-path "$here/../../Cargo.toml" --bin firedrill
-    cargo metadata --manifest-path "$here/../../Cargo.toml" --format-version 1 --no-deps |
-      sed -n 's/.*"target_directory":"\([^"]*\)".*/\1\/debug\/firedrill/p'
-  fi
-}
 
 build_helm() {
   local hash into

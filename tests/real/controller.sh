@@ -10,6 +10,8 @@ set -Eeuo pipefail
 trap 'echo "controller: error: line $LINENO: $BASH_COMMAND" >&2' ERR
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/real/program.sh
+source "$here/program.sh"
 work=$(mktemp -d)
 dir=$work/cluster
 replicas=()
@@ -27,18 +29,7 @@ finish() {
 }
 
 kubectl() { timeout 60 "$BIN/kubectl" --kubeconfig "$dir/kubeconfig" "$@"; }
-firedrill() { KUBECONFIG=$dir/kubeconfig "$program" "$@"; }
 now() { date +%s%3N; }
-
-program() {
-  if [[ -n ${FIREDRILL-} ]]; then
-    echo "$FIREDRILL"
-  else
-    cargo build --quiet --manifest-path "$here/../../Cargo.toml" --bin firedrill
-    cargo metadata --manifest-path "$here/../../Cargo.toml" --format-version 1 --no-deps |
-      sed -n 's/.*"target_directory":"\([^"]*\)".*/\1\/debug\/firedrill/p'
-  fi
-}
 
 replica() { # NAME: started, its pid in $pid
   KUBECONFIG=$dir/kubeconfig POD_NAME=$1 "$program" controller >"$work/$1.log" 2>&1 &

@@ -15,6 +15,8 @@ set -Eeuo pipefail
 trap 'echo "kills: error: line $LINENO: $BASH_COMMAND" >&2' ERR
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/real/program.sh
+source "$here/program.sh"
 rounds=${1:-30}
 [[ $rounds =~ ^[0-9]+$ ]] || { sed -n '2,/^set -e/{/^set -e/!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2; }
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
@@ -36,17 +38,6 @@ finish() {
 }
 
 kubectl() { timeout 120 "$BIN/kubectl" --kubeconfig "$dir/kubeconfig" "$@"; }
-firedrill() { KUBECONFIG=$dir/kubeconfig "$program" "$@"; }
-
-program() {
-  if [[ -n ${FIREDRILL-} ]]; then
-    echo "$FIREDRILL"
-  else
-    cargo build --quiet --manifest-path "$here/../../Cargo.toml" --bin firedrill
-    cargo metadata --manifest-path "$here/../../Cargo.toml" --format-version 1 --no-deps |
-      sed -n 's/.*"target_directory":"\([^"]*\)".*/\1\/debug\/firedrill/p'
-  fi
-}
 
 # A Deployment that is scaled, one that is drained and killed, a budget.
 workload() {

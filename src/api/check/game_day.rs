@@ -1,12 +1,12 @@
 //! What only the meaning of a GameDay's parts can tell, and everything that it runs, resolved.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use crate::api::schema::{API_VERSION, KindSchema, kind};
 use crate::api::yaml::{Entry, Node, Span, Value};
-use crate::api::{Act, Acts, Cron, Experiment, GameDay, Hours, is_day};
+use crate::api::{Act, Acts, Cron, Experiment, GameDay, Hours, game_day::DURATION, is_day};
 use crate::types::codes::format as codes;
 use crate::types::{Finding, Length, nearest};
 
@@ -158,7 +158,7 @@ fn acts(node: &Node, spec: &Node, library: &Library<'_>, report: &mut Report<'_>
 /// How long the steady state between experiments may take to come: as long as the game day may.
 fn within_default(spec: &Node) -> Length {
     let written = spec.at(&["limits", "duration"]).and_then(Node::text);
-    written.and_then(|text| text.parse().ok()).unwrap_or(Length(Duration::from_secs(4 * 3600)))
+    written.and_then(|text| text.parse().ok()).unwrap_or(Length(DURATION))
 }
 
 /// The experiment of an entry, with the entry's parameters.

@@ -94,13 +94,11 @@ pub(super) fn closed(planned: &Planned<'_>, calendar: &Calendar, at: Timestamp) 
     let closed = calendar.closed(at)?;
     let subject = format!("gameday/{}", planned.day.metadata.name);
     let remedy = match calendar.hours().opens(at) {
-        Some(open) => {
-            format!("it is open again {}", calendar.hours().local(open).strftime("%a %Y-%m-%d %H:%M %Z"))
-        }
+        Some(open) => format!("it is open again {}", calendar.when(open)),
         None => "change its windows or blackouts".to_owned(),
     };
-    let local = calendar.hours().local(at).strftime("%a %Y-%m-%d %H:%M %Z");
-    Some(Finding::error(code::CLOSED, subject, format!("it may not begin {local}: {closed}")).remedy(remedy))
+    let message = format!("it may not begin {}: {closed}", calendar.when(at));
+    Some(Finding::error(code::CLOSED, subject, message).remedy(remedy))
 }
 
 /// Everything that speaks against holding it from the command line at that time, its experiments aside.

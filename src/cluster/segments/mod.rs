@@ -21,7 +21,7 @@ use kube::{
 };
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
-use super::{Access, ApiError};
+use super::{Access, ApiError, replica::OF_RUN};
 use crate::{
     env::{Log, Storage, StorageError},
     types::RunId,
@@ -29,8 +29,6 @@ use crate::{
 
 /// On every segment: whose journal it is.
 const JOURNAL: &str = "firedrill.dev/journal";
-/// On every segment: the Run that it is about, NAMESPACE/NAME.
-const RUN: &str = "firedrill.dev/of-run";
 /// On every segment: the UID of that Run.
 const UID: &str = "firedrill.dev/of-run-uid";
 /// On every segment: bytes that it takes in the cluster, about.
@@ -196,7 +194,7 @@ impl Segments {
             let made = segment.creation_timestamp().map_or(Timestamp::MIN, |time| time.0);
             let journal = found.entry(run.clone()).or_insert_with(|| JournalFound {
                 run,
-                object: text(RUN),
+                object: text(OF_RUN),
                 uid: text(UID),
                 last: made,
                 names: Vec::new(),

@@ -8,7 +8,7 @@ use std::{
 use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use k8s_openapi::{ByteString, api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 
-use super::{BYTES, JOURNAL, RUN, SegmentPlace, UID};
+use super::{BYTES, JOURNAL, OF_RUN, SegmentPlace, UID};
 use crate::{cluster::ApiError, types::RunId};
 
 /// The most that a segment holds, compressed: well below the API server's 1 MiB, and quick to write.
@@ -59,7 +59,7 @@ pub(super) fn segment(place: &SegmentPlace, number: u64, (packed, offset): (Vec<
                 (JOURNAL, place.run.as_str()),
                 ("app.kubernetes.io/managed-by", "firedrill"),
             ])),
-            annotations: Some(texts(&[(RUN, &place.object), (UID, &place.uid), (BYTES, &bytes)])),
+            annotations: Some(texts(&[(OF_RUN, &place.object), (UID, &place.uid), (BYTES, &bytes)])),
             ..ObjectMeta::default()
         },
         data: Some(texts(&[(OFFSET, &offset.to_string())])),

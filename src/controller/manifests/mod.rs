@@ -3,6 +3,7 @@
 //!
 //! The chart's templates are this, with the release's namespace in it.
 
+mod opened;
 mod policies;
 mod rights;
 mod stamp;
@@ -11,7 +12,7 @@ mod tests;
 
 use serde_json::{Value, json};
 
-pub use rights::{UNDO_ROLE, base_role, fault_role};
+pub use opened::opened;
 
 use super::{ACCOUNT, NAMESPACE};
 

@@ -370,9 +370,10 @@ pub(super) fn nodes(installed: &Installed) -> Vec<Value> {
     let scarred = over("node-scars", format!("in [{}]", list(accounts.iter().map(String::as_str))));
     let mut undo = over("node-undo", format!("== {}", quoted(&installed.user())));
     undo.rules.push((
-        "variables.scars.size() < variables.were.size() && variables.scars.all(k, k in variables.were) \
-         && (!('firedrill.dev/run' in variables.l) || 'firedrill.dev/run' in variables.ol)"
-            .to_owned(),
+        format!(
+            "variables.scars.size() < variables.were.size() && variables.scars.all(k, k in variables.were) \
+             && (!('{RUN_LABEL}' in variables.l) || '{RUN_LABEL}' in variables.ol)"
+        ),
         "'the controller itself may only take changes of nodes back'".to_owned(),
     ));
     undo.rules.push((

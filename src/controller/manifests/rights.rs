@@ -10,17 +10,14 @@ use crate::{
 };
 
 /// What the controller may do in a namespace that is opted in, to put back what the account there cannot.
-pub const UNDO_ROLE: &str = "firedrill:undo";
+pub(super) const UNDO_ROLE: &str = "firedrill:undo";
+/// The role with what every run reads and holds.
+pub(super) const BASE_ROLE: &str = "firedrill:runs";
 /// What the controller is called everywhere.
 const CONTROLLER: &str = "firedrill:controller";
 
-/// The role with what every run reads and holds.
-pub fn base_role() -> &'static str {
-    "firedrill:runs"
-}
-
 /// The role with what one fault asks for beside.
-pub fn fault_role(fault: &str) -> String {
+pub(super) fn fault_role(fault: &str) -> String {
     format!("firedrill:fault:{fault}")
 }
 
@@ -31,13 +28,14 @@ fn faults() -> impl Iterator<Item = &'static FaultInfo> {
 
 /// Everything but what concerns nodes.
 pub(super) fn rights(installed: &Installed) -> Vec<Value> {
+    let who = (installed.namespace.as_str(), installed.account.as_str());
     let mut objects = vec![
         cluster_role(CONTROLLER, everywhere()),
-        binding("ClusterRoleBinding", CONTROLLER, installed, None),
+        binding(CONTROLLER, ("ClusterRole", CONTROLLER), who, None),
         own(installed),
-        binding("RoleBinding", CONTROLLER, installed, Some(&installed.namespace)),
+        binding(CONTROLLER, ("Role", CONTROLLER), who, Some(&installed.namespace)),
         cluster_role(UNDO_ROLE, rules(&undo_rules())),
-        cluster_role(base_role(), rules(&base_rules())),
+        cluster_role(BASE_ROLE, rules(&base_rules())),
     ];
     objects.extend(faults().map(|info| cluster_role(&fault_role(info.name), rules(&fault_rules(info)))));
     objects.extend(people());
@@ -76,7 +74,7 @@ pub(super) fn nodes(installed: &Installed) -> Vec<Value> {
     let name = "firedrill:undo-nodes";
     vec![
         cluster_role(name, vec![rule("", &["nodes"], &["get", "list", "watch", "patch"])]),
-        binding("ClusterRoleBinding", name, installed, None),
+        binding(name, ("ClusterRole", name), (&installed.namespace, &installed.account), None),
     ]
 }
 
@@ -109,7 +107,7 @@ fn rules(rules: &[RoleRule]) -> Vec<Value> {
     rules.iter().map(|(group, resource, verbs)| rule(group, &[resource], verbs)).collect()
 }
 
-fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
+pub(super) fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
     json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
 }
 
@@ -117,14 +115,20 @@ fn cluster_role(name: &str, rules: Vec<Value>) -> Value {
     json!({"apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules})
 }
 
-/// The controller has the role of this name: a Role of `namespace`, or a ClusterRole.
-fn binding(kind: &str, role: &str, installed: &Installed, namespace: Option<&str>) -> Value {
+/// Binds the role of that kind and name to a ServiceAccount, NAMESPACE and NAME: within a namespace or, without one,
+/// everywhere.
+pub(super) fn binding(
+    name: &str,
+    (kind, role): (&str, &str),
+    (space, account): (&str, &str),
+    namespace: Option<&str>,
+) -> Value {
     let mut object = json!({
         "apiVersion": format!("{RBAC}/v1"),
-        "kind": kind,
-        "metadata": {"name": role},
-        "roleRef": {"apiGroup": RBAC, "kind": if namespace.is_some() { "Role" } else { "ClusterRole" }, "name": role},
-        "subjects": [{"kind": "ServiceAccount", "name": installed.account, "namespace": installed.namespace}],
+        "kind": if namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" },
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": RBAC, "kind": kind, "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": space}],
     });
     if let Some(namespace) = namespace {
         object["metadata"]["namespace"] = namespace.into();

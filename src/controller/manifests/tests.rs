@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Installed, Part, fault_role, manifests, policies::STEP_FIELDS};
+use super::{Installed, Part, manifests, policies::STEP_FIELDS, rights::fault_role};
 use crate::{
     api::schema,
     faults::{self, FAULTS, LOAD_POD},

@@ -7,7 +7,7 @@ use crate::{
     controller::run_id,
     faults::Injection,
     journal::{Environment, Header, RevertOutcome},
-    types::{InjectionId, ObjectRef, RunId, codes},
+    types::{Epoch, InjectionId, ObjectRef, RunId, codes},
 };
 
 fn at(seconds: i64) -> Timestamp {

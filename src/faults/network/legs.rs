@@ -55,7 +55,7 @@ pub(super) async fn of(
         }
         legs.extend(blocks.into_iter().map(|(peers, except)| Leg { peers, except, ..whole(direction) }));
     }
-    if missing.is_empty() { Ok(legs) } else { Err(FaultError::refused(missing)) }
+    if missing.is_empty() { Ok(legs) } else { Err(FaultError::Refused(missing)) }
 }
 
 /// Blocks with the same exceptions together; what has none first.

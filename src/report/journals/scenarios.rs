@@ -50,7 +50,10 @@ pub(crate) fn failed() -> Vec<Entry> {
     journal.push(80.1, Record::StopRequested { reason: StopReason::Violated, by: "availability".to_owned() });
     journal.reverting(80.1, &["lose-a-node.0"]);
     let error = "uncordoning node/n1: the API server answered 503".to_owned();
-    journal.push(80.4, Record::RevertFailed { injection: id("lose-a-node.0"), error, attempt: 1 });
+    journal.push(
+        80.4,
+        Record::RevertFailed { injection: id("lose-a-node.0"), error, forbidden: false, attempt: 1 },
+    );
     journal.reverted(81.3, "lose-a-node.0", RevertOutcome::Restored, "uncordoned").ended(81.3, "lose-a-node");
     journal.push(81.4, Record::AllReverted { residue: Vec::new() });
     journal.samples(85..110, 0.7, 2.0).samples(110..125, 1.0, 4.0);
@@ -137,7 +140,12 @@ pub(crate) fn residue() -> Vec<Entry> {
     for attempt in 1..=3 {
         journal.push(
             40.0 + f64::from(attempt),
-            Record::RevertFailed { injection: id("shrink.2"), error: error.clone(), attempt },
+            Record::RevertFailed {
+                injection: id("shrink.2"),
+                error: error.clone(),
+                forbidden: true,
+                attempt,
+            },
         );
     }
     let left = vec![Residue {
@@ -209,8 +217,15 @@ pub(crate) fn hostile() -> Vec<Entry> {
     let evil_id = evil.id.clone();
     journal.push(3.0, Record::InjectIntended { step: EVIL.to_owned(), injections: vec![evil] });
     journal.injected(4.0, &evil_id.0, EVIL).seen(5.0, &evil_id.0, EVIL).reverting(6.0, &[&evil_id.0]);
-    journal
-        .push(6.5, Record::RevertFailed { injection: evil_id.clone(), error: EVIL.to_owned(), attempt: 1 });
+    journal.push(
+        6.5,
+        Record::RevertFailed {
+            injection: evil_id.clone(),
+            error: EVIL.to_owned(),
+            forbidden: false,
+            attempt: 1,
+        },
+    );
     journal.reverted(7.0, &evil_id.0, RevertOutcome::ChangedSince, EVIL);
     journal.push(7.5, Record::StepRefused { step: "lose-a-node".to_owned(), findings: vec![finding] });
     journal.push(8.0, Record::Violated { probe: EVIL.to_owned(), since: start(), missing: true });

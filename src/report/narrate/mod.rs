@@ -294,7 +294,7 @@ impl Narrator {
                 }
                 self.taken_back(injection, *outcome, detail, told)
             }
-            Record::RevertFailed { injection, error, attempt } => {
+            Record::RevertFailed { injection, error, attempt, .. } => {
                 let target = self.target_of(injection);
                 told.push((Tone::Bad, format!("putting back {target} failed (try {attempt}): {error}")));
             }

@@ -15,7 +15,7 @@ pub struct ClientOrder {
     /// Name of the Service.
     pub service: String,
     /// The Service's port that its URL names, and whether it speaks TLS.
-    pub at: (u16, bool),
+    pub port: (u16, bool),
     /// The pod that sends it, by UID: NetworkPolicies hold it up like any pod. None: from outside.
     pub from: Option<String>,
     /// How many requests, and how they follow each other.
@@ -34,7 +34,8 @@ pub struct ClientOrder {
 pub struct Client {
     /// Namespace and name.
     service: (String, String),
-    at: (u16, bool),
+    /// Its port, and whether TLS is spoken there.
+    port: (u16, bool),
     /// The pod that it is.
     from: Option<usize>,
     timeout_us: u64,
@@ -85,7 +86,7 @@ impl Traffic {
         let from = order.from.as_ref().map(|pod| self.intern(pod));
         self.clients.push(Client {
             service: (order.namespace.clone(), order.service.clone()),
-            at: order.at,
+            port: order.port,
             from,
             timeout_us: u64::try_from(order.timeout.as_micros()).unwrap_or(u64::MAX),
             stream: Stream::new(order.seed, "client"),
@@ -133,11 +134,11 @@ impl Traffic {
         if found.recorder.send(due, due) {
             found.recorder.left(due, due);
             let service = self.service_index.get(&found.service).copied();
-            let behind = service.map_or(Found::NoPort, |service| self.services[service].found(found.at));
+            let behind = service.map_or(Found::NoPort, |service| self.services[service].found(found.port));
             match (service, behind) {
                 (Some(service), Found::Open) => {
                     let (asker, timeout_us) = (Asker::Client { service, client }, found.timeout_us);
-                    let from = found.from.map(|pod| (pod, Some(found.at.0)));
+                    let from = found.from.map(|pod| (pod, Some(found.port.0)));
                     self.send(Ask { asker, service, timeout_us, hops: 0, from }, now);
                 }
                 // What servers of TLS say to plain HTTP (nginx and Go's net/http: 400).
@@ -168,7 +169,7 @@ mod tests {
         ClientOrder {
             namespace: "shop".into(),
             service: "checkout".into(),
-            at: (80, false),
+            port: (80, false),
             from: None,
             pace: Pace { per_second, ramp_up: Duration::ZERO, arrivals: Arrivals::Constant },
             seed: 7,
@@ -259,23 +260,23 @@ mod tests {
     /// A URL with the wrong port or scheme must not do better in a rehearsal than on a cluster.
     #[test]
     fn a_port_that_is_not_there_and_the_wrong_language_reach_nobody() {
-        let of = |at: (u16, bool)| {
+        let of = |port: (u16, bool)| {
             let mut traffic = quiet();
             let ports = [(80, 8080, false), (443, 8443, true)];
             let ports = ports.map(|(port, behind, tls)| ServicePort { port, behind, tls });
             traffic.set_ports("shop", "checkout", ports.to_vec());
-            let client = traffic.open_client(&ClientOrder { at, ..order(10.0) }, START);
+            let client = traffic.open_client(&ClientOrder { port, ..order(10.0) }, START);
             let tally = traffic.close_client(client, START + SECOND - 1).expect("opened");
             (tally.sent, tally.not_connected, tally.refused_by_status, tally.answered)
         };
-        for (at, expected) in [
+        for (port, expected) in [
             ((80, false), (10, 0, 0, 10)),
             ((443, true), (10, 0, 0, 10)),
             ((81, false), (10, 10, 0, 0)),
             ((80, true), (10, 10, 0, 0)),
             ((443, false), (10, 0, 10, 10)),
         ] {
-            assert_eq!(of(at), expected, "{at:?}");
+            assert_eq!(of(port), expected, "{port:?}");
         }
     }
 }

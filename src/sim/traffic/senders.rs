@@ -51,7 +51,7 @@ impl State {
         let client = ClientOrder {
             namespace: namespace.to_owned(),
             service: service.to_owned(),
-            at: port_of(url.scheme_str(), url.port_u16()),
+            port: port_of(url.scheme_str(), url.port_u16()),
             from: Some(pod.meta.uid.clone()),
             pace: order.pace,
             seed: order.seed,

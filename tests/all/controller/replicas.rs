@@ -13,6 +13,15 @@ use serde_json::json;
 use super::office::{Office, SCALE, assert_whole};
 use crate::kit::in_virtual_time;
 
+/// An office whose replica has a fault in force for a run.
+async fn in_force() -> (Office, super::office::Replica, ObjectRef) {
+    let office = Office::open(&[SCALE]).await;
+    let replica = office.replica("a");
+    let run = office.run("trial-1", json!({})).await;
+    office.shrunk().await;
+    (office, replica, run)
+}
+
 /// When the fault was in force and its replica dead, until everything was back.
 async fn taken_over(office: &Office, dead: super::office::Replica) -> Duration {
     office.shrunk().await;
@@ -51,10 +60,7 @@ fn a_survivor_reverts_within_the_lease_and_two_seconds() {
 #[test]
 fn one_that_comes_back_alone_finds_what_it_has_left() {
     in_virtual_time(async {
-        let office = Office::open(&[SCALE]).await;
-        let first = office.replica("a");
-        let run = office.run("trial-1", json!({})).await;
-        office.shrunk().await;
+        let (office, first, run) = in_force().await;
         first.dies();
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert_eq!(office.replicas(), 1, "nobody is there");
@@ -68,10 +74,7 @@ fn one_that_comes_back_alone_finds_what_it_has_left() {
 #[test]
 fn a_run_that_vanished_while_nobody_was_there_is_put_back() {
     in_virtual_time(async {
-        let office = Office::open(&[SCALE]).await;
-        let first = office.replica("a");
-        let run = office.run("trial-1", json!({})).await;
-        office.shrunk().await;
+        let (office, first, run) = in_force().await;
         first.dies();
         // Somebody takes the finalizer away by force.
         let patch = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));
@@ -90,10 +93,7 @@ fn a_run_that_vanished_while_nobody_was_there_is_put_back() {
 #[test]
 fn one_that_is_told_to_end_puts_everything_back_first() {
     in_virtual_time(async {
-        let office = Office::open(&[SCALE]).await;
-        let replica = office.replica("a");
-        let run = office.run("trial-1", json!({})).await;
-        office.shrunk().await;
+        let (office, replica, run) = in_force().await;
         replica.ends().await;
         assert_eq!(office.replicas(), 4);
         let _next = office.replica("b");

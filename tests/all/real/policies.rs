@@ -188,6 +188,33 @@ async fn removed(real: &Real) {
         let request = Request::delete(path).body(Vec::new()).expect("a request");
         let _ = real.client().request::<Value>(request).await;
     }
+    released(real).await;
+}
+
+/// A policy that is deleted takes a moment until it holds no more.
+async fn released(real: &Real) {
+    let unknown = json!([{"name": "fill", "target": {"pods": {"matchLabels": {"app": "web"}}},
+        "diskFill": {"path": "/data", "share": "50%"}, "duration": "1m"}]);
+    let forged = by_name(json!({"requestedBy": "somebody"}));
+    for (path, object) in [("experiments", experiment("default", unknown, json!({}))), ("runs", forged)] {
+        let path = format!("/apis/firedrill.dev/v1alpha1/namespaces/default/{path}?dryRun=All");
+        let mut object = object;
+        object["metadata"]["namespace"] = json!("default");
+        let accepted = async || {
+            let body = serde_json::to_vec(&object).expect("JSON");
+            let request = Request::post(&path).header("content-type", "application/json").body(body);
+            real.client().request::<Value>(request.expect("a request")).await
+        };
+        let mut last = accepted().await;
+        for _ in 0..300 {
+            if last.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            last = accepted().await;
+        }
+        last.expect("nothing is denied any more");
+    }
 }
 
 #[test]

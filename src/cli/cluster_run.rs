@@ -86,10 +86,6 @@ pub(super) async fn found(access: &Access, namespace: &str, name: &str) -> Resul
     }
 }
 
-pub(super) fn namespace(global: &Global, connection: &Connection) -> String {
-    global.namespace.clone().unwrap_or_else(|| connection.namespace.clone())
-}
-
 /// The Run that a person names; it has to be there.
 async fn named(global: &Global, name: &str) -> anyhow::Result<(Access, Connection, RunSeen)> {
     if RunId::parse(name).is_none() {
@@ -97,7 +93,7 @@ async fn named(global: &Global, name: &str) -> anyhow::Result<(Access, Connectio
     }
     let connection = connect::connect(global, 0).await?;
     let access = Access::new(connection.env.kube.clone());
-    let namespace = namespace(global, &connection);
+    let namespace = connection.asked(global);
     let Some(run) = found(&access, &namespace, name).await? else {
         bail!(Usage(format!(
             "there is no Run {name} in namespace {namespace}; kubectl get runs -A lists them"
