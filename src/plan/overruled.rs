@@ -164,7 +164,7 @@ mod tests {
             (json!({"nodes": {}}), Some("namespace monitoring")),
             (json!({"faults": {"denied": ["scale"]}}), None),
             (json!({"faults": {"denied": ["podKill"]}}), Some("podKill")),
-            (json!({"approvals": {"required": 1}}), Some("approvals")),
+            (json!({"approvals": {"required": 1}}), Some("approval")),
             (json!({"environment": "production"}), Some("production")),
         ] {
             let found = with(change.clone());
