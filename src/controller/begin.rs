@@ -79,6 +79,7 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
         Ok(ready) => go(case, ready).await,
         Err(No::Declined(verdict, reason, words, findings)) => {
             tracing::info!(run = %case.id, %verdict, reason, words, "declined");
+            case.context.settings.metrics.declined(verdict);
             case.tell(|progress| progress.decline(now, (verdict, reason, words), findings));
             Ok(())
         }

@@ -9,11 +9,12 @@ use std::{
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tracing::Instrument as _;
 
 use super::{
     Context, Settings, keeping, object,
     people::{Answers, Heard},
-    reconcile::{AGAIN, Desired, Here, Stop, brought_to_its_end, desired},
+    reconcile::{AGAIN, Claim, Desired, Here, Stop, brought_to_its_end, desired},
     roster::Roster,
     seen::RunSeen,
     work::{Job, work},
@@ -71,6 +72,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ControllerError> {
     let settings = Arc::new(settings);
+    let env = Env { kube: settings.metrics.counting(&env.kube), ..env };
     let access = Access::new(env.kube.clone());
     let mut shutdown = std::pin::pin!(shutdown.fuse());
     loop {
@@ -170,7 +172,9 @@ impl Desk {
                     }
                     () = tokio::time::sleep(TICK) => {}
                 }
-                if self.listed && self.roster.listed {
+                let listed = self.listed && self.roster.listed;
+                self.context.settings.metrics.round(listed);
+                if listed {
                     self.reconcile();
                     if journals.is_none() && Instant::now() >= look && !self.draining {
                         look = Instant::now() + LOOK_AT_JOURNALS;
@@ -283,6 +287,8 @@ impl Desk {
                 Desired::Expire => self.expire(run.object.clone(), id),
             }
         }
+        let free = |run: &RunId| self.roster.claim(run) == Claim::Free;
+        self.context.settings.metrics.see(self.runs.values(), free, now);
         self.orphans(now);
         self.bury_the_dead();
     }
@@ -359,8 +365,10 @@ impl Desk {
         if let Some(run) = self.runs.get(&id).cloned() {
             self.hear(&run);
         }
+        // Every line of its log says which run it is about.
+        let span = tracing::info_span!("run", run = %id);
         let job = Job { id, object, over, answers, outside: (tx, rx) };
-        self.tasks.spawn(work(self.context.clone(), job));
+        self.tasks.spawn(work(self.context.clone(), job).instrument(span));
     }
 
     fn stop(&mut self, id: &RunId, stop: Stop) {

@@ -102,6 +102,7 @@ pub(super) struct Case {
 /// Works on a run until it is over, or until it cannot be gone on with here.
 pub(super) async fn work(context: Context, job: Job) -> RunId {
     let id = job.id.clone();
+    let _working = context.settings.metrics.working(&id);
     match attempt(context, job).await {
         Ok(()) => tracing::info!(run = %id, "done"),
         Err(WorkError::Taken) => tracing::info!(run = %id, "another replica has it"),
@@ -136,6 +137,7 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
     let entries = if known { journal::read(&segments, &job.id)? } else { Vec::new() };
     let mut progress = Progress::default();
     entries.iter().for_each(|entry| progress.on(entry));
+    context.settings.metrics.replay(&job.id, &entries);
     let on_record = match entries.last().map(|entry| &entry.record) {
         None => OnRecord::None,
         Some(Record::Finished { .. }) => OnRecord::Whole,
@@ -164,6 +166,7 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
         }
         Course::Decline(verdict, reason, words) => {
             let now = case.context.env.clock.now();
+            case.context.settings.metrics.declined(verdict);
             case.tell(|progress| progress.decline(now, (verdict, reason, words), Vec::new()));
         }
         Course::Conclude | Course::LetGo => {}
@@ -221,7 +224,7 @@ impl Case {
     pub(super) fn observer(&self, acting: &Acting) -> engine::Observer {
         let (writer, acting) = (self.told.as_ref().map(|(_, writer)| writer.clone()), acting.clone());
         let (answers, tx, id) = (self.answers.clone(), self.outside.0.clone(), self.id.clone());
-        let hurry = AtomicBool::new(false);
+        let (hurry, metrics) = (AtomicBool::new(false), self.context.settings.metrics.clone());
         let events = self.told.as_ref().map(|(run, _)| {
             let asked = run.spec.as_ref().map(|spec| spec.requested_by.clone()).unwrap_or_default();
             let by = if asked.is_empty() { run.key() } else { asked };
@@ -229,6 +232,7 @@ impl Case {
         });
         Arc::new(move |entry: &Entry| {
             log(&id, entry);
+            metrics.on(&id, entry);
             if let Some(events) = &events {
                 events.on(entry);
             }

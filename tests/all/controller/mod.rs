@@ -1,6 +1,7 @@
 //! The controller on the embedded cluster: the same engine, journals in the cluster, people and replicas beside it.
 
 mod declined;
+mod measured;
 mod office;
 mod replicas;
 mod rights;
