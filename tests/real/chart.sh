@@ -22,7 +22,7 @@ work=$(mktemp -d)
 dir=$work/cluster
 controller='' prometheus=''
 # Where the definitions of the Prometheus operator's kinds come from: what the chart writes has to fit into them.
-operator=github.com/prometheus-operator/prometheus-operator@v0.86.1
+operator=github.com/prometheus-operator/prometheus-operator@v0.85.0
 
 finish() {
   local rc=$?
@@ -208,6 +208,9 @@ done
 echo "metrics: told to Prometheus' account, and neither to strangers nor to an account of shop's"
 sleep 3 # two scrapes and more
 panels
+kill -KILL "$prometheus"
+wait "$prometheus" 2>/dev/null || true
+prometheus=''
 if grep -i forbidden "$work/controller.log" >&2; then exit 1; fi
 [[ $(jq -c 'select(.target == "firedrill::controller::work" and .span.run == null)' "$work/controller.log") == '' ]]
 firedrill halt --reason 'incident 42' 2>/dev/null
