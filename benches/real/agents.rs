@@ -255,7 +255,9 @@ async fn aborted(bench: &Bench) -> Outcome<f64> {
         // Where the time went: deciding, taking back, or what a client saw after that.
         let first = |is: fn(&Record) -> bool| ran.times(is).first().map_or(0.0, |at| since(*at));
         let decided = first(|record| matches!(record, Record::StopRequested { .. }));
-        let reverts = ran.times(|record| matches!(record, Record::Reverted { injection, .. } if injection.step() == "slow"));
+        let reverts = ran.times(
+            |record| matches!(record, Record::Reverted { injection, .. } if injection.step() == "slow"),
+        );
         let reverted = reverts.last().map_or(0.0, |at| since(*at));
         println!(
             "  an abort of {:.0} ms: decided after {decided:.0} ms, the last fault reported lifted after {reverted:.0} ms",

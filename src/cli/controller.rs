@@ -8,6 +8,8 @@ use crate::{
     controller::{
         self, Settings,
         manifests::{Installed, Part, manifests},
+        metrics::Metrics,
+        port::{Listen, Port},
     },
     engine::Outside,
     probes::Source,
@@ -39,6 +41,10 @@ pub(super) struct ControllerArgs {
     /// Runs at once in this process.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     at_once: u16,
+
+    /// Where metrics and probes are answered, over TLS: ADDRESS:PORT, or :PORT for all addresses; default: nowhere.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_address: Option<Listen>,
 
     /// The image of firedrill itself, for faults that run something in the cluster; default: the one of this version.
     #[arg(long, value_name = "IMAGE", env = "FIREDRILL_IMAGE")]
@@ -135,6 +141,13 @@ pub(super) fn run(global: &Global, args: ControllerArgs) -> anyhow::Result<ExitC
             source,
             environment: connection.environment.with_image(args.image.as_deref()),
             at_once: usize::from(args.at_once),
+            metrics: Metrics::default(),
+        };
+        let port = Port::new(&connection.env.kube, &settings.metrics);
+        // Open until the process ends: whoever puts back for 25 s is to be seen.
+        let _open = match &args.metrics_address {
+            Some(listen) => Some(port.open(listen).await?),
+            None => None,
         };
         let signals = Signals::catch().context("signals cannot be caught")?;
         let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel();

@@ -17,6 +17,7 @@ mod lease;
 mod machine;
 mod mirror;
 mod patch;
+mod reader;
 mod replica;
 mod rights;
 mod rollout;
@@ -41,6 +42,7 @@ pub use lease::{Lease, LeaseError, Tenure};
 pub use machine::{Drain, Machine, MachineMark, Unowned};
 pub use mirror::{FixedBackoff, Mirror, Scope};
 pub use patch::JsonPatch;
+pub use reader::{Reader, reader};
 pub use replica::{
     LEASE_LABEL, LIVES_FOR, LeaseSeen, RENEWED_EVERY, Replica, ReplicaError, bury, claim, fence, leases_in,
     unclaim,

@@ -89,6 +89,7 @@ pub(super) fn declined(case: &Case, no: No) -> Result<(), WorkError> {
     match no {
         No::Declined(verdict, reason, words, findings) => {
             tracing::info!(run = %case.id, %verdict, reason, words, "declined");
+            case.context.settings.metrics.declined(verdict);
             let now = case.context.env.clock.now();
             case.tell(|progress| progress.decline(now, (verdict, reason, words), findings));
             Ok(())

@@ -2,7 +2,7 @@
 //!
 //! `reconcile` says what is to be done (pure), `serve` watches and asks it, `work` does it for one run, `status`
 //! alone writes what `kubectl get` shows. The journal is the run here too: a replica that takes over reads it,
-//! and puts back.
+//! and puts back. `metrics` counts, and `port` answers with it.
 
 mod agreement;
 mod begin;
@@ -16,8 +16,10 @@ mod hosts;
 pub mod installation;
 mod keeping;
 pub mod manifests;
+pub mod metrics;
 mod object;
 mod people;
+pub mod port;
 pub mod reconcile;
 mod request;
 mod roster;
@@ -54,6 +56,8 @@ pub struct Settings {
     pub environment: Environment,
     /// Runs at once in this replica.
     pub at_once: usize,
+    /// What it counts of itself.
+    pub metrics: metrics::Metrics,
 }
 
 /// What all runs of a replica share.

@@ -9,13 +9,14 @@ use std::{
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tracing::Instrument as _;
 
 use super::{
     Context, Settings,
     catalog::Catalog,
     deeds, keeping, object,
     people::{Answers, Heard},
-    reconcile::{AGAIN, Desired, Here, Stop, brought_to_its_end, desired},
+    reconcile::{AGAIN, Claim, Desired, Here, Stop, brought_to_its_end, desired},
     roster::Roster,
     seen::{RunSeen, owner},
     work::{Job, work},
@@ -73,6 +74,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ControllerError> {
     let settings = Arc::new(settings);
+    let env = Env { kube: settings.metrics.counting(&env.kube), ..env };
     let access = Access::new(env.kube.clone());
     let mut shutdown = std::pin::pin!(shutdown.fuse());
     // Where nobody can be asked who this is, the server says so when a Run is made.
@@ -133,6 +135,7 @@ impl Desk {
     fn new(context: Context, by: String) -> Self {
         Self {
             roster: Roster::new(&context.holder),
+            catalog: Catalog::new(by, context.settings.metrics.clone()),
             context,
             runs: BTreeMap::new(),
             working: BTreeMap::new(),
@@ -142,7 +145,6 @@ impl Desk {
             unseen: BTreeSet::new(),
             listed: false,
             journals: Vec::new(),
-            catalog: Catalog::new(by),
             undone: mpsc::unbounded_channel(),
             draining: false,
         }
@@ -188,7 +190,9 @@ impl Desk {
                     }
                     () = tokio::time::sleep(TICK) => {}
                 }
-                if self.listed && self.roster.listed {
+                let listed = self.listed && self.roster.listed;
+                self.context.settings.metrics.round(listed);
+                if listed {
                     self.reconcile();
                     if journals.is_none() && Instant::now() >= look && !self.draining {
                         look = Instant::now() + LOOK_AT_JOURNALS;
@@ -304,10 +308,14 @@ impl Desk {
                 Desired::Expire => self.expire(run.object.clone(), id),
             }
         }
+        let free = |run: &RunId| self.roster.claim(run) == Claim::Free;
+        self.context.settings.metrics.see(self.runs.values(), free, now);
         self.orphans(now);
         self.bury_the_dead();
         // One of them keeps the calendar; two of them would do the same.
-        if !self.draining && self.roster.leads() {
+        if self.draining || !self.roster.leads() {
+            self.catalog.rest();
+        } else {
             for deed in self.catalog.deeds(&self.runs, now) {
                 tokio::spawn(deeds::carry_out(self.context.clone(), deed, self.undone.0.clone()));
             }
@@ -383,8 +391,10 @@ impl Desk {
         if let Some(run) = self.runs.get(&id).cloned() {
             self.hear(&run);
         }
+        // Every line of its log says which run it is about.
+        let span = tracing::info_span!("run", run = %id);
         let job = Job { id, object, over, answers, outside: (tx, rx) };
-        self.tasks.spawn(work(self.context.clone(), job));
+        self.tasks.spawn(work(self.context.clone(), job).instrument(span));
     }
 
     fn stop(&mut self, id: &RunId, stop: Stop) {

@@ -106,6 +106,7 @@ pub(super) struct Case {
 /// Works on a run until it is over, or until it cannot be gone on with here; whether it is over.
 pub(super) async fn work(context: Context, job: Job) -> (RunId, bool) {
     let id = job.id.clone();
+    let _working = context.settings.metrics.working(&id);
     let done = attempt(context, job).await;
     let over = done.is_ok();
     match done {
@@ -128,6 +129,7 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
         || run.as_ref().is_some_and(RunSeen::is_day);
     let mut progress = Progress::default();
     entries.iter().for_each(|entry| progress.on(entry));
+    context.settings.metrics.replay(&job.id, &entries);
     let course = course(run.as_ref(), on_record(&entries), context.env.clock.now());
     tracing::info!(run = %job.id, ?course, records = entries.len(), "claimed");
     let seed = header(&entries).map(|header| header.seed);
@@ -147,6 +149,7 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
         Course::Recover => Box::pin(put_back(&mut case, dead_pod.then_some(taken))).await?,
         Course::Decline(verdict, reason, words) => {
             let now = case.context.env.clock.now();
+            case.context.settings.metrics.declined(verdict);
             case.tell(|progress| progress.decline(now, (verdict, reason, words), Vec::new()));
         }
         Course::Conclude | Course::LetGo => {}
@@ -251,7 +254,7 @@ impl Case {
         let (writer, acting) = (self.told.as_ref().map(|(_, writer)| writer.clone()), acting.clone());
         let (answers, tx, id) = (self.answers.clone(), self.outside.0.clone(), self.id.clone());
         let entry_of = self.entry.clone();
-        let hurry = AtomicBool::new(false);
+        let (hurry, metrics) = (AtomicBool::new(false), self.context.settings.metrics.clone());
         let events = self.told.as_ref().map(|(run, _)| {
             let asked = run.spec.as_ref().map(|spec| spec.requested_by.clone()).unwrap_or_default();
             let by = if asked.is_empty() { run.key() } else { asked };
@@ -259,6 +262,7 @@ impl Case {
         });
         Arc::new(move |entry: &Entry| {
             log(&id, entry);
+            metrics.on(&id, entry);
             if let Some(events) = &events {
                 events.on(entry);
             }

@@ -37,7 +37,7 @@ mod unwritten;
 
 pub use assess::{Assessment, Request, assess};
 pub use doctor::{Examined, examine};
-pub use injection::InjectionState;
+pub use injection::{InjectionState, lasting};
 pub use keeper::Outside;
 pub use loads::LoadState;
 pub use next::{Command, Patience, next};

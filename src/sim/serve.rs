@@ -125,7 +125,8 @@ pub async fn serve(sim: &Sim, address: SocketAddr) -> Result<Serving, ServeError
     let listener =
         TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| ServeError::Listen { address, source })?;
-    let (acceptor, authority) = tls(address)?;
+    let names = vec![address.ip().to_string(), "localhost".into(), "kubernetes.default.svc".into()];
+    let (acceptor, authority) = certified("firedrill embedded cluster", names, &["h2", "http/1.1"])?;
     let token = random_token()?;
     let kubeconfig = kubeconfig(address, &authority, &token);
     let stop = CancellationToken::new();
@@ -141,15 +142,21 @@ fn random_token() -> Result<String, ServeError> {
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// A certificate for the address, signed by an authority made for it alone; the authority as PEM.
-fn tls(address: SocketAddr) -> Result<(TlsAcceptor, String), ServeError> {
+/// TLS with a certificate for these names, signed by an authority made for it alone, and that authority as PEM.
+///
+/// # Errors
+/// No certificate can be made, or it is not taken.
+pub fn certified(
+    authority_name: &str,
+    names: Vec<String>,
+    protocols: &[&str],
+) -> Result<(TlsAcceptor, String), ServeError> {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    authority.distinguished_name.push(DnType::CommonName, "firedrill embedded cluster");
+    authority.distinguished_name.push(DnType::CommonName, authority_name);
     let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
-    let names = vec![address.ip().to_string(), "localhost".into(), "kubernetes.default.svc".into()];
     let certificate = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
     let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let mut config =
@@ -157,7 +164,7 @@ fn tls(address: SocketAddr) -> Result<(TlsAcceptor, String), ServeError> {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], private)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     Ok((TlsAcceptor::from(Arc::new(config)), issuer.pem()))
 }
 

@@ -10,6 +10,7 @@ mod kit;
 mod load_pods;
 mod loads;
 mod misfortune;
+mod monitoring;
 mod objectives;
 mod probes;
 mod promises;

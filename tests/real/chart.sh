@@ -2,26 +2,32 @@
 # The chart on a real control plane with kwok's nodes: linted, every set of values taken by the API server, installed;
 # a namespace opted in, a Run made with kubectl by somebody who may, refused to somebody who may not; uninstalled, and
 # nothing left. kwok runs no program in pods, so the controller runs here, with the token of the chart's account and so
-# with its rights. Exits 1 on any difference.
+# with its rights; a Prometheus scrapes it as an account that may, and knows what each panel of the dashboard asks for.
+# Exits 1 on any difference.
 #
 #   chart.sh
 #
-# FIREDRILL=… is the program, else it is built (debug). Helm is built from gochart/ into the cache, once.
+# FIREDRILL=… is the program, else it is built (debug). Helm is built from gochart/ into the cache, once. Debian's
+# Prometheus is installed if it is missing, without its service. Needs curl, jq, openssl.
 set -Eeuo pipefail
 trap 'echo "chart: error: line $LINENO: $BASH_COMMAND" >&2' ERR
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/real/program.sh
 source "$here/program.sh"
+# shellcheck source=tests/real/lib.sh
+source "$here/lib.sh"
 chart=$here/../../charts/firedrill
 work=$(mktemp -d)
 dir=$work/cluster
-controller=''
+controller='' prometheus=''
+# Where the definitions of the Prometheus operator's kinds come from: what the chart writes has to fit into them.
+operator=github.com/prometheus-operator/prometheus-operator@v0.85.0
 
 finish() {
   local rc=$?
   trap - EXIT
-  [[ -z $controller ]] || kill -KILL "$controller" 2>/dev/null || true
+  for pid in $controller $prometheus; do kill -KILL "$pid" 2>/dev/null || true; done
   ((rc == 0)) || tail -n 30 "$work"/*.log >&2 || true
   "$here/cluster.sh" down --dir "$dir" || rc=1
   rm -rf "$work"
@@ -44,6 +50,16 @@ build_helm() {
   echo "$into/helm"
 }
 
+# The kinds of the Prometheus operator, and no operator.
+operator_kinds() {
+  local source kind
+  source=$(cd "$work" && go mod download -json "$operator" | jq -r .Dir)
+  for kind in servicemonitors prometheusrules; do
+    kubectl apply --server-side -f "$source/example/prometheus-operator-crd/monitoring.coreos.com_$kind.yaml" >/dev/null
+    kubectl wait --for=condition=Established --timeout=30s "crd/$kind.monitoring.coreos.com" >/dev/null
+  done
+}
+
 # Everything of ours that is not in a namespace.
 ours() {
   kubectl get clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding,mutatingadmissionpolicy,mutatingadmissionpolicybinding \
@@ -59,8 +75,66 @@ account() {
   "$BIN/kubectl" --kubeconfig "$work/account" config set-context --current --user=account >/dev/null
 }
 
+# Where the controller's port is, as it says itself.
+port_of() { # LOG
+  wait_for 10 'the port of metrics' grep -q 'metrics and probes are answered' "$1"
+  jq -r 'select(.message == "metrics and probes are answered").address' "$1"
+}
+
+# Asks the controller's port, as an account or as nobody: prints the status, and keeps the answer.
+ask() { # PATH [NAMESPACE ACCOUNT]
+  local as=()
+  (($# == 1)) || as=(-H "Authorization: Bearer $(kubectl create token "$3" -n "$2")")
+  curl -sk --noproxy '*' --max-time 5 -o "$work/answer" -w '%{http_code}' "${as[@]}" "https://$address$1"
+}
+
+# A Prometheus that scrapes the controller as the account that the chart has bound.
+scrape() {
+  local port
+  port=$(free_port "$dir")
+  kubectl create token prometheus -n monitoring --duration=1h >"$work/token"
+  cat >"$work/prometheus.yaml" <<YAML
+global: {scrape_interval: 1s, scrape_timeout: 900ms, evaluation_interval: 1s}
+rule_files: [$(realpath "$chart")/alerts/firedrill.yaml]
+scrape_configs:
+- job_name: firedrill
+  scheme: https
+  honor_labels: true
+  tls_config: {insecure_skip_verify: true}
+  authorization: {credentials_file: $work/token}
+  static_configs: [{targets: ["$address"]}]
+YAML
+  prometheus --config.file="$work/prometheus.yaml" --storage.tsdb.path="$work/prometheus" \
+    --web.listen-address="127.0.0.1:$port" --log.level=warn >"$work/prometheus.log" 2>&1 &
+  prometheus=$!
+  source=http://127.0.0.1:$port
+  wait_for 30 'a scrape' known 'up{job="firedrill"} == 1'
+}
+
+query() { curl -sf --noproxy '*' --max-time 5 --data-urlencode "query=$1" "$source/api/v1/query"; }
+# Whether an answer has a number in it.
+known() { query "$1" | jq -e '[.data.result[].value[1] | select(. != "NaN")] | length > 0'; }
+
+# Every panel has something to show, but for those of game days, and every alert can be evaluated and is quiet.
+panels() {
+  local title expr count=0
+  while IFS=$'\t' read -r title expr; do
+    # shellcheck disable=SC2016 # Grafana's variables
+    expr=${expr//'$__rate_interval'/1m}
+    # shellcheck disable=SC2016
+    known "${expr//'$__range'/10m}" >/dev/null || { echo "nothing to show in $title: $expr" >&2; return 1; }
+    count=$((count + 1))
+  done < <(jq -r '.panels[] | .title as $title | .targets[] | select(.expr | contains("gameday") | not) | "\($title)\t\(.expr)"' "$chart/dashboards/firedrill.json")
+  ((count > 10))
+  curl -sf --noproxy '*' "$source/api/v1/rules" >"$work/rules.json"
+  jq -e '[.data.groups[].rules[]] | length > 5 and all(.health == "ok" and .state == "inactive")' "$work/rules.json" >/dev/null ||
+    { jq . "$work/rules.json" >&2; return 1; }
+  echo "watched: $count queries of the dashboard have data, every alert is quiet"
+}
+
 trap finish EXIT
 trap 'exit 130' INT TERM
+command -v prometheus >/dev/null || apt_install prometheus
 BIN=$("$here/build.sh")
 program=$(program)
 helm=$(build_helm)
@@ -71,8 +145,14 @@ kubectl create namespace firedrill >/dev/null
 firedrill crds | kubectl apply --server-side -f - >/dev/null
 sleep 1 # without any condition kubectl wait gives up at once
 kubectl wait --for=condition=Established --timeout=30s crd/guardrails.firedrill.dev >/dev/null
+operator_kinds
+promtool check rules "$chart/alerts/firedrill.yaml" >"$work/promtool.log"
+kubectl create namespace monitoring >/dev/null
+kubectl create serviceaccount prometheus -n monitoring >/dev/null
 sets=(
   ''
+  '--set monitoring.enabled=true,monitoring.accounts={monitoring:prometheus},monitoring.serviceMonitor.enabled=true,monitoring.alerts.enabled=true,monitoring.dashboard.enabled=true'
+  '--set monitoring.enabled=true,monitoring.serviceMonitor.enabled=true,monitoring.serviceMonitor.tokenSecret.name=scraper,monitoring.serviceMonitor.labels.release=kps,monitoring.alerts.enabled=true,monitoring.alerts.labels.release=kps'
   '--set replicas=1,prometheus=service/monitoring/prometheus:9090,log=debug,priorityClassName=system-cluster-critical'
   '--set nodeFaults.accounts={ops:breaker,ops:other},image.pullSecrets={mirror},networkPolicy.egress[0].to[0].ipBlock.cidr=10.0.0.0/8'
 )
@@ -85,7 +165,8 @@ done
 if helm template firedrill "$chart" --set replica=3 >/dev/null 2>&1; then echo "a value that is none is taken" >&2 && exit 1; fi
 
 kubectl label namespace firedrill pod-security.kubernetes.io/enforce=restricted >/dev/null
-helm install firedrill "$chart" -n firedrill --wait --timeout 60s >/dev/null
+helm install firedrill "$chart" -n firedrill --wait --timeout 60s \
+  --set 'monitoring.enabled=true,monitoring.accounts={monitoring:prometheus}' >/dev/null
 echo "installed: $(kubectl get pods -n firedrill --no-headers | grep -c Running) replicas, Pod Security restricted"
 kubectl apply -f "$here/chart.yaml" >/dev/null
 kubectl rollout status -n shop deployment/web --timeout=60s >/dev/null
@@ -100,16 +181,38 @@ grep -q 'may not use (impersonate)' "$work/ben.log"
 kubectl --as ada apply -f "$here/chart-experiment.yaml" >/dev/null
 
 account
-KUBECONFIG=$work/account POD_NAME=outside "$program" controller --controller-namespace firedrill >"$work/controller.log" 2>&1 &
+KUBECONFIG=$work/account POD_NAME=outside "$program" controller --controller-namespace firedrill \
+  --metrics-address 127.0.0.1:0 >"$work/controller.log" 2>&1 &
 controller=$!
+address=$(port_of "$work/controller.log")
+scrape
 run=$(kubectl create --as ada -o name -f - <<<'{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {generateName: trial-, namespace: shop}, spec: {experimentRef: {name: trial}}}')
 kubectl wait --for=condition=Succeeded --timeout=60s -n shop "$run" >/dev/null
 [[ $(kubectl get -n shop "$run" -o 'jsonpath={.status.verdict} {.spec.requestedBy}') == 'Passed ada' ]]
 [[ $(kubectl get deployment web -n shop -o 'jsonpath={.spec.replicas}') == 4 ]]
 # What the chart's own test does in a pod.
 KUBECONFIG=$work/account "$program" runs --controller --state "$work/none" --controller-namespace firedrill | grep -q Passed
-if grep -i forbidden "$work/controller.log" >&2; then exit 1; fi
 echo "a Run made by kubectl: Passed, requested by ada, with the chart's rights and no others"
+# One that loses what is normal has the other clocks too.
+sed 's/name: trial,/name: strict,/; s/during: "true"/during: value >= 4.0/' "$here/chart-experiment.yaml" | kubectl --as ada apply -f - >/dev/null
+run=$(kubectl create --as ada -o name -f - <<<'{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {generateName: strict-, namespace: shop}, spec: {experimentRef: {name: strict}}}')
+kubectl wait --for=jsonpath='{.status.phase}'=Finished --timeout=60s -n shop "$run" >/dev/null
+[[ $(kubectl get -n shop "$run" -o 'jsonpath={.status.verdict}') == Failed ]]
+[[ $(ask /healthz) == 200 && $(ask /readyz) == 200 && $(ask /metrics) == 401 && $(ask /metrics shop default) == 403 ]]
+[[ $(ask /metrics monitoring prometheus) == 200 ]]
+promtool check metrics <"$work/answer" >&2
+for line in 'firedrill_runs_total{verdict="Passed"} 1' 'firedrill_runs_total{verdict="Failed"} 1' \
+  'firedrill_changes_in_force 0' 'firedrill_residue 0' 'firedrill_run_rto_seconds_count 2' 'firedrill_run_abort_seconds_count 1'; do
+  grep -qxF "$line" "$work/answer" || { echo "not told: $line" >&2; cat "$work/answer" >&2; exit 1; }
+done
+echo "metrics: told to Prometheus' account, and neither to strangers nor to an account of shop's"
+sleep 3 # two scrapes and more
+panels
+kill -KILL "$prometheus"
+wait "$prometheus" 2>/dev/null || true
+prometheus=''
+if grep -i forbidden "$work/controller.log" >&2; then exit 1; fi
+[[ $(jq -c 'select(.target == "firedrill::controller::work" and .span.run == null)' "$work/controller.log") == '' ]]
 firedrill halt --reason 'incident 42' 2>/dev/null
 sleep 1
 if kubectl --as ada create -f - <<<'{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {generateName: trial-, namespace: shop}, spec: {experimentRef: {name: trial}}}' >"$work/halt.log" 2>&1; then echo "a halt does not hold" >&2 && exit 1; fi
@@ -120,7 +223,7 @@ wait "$controller"
 controller=''
 
 helm uninstall firedrill -n firedrill --wait >/dev/null
-kubectl delete namespace firedrill shop --wait=true >/dev/null
+kubectl delete namespace firedrill shop monitoring --wait=true >/dev/null
 kubectl delete crd experiments.firedrill.dev gamedays.firedrill.dev guardrails.firedrill.dev runs.firedrill.dev >/dev/null
 [[ -z $(ours) ]]
 echo 'uninstalled: nothing of it is left'

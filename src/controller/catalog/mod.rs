@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use super::{calendar::Calendar, request::text, seen::RunSeen};
+use super::{calendar::Calendar, metrics::Metrics, request::text, seen::RunSeen};
 use crate::{
     api::{
         self, API_VERSION, GameDay, SourceText,
@@ -72,12 +72,17 @@ struct LastRun {
     verdict: String,
     at: Timestamp,
     completed: String,
+    /// When one passed last.
+    passed: Option<Timestamp>,
 }
 
 /// All of them.
 pub(super) struct Catalog {
     /// Who makes Runs that come due.
     by: String,
+    metrics: Metrics,
+    /// The game days that metrics tell of.
+    shown: BTreeSet<Key>,
     experiments: Shelf,
     days: Shelf,
     /// What was written last, by object: a watch takes a moment to show it.
@@ -90,9 +95,11 @@ pub(super) struct Catalog {
 
 impl Catalog {
     /// An empty one; Runs are made in the name of `by`.
-    pub(super) fn new(by: String) -> Self {
+    pub(super) fn new(by: String, metrics: Metrics) -> Self {
         Self {
             by,
+            metrics,
+            shown: BTreeSet::new(),
             experiments: Shelf::new("Experiment"),
             days: Shelf::new("GameDay"),
             written: BTreeMap::new(),
@@ -156,6 +163,7 @@ impl Catalog {
                 deeds.push(deed);
             }
             let status = told::game_day(item, (&own, last), &said.past, now);
+            self.metrics.set_game_day(&key.0, &key.1, told::measured(&status, last));
             let written = wanted(&mut self.written, item, status);
             if let Some(words) = said.skipped {
                 deeds.push(Deed::Tell(item.object.clone(), "Skipped", words));
@@ -163,10 +171,24 @@ impl Catalog {
             }
             deeds.extend(written);
         }
+        self.show(self.days.items.keys().cloned().collect());
         let is_there = |object: &ObjectRef| self.days.items.values().any(|item| item.object == *object);
         self.skipped.retain(|object, _| is_there(object));
         self.tried.retain(|_, at| now.duration_since(*at) < TRIED_AGAIN);
         deeds
+    }
+
+    /// Somebody else keeps the calendar now: what is told of it comes from there.
+    pub(super) fn rest(&mut self) {
+        self.show(BTreeSet::new());
+    }
+
+    /// Metrics tell of these game days and no others.
+    fn show(&mut self, all: BTreeSet<Key>) {
+        for (namespace, name) in self.shown.difference(&all) {
+            self.metrics.forget_game_day(namespace, name);
+        }
+        self.shown = all;
     }
 
     /// Asks `check` about everything that has changed.
@@ -221,10 +243,15 @@ fn last_runs(runs: &BTreeMap<RunId, RunSeen>) -> BTreeMap<(String, String), Last
             continue;
         }
         let key = (run.object.namespace.clone(), spec.subject());
-        if last.get(&key).is_none_or(|before| before.at < at) {
-            let (verdict, completed) = (text("verdict"), text("completionTime"));
-            last.insert(key, LastRun { name: run.object.name.clone(), verdict, at, completed });
-        }
+        let (verdict, completed) = (text("verdict"), text("completionTime"));
+        let before = last.get(&key);
+        let passed = (verdict == "Passed").then_some(at).max(before.and_then(|before| before.passed));
+        let name = run.object.name.clone();
+        let newest = match before.filter(|before| before.at >= at) {
+            Some(before) => LastRun { passed, ..before.clone() },
+            None => LastRun { name, verdict, at, completed, passed },
+        };
+        last.insert(key, newest);
     }
     last
 }

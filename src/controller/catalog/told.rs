@@ -7,10 +7,11 @@ use super::{Item, LastRun, schedule::Known};
 use crate::{
     controller::{
         calendar::Calendar,
+        metrics::GameDayTold,
         seen::RunSeen,
         status::{cut, second},
     },
-    types::Finding,
+    types::{Finding, Verdict},
 };
 
 /// So many times that are skipped are named.
@@ -67,6 +68,20 @@ pub(super) fn game_day(
     status.insert("active".to_owned(), json!(active));
     status.insert("conditions".to_owned(), conditions(item, said, now));
     Value::Object(status)
+}
+
+/// What metrics tell of a game day with that status.
+pub(super) fn measured(status: &Value, last: Option<&LastRun>) -> GameDayTold {
+    let run = &status["lastRun"];
+    let verdict: Option<Verdict> = serde_json::from_value(run["verdict"].clone()).ok();
+    // What ran before the Runs that are left is still known.
+    let told = run["completionTime"].as_str().and_then(|at| at.parse().ok());
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    GameDayTold {
+        overdue: conditions.any(|one| one["type"] == "Overdue" && one["status"] == "True"),
+        verdict,
+        succeeded: last.and_then(|last| last.passed).or(told.filter(|_| verdict == Some(Verdict::Passed))),
+    }
 }
 
 /// The next time that runs, and those before it that do not.

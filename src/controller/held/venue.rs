@@ -234,6 +234,9 @@ impl Venue for InCluster<'_> {
             }
         }
         own.tell(|progress| progress.turn(&name, &own.entries));
+        let metrics = self.case.context.settings.metrics.clone();
+        let _working = metrics.working(&own.id);
+        metrics.replay(&own.id, &own.entries);
         let mut end = None;
         let (entries, findings) = self.brought(&mut own, (act, until, late), &mut end).await?;
         if let Some(findings) = findings {

@@ -54,6 +54,9 @@ fn everywhere() -> Vec<Value> {
         rule("", &["namespaces"], &["get", "list", "watch"]),
         rule("", &["serviceaccounts"], &["get"]),
         rule("", &["events"], &["create"]),
+        // Who asks for its metrics, and whether they may.
+        rule("authentication.k8s.io", &["tokenreviews"], &["create"]),
+        rule("authorization.k8s.io", &["subjectaccessreviews"], &["create"]),
     ]
 }
 
@@ -102,6 +105,8 @@ fn people() -> Vec<Value> {
                 json!({"apiGroups": [GROUP], "resources": ["guardrails"], "resourceNames": ["halt"], "verbs": ["patch"]}),
             ],
         ),
+        // For Prometheus' account.
+        cluster_role("firedrill:metrics", vec![json!({"nonResourceURLs": ["/metrics"], "verbs": ["get"]})]),
     ]
 }
 

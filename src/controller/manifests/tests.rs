@@ -21,7 +21,8 @@ fn granted() -> BTreeSet<(String, String, String, String)> {
         all().iter().filter(|object| object["kind"].as_str().is_some_and(|kind| kind.ends_with("Role")))
     {
         let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).expect("texts") };
-        for rule in role["rules"].as_array().expect("rules") {
+        let resources = role["rules"].as_array().expect("rules").iter();
+        for rule in resources.filter(|rule| rule.get("nonResourceURLs").is_none()) {
             for group in texts(&rule["apiGroups"]) {
                 for resource in texts(&rule["resources"]) {
                     for verb in texts(&rule["verbs"]) {
@@ -50,6 +51,14 @@ fn nobody_gets_a_secret_a_wildcard_or_a_shell() {
         // Who may act as whom, and who may give rights, is for namespaces and administrators to say.
         assert!(!["impersonate", "bind", "escalate"].contains(&verb.as_str()), "{role}: {verb}");
     }
+}
+
+#[test]
+fn of_what_is_no_resource_only_the_metrics_are_given() {
+    let roles = all();
+    let urls = roles.iter().filter_map(|role| role["rules"].as_array()).flatten();
+    let urls: Vec<&Value> = urls.filter_map(|rule| rule.get("nonResourceURLs")).collect();
+    assert_eq!(urls, [&serde_json::json!(["/metrics"])]);
 }
 
 #[test]

@@ -10,8 +10,9 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// Resources that are answered, not stored: group, kind, resource.
-const REVIEWS: [(&str, &str, &str); 5] = [
+const REVIEWS: [(&str, &str, &str); 6] = [
     ("authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews"),
+    ("authentication.k8s.io", "TokenReview", "tokenreviews"),
     ("authorization.k8s.io", "SelfSubjectAccessReview", "selfsubjectaccessreviews"),
     ("authorization.k8s.io", "SelfSubjectRulesReview", "selfsubjectrulesreviews"),
     ("authorization.k8s.io", "SubjectAccessReview", "subjectaccessreviews"),

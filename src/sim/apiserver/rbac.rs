@@ -1,4 +1,4 @@
-//! Who may do what: Kubernetes RBAC over the stored roles and bindings, and the self-subject reviews
+//! Who may do what: Kubernetes RBAC over the stored roles and bindings, and the reviews of users and tokens
 //! (plugin/pkg/auth/authorizer/rbac/rbac.go of kubernetes v1.36).
 
 use crate::sim::store::{Kind, Object, Selector, Status, StatusDetails, Store};
@@ -14,6 +14,9 @@ pub struct User {
     /// Groups.
     pub groups: Vec<String>,
 }
+
+/// What tokens of ServiceAccounts begin with; the account's UID follows.
+pub(super) const TOKEN: &str = "simulated.";
 
 /// The group that is above RBAC.
 pub const MASTERS: &str = "system:masters";
@@ -220,6 +223,7 @@ pub(super) fn review(store: &Store, user: &User, resource: &str, body: &Value) -
             json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false})
         }
         "selfsubjectreviews" => json!({"userInfo": {"username": user.name, "groups": user.groups}}),
+        "tokenreviews" => token_review(store, spec["token"].as_str().unwrap_or_default()),
         _ => return None,
     };
     let kind = match resource {
@@ -227,12 +231,27 @@ pub(super) fn review(store: &Store, user: &User, resource: &str, body: &Value) -
         "subjectaccessreviews" => "SubjectAccessReview",
         "localsubjectaccessreviews" => "LocalSubjectAccessReview",
         "selfsubjectrulesreviews" => "SelfSubjectRulesReview",
+        "tokenreviews" => "TokenReview",
         _ => "SelfSubjectReview",
     };
-    let group = if kind == "SelfSubjectReview" { "authentication" } else { "authorization" };
+    let authenticates = matches!(kind, "SelfSubjectReview" | "TokenReview");
+    let group = if authenticates { "authentication" } else { "authorization" };
     answer["kind"] = kind.into();
     answer["apiVersion"] = format!("{group}.k8s.io/v1").into();
     Some(answer)
+}
+
+/// Whose token it is, as long as the account is there. It is not signed: who knows an account's UID can make one.
+fn token_review(store: &Store, token: &str) -> Value {
+    let uid = token.strip_prefix(TOKEN).and_then(|rest| rest.split_once('.')).map(|(uid, _)| uid);
+    let accounts = store.list(&Kind::SERVICE_ACCOUNT, None, &Selector::everything());
+    let Some(account) = accounts.iter().find(|account| Some(account.meta.uid.as_str()) == uid) else {
+        return json!({"authenticated": false, "error": "[invalid bearer token, token lookup failed]"});
+    };
+    let name = format!("system:serviceaccount:{}:{}", account.meta.namespace, account.meta.name);
+    let user = User::new(&name, &[]);
+    json!({"authenticated": true,
+        "user": {"username": user.name, "uid": account.meta.uid, "groups": user.groups}})
 }
 
 fn access(store: &Store, user: &User, spec: &Value) -> Value {

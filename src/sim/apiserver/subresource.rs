@@ -2,7 +2,7 @@
 
 use super::decode::decode_body;
 use super::request::{Call, Target};
-use super::{ApiBody, ApiServer, json, raw};
+use super::{ApiBody, ApiServer, json, raw, rbac};
 use crate::sim::store::{Kind, Status};
 use http::{Response, StatusCode};
 use serde_json::{Value, json as value};
@@ -90,7 +90,7 @@ impl ApiServer {
         Ok(raw(StatusCode::OK, "text/plain", text))
     }
 
-    /// A token for a ServiceAccount. It opens nothing on the loopback port but is of the right shape.
+    /// A token for a ServiceAccount. It opens nothing on the loopback port, but a TokenReview knows whose it is.
     pub(super) fn token(&self, call: &Call, target: &Target) -> Result<Response<ApiBody>, Status> {
         let account = self.find(target, &Kind::SERVICE_ACCOUNT)?;
         let mut body = decode_body(call)?;
@@ -106,7 +106,7 @@ impl ApiServer {
             .checked_add(jiff::SignedDuration::from_secs(seconds))
             .unwrap_or(self.store.now());
         body["status"] = value!({
-            "token": format!("simulated.{}.{:016x}", account.meta.uid, self.store.random()),
+            "token": format!("{}{}.{:016x}", rbac::TOKEN, account.meta.uid, self.store.random()),
             "expirationTimestamp": expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         });
         Ok(json(StatusCode::CREATED, &body))

@@ -2,6 +2,7 @@
 
 mod days;
 mod declined;
+mod measured;
 mod office;
 mod replicas;
 mod rights;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use firedrill::{
     api,
     cluster::{Access, JournalFound, Segments, Write},
-    controller::{self, RunSeen, Settings, run_id},
+    controller::{self, RunSeen, Settings, metrics::Metrics, run_id},
     engine::State,
     env::Env,
     journal::{self, Entry, Environment, Record},
@@ -63,6 +63,7 @@ pub struct Office {
 /// A controller that runs.
 pub struct Replica {
     pub task: JoinHandle<()>,
+    pub metrics: Metrics,
     end: Option<oneshot::Sender<()>>,
 }
 
@@ -103,6 +104,7 @@ impl Office {
 
     /// A controller over `env`.
     pub fn replica_over(&self, env: Env, name: &str) -> Replica {
+        let metrics = Metrics::default();
         let settings = Settings {
             namespace: "firedrill".to_owned(),
             pod: String::new(),
@@ -110,6 +112,7 @@ impl Office {
             source: None,
             environment: Environment { cluster: "embedded".to_owned(), ..Environment::default() },
             at_once: 10,
+            metrics: metrics.clone(),
         };
         let (tx, rx) = oneshot::channel();
         let task = tokio::spawn(async move {
@@ -120,7 +123,7 @@ impl Office {
             };
             controller::serve(env, settings, end).await.expect("it can join");
         });
-        Replica { task, end: Some(tx) }
+        Replica { task, metrics, end: Some(tx) }
     }
 
     pub fn replica(&self, name: &str) -> Replica {

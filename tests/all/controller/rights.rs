@@ -11,6 +11,8 @@ use firedrill::{
     controller::{
         self, Settings,
         manifests::{Installed, Part, manifests},
+        metrics::Metrics,
+        port::Port,
     },
     env::Env,
     journal::Environment,
@@ -39,7 +41,8 @@ struct Heard {
     refused: Arc<Mutex<BTreeSet<Call>>>,
 }
 
-/// What a request asks for, as the authorizer sees it. None: reviews, which everybody may have, and discovery.
+/// What a request asks for, as the authorizer sees it. None: reviews of oneself, which everybody may have, and
+/// discovery.
 fn asks(method: &str, uri: &http::Uri) -> Option<Call> {
     let mut parts: Vec<&str> = uri.path().trim_start_matches('/').split('/').collect();
     let group = match *parts.first()? {
@@ -47,10 +50,10 @@ fn asks(method: &str, uri: &http::Uri) -> Option<Call> {
         "apis" => parts.remove(1).to_owned(),
         _ => return None,
     };
-    if group.ends_with("authorization.k8s.io") || group == "authentication.k8s.io" {
+    let mut rest = parts.split_off(parts.len().min(2));
+    if rest.first()?.starts_with("selfsubject") {
         return None;
     }
-    let mut rest = parts.split_off(parts.len().min(2));
     let mut namespace = String::new();
     if rest.len() > 2 && rest[0] == "namespaces" {
         rest.remove(0);
@@ -103,12 +106,28 @@ fn replica(office: &Office, heard: &Heard, name: &str, pod: &str) -> (JoinHandle
         source: None,
         environment: Environment { cluster: "embedded".to_owned(), ..Environment::default() },
         at_once: 10,
+        metrics: Metrics::default(),
     };
     let (tx, rx) = oneshot::channel();
     let end = async {
         let _ = rx.await;
     };
     (tokio::spawn(async move { controller::serve(env, settings, end).await.expect("it can join") }), tx)
+}
+
+/// Somebody who may not read the metrics asks for them.
+async fn curious(office: &Office, heard: &Heard) {
+    let url = "/api/v1/namespaces/shop/serviceaccounts/firedrill/token";
+    let body =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}});
+    let request = Request::post(url).header("content-type", "application/json");
+    let request = request.body(body.to_string().into_bytes()).expect("a request");
+    let given: Value = office.stage.cluster.sim().client().request(request).await.expect("a token");
+    let token = given["status"]["token"].as_str().expect("a token");
+    let request = Request::get("/metrics").header("authorization", format!("Bearer {token}"));
+    let port = Port::new(&listening(office, heard), &Metrics::default());
+    let answer = port.answer(&request.body(()).expect("a request").into_parts().0).await;
+    assert_eq!(answer.status(), 403, "{answer:?}");
 }
 
 /// What `firedrill allow shop --fault scale` would apply.
@@ -199,6 +218,7 @@ fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
             let (first, _ends) = replica(&office, &heard, "a", &pod);
             let run = office.run("trial-1", json!({"ttlAfterFinished": "20s"})).await;
             office.shrunk().await;
+            curious(&office, &heard).await;
             let (second, end) = replica(&office, &heard, "b", "");
             tokio::time::sleep(Duration::from_secs(3)).await;
             first.abort();
@@ -235,7 +255,8 @@ fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
     // What was put back in the account's place is asked for in its namespace, and given by a role of its own.
     let own = asked.into_iter().filter_map(|(namespace, group, resource, verb)| {
         let everywhere = group == "firedrill.dev"
-            || ["namespaces", "serviceaccounts", "events"].contains(&resource.as_str());
+            || ["namespaces", "serviceaccounts", "events", "tokenreviews", "subjectaccessreviews"]
+                .contains(&resource.as_str());
         match namespace.as_str() {
             _ if everywhere => Some((String::new(), group, resource, verb)),
             "firedrill" => Some((namespace, group, resource, verb)),

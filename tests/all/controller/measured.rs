@@ -1,0 +1,161 @@
+//! What the controller tells of itself: its metrics while runs go on, and the lines of its log.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use firedrill::controller::metrics::Metrics;
+use serde_json::{Value, json};
+
+use super::office::{Office, SCALE};
+use crate::{crash::house::experiment_of, kit::in_virtual_time};
+
+/// What a sample says; NaN if it is not there.
+fn value(metrics: &Metrics, sample: &str) -> f64 {
+    let text = metrics.render();
+    let found = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    found.map_or(f64::NAN, |value| value.parse().expect("a number"))
+}
+
+fn values<const N: usize>(metrics: &Metrics, names: [&str; N]) -> [f64; N] {
+    names.map(|name| value(metrics, &format!("firedrill_{name}")))
+}
+
+const IN_FORCE: [&str; 4] = ["runs_in_progress", "runs_in_force", "changes_in_force", "residue"];
+
+#[test]
+fn a_run_is_counted_with_what_it_took_and_nothing_stays_in_force() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let replica = office.replica("a");
+        let told = replica.metrics.clone();
+        office.until("it is ready", async || told.ready()).await;
+        assert_eq!(values(&told, IN_FORCE), [0.0; 4]);
+        let run = office.run("trial-1", json!({})).await;
+        office.shrunk().await;
+        assert_eq!(values(&told, IN_FORCE), [1.0, 1.0, 1.0, 0.0]);
+        let status = office.over(&run).await;
+        office.until("it is let go", async || value(&told, "firedrill_runs_in_progress") == 0.0).await;
+        assert_eq!(values(&told, IN_FORCE), [0.0; 4]);
+        assert_eq!(value(&told, "firedrill_runs_total{verdict=\"Passed\"}"), 1.0);
+        // As the Run's own status says it: the deployment heals when it is scaled back.
+        let measured = |clock: &str| {
+            let said = status["measured"][clock].as_str().expect("it was measured");
+            said.parse::<firedrill::types::Length>().expect("a length").0.as_secs_f64()
+        };
+        for clock in ["rto", "recovery"] {
+            let name = format!("firedrill_run_{clock}_seconds");
+            assert_eq!(value(&told, &format!("{name}_count")), 1.0, "{name}");
+            let sum = value(&told, &format!("{name}_sum"));
+            assert!(
+                (sum - measured(clock)).abs() < 1e-6,
+                "{name}: {sum}, and {} in the status",
+                measured(clock)
+            );
+        }
+        assert!(value(&told, "firedrill_api_requests_total{verb=\"patch\",code=\"2xx\"}") >= 2.0);
+        assert!(value(&told, "firedrill_api_requests_total{verb=\"watch\",code=\"2xx\"}") >= 1.0);
+        replica.ends().await;
+    });
+}
+
+#[test]
+fn who_takes_over_tells_what_is_in_force_and_puts_it_back() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let first = office.replica("a");
+        let run = office.run("trial-1", json!({})).await;
+        office.shrunk().await;
+        first.dies();
+        let second = office.replica("b");
+        let told = second.metrics.clone();
+        // It is in force there for no longer than reverting takes.
+        let most = Arc::new(Mutex::new(0.0_f64));
+        let watching = tokio::spawn({
+            let (told, most) = (told.clone(), most.clone());
+            async move {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    let now = value(&told, "firedrill_changes_in_force");
+                    let mut most = most.lock().expect("no panic");
+                    *most = most.max(now);
+                }
+            }
+        });
+        assert_eq!(office.over(&run).await["reason"], "RunnerLost");
+        watching.abort();
+        assert_eq!(*most.lock().expect("no panic"), 1.0);
+        office.until("it is let go", async || value(&told, "firedrill_runs_in_progress") == 0.0).await;
+        assert_eq!(values(&told, IN_FORCE), [0.0; 4]);
+        assert_eq!(value(&told, "firedrill_runs_total{verdict=\"Aborted\"}"), 1.0);
+    });
+}
+
+#[test]
+fn one_that_does_not_begin_is_counted_and_a_violation_is_timed() {
+    in_virtual_time(async {
+        let text = experiment_of("value >= 4.0", "value >= 3.0", &[SCALE]);
+        let office = Office::with(&text).await;
+        let told = office.replica("a");
+        let run = office.make("trial-1", json!({"experimentRef": {"name": "none"}})).await;
+        assert_eq!(office.over(&run).await["verdict"], "Refused");
+        let run = office.run("trial-2", json!({})).await;
+        assert_eq!(office.over(&run).await["verdict"], "Failed");
+        let count =
+            |verdict: &str| value(&told.metrics, &format!("firedrill_runs_total{{verdict=\"{verdict}\"}}"));
+        assert_eq!([count("Refused"), count("Failed"), count("Passed")], [1.0, 1.0, 0.0]);
+        for clock in ["detection", "revert", "abort"] {
+            let count = value(&told.metrics, &format!("firedrill_run_{clock}_seconds_count"));
+            assert_eq!(count, 1.0, "{clock}");
+        }
+    });
+}
+
+/// Where a log goes.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn every_line_about_a_run_says_which() {
+    let log = Log::default();
+    let writer = log.clone();
+    // As `firedrill controller` writes it, and all of it.
+    let logs = tracing_subscriber::fmt().json().flatten_event(true).with_max_level(tracing::Level::DEBUG);
+    let logs = logs.with_writer(move || writer.clone()).finish();
+    // What is logged first by another test, on a thread without a log, would be held for what nobody wants, were this
+    // the only log there is (tracing-core, `Rebuilder::JustOne`).
+    let _other = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
+    let _guard = tracing::subscriber::set_default(logs);
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let replica = office.replica("a");
+        let run = office.run("trial-1", json!({})).await;
+        office.over(&run).await;
+        replica.ends().await;
+    });
+    let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let ours = |line: &Value| {
+        let from = line["target"].as_str().unwrap_or_default();
+        from == "firedrill::controller::work" || from.starts_with("firedrill::engine")
+    };
+    let about: Vec<Value> = lines.filter(ours).collect();
+    assert!(about.iter().any(|line| line["message"] == "Finished"), "{text}");
+    for line in about {
+        let run = line["span"]["run"].as_str().unwrap_or_default();
+        assert!(run.starts_with("trial-1-"), "{line}");
+    }
+}
