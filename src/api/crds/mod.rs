@@ -105,7 +105,11 @@ fn structural(schema: &Schema, parameters: bool) -> Value {
                 .collect();
             let required: Vec<&str> =
                 fields.iter().filter(|field| field.required).map(|field| field.name.as_str()).collect();
-            let mut value = json!({"type": "object", "properties": properties});
+            let mut value = json!({"type": "object"});
+            // An empty map is one that the API server does not keep.
+            if !properties.is_empty() {
+                value["properties"] = properties.into();
+            }
             if !required.is_empty() {
                 value["required"] = json!(required);
             }

@@ -165,10 +165,9 @@ impl Catalog {
             let status = told::game_day(item, (&own, last), &said.past, now);
             self.metrics.set_game_day(&key.0, &key.1, told::measured(&status, last));
             let written = wanted(&mut self.written, item, status);
-            if let Some(words) = said.skipped {
-                deeds.push(Deed::Tell(item.object.clone(), "Skipped", words));
-                self.skipped.extend(said.past.skipped.map(|skipped| (item.object.clone(), skipped)));
-            }
+            self.skipped.extend(said.past.skipped.map(|skipped| (item.object.clone(), skipped)));
+            let words = said.skipped.into_iter();
+            deeds.extend(words.map(|words| Deed::Tell(item.object.clone(), "Skipped", words)));
             deeds.extend(written);
         }
         self.show(self.days.items.keys().cloned().collect());

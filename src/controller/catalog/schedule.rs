@@ -7,7 +7,7 @@ use super::{Deed, Item};
 use crate::{
     api::API_VERSION,
     controller::{
-        calendar::{Decision, Finished, Past, run_name, surplus},
+        calendar::{Decision, Finished, Past, Skipped, run_name, surplus},
         object::GAME_DAY,
         seen::RunSeen,
     },
@@ -67,7 +67,8 @@ pub(super) fn of(
             said.deeds.push(Deed::Make(run, body));
         }
         Decision::Skip { at, why } => {
-            said.skipped = Some(format!("{}: {why}", calendar.when(at)));
+            // That it rests is somebody's wish, and no news each time.
+            said.skipped = (why != Skipped::Suspended).then(|| format!("{}: {why}", calendar.when(at)));
             said.past.skipped = Some((at, why.to_string()));
         }
     }
