@@ -43,6 +43,8 @@ const PODS: usize = 20;
 const QUICK: usize = 100;
 const ANSWER: Duration = Duration::from_secs(10);
 const DELAY: Duration = Duration::from_millis(200);
+/// What an abort may take, in milliseconds.
+const ABORTED: f64 = 500.0;
 /// What takes longer is still slowed, on a machine that is busy.
 const NORMAL: f64 = 50.0;
 
@@ -84,7 +86,7 @@ pub async fn all(bench: &Bench, table: &mut Table) -> Outcome {
         table,
         "abort with latency on 20 pods: violating sample to the last pod back, by a client",
         &aborts,
-        500.0,
+        ABORTED,
     );
     Ok(())
 }
@@ -248,7 +250,21 @@ async fn aborted(bench: &Bench) -> Outcome<f64> {
     let violating = *ran.times(outside).first().ok_or("no sample violates")?;
     let back = lines.iter().map(|line| back(line, violating)).collect::<Option<Vec<_>>>();
     let last = back.and_then(|all| all.into_iter().max()).ok_or("a pod was not slow, or is not back")?;
-    Ok(last.duration_since(violating).as_secs_f64() * 1000.0)
+    let since = |at: Timestamp| at.duration_since(violating).as_secs_f64() * 1000.0;
+    if since(last) > ABORTED {
+        // Where the time went: deciding, taking back, or what a client saw after that.
+        let first = |is: fn(&Record) -> bool| ran.times(is).first().map_or(0.0, |at| since(*at));
+        let decided = first(|record| matches!(record, Record::StopRequested { .. }));
+        let reverts = ran.times(
+            |record| matches!(record, Record::Reverted { injection, .. } if injection.step() == "slow"),
+        );
+        let reverted = reverts.last().map_or(0.0, |at| since(*at));
+        println!(
+            "  an abort of {:.0} ms: decided after {decided:.0} ms, the last fault reported lifted after {reverted:.0} ms",
+            since(last)
+        );
+    }
+    Ok(since(last))
 }
 
 /// When a connection was begun, and the milliseconds that it took.

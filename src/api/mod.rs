@@ -12,6 +12,7 @@ pub mod explain;
 mod game_day;
 mod guardrail;
 mod hours;
+mod objectives;
 pub mod planned;
 mod run;
 pub mod schema;
@@ -26,5 +27,6 @@ pub use game_day::{
 };
 pub use guardrail::{Approvals, Blackout, FaultRules, Guardrail, GuardrailSpec, NodeRules, Window};
 pub use hours::{Closed, Hours, is_day};
+pub use objectives::{Limits, Objectives, Rpo};
 pub use run::{Approval, LocalRef, Observation, Run, RunSpec, StepAction, StepAnswer};
 pub use types::*;

@@ -44,12 +44,40 @@ pub(super) struct ConfirmArgs {
     /// The Run.
     run: String,
 
-    /// The manual step that waits.
-    step: String,
+    /// The manual step, gate or prerequisite: EXPERIMENT/STEP, EXPERIMENT/gate, prerequisites/NAME; default: the one
+    /// that waits.
+    step: Option<String>,
 
     /// It could not be done.
     #[arg(long)]
     fail: bool,
+
+    /// Your words.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    comment: String,
+}
+
+#[derive(Args)]
+pub(super) struct SkipArgs {
+    /// The Run.
+    run: String,
+
+    /// EXPERIMENT/STEP.
+    step: String,
+
+    /// Your words.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    comment: String,
+}
+
+#[derive(Args)]
+pub(super) struct ApproveArgs {
+    /// The Run.
+    run: String,
+
+    /// Only if this is still what is asked: the hash that you were shown.
+    #[arg(long, value_name = "HASH")]
+    hash: Option<String>,
 
     /// Your words.
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -154,21 +182,83 @@ pub(super) fn note(global: &Global, args: &NoteArgs) -> anyhow::Result<ExitCode>
 }
 
 pub(super) fn confirm(global: &Global, args: &ConfirmArgs) -> anyhow::Result<ExitCode> {
+    let action = if args.fail { "Fail" } else { "Confirm" };
+    answer(global, (&args.run, args.step.as_deref()), (action, &args.comment))
+}
+
+pub(super) fn skip(global: &Global, args: &SkipArgs) -> anyhow::Result<ExitCode> {
+    answer(global, (&args.run, Some(&args.step)), ("Skip", &args.comment))
+}
+
+/// Says something of a step, once.
+fn answer(
+    global: &Global,
+    (run, step): (&str, Option<&str>),
+    (action, comment): (&str, &str),
+) -> anyhow::Result<ExitCode> {
     connect::runtime()?.block_on(async {
-        let (access, connection, run) = named(global, &args.run).await?;
+        let (access, connection, run) = named(global, run).await?;
         let (by, time) = (identity(&access).await?.name, second(connection.env.clock.now()));
-        let experiment = run.spec.as_ref().ok().and_then(|spec| spec.experiment_ref.clone());
-        let name = match args.step.contains('/') {
-            true => args.step.clone(),
-            false => format!("{}/{}", experiment.unwrap_or_default().name, args.step),
-        };
-        let action = if args.fail { "Fail" } else { "Confirm" };
+        let name = whole_name(&run, step).map_err(Usage)?;
+        let spec = run.spec.as_ref().map_err(|error| anyhow::anyhow!("Run {}: {error}", run.object.name))?;
+        if let Some(said) = spec.steps.iter().find(|said| said.name == name) {
+            bail!(Usage(format!("{} has said {:?} of {name} already", said.by, said.action)));
+        }
         let mut answer = json!({"name": name, "action": action, "by": by, "time": time});
-        if !args.comment.is_empty() {
-            answer["comment"] = args.comment.clone().into();
+        if !comment.is_empty() {
+            answer["comment"] = comment.into();
         }
         change(&access, &run.object, |spec| json!({"steps": with(&spec["steps"], &answer)})).await?;
         super::say(&format!("{action}: {name}, by {by}"));
+        Ok(ExitCode::Ok)
+    })
+}
+
+/// EXPERIMENT/STEP of what a person means.
+fn whole_name(run: &RunSeen, step: Option<&str>) -> Result<String, String> {
+    let current = run.status["currentStep"].as_str();
+    match (step, current) {
+        (Some(step), _) if step.contains('/') => Ok(step.to_owned()),
+        (Some(step), Some(current)) if current.rsplit_once('/').is_some_and(|(_, name)| name == step) => {
+            Ok(current.to_owned())
+        }
+        (Some(step), _) if run.is_day() => {
+            Err(format!("name it as EXPERIMENT/{step}: a game day has several experiments"))
+        }
+        (Some(step), _) => {
+            let named = run.spec.as_ref().ok().and_then(|spec| spec.experiment_ref.clone());
+            Ok(format!("{}/{step}", named.unwrap_or_default().name))
+        }
+        (None, Some(current)) if current.contains('/') => Ok(current.to_owned()),
+        (None, _) => Err(format!("nothing of Run {} waits for an answer now", run.object.name)),
+    }
+}
+
+pub(super) fn approve(global: &Global, args: &ApproveArgs) -> anyhow::Result<ExitCode> {
+    connect::runtime()?.block_on(async {
+        let (access, connection, run) = named(global, &args.run).await?;
+        let name = &run.object.name;
+        let Some(hash) = run.status["hash"].as_str() else {
+            bail!(Usage(format!(
+                "Run {name} has no status.hash yet: the controller has not read what it is for"
+            )));
+        };
+        if let Some(asked) = args.hash.as_deref().filter(|asked| *asked != hash) {
+            bail!(Usage(format!("what is asked is another thing now: {hash}, not {asked}")));
+        }
+        let by = identity(&access).await?.name;
+        let spec = run.spec.as_ref().map_err(|error| anyhow::anyhow!("Run {name}: {error}"))?;
+        if spec.requested_by == by {
+            bail!(Usage(format!("{by} has asked for Run {name}, and nobody approves their own")));
+        }
+        let mut approval = json!({"by": by, "hash": hash, "time": second(connection.env.clock.now())});
+        if !args.comment.is_empty() {
+            approval["comment"] = args.comment.clone().into();
+        }
+        change(&access, &run.object, |spec| json!({"approvals": with(&spec["approvals"], &approval)}))
+            .await?;
+        let subject = run.status["subject"].as_str().unwrap_or_default();
+        super::say(&format!("approved: {subject}, {hash}, by {by}"));
         Ok(ExitCode::Ok)
     })
 }

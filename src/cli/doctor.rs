@@ -1,4 +1,5 @@
-//! `firedrill doctor` and `firedrill agents`: whether agents can do their work here, and what lets them in.
+//! `firedrill doctor` and `firedrill agents`: whether agents can do their work here, and what lets them in; and whether
+//! the controller is installed as it should be.
 
 use clap::{Args, Subcommand};
 
@@ -6,6 +7,7 @@ use super::{AgentArgs, Global, Output, connect};
 use crate::{
     agent::wire::{Cgroup, Features, Nfqueue},
     cluster::{Access, identity},
+    controller::installation::{Looked, examine},
     engine::{self, Examined},
     faults,
     report::{Style, Tone},
@@ -16,6 +18,13 @@ use crate::{
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     agents: AgentArgs,
+
+    /// Look at the controller's installation instead: definitions, policies, replicas, Guardrails.
+    #[arg(long, conflicts_with_all = ["node", "agent_image", "agent_namespace", "agent_pull_secret"])]
+    installation: bool,
+
+    #[command(flatten)]
+    namespace: super::controller::NamespaceArgs,
 
     /// A node to look at; default: all that are ready. Repeatable.
     #[arg(long, value_name = "NODE")]
@@ -45,6 +54,9 @@ pub(super) fn run(global: &Global, args: &DoctorArgs) -> anyhow::Result<ExitCode
     let runtime = connect::runtime()?;
     runtime.block_on(async {
         let connection = connect::connect(global, connect::fresh_seed()).await?;
+        if args.installation {
+            return installation(&connection, args).await;
+        }
         let by = identity(&Access::new(connection.env.kube.clone())).await?;
         let examined = engine::examine(&connection.env, &args.agents.settings(), &args.node, &by).await?;
         let bad = examined.iter().flat_map(|one| &one.findings).any(crate::types::Finding::is_error);
@@ -55,6 +67,27 @@ pub(super) fn run(global: &Global, args: &DoctorArgs) -> anyhow::Result<ExitCode
         }
         Ok(if bad || examined.is_empty() { ExitCode::Refused } else { ExitCode::Ok })
     })
+}
+
+async fn installation(connection: &connect::Connection, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let access = Access::new(connection.env.kube.clone());
+    let namespace = &args.namespace.controller_namespace;
+    let looked = examine(&access, namespace, connection.env.clock.now()).await;
+    let bad = looked.iter().flat_map(|one| &one.findings).any(crate::types::Finding::is_error);
+    if args.output == Output::Json {
+        super::print(&serde_json::to_string_pretty(&looked)?)?;
+    } else {
+        let style = super::stdout_style();
+        let mut text = String::new();
+        for Looked { what, found, findings } in &looked {
+            let tone = if findings.is_empty() { Tone::Good } else { Tone::Warning };
+            let found = style.paint(tone, &style.plain(found));
+            text.push_str(&format!("{} {found}\n", style.paint(Tone::Strong, &format!("{what:10}"))));
+            text.push_str(&super::in_words(findings, &style));
+        }
+        super::print(&text)?;
+    }
+    Ok(if bad { ExitCode::Refused } else { ExitCode::Ok })
 }
 
 fn in_words(examined: &[Examined], style: &Style) -> String {

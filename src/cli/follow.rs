@@ -8,15 +8,16 @@ use serde_json::{Value, json};
 use super::{
     Global, SettingArgs, TellArgs, Usage, cluster_run,
     connect::{self, Connection},
-    input,
+    input, report,
     told::{self, Reports, Told},
 };
 use crate::{
     api::{API_VERSION, Act},
     cluster::{Access, ApiError, Segments, Write, identity},
     controller::RunSeen,
-    journal::{self, Entry},
-    types::{ExitCode, ObjectRef},
+    journal::{self, DayRecord, Entry, Record},
+    report::clean,
+    types::{ExitCode, ObjectRef, RunId},
 };
 
 /// How often it is looked at.
@@ -45,26 +46,63 @@ pub(super) fn run(
         let access = Access::new(connection.env.kube.clone());
         let mut reports = Reports::new(tell);
         let mut codes = Vec::new();
-        let mut names: Vec<(String, String)> =
-            there.into_iter().map(|name| (connection.asked(global), name)).collect();
+        let asked = connection.asked(global);
+        let mut subjects: Vec<Subject> =
+            there.into_iter().map(|(kind, name)| Subject { kind, namespace: asked.clone(), name }).collect();
         for act in &experiments {
-            names.push(apply(&access, (global, &connection), act).await?);
+            subjects.push(apply(&access, (global, &connection), act).await?);
         }
-        let mut rest = names.into_iter();
-        for (namespace, name) in rest.by_ref() {
-            let run = create(&access, (&namespace, &name), setting).await?;
+        let mut rest = subjects.into_iter();
+        for subject in rest.by_ref() {
+            let run = create(&access, &subject, setting).await?;
             codes.push(follow(&access, run, controller, (tell, &mut reports)).await?);
             if told::stops(codes.last(), tell) {
                 break;
             }
         }
-        let rest: Vec<String> = rest.map(|(_, name)| name).collect();
+        let rest: Vec<String> = rest.map(|subject| subject.name).collect();
         reports.close(codes, None, rest.into_iter())
     })
 }
 
-/// Names of experiments in the cluster (`experiment/NAME`), and the rest, which are files.
-fn split(setting: &SettingArgs) -> anyhow::Result<(Vec<String>, Option<SettingArgs>)> {
+/// What a Run is made of.
+struct Subject {
+    kind: Kind,
+    namespace: String,
+    name: String,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Experiment,
+    GameDay,
+}
+
+/// One that is in the cluster already.
+type Named = (Kind, String);
+
+impl Kind {
+    /// The field of a Run that names one.
+    fn field(self) -> &'static str {
+        match self {
+            Self::Experiment => "experimentRef",
+            Self::GameDay => "gameDayRef",
+        }
+    }
+
+    /// `experiment/NAME` and `gameday/NAME`, unless there is a file of that name.
+    fn named(path: &Path) -> Option<Named> {
+        let kind = match path.parent()?.to_str()? {
+            "experiment" => Self::Experiment,
+            "gameday" => Self::GameDay,
+            _ => return None,
+        };
+        Some((kind, path.file_name()?.to_str()?.to_owned())).filter(|_| !path.exists())
+    }
+}
+
+/// What is in the cluster already, and the rest, which are files.
+fn split(setting: &SettingArgs) -> anyhow::Result<(Vec<Named>, Option<SettingArgs>)> {
     for (given, flag) in [
         (
             !setting.allow_namespace.is_empty(),
@@ -77,28 +115,27 @@ fn split(setting: &SettingArgs) -> anyhow::Result<(Vec<String>, Option<SettingAr
         }
     }
     let mut files = setting.clone();
-    let is_name = |path: &Path| !path.exists() && path.parent() == Some(Path::new("experiment"));
     let (names, paths): (Vec<PathBuf>, Vec<PathBuf>) =
-        std::mem::take(&mut files.files.files).into_iter().partition(|path| is_name(path));
+        std::mem::take(&mut files.files.files).into_iter().partition(|path| Kind::named(path).is_some());
     files.files.files = paths;
-    let names = names.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
+    let names = names.iter().filter_map(|path| Kind::named(path)).collect();
     let any = !files.files.files.is_empty() || !files.files.more.is_empty();
     Ok((names, any.then_some(files)))
 }
 
-/// Brings an experiment to the cluster, as `kubectl apply --server-side` does. Its namespace and name.
+/// Brings an experiment to the cluster, as `kubectl apply --server-side` does.
 async fn apply(
     access: &Access,
     (global, connection): (&Global, &Connection),
     Act { experiment, json, .. }: &Act,
-) -> anyhow::Result<(String, String)> {
+) -> anyhow::Result<Subject> {
     let name = experiment.metadata.name.clone();
     let namespace = experiment.metadata.namespace.clone().unwrap_or_else(|| connection.asked(global));
     let object = ObjectRef::namespaced(API_VERSION, "Experiment", &namespace, &name);
     let mut body = json.clone();
     body["metadata"]["namespace"] = namespace.clone().into();
     match access.apply(&object, &body, Write { manager: "firedrill", dry_run: false }).await {
-        Ok(_) => Ok((namespace, name)),
+        Ok(_) => Ok(Subject { kind: Kind::Experiment, namespace, name }),
         Err(ApiError::NotFound) => {
             bail!("the cluster does not know Experiments: firedrill crds | kubectl apply --server-side -f -")
         }
@@ -108,11 +145,11 @@ async fn apply(
 
 async fn create(
     access: &Access,
-    (namespace, experiment): (&str, &str),
+    Subject { kind, namespace, name }: &Subject,
     setting: &SettingArgs,
 ) -> anyhow::Result<RunSeen> {
     let by = identity(access).await?.name;
-    let mut spec = json!({"experimentRef": {"name": experiment}, "requestedBy": by});
+    let mut spec = json!({kind.field(): {"name": name}, "requestedBy": by});
     if let Some(seed) = setting.seed {
         spec["seed"] = seed.into();
     }
@@ -129,7 +166,7 @@ async fn create(
     let body = json!({
         "apiVersion": API_VERSION,
         "kind": "Run",
-        "metadata": {"generateName": format!("{experiment}-"), "namespace": namespace},
+        "metadata": {"generateName": format!("{name}-"), "namespace": namespace},
         "spec": spec,
     });
     let object = ObjectRef::namespaced(API_VERSION, "Run", namespace, "");
@@ -156,24 +193,23 @@ async fn follow(
     super::say(&format!(
         "Run {name} in namespace {namespace}; Ctrl-C leaves it to the controller, firedrill abort {name} -n {namespace} ends it"
     ));
-    let told = Told::new(tell, &super::stderr_style());
-    let mut journal = Journal::of(&run, controller);
+    let mut following = Following::new(&run, controller, tell);
     let mut seen = run;
     let begun = tokio::time::Instant::now();
     let mut warned = false;
     loop {
-        journal.go_on(access, &told).await?;
+        following.go_on(access).await?;
         match access.get(&seen.object).await {
             Ok(found) => seen = RunSeen::read(&found).unwrap_or(seen),
             Err(ApiError::NotFound) => {
-                journal.go_on(access, &told).await?;
-                told.close();
+                following.go_on(access).await?;
+                following.close();
                 bail!("Run {name} was deleted");
             }
             Err(error) if error.is_transient() => tracing::debug!(%error, "not now"),
             Err(error) => return Err(error.into()),
         }
-        journal.without(&seen);
+        following.status(&seen);
         if seen.over() {
             break;
         }
@@ -182,43 +218,126 @@ async fn follow(
         }
         tokio::time::sleep(LOOK).await;
     }
-    journal.go_on(access, &told).await?;
-    told.close();
+    following.go_on(access).await?;
+    following.close();
     super::say(&cluster_run::ended(&seen));
+    let entries = &following.journal.entries;
     for finding in seen.status["findings"].as_array().into_iter().flatten() {
-        if journal.entries.is_empty() {
+        if entries.is_empty() {
             let text = |field: &str| finding[field].as_str().unwrap_or_default();
             super::say(&format!("  [{}] {}", text("code"), text("message")));
         }
     }
-    reports.followed(&journal.entries, &name);
+    match report::day_kept(access, controller, entries).await? {
+        Some((day, chapters)) => reports.add_day(day, chapters, false),
+        None => reports.followed(entries, &name),
+    }
     Ok(cluster_run::exit_code(&seen))
 }
 
-/// The journal of a Run as far as it has been read; or its status, for whoever may not read that.
-struct Journal {
-    namespace: String,
-    run: crate::types::RunId,
-    seen: (u64, Vec<u8>),
-    entries: Vec<Entry>,
-    forbidden: bool,
+/// A Run that is told as it goes: its journal, and of a game day that of the part that runs.
+struct Following<'a> {
+    tell: &'a TellArgs,
+    journal: Journal,
+    told: Told,
+    part: Option<(Journal, Told)>,
     said: String,
 }
 
-impl Journal {
-    fn of(run: &RunSeen, controller: &str) -> Self {
-        Self {
-            namespace: controller.to_owned(),
-            run: run.id.clone(),
-            seen: (0, Vec::new()),
-            entries: Vec::new(),
-            forbidden: false,
-            said: String::new(),
-        }
+impl<'a> Following<'a> {
+    fn new(run: &RunSeen, controller: &str, tell: &'a TellArgs) -> Self {
+        let told = Told::new(tell, &super::stderr_style());
+        Self { tell, journal: Journal::of(&run.id, controller), told, part: None, said: String::new() }
     }
 
     /// Tells what is new.
-    async fn go_on(&mut self, access: &Access, told: &Told) -> anyhow::Result<()> {
+    async fn go_on(&mut self, access: &Access) -> anyhow::Result<()> {
+        for entry in self.journal.go_on(access).await? {
+            match &entry.record {
+                Record::Day(record) => self.day(access, record).await?,
+                _ => self.told.on(&entry),
+            }
+        }
+        self.part(access).await
+    }
+
+    async fn part(&mut self, access: &Access) -> anyhow::Result<()> {
+        if let Some((journal, told)) = &mut self.part {
+            for entry in journal.go_on(access).await? {
+                told.on(&entry);
+            }
+        }
+        Ok(())
+    }
+
+    async fn day(&mut self, access: &Access, record: &DayRecord) -> anyhow::Result<()> {
+        let words = match record {
+            DayRecord::Began(header) => format!("the game day begins, asked for by {}", header.by),
+            DayRecord::Asked { asked } => format!("{}: {}", asked.what, asked.detail),
+            DayRecord::Playing { part, run } => {
+                // To its end, before the next is told.
+                self.part(access).await?;
+                if let Some((_, told)) = self.part.take() {
+                    told.close();
+                }
+                let told = Told::new(self.tell, &super::stderr_style());
+                self.part = Some((Journal::of(run, &self.journal.namespace), told));
+                format!("{part} (run {run})")
+            }
+            DayRecord::Refused { part, findings } => {
+                let first = findings.first().map_or(String::new(), |first| first.message.clone());
+                format!("{part} is refused: {first}")
+            }
+            DayRecord::Skipped { part, why } => format!("{part} is skipped: {why}"),
+            DayRecord::Over { .. } => return Ok(()),
+        };
+        super::say(&format!("== {}", clean(&words)));
+        Ok(())
+    }
+
+    /// What only the status says: what is waited for, and everything for whoever may not read journals.
+    fn status(&mut self, run: &RunSeen) {
+        let text = |field: &str| run.status[field].as_str().unwrap_or_default();
+        let waits = ["Waiting", "AwaitingApproval", "Held"].contains(&text("reason"));
+        let words = match self.journal.forbidden {
+            true => format!("{} {} {}", text("phase"), text("currentStep"), text("reason")),
+            false if waits => format!("{} {}", text("currentStep"), text("message")),
+            false => return,
+        };
+        if words != self.said {
+            super::say(clean(words.trim()).trim_end());
+            self.said = words;
+        }
+    }
+
+    fn close(&self) {
+        self.told.close();
+        self.part.iter().for_each(|(_, told)| told.close());
+    }
+}
+
+/// The journal of a run as far as it has been read.
+struct Journal {
+    namespace: String,
+    run: RunId,
+    seen: (u64, Vec<u8>),
+    entries: Vec<Entry>,
+    forbidden: bool,
+}
+
+impl Journal {
+    fn of(run: &RunId, controller: &str) -> Self {
+        Self {
+            namespace: controller.to_owned(),
+            run: run.clone(),
+            seen: (0, Vec::new()),
+            entries: Vec::new(),
+            forbidden: false,
+        }
+    }
+
+    /// What is new.
+    async fn go_on(&mut self, access: &Access) -> anyhow::Result<Vec<Entry>> {
         while !self.forbidden {
             match Segments::more(access, (&self.namespace, &self.run), &mut self.seen).await {
                 Ok(true) => {}
@@ -237,20 +356,8 @@ impl Journal {
         let (entries, _) = journal::decode(&self.seen.1)?;
         // What was torn when its owner died is void: then there are fewer, and others.
         let known = self.entries.iter().zip(&entries).take_while(|(old, new)| old == new).count();
-        for entry in &entries[known..] {
-            told.on(entry);
-        }
+        let new = entries[known..].to_vec();
         self.entries = entries;
-        Ok(())
-    }
-
-    /// Without the journal: a line for each change of the status.
-    fn without(&mut self, run: &RunSeen) {
-        let text = |field: &str| run.status[field].as_str().unwrap_or_default();
-        let words = format!("{} {} {}", text("phase"), text("currentStep"), text("reason"));
-        if self.forbidden && words != self.said {
-            super::say(words.trim_end());
-            self.said = words;
-        }
+        Ok(new)
     }
 }

@@ -12,9 +12,10 @@ use kube::core::{Selector, SelectorExt};
 use super::{FileArgs, Usage};
 use crate::{
     api::{
-        self, Act, Acts, GameDay, SourceText,
+        self, Act, SourceText,
         check::{Accepted, Document, Given},
     },
+    controller::day::Planned,
     types::{ExitCode, Finding, counted, nearest},
 };
 
@@ -75,7 +76,8 @@ impl Input {
         let only = |item| match item {
             Item::Experiment(act) => Ok(*act),
             Item::Day(Planned { day, .. }) => bail!(Usage(format!(
-                "the controller executes no game day (not supported yet): run gameday {} without --controller",
+                "a game day is run from the cluster: kubectl apply it with the experiments that it names, then \
+                 firedrill run --controller gameday/{}",
                 day.metadata.name
             ))),
         };
@@ -89,14 +91,6 @@ pub(super) enum Item<'a> {
     Experiment(Box<Act>),
     /// A game day.
     Day(Planned<'a>),
-}
-
-/// A game day with what it runs.
-#[derive(Clone, Copy)]
-pub(super) struct Planned<'a> {
-    pub day: &'a GameDay,
-    pub acts: &'a Acts,
-    pub file: &'a str,
 }
 
 impl Item<'_> {

@@ -115,6 +115,19 @@ enum Command {
     Note(cluster_run::NoteArgs),
     /// Say that a manual step of a Run is done, or could not be.
     Confirm(cluster_run::ConfirmArgs),
+    /// Have a step of a Run in the cluster not begin, or an experiment of a game day not run.
+    #[command(
+        long_about = "Have a step of a Run in the cluster not begin. Steps are named EXPERIMENT/STEP; \
+EXPERIMENT/gate says no to the whole experiment. A Run in which a fault, a check or a load was skipped does not pass."
+    )]
+    Skip(cluster_run::SkipArgs),
+    /// Agree to a Run that somebody else has asked for.
+    #[command(
+        long_about = "Agree to a Run that somebody else has asked for. What is agreed to is what its status.hash \
+stands for: the game day, its experiments with their parameters, and the Guardrails in force. When one of them changes, \
+it has to be agreed to anew. Nobody approves what they have asked for; who may is RBAC: verb approve on runs."
+    )]
+    Approve(cluster_run::ApproveArgs),
     /// Wait until a Run is over, and exit as it ended.
     Wait(cluster_run::WaitArgs),
     /// Execute Runs in the cluster, until told to end: what a Deployment runs.
@@ -307,6 +320,8 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => cluster_run::hold(&cli.global, &args, false),
         Command::Note(args) => cluster_run::note(&cli.global, &args),
         Command::Confirm(args) => cluster_run::confirm(&cli.global, &args),
+        Command::Skip(args) => cluster_run::skip(&cli.global, &args),
+        Command::Approve(args) => cluster_run::approve(&cli.global, &args),
         Command::Wait(args) => cluster_run::wait(&cli.global, &args),
         Command::Controller(args) => controller::run(&cli.global, args),
         Command::Allow(args) => allow::run(&cli.global, &args),

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Global, Usage, connect,
     dates::Side,
-    game_day::Outing,
-    input::Planned,
+    game_day::{Outing, Planned},
     next::{self, Change},
     rehearse::{self, RehearseArgs},
     told::{Format, Reports},

@@ -14,8 +14,8 @@ use serde_json::Value;
 use super::{
     Global, SettingArgs, TellArgs, Usage, connect,
     dates::{Day, Side},
-    game_day::{self, Attendance, Held, Outing, Venue},
-    input::{self, Item, Planned},
+    game_day::{self, Attendance, Held, Outing, Planned, Venue},
+    input::{self, Item},
     quarter,
     stage::{self, Stage},
     told::{self, Reports, Told},
@@ -131,6 +131,7 @@ fn request((global, args): (&Global, &RehearseArgs), act: &Act, seed: u64, stage
         consent: Consent {
             namespaces: setting.allow_namespace.iter().cloned().collect(),
             bystanders: setting.bystanders.iter().cloned().collect(),
+            approvals: 0,
         },
         source: Some(stage.source.clone()),
         holder: "rehearsal".to_owned(),

@@ -1,12 +1,16 @@
 //! `firedrill report`
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 
 use super::{Global, connect, told};
 use crate::{
     cluster::{Access, JournalFound, Segments},
-    env::{MemoryStorage, Storage as _},
-    report::Chapter,
+    controller,
+    env::Storage as _,
+    journal::{self, DayRecord, Entry, Record},
+    report::{self, Chapter, DayFacts, Facts},
     types::{ExitCode, RunId},
 };
 
@@ -29,17 +33,17 @@ pub(super) struct ReportArgs {
 
 pub(super) fn run(global: &Global, args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let chapters = match args.controller {
-        true => [kept_there(global, args)?],
+        true => kept_there(global, args)?,
         false => {
             let storage = connect::storage(global)?;
             let run = named(&storage, &args.run)?;
-            [told::chapter(&storage, &run)?]
+            vec![told::chapter(&storage, &run)?]
         }
     };
     super::print(&args.output.render(&chapters, &super::stdout_style()))
 }
 
-fn kept_there(global: &Global, args: &ReportArgs) -> anyhow::Result<Chapter> {
+fn kept_there(global: &Global, args: &ReportArgs) -> anyhow::Result<Vec<Chapter>> {
     let namespace = &args.namespace.controller_namespace;
     connect::runtime()?.block_on(async {
         let connection = connect::connect(global, 0).await?;
@@ -49,10 +53,30 @@ fn kept_there(global: &Global, args: &ReportArgs) -> anyhow::Result<Chapter> {
             journals.retain(|journal| journal.object.starts_with(&format!("{own}/")));
         }
         let run = named_there(&journals, &args.run, namespace).map_err(super::Usage)?;
-        let storage = MemoryStorage::default();
-        storage.insert(&run, Segments::bytes(&access, namespace, &run).await?);
-        told::chapter(&storage, &run)
+        let (entries, _) = journal::decode(&Segments::bytes(&access, namespace, &run).await?)?;
+        if let Some((day, chapters)) = day_kept(&access, namespace, &entries).await? {
+            return Ok([Chapter::Day(Box::new(day))].into_iter().chain(chapters).collect());
+        }
+        Ok(vec![Chapter::Run(Box::new(Facts::from_entries(&entries)?))])
     })
+}
+
+/// The game day that these are the journal of, with the journals of its experiments; None: of something else.
+pub(super) async fn day_kept(
+    access: &Access,
+    namespace: &str,
+    entries: &[Entry],
+) -> anyhow::Result<Option<(DayFacts, Vec<Chapter>)>> {
+    let mut runs = BTreeMap::new();
+    for entry in entries {
+        if let Record::Day(DayRecord::Playing { run, .. }) = &entry.record {
+            let (entries, _) = journal::decode(&Segments::bytes(access, namespace, run).await?)?;
+            if let Ok(facts) = Facts::from_entries(&entries) {
+                runs.insert(run.clone(), Chapter::Run(Box::new(facts)));
+            }
+        }
+    }
+    Ok(report::day::kept(entries, &mut |run| runs.get(run).cloned()))
 }
 
 /// A run by its name in journals, by that of its Run, or by the beginning of either.
@@ -63,6 +87,11 @@ fn named_there(journals: &[JournalFound], text: &str, namespace: &str) -> Result
     };
     let of = |fits| journals.iter().filter(|journal| names(journal, fits)).collect::<Vec<_>>();
     let mut found = of(|name, text| name == text);
+    // Of a game day the name of its Run means all of it, and not one of its parts.
+    if found.len() > 1 {
+        let whole = |journal: &&&JournalFound| controller::owns(journal);
+        found = found.iter().filter(whole).copied().collect();
+    }
     if found.is_empty() {
         found = of(|name, text| name.starts_with(text));
     }

@@ -13,8 +13,8 @@ use super::{
     Global, SettingArgs, TellArgs, Usage, answering,
     by_hand::{self, Asker},
     connect::{self, Connection},
-    game_day::{self, Attendance, Outing, Venue},
-    input::{self, Item, Planned},
+    game_day::{self, Attendance, Outing, Planned, Venue},
+    input::{self, Item},
     signals::Signals,
     told::{self, Reports, Told},
 };
@@ -43,8 +43,8 @@ pub(super) struct RunArgs {
     #[arg(short, long)]
     yes: bool,
 
-    /// Have the controller in the cluster run it, and follow it. Takes files, which are applied first, and experiments
-    /// that are there: experiment/NAME.
+    /// Have the controller in the cluster run it, and follow it. Takes files of experiments, which are applied first, and
+    /// what is there: experiment/NAME, gameday/NAME.
     #[arg(long)]
     controller: bool,
 
@@ -216,6 +216,7 @@ pub(super) fn request(
         consent: Consent {
             namespaces: args.allow_namespace.iter().cloned().collect(),
             bystanders: args.bystanders.iter().cloned().collect(),
+            approvals: 0,
         },
         source,
         holder: connect::holder(),

@@ -10,7 +10,7 @@ use crate::{
     cluster::{Access, Segments},
     engine,
     env::{MemoryStorage, Storage},
-    journal::{self, Record},
+    journal::{self, DayHeader, DayRecord, Entry, Record},
     report::{Facts, NARROWEST, Style, Tone, wrap},
     types::{ExitCode, RunId},
 };
@@ -132,8 +132,12 @@ fn told(storage: &dyn Storage, run: RunId, lives: impl Fn() -> bool) -> Row {
         residue: "?".to_owned(),
     };
     let Ok(entries) = journal::read(storage, &run) else { return blank("damaged") };
-    let Some(Record::RunStarted(header)) = entries.first().map(|entry| &entry.record) else {
-        return blank("damaged");
+    let header = match entries.first().map(|entry| &entry.record) {
+        Some(Record::RunStarted(header)) => header,
+        Some(Record::Day(DayRecord::Began(day))) => {
+            return Row { residue: "0".to_owned(), ..of_day(blank, day, &entries) };
+        }
+        _ => return blank("damaged"),
     };
     // Of a run that was taken up again only what came of that counts.
     let finished = entries.iter().rev().find_map(|entry| match &entry.record {
@@ -163,6 +167,22 @@ fn told(storage: &dyn Storage, run: RunId, lives: impl Fn() -> bool) -> Row {
         verdict,
         residue,
         run,
+    }
+}
+
+/// A game day; what its parts have left is in their own lines.
+fn of_day(blank: impl Fn(&str) -> Row, day: &DayHeader, entries: &[Entry]) -> Row {
+    let over = entries.iter().rev().find_map(|entry| match &entry.record {
+        Record::Day(DayRecord::Over { verdict, .. }) => Some(verdict.to_string()),
+        _ => None,
+    });
+    let text = |field: &str| day.game_day["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let started = entries.first().map(|entry| entry.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    Row {
+        started: started.unwrap_or_default(),
+        experiment: text("name"),
+        place: format!("{}/{}", day.environment.cluster, text("namespace")),
+        ..blank(&over.unwrap_or_else(|| "unfinished".to_owned()))
     }
 }
 

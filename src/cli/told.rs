@@ -1,7 +1,7 @@
 //! How a run is told: live on standard error, then as a report on standard output and in files.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io::{IsTerminal as _, Stderr},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -15,9 +15,10 @@ use super::{
     timeline::{Mode, Timeline},
 };
 use crate::{
+    controller::day,
     engine::{EngineError, Outcome, Request, Unwritten},
     env::{Env, Storage},
-    journal::{self, Entry, Header},
+    journal::{self, Entry},
     report::{self, AFTER_ANOTHER, Chapter, DayFacts, Facts, Style},
     types::{ExitCode, Finding, RunId, Verdict, counted},
 };
@@ -146,7 +147,7 @@ impl<'a> Reports<'a> {
 
     /// An experiment was refused before there was a journal of it.
     pub(super) fn refused(&mut self, request: &Request, by: &str, findings: &[Finding], at: Timestamp) {
-        self.add(refused(request, by, findings, at));
+        self.add(day::refused(request, by, findings, at));
     }
 
     /// A run that the controller has made; without its journal there is nothing to report.
@@ -217,26 +218,6 @@ impl<'a> Reports<'a> {
             }
         }
     }
-}
-
-/// The chapter of an experiment that was refused before there was a journal of it.
-pub(super) fn refused(request: &Request, by: &str, findings: &[Finding], at: Timestamp) -> Chapter {
-    let header = Header {
-        run: RunId::new(&request.experiment.metadata.name, request.seed),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        experiment: request.value.clone(),
-        file: request.file.clone(),
-        seed: request.seed,
-        by: by.to_owned(),
-        holder: request.holder.clone(),
-        environment: request.environment.clone(),
-        namespace: request.namespace.clone(),
-        namespaces: Vec::new(),
-        limits: BTreeMap::new(),
-        metrics: request.source.as_ref().map(ToString::to_string).unwrap_or_default(),
-        server_ahead_ms: 0,
-    };
-    Chapter::Run(Box::new(Facts::refused(header, findings.to_vec(), at)))
 }
 
 /// Whether an experiment that ended so is the last one.

@@ -2,19 +2,23 @@
 
 use std::{convert::Infallible, time::Duration};
 
+use jiff::Timestamp;
+use serde_json::json;
+
 use super::{
+    agreement::{self, Ask},
     hosts, object, request,
     request::Unreadable,
     seen::RunSeen,
     work::{Case, FOR_EVER, WorkError},
 };
 use crate::{
-    api::{API_VERSION, Guardrail, RunSpec},
+    api::RunSpec,
     cluster::{self, Access, Acting, ApiError, account_uid, account_user},
     engine::{self, Assessment, Outside, Request, Start},
     env::{Env, Rng},
     journal::StopReason,
-    types::{Finding, ObjectRef, Verdict, codes::guard as code},
+    types::{Finding, Verdict, codes::guard as code},
 };
 
 /// How often it is asked again whether the namespaces are free.
@@ -23,7 +27,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_AT_ACCOUNT: Duration = Duration::from_secs(5);
 
 /// Why it does not begin.
-enum No {
+pub(super) enum No {
     /// Verdict, reason, words, findings.
     Declined(Verdict, &'static str, String, Vec<Finding>),
     /// Not now.
@@ -59,7 +63,7 @@ struct Ready {
     account: Account,
 }
 
-fn refused(findings: Vec<Finding>) -> No {
+pub(super) fn refused(findings: Vec<Finding>) -> No {
     let first = findings.iter().find(|finding| finding.is_error()).or(findings.first());
     let words = first.map(|finding| format!("{}: {}", finding.subject, finding.message)).unwrap_or_default();
     No::Declined(Verdict::Refused, "Refused", words, findings)
@@ -70,26 +74,76 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
     let Some((run, _)) = case.told.clone() else { return Ok(()) };
     let Ok(spec) = run.spec.clone() else { return Ok(()) };
     let experiment = spec.experiment_ref.as_ref().map(|named| named.name.clone()).unwrap_or_default();
-    if !object::hold(&case.context.access, &run.object, &experiment).await? {
+    if !object::hold(&case.context.access, &run.object, (object::EXPERIMENT, &experiment)).await? {
         // It was deleted before anything was done.
         return Ok(());
     }
-    let now = case.context.env.clock.now();
     match prepared(case, &run, &spec).await {
         Ok(ready) => go(case, ready).await,
-        Err(No::Declined(verdict, reason, words, findings)) => {
-            tracing::info!(run = %case.id, %verdict, reason, words, "declined");
-            case.context.settings.metrics.declined(verdict);
-            case.tell(|progress| progress.decline(now, (verdict, reason, words), findings));
-            Ok(())
-        }
-        Err(No::Failed(error)) => Err(error),
+        Err(no) => declined(case, no),
     }
 }
 
-async fn prepared(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<Ready, No> {
-    let (context, now) = (case.context.clone(), case.context.env.clock.now());
-    // The same again after a replica has died before the first record.
+/// Writes down why it does not begin.
+pub(super) fn declined(case: &Case, no: No) -> Result<(), WorkError> {
+    match no {
+        No::Declined(verdict, reason, words, findings) => {
+            tracing::info!(run = %case.id, %verdict, reason, words, "declined");
+            case.context.settings.metrics.declined(verdict);
+            let now = case.context.env.clock.now();
+            case.tell(|progress| progress.decline(now, (verdict, reason, words), findings));
+            Ok(())
+        }
+        No::Failed(error) => Err(error),
+    }
+}
+
+/// Runs an experiment of a game day to its end. Some: why it did not begin.
+pub(super) async fn play(
+    case: &mut Case,
+    request: Request,
+    (account, deadline): (&str, Timestamp),
+) -> Result<Option<(Verdict, Vec<Finding>)>, WorkError> {
+    match admitted(case, request, (account, deadline)).await {
+        Ok(ready) => go(case, ready).await.map(|()| None),
+        Err(No::Failed(error)) => Err(error),
+        Err(No::Declined(verdict, reason, words, mut findings)) => {
+            if findings.is_empty() {
+                findings.push(Finding::error(
+                    code::NOT_BEGUN,
+                    case.id.as_str(),
+                    format!("{reason}: {words}"),
+                ));
+            }
+            Ok(Some((verdict, findings)))
+        }
+    }
+}
+
+/// What speaks against an experiment now; that another run is at work there passes.
+pub(super) async fn against(
+    case: &Case,
+    request: &Request,
+    account: &str,
+) -> Result<Vec<Finding>, WorkError> {
+    let found = async {
+        let (_, env, _) = actor(case, request, account).await?;
+        engine::assess(&env, request).await.map_err(refused)
+    };
+    let findings = match found.await {
+        Ok(assessment) => assessment.plan.findings,
+        Err(No::Declined(.., findings)) => findings,
+        Err(No::Failed(error)) => return Err(error),
+    };
+    if findings.iter().any(|finding| finding.is_error() && finding.code == code::OVERLAP) {
+        return Ok(Vec::new());
+    }
+    Ok(findings)
+}
+
+/// The seed of a run: the same again after a replica has died before the first record.
+pub(super) async fn seed(case: &Case, run: &RunSeen, spec: &RunSpec) -> Result<u64, ApiError> {
+    let now = case.context.env.clock.now();
     let seed = spec.seed.or_else(|| run.status["seed"].as_u64());
     let seed = seed.unwrap_or_else(|| {
         Rng::new(u64::try_from(now.as_nanosecond()).unwrap_or(0)).stream("seed").below(1_000_000)
@@ -98,12 +152,40 @@ async fn prepared(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<Read
         writer.seed(seed);
         writer.write(now).await?;
     }
-    let request = match request::read(&context, &run.object.namespace, spec, seed).await {
-        Ok(request) => request,
-        Err(Unreadable::Refused(findings)) => return Err(refused(findings)),
-        Err(Unreadable::Api(error)) => return Err(error.into()),
-    };
-    let account = account(&context.access, &run.object.namespace, spec.account(&request.value)).await?;
+    Ok(seed)
+}
+
+async fn prepared(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<Ready, No> {
+    let seed = seed(case, run, spec).await?;
+    let deadline = spec.deadline(run.created);
+    loop {
+        let context = &case.context;
+        let read = request::read(context, &run.object.namespace, spec, seed).await;
+        let (mut request, authors) = match read {
+            Ok(read) => read,
+            Err(Unreadable::Refused(findings)) => return Err(refused(findings)),
+            Err(Unreadable::Api(error)) => return Err(error.into()),
+        };
+        let account = spec.account(&request.value).to_owned();
+        let rules = agreement::rules(&context.access, &run.object.namespace).await?;
+        let ask = Ask {
+            what: json!({"experiments": [request.value], "account": account, "guardrails": rules.as_agreed()}),
+            authors,
+            required: rules.required,
+            valid_for: agreement::VALID_FOR,
+            start: None,
+            deadline,
+        };
+        if let Some(names) = agreement::look(case, &ask).await? {
+            request.consent.approvals = u32::try_from(names.len()).unwrap_or(u32::MAX);
+            return admitted(case, request, (&account, deadline)).await;
+        }
+    }
+}
+
+/// The account that a run acts as, and the world with its rights.
+async fn actor(case: &Case, request: &Request, name: &str) -> Result<(Account, Env, Acting), No> {
+    let account = account(&case.context.access, &request.namespace, name).await?;
     let acting = Acting::default();
     let env = case.world(&account_user(&account.namespace, &account.name), &acting);
     if let Err(ApiError::Forbidden(why)) = cluster::identity(&Access::new(env.kube.clone())).await {
@@ -114,11 +196,18 @@ async fn prepared(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<Read
             "grant the controller impersonate on serviceaccounts, resourceNames [{name}], in namespace {namespace}"
         ))]));
     }
-    let far = hosts_refused(&context.access, &request).await?;
-    if !far.is_empty() {
-        return Err(refused(far));
-    }
-    let deadline = spec.deadline(run.created);
+    let rules = agreement::rules(&case.context.access, &request.namespace).await?;
+    let far = hosts::refused(&request.value, &rules.covering.iter().collect::<Vec<_>>());
+    if far.is_empty() { Ok((account, env, acting)) } else { Err(refused(far)) }
+}
+
+async fn admitted(
+    case: &mut Case,
+    request: Request,
+    (account, deadline): (&str, Timestamp),
+) -> Result<Ready, No> {
+    let clock = case.context.env.clock.clone();
+    let (account, env, acting) = actor(case, &request, account).await?;
     loop {
         let assessment = match engine::assess(&env, &request).await {
             Ok(assessment) => assessment,
@@ -134,12 +223,12 @@ async fn prepared(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<Read
             return Err(refused(assessment.plan.findings.clone()));
         }
         let words = errors.iter().map(|finding| finding.message.clone()).collect::<Vec<_>>().join("; ");
-        if context.env.clock.now() > deadline {
+        if clock.now() > deadline {
             return Err(No::Declined(Verdict::Refused, "DeadlineExceeded", words, assessment.plan.findings));
         }
         case.tell(|progress| progress.wait(words));
         if let Some((_, writer)) = &case.told {
-            writer.write(context.env.clock.now()).await?;
+            writer.write(clock.now()).await?;
         }
         drop(assessment);
         waited(case).await?;
@@ -147,7 +236,7 @@ async fn prepared(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<Read
 }
 
 /// Waits until it is asked again, or until somebody does not want it any more.
-async fn waited(case: &mut Case) -> Result<(), No> {
+pub(super) async fn waited(case: &mut Case) -> Result<(), No> {
     let until = tokio::time::Instant::now() + ASK_AGAIN;
     while let Ok(Some(said)) = tokio::time::timeout_at(until, case.outside.1.recv()).await {
         match said {
@@ -179,19 +268,6 @@ async fn account(access: &Access, namespace: &str, name: &str) -> Result<Account
             )]))
         }
     }
-}
-
-/// The hosts of the experiment that the controller may not reach.
-async fn hosts_refused(access: &Access, request: &Request) -> Result<Vec<Finding>, No> {
-    let space = access.get(&ObjectRef::namespaced("v1", "Namespace", "", &request.namespace)).await?;
-    let labels = space.metadata.labels.unwrap_or_default();
-    let listed = access.list_if_served(API_VERSION, "Guardrail").await?.unwrap_or_default();
-    let read =
-        listed.iter().filter_map(|found| Guardrail::from_value(&serde_json::to_value(found).ok()?).ok());
-    // They only allow here: what cannot be read allows nothing, and refuses the run when it is assessed.
-    let covering: Vec<Guardrail> =
-        read.filter(|guardrail| guardrail.covers(&labels).unwrap_or(false)).collect();
-    Ok(hosts::refused(&request.value, &covering.iter().collect::<Vec<_>>()))
 }
 
 async fn go(case: &mut Case, ready: Ready) -> Result<(), WorkError> {

@@ -25,6 +25,8 @@ pub struct Calendar {
     policy: ConcurrencyPolicy,
     suspend: bool,
     cadence: Option<Duration>,
+    /// How long before its time the Run is made, so that others can agree.
+    ahead: Option<Duration>,
 }
 
 /// A time at which a game day comes due.
@@ -134,6 +136,7 @@ impl Calendar {
             policy: spec.concurrency_policy,
             suspend: spec.suspend,
             cadence: spec.cadence.map(|cadence| cadence.0),
+            ahead: spec.approvals.filter(|asked| asked.required > 0).map(|asked| asked.request_before.0),
         })
     }
 
@@ -198,7 +201,7 @@ impl Calendar {
 
     /// What there is to do now. However long nobody has asked, one time is dealt with and no other: the latest.
     pub fn decide(&self, past: &Past, now: Timestamp) -> Decision {
-        let next = || Decision::Wait(self.occurrences(now).next().map(|occurrence| occurrence.at));
+        let next = || self.ahead_of_time(past, now);
         let Some(cron) = &self.cron else { return Decision::Wait(None) };
         let Some(due) = cron.before(now, self.hours.zone()).filter(|due| due.at > past.handled) else {
             return next();
@@ -220,6 +223,21 @@ impl Calendar {
         match (past.active.first(), self.policy) {
             (Some(active), ConcurrencyPolicy::Forbid) => skip(Skipped::Running(active.clone())),
             _ => Decision::Start { at: due.at, replaces: past.active.clone() },
+        }
+    }
+
+    /// The next time, if there is something to be done about it before it comes.
+    fn ahead_of_time(&self, past: &Past, now: Timestamp) -> Decision {
+        let Some(due) = self.occurrences(now).find(|due| due.at > past.handled) else {
+            return Decision::Wait(None);
+        };
+        let asked = self.ahead.and_then(|ahead| due.at.checked_sub(ahead).ok());
+        match asked {
+            Some(asked) if asked <= now && due.skipped.is_none() => {
+                Decision::Start { at: due.at, replaces: Vec::new() }
+            }
+            Some(asked) if asked > now => Decision::Wait(Some(asked)),
+            _ => Decision::Wait(Some(due.at)),
         }
     }
 

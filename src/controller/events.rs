@@ -14,7 +14,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 
-use super::object::MANAGER;
+use super::{Context, object::MANAGER};
 use crate::{
     cluster::Access,
     env::Clock,
@@ -129,17 +129,27 @@ impl Events {
     }
 
     fn send(&self, told: Told) {
-        // Of what has no namespace they are in `default`, as those of Kubernetes are.
-        let namespace = if told.on.namespace.is_empty() { "default" } else { &told.on.namespace };
-        let api: Api<Event> = Api::namespaced(self.access.client().clone(), namespace);
-        let event = event(&told, namespace, Time(self.clock.now()));
-        let (access, id) = (self.access.clone(), self.id.clone());
-        tokio::spawn(async move {
-            if let Err(error) = access.read(api.create(&PostParams::default(), &event)).await {
-                tracing::debug!(run = %id, %error, "an Event could not be written");
-            }
-        });
+        send(&self.access, &self.clock, told);
     }
+}
+
+/// A warning about something that no run has to do with.
+pub(super) fn warn(context: &Context, on: &ObjectRef, (reason, words): (&str, String)) {
+    let told = Told { on: on.clone(), warning: true, reason: reason.to_owned(), words };
+    send(&context.access, &context.env.clock, told);
+}
+
+fn send(access: &Access, clock: &Clock, told: Told) {
+    // Of what has no namespace they are in `default`, as those of Kubernetes are.
+    let namespace = if told.on.namespace.is_empty() { "default" } else { &told.on.namespace };
+    let api: Api<Event> = Api::namespaced(access.client().clone(), namespace);
+    let event = event(&told, namespace, Time(clock.now()));
+    let access = access.clone();
+    tokio::spawn(async move {
+        if let Err(error) = access.read(api.create(&PostParams::default(), &event)).await {
+            tracing::debug!(on = told.on.name, %error, "an Event could not be written");
+        }
+    });
 }
 
 fn event(told: &Told, namespace: &str, now: Time) -> Event {

@@ -4,10 +4,16 @@
 //! alone writes what `kubectl get` shows. The journal is the run here too: a replica that takes over reads it,
 //! and puts back. `metrics` counts, and `port` answers with it.
 
+mod agreement;
 mod begin;
 pub mod calendar;
+mod catalog;
+pub(crate) mod day;
+mod deeds;
 mod events;
+mod held;
 mod hosts;
+pub mod installation;
 mod keeping;
 pub mod manifests;
 pub mod metrics;
@@ -22,7 +28,7 @@ mod serve;
 pub mod status;
 mod work;
 
-pub use seen::{FINALIZER, RunSeen, run_id};
+pub use seen::{FINALIZER, RunSeen, owns, run_id};
 pub use serve::{ControllerError, serve};
 
 use crate::{cluster::Access, env::Env, journal::Environment, probes::Source};
@@ -31,6 +37,9 @@ use crate::{cluster::Access, env::Env, journal::Environment, probes::Source};
 pub const NAMESPACE: &str = "firedrill";
 /// The ServiceAccount that the chart runs it as.
 pub const ACCOUNT: &str = "firedrill";
+
+/// On Experiments and GameDays: who changed the spec last, as the API server saw them.
+pub const AUTHOR: &str = "firedrill.dev/author";
 
 /// What the controller is told when it starts.
 #[derive(Clone, Debug)]

@@ -11,7 +11,9 @@ use crate::{
 /// Who writes.
 pub(super) const MANAGER: &str = "firedrill-controller";
 /// On a Run: the experiment that it runs.
-const EXPERIMENT: &str = "firedrill.dev/experiment";
+pub(super) const EXPERIMENT: &str = "firedrill.dev/experiment";
+/// On a Run: the game day that it is.
+pub(super) const GAME_DAY: &str = "firedrill.dev/gameday";
 /// A conflict is somebody else's write; the next read has it.
 const TRIES: usize = 8;
 
@@ -28,11 +30,15 @@ async fn raw(access: &Access, run: &ObjectRef) -> Result<Option<DynamicObject>, 
     }
 }
 
-/// Puts our finalizer and label on a Run. False if it is gone or going: then nothing may be begun.
+/// Puts our finalizer and a label on a Run. False if it is gone or going: then nothing may be begun.
 ///
 /// # Errors
 /// The API server's.
-pub(super) async fn hold(access: &Access, run: &ObjectRef, experiment: &str) -> Result<bool, ApiError> {
+pub(super) async fn hold(
+    access: &Access,
+    run: &ObjectRef,
+    (label, value): (&str, &str),
+) -> Result<bool, ApiError> {
     let mut last = ApiError::NotFound;
     for _ in 0..TRIES {
         let Some(found) = raw(access, run).await? else { return Ok(false) };
@@ -49,13 +55,13 @@ pub(super) async fn hold(access: &Access, run: &ObjectRef, experiment: &str) -> 
         } else {
             patch.add("/metadata/finalizers/-", FINALIZER)
         };
-        if !experiment.is_empty() {
-            let key = format!("/metadata/labels/{}", JsonPatch::segment(EXPERIMENT));
+        if !value.is_empty() {
+            let key = format!("/metadata/labels/{}", JsonPatch::segment(label));
             patch = match found.metadata.labels {
-                Some(_) => patch.add(&key, experiment),
+                Some(_) => patch.add(&key, value),
                 None => patch
                     .test("/metadata/labels", ())
-                    .add("/metadata/labels", serde_json::json!({EXPERIMENT: experiment})),
+                    .add("/metadata/labels", serde_json::json!({label: value})),
             };
         }
         match change(access, run, &patch).await {

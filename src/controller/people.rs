@@ -2,47 +2,82 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
-    api::{RunSpec, StepAction, StepAnswer},
+    api::{Approval, RunSpec, StepAction, StepAnswer},
     engine::Outside,
     journal::Answer,
 };
 
-/// What people say of steps, by step: asked for when the step begins.
+/// What people say of steps and of the whole: looked up when it is asked for.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answers(Arc<Mutex<BTreeMap<String, StepAnswer>>>);
+pub(super) struct Answers(Arc<Mutex<Said>>);
+
+#[derive(Debug, Default)]
+struct Said {
+    /// By `EXPERIMENT/STEP`.
+    steps: BTreeMap<String, StepAnswer>,
+    approvals: Vec<Approval>,
+}
 
 impl Answers {
-    /// Takes one in; those that are new are handed on.
-    fn add(&self, answer: &StepAnswer) -> Option<Outside> {
-        let step = answer.name.rsplit_once('/').map_or(answer.name.as_str(), |(_, step)| step).to_owned();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.contains_key(&step) {
-            return None;
-        }
-        all.insert(step.clone(), answer.clone());
-        Some(told(&step, answer))
+    fn lock(&self) -> MutexGuard<'_, Said> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was said of `step` before it began.
-    pub(super) fn of(&self, step: &str) -> Option<Outside> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(step).filter(|answer| answer.action != StepAction::Skip).map(|answer| told(step, answer))
+    /// Takes one in; those that are new are handed on.
+    fn add(&self, answer: &StepAnswer) -> Option<Outside> {
+        let mut said = self.lock();
+        if said.steps.contains_key(&answer.name) {
+            return None;
+        }
+        said.steps.insert(answer.name.clone(), answer.clone());
+        Some(told(step_of(&answer.name), answer))
+    }
+
+    /// What was said under that whole name.
+    pub(super) fn named(&self, name: &str) -> Option<StepAnswer> {
+        self.lock().steps.get(name).cloned()
+    }
+
+    /// What was said of a step; `entry`: of that entry of a game day, and of no other's step of the same name.
+    pub(super) fn of(&self, entry: Option<&str>, step: &str) -> Option<Outside> {
+        let said = self.lock();
+        let answer = said.steps.values().find(|answer| match entry {
+            Some(entry) => answer.name == format!("{entry}/{step}"),
+            None => step_of(&answer.name) == step,
+        });
+        answer.map(|answer| told(step, answer))
+    }
+
+    /// What is not to begin of an entry of a game day.
+    pub(super) fn skipped(&self, entry: &str) -> Vec<Outside> {
+        let said = self.lock();
+        let skips = said.steps.values().filter(|answer| answer.action == StepAction::Skip);
+        let own =
+            skips.filter_map(|answer| Some((answer.name.strip_prefix(entry)?.strip_prefix('/')?, answer)));
+        own.map(|(step, answer)| told(step, answer)).collect()
+    }
+
+    /// Who has agreed so far.
+    pub(super) fn approvals(&self) -> Vec<Approval> {
+        self.lock().approvals.clone()
     }
 }
 
+fn step_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, step)| step)
+}
+
 fn told(step: &str, answer: &StepAnswer) -> Outside {
-    let answered = match answer.action {
-        StepAction::Confirm => Answer::Confirmed,
-        StepAction::Fail => Answer::Failed,
-        StepAction::Skip => {
-            return Outside::Noted(format!("{} asked to skip {step}: not supported yet", answer.by));
-        }
-    };
-    Outside::Answered(step.to_owned(), answered, answer.by.clone(), answer.comment.clone())
+    let (step, by, comment) = (step.to_owned(), answer.by.clone(), answer.comment.clone());
+    match answer.action {
+        StepAction::Confirm => Outside::Answered(step, Answer::Confirmed, by, comment),
+        StepAction::Fail => Outside::Answered(step, Answer::Failed, by, comment),
+        StepAction::Skip => Outside::Skipped(step, by, comment),
+    }
 }
 
 /// What of a Run's spec has been handed on.
@@ -56,6 +91,7 @@ impl Heard {
     /// What is new in `spec`.
     pub(super) fn news(&mut self, spec: &RunSpec, answers: &Answers) -> Vec<Outside> {
         let mut news = Vec::new();
+        answers.lock().approvals.clone_from(&spec.approvals);
         if spec.hold != self.held {
             self.held = spec.hold;
             news.push(Outside::Hold(spec.hold, format!("spec.hold is {}", spec.hold)));
@@ -102,6 +138,8 @@ mod tests {
         spec.steps.push(answer("drill/late", StepAction::Skip));
         let told = heard.news(&spec, &answers);
         assert!(matches!(&told[0], Outside::Hold(false, _)));
-        assert!(matches!(&told[1], Outside::Noted(text) if text.contains("not supported yet")), "{told:?}");
+        assert_eq!(told[1], Outside::Skipped("late".to_owned(), "bob".to_owned(), "go".to_owned()));
+        assert_eq!(answers.skipped("drill"), told[1..]);
+        assert_eq!(answers.skipped("dri"), []);
     }
 }

@@ -76,8 +76,10 @@ pub fn desired(run: &RunSeen, claim: &Claim, here: Here, now: Timestamp) -> Desi
     if run.over() {
         return expiry(run, now);
     }
-    match run.spec.as_ref().ok().and_then(|spec| spec.start_time).filter(|start| *start > now) {
-        Some(start) if !aborted(run) => Desired::Wait(Some(start)),
+    // A game day that is for later collects approvals until then.
+    let start = run.spec.as_ref().ok().and_then(|spec| spec.start_time).filter(|start| *start > now);
+    match start {
+        Some(start) if !aborted(run) && !run.is_day() => Desired::Wait(Some(start)),
         _ => Desired::Work(None),
     }
 }
@@ -163,10 +165,6 @@ pub fn course(run: Option<&RunSeen>, record: Record, now: Timestamp) -> Course {
     if spec.abort {
         let words = "it was aborted before it began".to_owned();
         return Course::Decline(Verdict::Aborted, "UserAbort", words);
-    }
-    if spec.game_day_ref.is_some() {
-        let words = "gameDayRef is not supported yet; name one experiment with experimentRef".to_owned();
-        return Course::Decline(Verdict::Refused, "NotSupported", words);
     }
     let deadline = spec.deadline(run.created);
     if now > deadline {
@@ -303,7 +301,7 @@ mod tests {
         fn only_what_may_run_is_started(run in runs(), late in -900_i64..9000) {
             if course(Some(&run), Record::None, at(late)) == Course::Start {
                 let spec = run.spec.as_ref().expect("readable");
-                prop_assert!(!spec.abort && !run.deleted && !run.over() && spec.experiment_ref.is_some());
+                prop_assert!(!spec.abort && !run.deleted && !run.over());
                 prop_assert!(at(late) <= spec.deadline(run.created));
             }
         }

@@ -3,10 +3,10 @@
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{AUTHOR, Context};
 use crate::{
     api::{
-        self, API_VERSION, RunSpec, SourceText,
+        self, API_VERSION, Act, Acts, GameDay, RunSpec, SourceText,
         check::{Document, Given},
     },
     cluster::ApiError,
@@ -24,13 +24,13 @@ pub(super) enum Unreadable {
     Api(ApiError),
 }
 
-/// Reads the experiment of a Run in `namespace`, and says how it is to be run.
+/// Reads the experiment of a Run in `namespace`, and says how it is to be run, and who wrote it.
 pub(super) async fn read(
     context: &Context,
     namespace: &str,
     spec: &RunSpec,
     seed: u64,
-) -> Result<Request, Unreadable> {
+) -> Result<(Request, Vec<String>), Unreadable> {
     let name = spec.experiment_ref.as_ref().map(|experiment| experiment.name.clone()).unwrap_or_default();
     let object = ObjectRef::namespaced(API_VERSION, "Experiment", namespace, &name);
     let found = match context.access.get(&object).await {
@@ -42,62 +42,127 @@ pub(super) async fn read(
         }
         Err(error) => return Err(Unreadable::Api(error)),
     };
-    let own = text(&found);
+    let own = text(&found, "Experiment");
     let mut beside = Vec::new();
     if found.data.pointer("/spec/steadyStateFrom").is_some() {
-        let like = ObjectRef { name: String::new(), ..object };
-        let all = context.access.list(&like, "").await.map_err(Unreadable::Api)?;
-        let others = all.iter().filter(|other| other.metadata.name.as_deref() != Some(name.as_str()));
-        beside.extend(others.map(text));
+        let all = experiments(context, namespace).await?;
+        beside
+            .extend(all.iter().map(|found| text(found, "Experiment")).filter(|other| other.name != own.name));
     }
-    let given = Given { parameters: spec.values(), beside, must_be_whole: true };
-    let read = api::read_with(&[own], &given);
-    let mut findings = read.findings;
-    findings.extend(given.parameters.keys().filter(|name| !read.parameters.contains(*name)).map(|name| {
-        Finding::error(
-            code::NO_EXPERIMENT,
-            format!("parameters.{name}"),
-            "the experiment declares no such parameter",
-        )
-        .remedy("take it out of the Run's parameters, or mend its name")
-    }));
-    if findings.iter().any(Finding::is_error) {
-        return Err(Unreadable::Refused(findings));
-    }
-    let accepted = read.documents.into_iter().find_map(|accepted| match accepted.document {
-        Document::Experiment(experiment) => Some((*experiment, accepted.json)),
-        _ => None,
-    });
-    // Without a finding it was accepted.
-    let Some((experiment, value)) = accepted else { return Err(Unreadable::Refused(findings)) };
-    let refused = beyond(&experiment);
+    let (document, value) = accepted(own, (beside, spec), "the experiment declares no such parameter")?;
+    let Document::Experiment(experiment) = document else { return Err(Unreadable::Refused(Vec::new())) };
+    let act = Act { experiment: *experiment, json: value, source: format!("experiment/{name}") };
+    let refused = beyond(&act.experiment);
     if !refused.is_empty() {
         return Err(Unreadable::Refused(refused));
     }
-    Ok(Request {
-        experiment,
-        value,
-        file: format!("experiment/{name}"),
+    Ok((of(context, namespace, &act, seed), author(&found).into_iter().collect()))
+}
+
+/// Who changed it last, where the API server stamps that.
+fn author(object: &DynamicObject) -> Option<String> {
+    object.metadata.annotations.as_ref()?.get(AUTHOR).filter(|author| !author.is_empty()).cloned()
+}
+
+/// Reads the game day of a Run in `namespace`, and everything that it runs.
+pub(super) async fn game_day(
+    context: &Context,
+    namespace: &str,
+    spec: &RunSpec,
+) -> Result<Frozen, Unreadable> {
+    let name = spec.game_day_ref.as_ref().map(|day| day.name.clone()).unwrap_or_default();
+    let object = ObjectRef::namespaced(API_VERSION, "GameDay", namespace, &name);
+    let found = match context.access.get(&object).await {
+        Ok(found) => found,
+        Err(ApiError::NotFound) => {
+            let message = format!("there is no GameDay {name} in namespace {namespace}");
+            let finding = Finding::error(code::NO_EXPERIMENT, format!("gameday/{name}"), message);
+            return Err(Unreadable::Refused(vec![finding.remedy("kubectl apply it, or mend gameDayRef")]));
+        }
+        Err(error) => return Err(Unreadable::Api(error)),
+    };
+    let others = experiments(context, namespace).await?;
+    let beside = others.iter().map(|found| text(found, "Experiment")).collect();
+    let (document, value) = accepted(
+        text(&found, "GameDay"),
+        (beside, spec),
+        "no experiment of the game day declares such a parameter",
+    )?;
+    let Document::GameDay { day, acts } = document else { return Err(Unreadable::Refused(Vec::new())) };
+    let refused: Vec<Finding> = acts.experiments.iter().flat_map(|act| beyond(&act.experiment)).collect();
+    if !refused.is_empty() {
+        return Err(Unreadable::Refused(refused));
+    }
+    let used = |found: &&DynamicObject| {
+        let name = found.metadata.name.as_deref().unwrap_or_default();
+        value.to_string().contains(&format!("\"{name}\""))
+    };
+    let authors = others.iter().filter(used).chain([&found]).filter_map(author).collect();
+    Ok(Frozen { day: *day, value, acts: *acts, authors })
+}
+
+/// A game day as it was when it was read.
+pub(super) struct Frozen {
+    pub day: GameDay,
+    pub value: Value,
+    pub acts: Acts,
+    /// Who wrote it and what it runs.
+    pub authors: Vec<String>,
+}
+
+/// How an experiment is to be run.
+pub(super) fn of(context: &Context, namespace: &str, act: &Act, seed: u64) -> Request {
+    Request {
+        experiment: act.experiment.clone(),
+        value: act.json.clone(),
+        file: format!("experiment/{}", act.experiment.metadata.name),
         namespace: namespace.to_owned(),
         seed,
         environment: context.settings.environment.clone(),
         consent: Consent::default(),
         source: context.settings.source.clone(),
         holder: context.holder.clone(),
-    })
+    }
+}
+
+/// The Experiments of a namespace.
+async fn experiments(context: &Context, namespace: &str) -> Result<Vec<DynamicObject>, Unreadable> {
+    let like = ObjectRef::namespaced(API_VERSION, "Experiment", namespace, "");
+    context.access.list(&like, "").await.map_err(Unreadable::Api)
+}
+
+/// The document of a text with the parameters that a Run gives, and the same as JSON.
+fn accepted(
+    own: SourceText,
+    (beside, spec): (Vec<SourceText>, &RunSpec),
+    undeclared: &str,
+) -> Result<(Document, Value), Unreadable> {
+    let given = Given { parameters: spec.values(), beside, must_be_whole: true };
+    let read = api::read_with(&[own], &given);
+    let mut findings = read.findings;
+    findings.extend(given.parameters.keys().filter(|name| !read.parameters.contains(*name)).map(|name| {
+        Finding::error(code::NO_EXPERIMENT, format!("parameters.{name}"), undeclared)
+            .remedy("take it out of the Run's parameters, or mend its name")
+    }));
+    if findings.iter().any(Finding::is_error) {
+        return Err(Unreadable::Refused(findings));
+    }
+    // Without a finding it was accepted.
+    let first = read.documents.into_iter().next();
+    first.map(|accepted| (accepted.document, accepted.json)).ok_or(Unreadable::Refused(findings))
 }
 
 /// An object as the text that its author could have written: what the server adds is left out.
-fn text(object: &DynamicObject) -> SourceText {
+pub(super) fn text(object: &DynamicObject, kind: &str) -> SourceText {
     let metadata = &object.metadata;
     let name = metadata.name.as_deref().unwrap_or_default();
     let value = json!({
         "apiVersion": API_VERSION,
-        "kind": "Experiment",
+        "kind": kind,
         "metadata": {"name": name, "namespace": metadata.namespace, "labels": metadata.labels.clone().unwrap_or_default()},
         "spec": object.data.get("spec").cloned().unwrap_or(Value::Null),
     });
-    SourceText::new(format!("experiment/{name}"), value.to_string())
+    SourceText::new(format!("{}/{name}", kind.to_lowercase()), value.to_string())
 }
 
 /// What only the command line does so far.

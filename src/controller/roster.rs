@@ -95,6 +95,12 @@ impl Roster {
         member.is_some_and(|member| member.moved.elapsed() < LIVES_FOR)
     }
 
+    /// Whether this one comes first among those that live.
+    pub(super) fn leads(&self) -> bool {
+        let first = self.members.keys().find(|name| **name == self.own || self.lives(name));
+        first.is_some_and(|first| *first == self.own)
+    }
+
     /// All runs that somebody has, and what Runs those are.
     pub(super) fn claimed(&self) -> impl Iterator<Item = (&RunId, &str)> {
         self.claims.iter().map(|(run, (_, object))| (run, object.as_str()))

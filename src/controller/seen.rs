@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     api::{API_VERSION, Run, RunSpec},
+    cluster::JournalFound,
     types::{ObjectRef, Phase, RunId},
 };
 
@@ -65,6 +66,16 @@ impl RunSeen {
         key(&self.object)
     }
 
+    /// Whether it is of a GameDay.
+    pub fn is_day(&self) -> bool {
+        self.game_day().is_some()
+    }
+
+    /// The GameDay that it is of.
+    pub fn game_day(&self) -> Option<&str> {
+        Some(self.spec.as_ref().ok()?.game_day_ref.as_ref()?.name.as_str())
+    }
+
     /// Whether its status says that it is over.
     pub fn over(&self) -> bool {
         self.status["phase"].as_str() == Some("Finished")
@@ -86,6 +97,21 @@ impl RunSeen {
     }
 }
 
+/// The Run that a journal is of, and what that is called: the journals of a game day's parts are its own.
+pub(super) fn owner(journal: &JournalFound) -> Option<(RunId, ObjectRef)> {
+    let (namespace, name) = journal.object.split_once('/')?;
+    let mut object = ObjectRef::namespaced(API_VERSION, "Run", namespace, name);
+    object.uid.clone_from(&journal.uid);
+    // One without is as it is called.
+    let id = if journal.uid.is_empty() { journal.run.clone() } else { run_id(&object) };
+    Some((id, object))
+}
+
+/// Whether a journal is that of the Run itself, and not of a part of a game day.
+pub fn owns(journal: &JournalFound) -> bool {
+    owner(journal).is_some_and(|(run, _)| run == journal.run)
+}
+
 /// NAMESPACE/NAME of a Run.
 pub(super) fn key(object: &ObjectRef) -> String {
     format!("{}/{}", object.namespace, object.name)
@@ -94,9 +120,17 @@ pub(super) fn key(object: &ObjectRef) -> String {
 /// What a Run is called in journals, leases and scars: its name, and five characters that follow from its UID,
 /// for there may be others of that name.
 pub fn run_id(object: &ObjectRef) -> RunId {
-    // FNV-1a, 64 bits (Fowler, Noll and Vo).
-    let hash = object.uid.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    RunId::new(&object.name, hash)
+    RunId::new(&object.name, hash(object.uid.bytes()))
+}
+
+/// What a part of a game day's Run is called there: after the Run and the part.
+pub fn part_id(object: &ObjectRef, part: &str) -> RunId {
+    let name = format!("{}-{}", object.name, part.replace(' ', "-"));
+    RunId::new(&name, hash(object.uid.bytes().chain(*b"/").chain(part.bytes())))
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll and Vo).
+fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

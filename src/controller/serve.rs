@@ -12,18 +12,20 @@ use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tracing::Instrument as _;
 
 use super::{
-    Context, Settings, keeping, object,
+    Context, Settings,
+    catalog::Catalog,
+    deeds, keeping, object,
     people::{Answers, Heard},
     reconcile::{AGAIN, Claim, Desired, Here, Stop, brought_to_its_end, desired},
     roster::Roster,
-    seen::RunSeen,
+    seen::{RunSeen, owner},
     work::{Job, work},
 };
 use crate::{
     api::API_VERSION,
     cluster::{
         Access, ApiError, Change, JournalFound, LEASE_LABEL, RENEWED_EVERY, Replica, ReplicaError, Segments,
-        bury, follow, leases_in,
+        bury, follow, identity, leases_in,
     },
     engine::Outside,
     env::{Clock, Env, Rng},
@@ -75,6 +77,8 @@ pub async fn serve(
     let env = Env { kube: settings.metrics.counting(&env.kube), ..env };
     let access = Access::new(env.kube.clone());
     let mut shutdown = std::pin::pin!(shutdown.fuse());
+    // Where nobody can be asked who this is, the server says so when a Run is made.
+    let by = identity(&access).await.map(|identity| identity.name).unwrap_or_default();
     loop {
         let now = env.clock.now();
         // Each attendance has a name of its own: what was fenced off stays so.
@@ -87,7 +91,7 @@ pub async fn serve(
         tracing::info!(replica = name, namespace = settings.namespace, "joined");
         let context =
             Context { env: env.clone(), access: access.clone(), settings: settings.clone(), holder: name };
-        match Desk::new(context).attend(replica, &mut shutdown).await {
+        match Desk::new(context, by.clone()).attend(replica, &mut shutdown).await {
             Ended::Told => return Ok(()),
             Ended::Fenced => {
                 tracing::warn!("this replica was held for dead; it joins again under another name")
@@ -112,27 +116,36 @@ struct Desk {
     working: BTreeMap<RunId, Working>,
     /// What has been worked on a moment ago: the watch may not show yet what came of it.
     rested: BTreeMap<RunId, Instant>,
-    tasks: JoinSet<RunId>,
+    /// Runs that are gone, and of which nothing is left to be done.
+    settled: BTreeSet<RunId>,
+    tasks: JoinSet<(RunId, bool)>,
     /// Runs that a list which is under way has not shown yet.
     unseen: BTreeSet<RunId>,
     /// Whether all were listed once.
     listed: bool,
     journals: Vec<JournalFound>,
+    catalog: Catalog,
+    /// What could not be done.
+    undone: (mpsc::UnboundedSender<ObjectRef>, mpsc::UnboundedReceiver<ObjectRef>),
     draining: bool,
 }
 
 impl Desk {
-    fn new(context: Context) -> Self {
+    /// `by`: who this controller is to the API server.
+    fn new(context: Context, by: String) -> Self {
         Self {
             roster: Roster::new(&context.holder),
+            catalog: Catalog::new(by, context.settings.metrics.clone()),
             context,
             runs: BTreeMap::new(),
             working: BTreeMap::new(),
             rested: BTreeMap::new(),
+            settled: BTreeSet::new(),
             tasks: JoinSet::new(),
             unseen: BTreeSet::new(),
             listed: false,
             journals: Vec::new(),
+            undone: mpsc::unbounded_channel(),
             draining: false,
         }
     }
@@ -146,6 +159,8 @@ impl Desk {
         let access = self.context.access.beside();
         let namespace = self.context.settings.namespace.clone();
         let mut runs = follow(&access, &ObjectRef::namespaced(API_VERSION, "Run", "", ""), "");
+        let of = |kind| follow(&access, &ObjectRef::namespaced(API_VERSION, kind, "", ""), "");
+        let (mut experiments, mut days) = (of("Experiment"), of("GameDay"));
         let mut leases = follow(&access, &leases_in(&namespace), LEASE_LABEL);
         let mut journals: Option<Looking> = None;
         let (mut look, mut deadline) = (Instant::now(), None);
@@ -166,6 +181,9 @@ impl Desk {
                     Some(done) = self.tasks.join_next() => self.done(done),
                     Some(change) = leases.next() => self.roster.take(change),
                     Some(change) = runs.next() => self.run(change),
+                    Some(change) = experiments.next() => self.catalog.experiment(change),
+                    Some(change) = days.next() => self.catalog.game_day(change),
+                    Some(object) = self.undone.1.recv() => self.catalog.unwritten(&object),
                     found = looked(&mut journals) => {
                         journals = None;
                         self.found(found);
@@ -209,10 +227,13 @@ impl Desk {
         while let Ok(Some(_)) = tokio::time::timeout_at(until, self.tasks.join_next()).await {}
     }
 
-    fn done(&mut self, done: Result<RunId, tokio::task::JoinError>) {
+    fn done(&mut self, done: Result<(RunId, bool), tokio::task::JoinError>) {
         match done {
-            Ok(run) => {
+            Ok((run, ended)) => {
                 self.working.remove(&run);
+                if ended && !self.runs.contains_key(&run) {
+                    self.settled.insert(run.clone());
+                }
                 self.rested.insert(run, Instant::now());
             }
             Err(error) => {
@@ -291,25 +312,30 @@ impl Desk {
         self.context.settings.metrics.see(self.runs.values(), free, now);
         self.orphans(now);
         self.bury_the_dead();
+        // One of them keeps the calendar; two of them would do the same.
+        if self.draining || !self.roster.leads() {
+            self.catalog.rest();
+        } else {
+            for deed in self.catalog.deeds(&self.runs, now) {
+                tokio::spawn(deeds::carry_out(self.context.clone(), deed, self.undone.0.clone()));
+            }
+        }
     }
 
     /// Journals and claims whose Run is gone: what is in force goes back all the same.
     fn orphans(&mut self, now: Timestamp) {
         let journals = std::mem::take(&mut self.journals);
-        let claimed =
-            self.roster.claimed().map(|(run, object)| (run.clone(), (object.to_owned(), String::new())));
-        let mut orphans: BTreeMap<RunId, (String, String)> = claimed.collect();
-        orphans.extend(
-            journals
-                .iter()
-                .map(|journal| (journal.run.clone(), (journal.object.clone(), journal.uid.clone()))),
-        );
-        orphans.retain(|run, _| !self.runs.contains_key(run));
-        for (run, (object, uid)) in orphans {
+        let mut orphans: BTreeMap<RunId, ObjectRef> = BTreeMap::new();
+        for (run, object) in self.roster.claimed() {
             let Some((namespace, name)) = object.split_once('/') else { continue };
             let mut object = ObjectRef::namespaced(API_VERSION, "Run", namespace, name);
             // One that nobody has: a UID that no object has either.
-            object.uid = if uid.is_empty() { "unknown".to_owned() } else { uid };
+            "unknown".clone_into(&mut object.uid);
+            orphans.insert(run.clone(), object);
+        }
+        orphans.extend(journals.iter().filter_map(owner).filter(|(run, _)| !self.settled.contains(run)));
+        orphans.retain(|run, _| !self.runs.contains_key(run));
+        for (run, object) in orphans {
             if let Desired::Work(over) = brought_to_its_end(&self.roster.claim(&run), self.here(&run)) {
                 self.take_up((run, object), over);
             }
@@ -328,7 +354,7 @@ impl Desk {
                 if let Err(error) = Segments::delete(&access, &namespace, &journal).await {
                     tracing::warn!(run = %journal.run, %error, "an old journal could not be deleted");
                 }
-                journal.run
+                (journal.run, true)
             });
         }
     }
@@ -391,7 +417,8 @@ impl Desk {
         self.tasks.spawn(async move {
             let deleted = async {
                 let journals = Segments::list(&access, &namespace).await?;
-                if let Some(journal) = journals.iter().find(|journal| journal.run == id) {
+                let own = |journal: &&JournalFound| owner(journal).is_some_and(|(run, _)| run == id);
+                for journal in journals.iter().filter(own) {
                     Segments::delete(&access, &namespace, journal).await?;
                 }
                 object::delete(&access, &object).await
@@ -400,7 +427,7 @@ impl Desk {
                 tracing::warn!(run = %id, %error, "a Run that has expired could not be deleted yet");
                 tokio::time::sleep(LOOK_AT_JOURNALS).await;
             }
-            id
+            (id, true)
         });
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! At most 32 KiB, however many targets: counts, the first few of what could be many, and texts that are cut.
 
+mod day;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
+use self::day::DayTold;
 use super::{object::MANAGER, seen::RunSeen};
 use crate::{
     cluster::{Access, ApiError, JsonPatch, SegmentSize, Write},
@@ -40,17 +43,30 @@ pub struct Progress {
     waiting: String,
     /// Why it did not begin: when, verdict, reason, words.
     declined: Option<(Timestamp, Verdict, String, String)>,
+    /// The hash of what was asked.
+    hash: String,
+    /// Whether enough have agreed, and who; None: nobody has to.
+    approved: Option<(bool, String)>,
+    /// Of a game day; the rest is of the part of it that runs.
+    day: Option<DayTold>,
 }
 
 impl Progress {
     /// Takes one more record in. What cannot come there changes nothing: the engine says so itself.
     pub fn on(&mut self, entry: &Entry) {
-        self.records = entry.seq + 1;
+        if let Record::Day(record) = &entry.record {
+            self.records += 1;
+            return self.on_day(entry.at, record);
+        }
+        self.records = match &self.day {
+            Some(_) => self.records + 1,
+            None => entry.seq + 1,
+        };
         self.epoch = self.epoch.max(entry.epoch.0);
         match (&mut self.state, &entry.record) {
             (None, _) => {
                 self.state = State::new(entry).ok();
-                self.started = Some(entry.at);
+                self.started.get_or_insert(entry.at);
             }
             (Some(state), _) => {
                 // A record that is illegal ends the run with an error of the engine's.
@@ -88,16 +104,48 @@ impl Progress {
         self.waiting = words;
     }
 
+    /// What was asked, and who has agreed; it waits for the rest.
+    pub fn asks(&mut self, hash: &str, approved: Option<(bool, String)>, words: String) {
+        hash.clone_into(&mut self.hash);
+        self.approved = approved;
+        self.waiting = words;
+    }
+
     /// What it meant, if that is known.
     pub fn verdict(&self) -> Option<Verdict> {
         let declined = self.declined.as_ref().map(|(_, verdict, ..)| *verdict);
+        if let Some(day) = &self.day {
+            return declined.or_else(|| day.over.as_ref().map(|(_, verdict, ..)| *verdict));
+        }
         declined.or_else(|| self.state.as_ref()?.decided.as_ref().map(|(verdict, ..)| *verdict))
+    }
+
+    fn clocks(&self) -> Clocks {
+        match (&self.finished, &self.state) {
+            (Some((_, _, clocks, _)), _) => *clocks,
+            (None, Some(state)) => state.clocks(),
+            (None, None) => Clocks::default(),
+        }
+    }
+
+    /// EXPERIMENT/STEP, or what people are asked.
+    fn current_step(&self) -> Option<String> {
+        let state = self.state.as_ref();
+        if let Some(day) = &self.day {
+            return day.current_step(state);
+        }
+        let state = state?;
+        current_step(state, state.header.experiment["metadata"]["name"].as_str().unwrap_or_default())
     }
 
     fn phase(&self) -> Phase {
         match &self.state {
             _ if self.declined.is_some() => Phase::Finished,
+            _ if self.day.as_ref().is_some_and(|day| day.over.is_some()) => Phase::Finished,
+            // Between two parts of a game day.
+            Some(state) if self.day.is_some() && state.finished => Phase::Pending,
             Some(state) => state.phase(),
+            None if self.approved.as_ref().is_some_and(|(enough, _)| !enough) => Phase::AwaitingApproval,
             None => Phase::Pending,
         }
     }
@@ -107,8 +155,16 @@ impl Progress {
         if let Some((_, _, reason, words)) = &self.declined {
             return (reason.clone(), words.clone());
         }
-        let Some(state) = &self.state else {
-            let reason = if self.waiting.is_empty() { "Pending" } else { "Waiting" };
+        if let Some((_, _, reason, words)) = self.day.as_ref().and_then(|day| day.over.as_ref()) {
+            return (reason.clone(), words.clone());
+        }
+        let Some(state) = self.state.as_ref().filter(|state| self.day.is_none() || !state.finished) else {
+            let reason = match self.phase() {
+                Phase::AwaitingApproval => "AwaitingApproval",
+                _ if self.day.as_ref().is_some_and(|day| day.held) => "Held",
+                _ if self.waiting.is_empty() => "Pending",
+                _ => "Waiting",
+            };
             return (reason.to_owned(), self.waiting.clone());
         };
         match (&state.decided, &state.stop) {
@@ -119,12 +175,14 @@ impl Progress {
         }
     }
 
-    fn residue(&self) -> &[Residue] {
-        match (&self.finished, &self.state) {
+    fn residue(&self) -> Vec<Residue> {
+        let own: &[Residue] = match (&self.finished, &self.state) {
             (Some((.., residue)), _) => residue,
             (None, Some(State { all_reverted: Some((_, residue)), .. })) => residue,
             _ => &[],
-        }
+        };
+        let before = self.day.as_ref().map_or(&[][..], |day| &day.residue);
+        [before, own].concat()
     }
 }
 
@@ -156,15 +214,17 @@ pub fn render(run: &RunSeen, progress: &Progress, about: &About, now: Timestamp)
     put("reason", json!(cut(&reason, 64)));
     put("message", json!(cut(&message, WORDS)));
     put("conditions", conditions(&run.status, progress, now));
+    put("hash", json!(progress.hash));
     put("seed", json!(about.seed));
     put("runner", json!({"identity": cut(&about.holder, 317), "epoch": progress.epoch}));
     for (name, at) in times(progress) {
         put(name, json!(at.map(second)));
     }
-    put("currentStep", json!(progress.state.as_ref().and_then(current_step)));
+    put("currentStep", json!(progress.current_step()));
+    put("experiments", progress.experiments());
     put("measured", measured(progress));
     put("targets", targets(progress));
-    put("residue", residue(progress.residue()));
+    put("residue", residue(&progress.residue()));
     let findings = progress.findings.iter().take(FINDINGS.0).map(|finding| {
         let words = format!("{}: {}", finding.subject, finding.message);
         json!({"code": finding.code, "message": cut(&words, FINDINGS.1)})
@@ -178,11 +238,14 @@ pub fn render(run: &RunSeen, progress: &Progress, about: &About, now: Timestamp)
     Value::Object(status)
 }
 
-fn second(at: Timestamp) -> String {
+pub(super) fn second(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn times(progress: &Progress) -> [(&'static str, Option<Timestamp>); 7] {
+    if let Some(day) = &progress.day {
+        return day.times(progress);
+    }
     let state = progress.state.as_ref();
     let finished = progress.finished.as_ref().map(|(at, ..)| *at);
     [
@@ -197,7 +260,7 @@ fn times(progress: &Progress) -> [(&'static str, Option<Timestamp>); 7] {
 }
 
 /// EXPERIMENT/STEP of the last step that has begun and is not over.
-fn current_step(state: &State) -> Option<String> {
+fn current_step(state: &State, experiment: &str) -> Option<String> {
     if state.finished || state.stop.is_some() || state.method_ended.is_some() {
         return None;
     }
@@ -205,15 +268,13 @@ fn current_step(state: &State) -> Option<String> {
         (progress.started.is_some() && progress.ended.is_none()).then(|| step.name.clone())
     };
     let step = state.spec.method.iter().zip(&state.steps).rev().find_map(|pair| begun(&pair))?;
-    let experiment = state.header.experiment["metadata"]["name"].as_str().unwrap_or_default();
     Some(cut(&format!("{experiment}/{step}"), 127))
 }
 
 fn measured(progress: &Progress) -> Value {
-    let clocks = match (&progress.finished, &progress.state) {
-        (Some((_, _, clocks, _)), _) => *clocks,
-        (None, Some(state)) => state.clocks(),
-        (None, None) => Clocks::default(),
+    let clocks = match &progress.day {
+        Some(day) => day.worst(progress.clocks()),
+        None => progress.clocks(),
     };
     let named = [
         ("detection", clocks.detection_ms),
@@ -221,6 +282,7 @@ fn measured(progress: &Progress) -> Value {
         ("revert", clocks.revert_ms),
         ("recovery", clocks.recovery_ms),
         ("rto", clocks.rto_ms),
+        ("rpo", clocks.rpo_ms),
     ];
     let known: Map<String, Value> = named
         .into_iter()
@@ -268,14 +330,23 @@ type Said = (&'static str, Option<bool>, String, String);
 
 fn said(progress: &Progress) -> Vec<Said> {
     let words = |kind, holds, reason: &str, words: String| (kind, holds, reason.to_owned(), words);
+    let approved = progress.approved.as_ref().map(|(enough, who)| {
+        let reason = if *enough { "ByOthers" } else { "Awaited" };
+        words("Approved", Some(*enough), reason, who.clone())
+    });
+    if let Some(day) = &progress.day {
+        return day.said(progress).into_iter().chain(approved).collect();
+    }
     let Some(state) = progress.state.as_ref().filter(|_| progress.declined.is_none()) else {
         let (reason, message) = progress.why();
         let over = progress.declined.is_some();
         let holds = over.then_some(false);
-        return vec![
-            words("Accepted", holds, &reason, message.clone()),
-            words("Succeeded", holds, &reason, message),
-        ];
+        let accepted = words("Accepted", holds, &reason, message.clone());
+        return [accepted]
+            .into_iter()
+            .chain(approved)
+            .chain([words("Succeeded", holds, &reason, message)])
+            .collect();
     };
     let (selected, in_force, reverted, _) = counts(state);
     let left = progress.residue().len();
@@ -309,7 +380,8 @@ fn said(progress: &Progress) -> Vec<Said> {
         None => None,
     };
     let accepted = words("Accepted", Some(true), "PlanValid", counted(selected, "target"));
-    vec![accepted, steady, in_force, restored, words("Succeeded", passed, &reason, message)]
+    let succeeded = words("Succeeded", passed, &reason, message);
+    [accepted].into_iter().chain(approved).chain([steady, in_force, restored, succeeded]).collect()
 }
 
 /// The conditions; the time of one that says the same as before is that of before.
@@ -330,7 +402,7 @@ fn conditions(before: &Value, progress: &Progress, now: Timestamp) -> Value {
 }
 
 /// At most so many bytes of a text, whole characters.
-fn cut(text: &str, most: usize) -> String {
+pub(super) fn cut(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
     }

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Context, begin,
     events::Events,
-    object,
+    held, object,
     people::Answers,
     reconcile::{AGAIN, Course, Record as OnRecord, course},
     seen::{RunSeen, key},
@@ -25,7 +25,7 @@ use crate::{
     },
     engine::{self, EngineError, Outside, Rollback},
     env::{Env, NoAgents, Storage as _},
-    journal::{self, Entry, Header, JournalError, Record, StopReason},
+    journal::{self, DayRecord, Entry, Header, JournalError, Record, StopReason},
     types::{ObjectRef, RunId},
 };
 
@@ -91,19 +91,25 @@ pub(super) struct Job {
 pub(super) struct Case {
     pub context: Context,
     pub id: RunId,
+    /// The Run, with its UID.
+    pub object: ObjectRef,
     pub segments: Segments,
     pub entries: Vec<Entry>,
     /// None: the Run is gone.
     pub told: Option<(RunSeen, Writer)>,
     pub answers: Answers,
+    /// The entry of a game day that it is; None: it is a Run by itself, or the game day as a whole.
+    pub entry: Option<String>,
     pub outside: (mpsc::UnboundedSender<Outside>, mpsc::UnboundedReceiver<Outside>),
 }
 
-/// Works on a run until it is over, or until it cannot be gone on with here.
-pub(super) async fn work(context: Context, job: Job) -> RunId {
+/// Works on a run until it is over, or until it cannot be gone on with here; whether it is over.
+pub(super) async fn work(context: Context, job: Job) -> (RunId, bool) {
     let id = job.id.clone();
     let _working = context.settings.metrics.working(&id);
-    match attempt(context, job).await {
+    let done = attempt(context, job).await;
+    let over = done.is_ok();
+    match done {
         Ok(()) => tracing::info!(run = %id, "done"),
         Err(WorkError::Taken) => tracing::info!(run = %id, "another replica has it"),
         Err(error) => {
@@ -111,39 +117,20 @@ pub(super) async fn work(context: Context, job: Job) -> RunId {
             tokio::time::sleep(AGAIN).await;
         }
     }
-    id
+    (id, over)
 }
 
 async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
     let taken = Instant::now();
     let dead_pod = take(&context, &job).await?;
     let run = object::read(&context.access, &job.object).await?;
-    let place = SegmentPlace {
-        namespace: context.settings.namespace.clone(),
-        run: job.id.clone(),
-        object: key(&job.object),
-        uid: job.object.uid.clone(),
-    };
-    let tx = job.outside.0.clone();
-    let trouble = Arc::new(move |trouble| {
-        // Nobody listens any more when the run is over.
-        let _ = tx.send(match trouble {
-            SegmentTrouble::Late(why) => Outside::Stop(StopReason::JournalLost, why),
-            SegmentTrouble::Superseded(why) => Outside::Lost(why),
-        });
-    });
-    let segments = Segments::open(&context.access, &place, trouble).await?;
-    let known = segments.list().map_err(JournalError::from)?.contains(&job.id);
-    let entries = if known { journal::read(&segments, &job.id)? } else { Vec::new() };
+    let (segments, entries) = opened(&context, (&job.id, &job.object), &job.outside.0).await?;
+    let of_day = matches!(entries.first().map(|entry| &entry.record), Some(Record::Day(_)))
+        || run.as_ref().is_some_and(RunSeen::is_day);
     let mut progress = Progress::default();
     entries.iter().for_each(|entry| progress.on(entry));
     context.settings.metrics.replay(&job.id, &entries);
-    let on_record = match entries.last().map(|entry| &entry.record) {
-        None => OnRecord::None,
-        Some(Record::Finished { .. }) => OnRecord::Whole,
-        Some(_) => OnRecord::Open,
-    };
-    let course = course(run.as_ref(), on_record, context.env.clock.now());
+    let course = course(run.as_ref(), on_record(&entries), context.env.clock.now());
     tracing::info!(run = %job.id, ?course, records = entries.len(), "claimed");
     let seed = header(&entries).map(|header| header.seed);
     let told = run.map(|run| {
@@ -152,18 +139,14 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
         let writer = Writer::new(&context.access, run.clone(), progress, about);
         (run, writer)
     });
-    let (id, answers, outside) = (job.id, job.answers, job.outside);
-    let mut case = Case { context, id, segments, entries, told, answers, outside };
+    let (id, object, answers, outside) = (job.id, job.object, job.answers, job.outside);
+    let mut case = Case { context, id, object, segments, entries, told, answers, entry: None, outside };
     let silent = course == Course::LetGo;
     match course {
-        Course::Start => begin::begin(&mut case).await?,
-        Course::Recover => {
-            recover(&mut case).await?;
-            if dead_pod {
-                tokio::time::sleep_until(taken + TOKEN_LIVES).await;
-                look_again(&case).await?;
-            }
-        }
+        Course::Start if of_day => Box::pin(held::begin(&mut case)).await?,
+        Course::Start => Box::pin(begin::begin(&mut case)).await?,
+        Course::Recover if of_day => Box::pin(held::resume(&mut case, dead_pod.then_some(taken))).await?,
+        Course::Recover => Box::pin(put_back(&mut case, dead_pod.then_some(taken))).await?,
         Course::Decline(verdict, reason, words) => {
             let now = case.context.env.clock.now();
             case.context.settings.metrics.declined(verdict);
@@ -172,6 +155,52 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
         Course::Conclude | Course::LetGo => {}
     }
     conclude(&case, silent).await
+}
+
+/// The journal of a run as it is in the cluster, and what is in it.
+pub(super) async fn opened(
+    context: &Context,
+    (id, object): (&RunId, &ObjectRef),
+    tx: &mpsc::UnboundedSender<Outside>,
+) -> Result<(Segments, Vec<Entry>), WorkError> {
+    let place = SegmentPlace {
+        namespace: context.settings.namespace.clone(),
+        run: id.clone(),
+        object: key(object),
+        uid: object.uid.clone(),
+    };
+    let tx = tx.clone();
+    let trouble = Arc::new(move |trouble| {
+        // Nobody listens any more when the run is over.
+        let _ = tx.send(match trouble {
+            SegmentTrouble::Late(why) => Outside::Stop(StopReason::JournalLost, why),
+            SegmentTrouble::Superseded(why) => Outside::Lost(why),
+        });
+    });
+    let segments = Segments::open(&context.access, &place, trouble).await?;
+    let known = segments.list().map_err(JournalError::from)?.contains(id);
+    let entries = if known { journal::read(&segments, id)? } else { Vec::new() };
+    Ok((segments, entries))
+}
+
+/// What is on record of a run.
+pub(super) fn on_record(entries: &[Entry]) -> OnRecord {
+    match entries.last().map(|entry| &entry.record) {
+        None => OnRecord::None,
+        Some(Record::Finished { .. } | Record::Day(DayRecord::Over { .. })) => OnRecord::Whole,
+        Some(_) => OnRecord::Open,
+    }
+}
+
+/// Puts back what a dead owner has left; `dead_pod`: since when the pod that it was in is deleted, whose token may be
+/// good for a moment.
+pub(super) async fn put_back(case: &mut Case, dead_pod: Option<Instant>) -> Result<(), WorkError> {
+    recover(case).await?;
+    if let Some(since) = dead_pod {
+        tokio::time::sleep_until(since + TOKEN_LIVES).await;
+        look_again(case).await?;
+    }
+    Ok(())
 }
 
 /// What a run has begun with.
@@ -224,11 +253,12 @@ impl Case {
     pub(super) fn observer(&self, acting: &Acting) -> engine::Observer {
         let (writer, acting) = (self.told.as_ref().map(|(_, writer)| writer.clone()), acting.clone());
         let (answers, tx, id) = (self.answers.clone(), self.outside.0.clone(), self.id.clone());
+        let entry_of = self.entry.clone();
         let (hurry, metrics) = (AtomicBool::new(false), self.context.settings.metrics.clone());
         let events = self.told.as_ref().map(|(run, _)| {
             let asked = run.spec.as_ref().map(|spec| spec.requested_by.clone()).unwrap_or_default();
             let by = if asked.is_empty() { run.key() } else { asked };
-            Events::new(&self.context.access, &self.context.env.clock, (&run.object, &run.id), &by)
+            Events::new(&self.context.access, &self.context.env.clock, (&run.object, &self.id), &by)
         });
         Arc::new(move |entry: &Entry| {
             log(&id, entry);
@@ -245,7 +275,7 @@ impl Case {
                     let _ = tx.send(Outside::Leave);
                 }
                 Record::StepStarted { step } => {
-                    if let Some(answer) = answers.of(step) {
+                    if let Some(answer) = answers.of(entry_of.as_deref(), step) {
                         let _ = tx.send(answer);
                     }
                 }

@@ -22,7 +22,7 @@ use crate::{
     env::{Env, Loads, Rng},
     faults::{self, FaultError, Injection, Signature, World},
     journal::Environment,
-    plan::{self, Bounds, Consent, Lifeline, Plan, Setting, guardrail_findings},
+    plan::{self, Bounds, Consent, Granted, Lifeline, Plan, Setting, guardrail_findings},
     probes::{self, Measure, MetricSource, Source},
     types::{
         Epoch, Finding, ObjectRef, RunId,
@@ -66,8 +66,7 @@ pub struct Assessment {
     pub(super) loads: BTreeMap<String, Order>,
     /// Whether Guardrails are followed while it runs.
     pub(super) guarded: bool,
-    /// The namespaces whose pods a Guardrail lets go with a node.
-    pub(super) bystanders: BTreeSet<String>,
+    pub(super) granted: Granted,
 }
 
 impl Assessment {
@@ -124,7 +123,7 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     if agents::read_nodes(&access, &plan, &mut snapshot, &mut findings).await {
         plan = planned(&snapshot);
     }
-    findings.extend(guardrail_findings(spec, own, (&snapshot, &guardrails), now));
+    findings.extend(guardrail_findings(spec, own, (&snapshot, &guardrails), (consent.approvals, now)));
     findings.extend(leases(&access, request, now).await);
     findings.extend(too_many_runs(&access, &covering, now).await);
     findings.extend(undetectable(request));
@@ -145,7 +144,8 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     }
     plan.findings.splice(0..0, findings);
     let (access, mirror) = (world.access, world.mirror);
-    Ok(Assessment { plan, by, access, mirror, bounds, sources, loads, guarded, bystanders })
+    let granted = Granted { bystanders, approvals: consent.approvals };
+    Ok(Assessment { plan, by, access, mirror, bounds, sources, loads, guarded, granted })
 }
 
 /// What faults may touch, as one owner of a run has it.

@@ -30,6 +30,7 @@ pub fn measure(state: &State) -> Clocks {
         revert_ms: state.reverting.zip(reverted).map(|(from, to)| millis(from, to)),
         rto_ms: first_seen.zip(state.recovered).map(|(seen, steady)| millis(seen, steady)),
         recovery_ms: lifted.zip(state.recovered).map(|(lifted, steady)| millis(lifted, steady)),
+        rpo_ms: state.recovered.and_then(|since| state.lost_since(since)),
         resolution_ms: judged.map(|probe| u64::try_from(probe.every.as_millis()).unwrap_or(u64::MAX)).max(),
     }
 }
@@ -47,6 +48,14 @@ impl State {
             since = since.max(self.probes.get(&probe.name)?.steady_since?);
         }
         Some(since)
+    }
+
+    /// Milliseconds of data that are lost, as the probe of `rpo` says first from then on.
+    pub fn lost_since(&self, since: Timestamp) -> Option<u64> {
+        let track = self.probes.get(&self.spec.objectives.rpo.as_ref()?.probe)?;
+        let (_, seconds) = track.numbers.iter().find(|(at, _)| *at >= since)?;
+        // A negative loss is none; what is larger than fits is as large as that.
+        Some((seconds.max(0.0) * 1000.0) as u64)
     }
 
     /// The oldest of the latest samples: up to here everything is known.

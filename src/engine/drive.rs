@@ -349,6 +349,17 @@ impl Driver {
                 }
                 self.append(Record::ManualAnswered { step, answer, by, comment })
             }
+            Outside::Skipped(step, by, comment) => {
+                let begun = |index: usize| {
+                    let progress = &self.state.steps[index];
+                    progress.started.is_some() || progress.ended.is_some()
+                };
+                let over = self.state.method_ended.is_some() || self.state.stop.is_some();
+                if over || self.state.step_index(&step).is_none_or(begun) {
+                    return Ok(());
+                }
+                self.append(Record::StepSkipped { step, by, comment })
+            }
             Outside::Hold(held, _) if held == self.state.held || self.state.finished => Ok(()),
             Outside::Hold(held, by) => self.append(Record::HoldChanged { held, by }),
             Outside::Noted(_) if self.state.finished => Ok(()),

@@ -14,6 +14,7 @@ use super::{
     traffic,
 };
 use crate::{
+    api::Action,
     journal::{Record, Residue, StopReason},
     types::{Length, Verdict},
 };
@@ -136,7 +137,7 @@ pub(super) fn recover(state: &State, now: Timestamp) -> Option<Command> {
         && known >= lifted
         && elapsed(since.max(lifted), known) >= stable
     {
-        if let Some(wait) = awaiting(state, now) {
+        if let Some(wait) = awaiting(state, now).or_else(|| untold(state, since, now)) {
             return Some(wait);
         }
         return Some(Command::record(Record::Recovered {
@@ -172,6 +173,42 @@ fn awaiting(state: &State, now: Timestamp) -> Option<Command> {
         |probe: &crate::api::ProbeSpec| state.probes.get(&probe.name).is_some_and(|track| track.awaited);
     // Its next sample says whether it still is.
     state.hypothesis().any(awaited).then_some(Command::Wait(None))
+}
+
+/// That not everything was tried that the hypothesis is about; None if it was. Waits and what people do may be left out.
+fn passed_over(state: &State) -> Option<String> {
+    let mut steps = state.spec.method.iter().zip(&state.steps);
+    let tried = |action: &Action| matches!(action, Action::Fault { .. } | Action::Check(_) | Action::Load(_));
+    steps.find_map(|(step, progress)| {
+        let by = progress.passed_over.as_ref().filter(|_| tried(&step.action))?;
+        Some(format!("step {} was skipped by {by}, so that not everything was tried", step.name))
+    })
+}
+
+/// Waits until the probe of `rpo` says how much is lost now that service is back. None when it has, or does not in time.
+fn untold(state: &State, since: Timestamp, now: Timestamp) -> Option<Command> {
+    let rpo = state.spec.objectives.rpo.as_ref().filter(|_| state.first_seen().is_some())?;
+    let probe = state.spec.probe(&rpo.probe)?;
+    if state.lost_since(since).is_some() {
+        return None;
+    }
+    let longest = state.spec.stable_for() + (probe.every + probe.timeout) * 2;
+    let until = since.checked_add(longest).ok().filter(|until| *until > now)?;
+    Some(Command::Wait(Some(until)))
+}
+
+/// What is wrong with how much was lost; None if that is as promised, or nothing was.
+fn lost(state: &State, rpo_ms: Option<u64>) -> Option<Command> {
+    let rpo = state.spec.objectives.rpo.as_ref().filter(|_| state.first_seen().is_some())?;
+    let Some(lost) = rpo_ms else {
+        let message = format!("{} did not say how much was lost when service was back", rpo.probe);
+        return Some(decide(Verdict::Inconclusive, "NoData", message));
+    };
+    let (lost, promised) = (Length::from_millis(lost), rpo.within);
+    (lost > promised).then(|| {
+        let message = format!("{lost} of data were lost, and at most {promised} was promised");
+        decide(Verdict::Failed, "RpoMissed", message)
+    })
 }
 
 /// Why detection was not as promised; None if it was, or if nothing was.
@@ -220,6 +257,12 @@ pub(super) fn finish(state: &State, now: Timestamp, patience: Patience) -> Comma
             let message =
                 format!("it took {} to heal, and {promised} was promised", Length::from_millis(rto));
             return decide(Verdict::Failed, "RtoMissed", message);
+        }
+        if let Some(command) = lost(state, clocks.rpo_ms) {
+            return command;
+        }
+        if let Some(message) = passed_over(state) {
+            return decide(Verdict::Inconclusive, "StepSkipped", message);
         }
         if let Some(message) = traffic::none_met(state, |_| true) {
             return decide(Verdict::Inconclusive, "NoTraffic", message);

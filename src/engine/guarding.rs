@@ -1,9 +1,6 @@
 //! The Guardrails while a run goes on: seen anew whenever they change, and asked before each injection. Pure.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,13 +9,12 @@ use crate::{
     api::{ExperimentSpec, Guardrail},
     cluster::{Key, Snapshot},
     journal::StopReason,
-    plan::{Begun, Bounds, Overruled, overruled},
+    plan::{Begun, Bounds, Granted, Overruled, overruled},
 };
 
 /// Guardrails as they were seen last.
 pub(super) struct Guarding {
-    /// The namespaces whose pods a Guardrail let go with a node.
-    bystanders: BTreeSet<String>,
+    granted: Granted,
     /// Held so that a change of it shows.
     seen: Arc<BTreeMap<Key, Arc<Value>>>,
     /// The same, read; Err: one of them cannot be.
@@ -27,9 +23,9 @@ pub(super) struct Guarding {
 
 impl Guarding {
     /// From what the run begins with.
-    pub(super) fn new(snapshot: &Snapshot, bystanders: BTreeSet<String>) -> Self {
+    pub(super) fn new(snapshot: &Snapshot, granted: Granted) -> Self {
         let seen = snapshot.guardrails.clone();
-        Self { bystanders, read: read(&seen), seen }
+        Self { granted, read: read(&seen), seen }
     }
 
     /// Takes in what the Guardrails are now. Says whether they have changed.
@@ -54,7 +50,7 @@ impl Guarding {
             Ok(guardrails) => guardrails,
             Err(why) => return Some((StopReason::GuardrailChanged, why.clone())),
         };
-        let begun = Begun { spec, namespace, bounds, bystanders: &self.bystanders };
+        let begun = Begun { spec, namespace, bounds, granted: &self.granted };
         overruled(begun, snapshot, guardrails, at).map(|overruled| match overruled {
             Overruled::Halted(by) => (StopReason::Halted, by),
             Overruled::Changed(by) => (StopReason::GuardrailChanged, by),

@@ -24,6 +24,8 @@ const RELEASED_WITHIN: Duration = Duration::from_secs(5);
 pub enum Outside {
     /// A person says how a manual step went: step, answer, who, their words.
     Answered(String, Answer, String, String),
+    /// A person wants a step that has not begun not to begin: step, who, their words.
+    Skipped(String, String, String),
     /// Whether new steps are to wait, and who says so.
     Hold(bool, String),
     /// Somebody has observed something, in words.

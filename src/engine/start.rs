@@ -196,7 +196,7 @@ async fn driven(
     let checks = checks(&request);
     let snapshot = assessment.mirror.snapshot();
     let concerned = deployed::concerned(&snapshot, &assessment.plan.injections);
-    let guarding = assessment.guarded.then(|| Guarding::new(&snapshot, assessment.bystanders));
+    let guarding = assessment.guarded.then(|| Guarding::new(&snapshot, assessment.granted));
     let mut driver = Driver {
         world: world(
             env,

@@ -122,6 +122,8 @@ pub struct StepState {
     pub answered: Option<Answer>,
     /// Whether it could not be carried out.
     pub refused: bool,
+    /// Who wanted it not to begin.
+    pub passed_over: Option<String>,
     /// When it was over.
     pub ended: Option<Timestamp>,
 }
@@ -293,6 +295,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     let at = entry.at;
     match &entry.record {
         Record::RunStarted(_) => return illegal("a run begins once"),
+        Record::Day(_) => return illegal("it is of a game day"),
         Record::OwnerChanged { .. } => {
             taken_over(state, at);
         }
@@ -313,6 +316,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         | Record::RoundSkipped { .. }
         | Record::Checked { .. }
         | Record::ManualAnswered { .. }
+        | Record::StepSkipped { .. }
         | Record::StepEnded { .. } => stepped(state, entry)?,
         Record::ArmingIntended { injections } => state.arm(injections, at),
         Record::LoadPodIntended { .. } | Record::LoadStarted { .. } | Record::LoadEnded { .. } => {
@@ -403,6 +407,7 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     | Record::RoundSkipped { step, .. }
     | Record::Checked { step, .. }
     | Record::ManualAnswered { step, .. }
+    | Record::StepSkipped { step, .. }
     | Record::StepEnded { step }) = &entry.record
     else {
         return Ok(());
@@ -420,6 +425,12 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         Record::Checked { outcome, .. } => progress.checked = Some(*outcome),
         Record::ManualAnswered { answer, .. } => {
             progress.answered.get_or_insert(*answer);
+        }
+        Record::StepSkipped { .. } if progress.started.is_some() => {
+            return Err(Illegal { seq: entry.seq, why: format!("step {step} had begun") });
+        }
+        Record::StepSkipped { by, .. } => {
+            (progress.ended, progress.passed_over) = (Some(at), Some(by.clone()));
         }
         Record::StepEnded { .. } => progress.ended = Some(at),
         Record::InjectIntended { injections, .. } => {

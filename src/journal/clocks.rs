@@ -24,6 +24,9 @@ pub struct Clocks {
     /// Last fault lifted to steady for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery_ms: Option<u64>,
+    /// Data lost when service was back, by the word of the probe that `rpo` names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpo_ms: Option<u64>,
     /// How exact all that is: the longest sampling interval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolution_ms: Option<u64>,

@@ -4,6 +4,8 @@
 //! dropped, damage in the middle is an error that names the record.
 
 mod clocks;
+mod day;
+mod deployed;
 mod environment;
 mod frame;
 mod record;
@@ -11,10 +13,12 @@ mod writer;
 
 pub use crate::probes::Stats as ProbeStats;
 pub use clocks::Clocks;
+pub use day::{Asked, DayHeader, DayRecord};
+pub use deployed::{Deployed, Moment};
 pub use environment::Environment;
 pub use frame::{Damage, decode, encode};
 pub use record::{
-    Answer, CheckOutcome, Deployed, Entry, Header, InjectOutcome, Moment, Record, Residue, RevertOutcome,
-    SampleState, StopReason,
+    Answer, CheckOutcome, Entry, Header, InjectOutcome, Record, Residue, RevertOutcome, SampleState,
+    StopReason,
 };
 pub use writer::{JournalError, Writer, read};

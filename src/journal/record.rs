@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Clocks, Environment};
+use super::{Clocks, DayRecord, Deployed, Environment, Moment};
 use crate::{
     faults::Injection,
     probes::Stats,
@@ -33,6 +33,8 @@ pub struct Entry {
 pub enum Record {
     /// The first record.
     RunStarted(Box<Header>),
+    /// Of a game day; its journal has nothing else.
+    Day(DayRecord),
     /// Somebody else owns the run from now on: a takeover, or `rollback`.
     OwnerChanged {
         /// The process.
@@ -208,6 +210,16 @@ pub enum Record {
         /// 1, 2, 3 …
         attempt: u32,
     },
+    /// A person wanted a step not to begin: it does not.
+    StepSkipped {
+        /// Which.
+        step: String,
+        /// Who.
+        by: String,
+        /// Their words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        comment: String,
+    },
     /// A person has answered a manual step, or nobody has in time.
     ManualAnswered {
         /// Which step.
@@ -346,31 +358,6 @@ pub struct Header {
     pub metrics: String,
     /// How far the API server's clock is ahead of the runner's, in milliseconds.
     pub server_ahead_ms: i64,
-}
-
-/// When something was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Moment {
-    /// Before the first fault.
-    Before,
-    /// After everything was back.
-    After,
-}
-
-/// What runs in a workload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Deployed {
-    /// Which workload.
-    pub workload: ObjectRef,
-    /// `deployment.kubernetes.io/revision`, if there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revision: Option<String>,
-    /// Images with digests, as the kubelets report them.
-    pub images: Vec<String>,
-    /// The commit, where a label or annotation names it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub commit: Option<String>,
 }
 
 /// Whether there was anything to judge.

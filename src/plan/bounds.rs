@@ -21,7 +21,8 @@ use crate::{
 };
 
 /// What there is to do about approvals.
-const NO_CONTROLLER: &str = "a controller that collects approvals is not supported yet; run it elsewhere";
+const NO_CONTROLLER: &str =
+    "the controller collects them: firedrill run --controller FILE, then firedrill approve by somebody else";
 
 /// Who has agreed to what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Consent {
     pub namespaces: BTreeSet<String>,
     /// Namespaces whose pods may be evicted with a node.
     pub bystanders: BTreeSet<String>,
+    /// How many others have agreed.
+    pub approvals: u32,
 }
 
 impl Consent {
@@ -217,10 +220,10 @@ pub fn guardrail_findings(
     spec: &ExperimentSpec,
     own: &str,
     (snapshot, guardrails): (&Snapshot, &[Guardrail]),
-    now: Timestamp,
+    (approvals, now): (u32, Timestamp),
 ) -> Vec<Finding> {
     let covering = covering(guardrails, snapshot, &namespaces(spec, own));
-    let mut findings = standing(spec, snapshot, guardrails, &covering);
+    let mut findings = standing((spec, approvals), snapshot, guardrails, &covering);
     for guardrail in covering {
         let (name, rule) = (format!("guardrail/{}", guardrail.metadata.name), &guardrail.spec);
         let refuse = |message: String| Finding::error(code::GUARDRAIL, &name, message);
@@ -243,21 +246,21 @@ pub(super) fn halted(rule: &GuardrailSpec) -> &str {
     if rule.halt_reason.is_empty() { "no reason given" } else { &rule.halt_reason }
 }
 
-/// What holds as long as a run goes on, whatever time it is.
+/// What holds as long as a run goes on, whatever time it is; `approvals`: how many others have agreed.
 pub(super) fn standing(
-    spec: &ExperimentSpec,
+    (spec, approvals): (&ExperimentSpec, u32),
     snapshot: &Snapshot,
     guardrails: &[Guardrail],
     covering: &[&Guardrail],
 ) -> Vec<Finding> {
-    let mut findings = environment(snapshot, guardrails, covering);
+    let mut findings = environment(snapshot, guardrails, (covering, approvals));
     for guardrail in covering {
         let (name, rule) = (format!("guardrail/{}", guardrail.metadata.name), &guardrail.spec);
         let refuse = |message: String| Finding::error(code::GUARDRAIL, &name, message);
-        if rule.approvals.required > 0 {
+        if rule.approvals.required > approvals {
             let message = format!(
-                "{} approvals by others are required, which the command line cannot collect",
-                rule.approvals.required
+                "{} by others required, and {approvals} there",
+                counted(rule.approvals.required as usize, "approval"),
             );
             findings.push(refuse(message).remedy(NO_CONTROLLER));
         }
@@ -273,7 +276,11 @@ pub(super) fn standing(
 }
 
 /// Whether this is production, and whether somebody in charge has agreed in writing.
-fn environment(snapshot: &Snapshot, guardrails: &[Guardrail], covering: &[&Guardrail]) -> Vec<Finding> {
+fn environment(
+    snapshot: &Snapshot,
+    guardrails: &[Guardrail],
+    (covering, approvals): (&[&Guardrail], u32),
+) -> Vec<Finding> {
     let labelled = snapshot.space("kube-system").is_some_and(|space| {
         space.labels.get("firedrill.dev/environment").is_some_and(|value| value == "production")
     });
@@ -284,8 +291,11 @@ fn environment(snapshot: &Snapshot, guardrails: &[Guardrail], covering: &[&Guard
         (false, None) => return Vec::new(),
     };
     if covering.iter().any(|guardrail| guardrail.spec.allow_production) {
+        if approvals > 0 {
+            return Vec::new();
+        }
         let message = format!(
-            "the cluster is production ({why}); approval by somebody else is compulsory here, and the command line cannot collect it"
+            "the cluster is production ({why}); approval by somebody else is compulsory here, and nobody has agreed"
         );
         return vec![Finding::error(code::PRODUCTION, "cluster", message).remedy(NO_CONTROLLER)];
     }

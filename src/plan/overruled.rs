@@ -29,8 +29,17 @@ pub struct Begun<'a> {
     pub namespace: &'a str,
     /// How far the damage may go.
     pub bounds: &'a Bounds,
+    /// What was granted.
+    pub granted: &'a Granted,
+}
+
+/// What was granted beyond the file when the run began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Granted {
     /// The namespaces whose pods a Guardrail let go with a node.
-    pub bystanders: &'a BTreeSet<String>,
+    pub bystanders: BTreeSet<String>,
+    /// How many others have agreed.
+    pub approvals: u32,
 }
 
 /// Whether the Guardrails as they are now forbid what goes on; with `at`, also whether something may be injected at
@@ -46,7 +55,7 @@ pub fn overruled(
     if let Some(halt) = covering.iter().find(|guardrail| guardrail.spec.halt) {
         return Some(Overruled::Halted(by(halt, bounds::halted(&halt.spec))));
     }
-    let findings = bounds::standing(begun.spec, snapshot, guardrails, &covering);
+    let findings = bounds::standing((begun.spec, begun.granted.approvals), snapshot, guardrails, &covering);
     if let Some(finding) = findings.into_iter().find(Finding::is_error) {
         return Some(Overruled::Changed(format!("{}: {}", finding.subject, finding.message)));
     }
@@ -59,7 +68,7 @@ pub fn overruled(
     }
     let allowed: BTreeSet<&String> =
         covering.iter().flat_map(|guardrail| &guardrail.spec.nodes.bystanders).collect();
-    if let Some(gone) = begun.bystanders.iter().find(|namespace| !allowed.contains(namespace)) {
+    if let Some(gone) = begun.granted.bystanders.iter().find(|namespace| !allowed.contains(namespace)) {
         return Some(Overruled::Changed(format!("no Guardrail lets pods of namespace {gone} go any more")));
     }
     let closed =
@@ -124,8 +133,8 @@ mod tests {
         let before = guardrail(before);
         let bounds = Bounds::new(&experiment.spec.limits, &[&before]);
         let bystanders = before.spec.nodes.bystanders.iter().cloned().collect();
-        let begun =
-            Begun { spec: &experiment.spec, namespace: "shop", bounds: &bounds, bystanders: &bystanders };
+        let granted = Granted { bystanders, approvals: 0 };
+        let begun = Begun { spec: &experiment.spec, namespace: "shop", bounds: &bounds, granted: &granted };
         let at = at.map(|at| at.parse().expect("a time"));
         overruled(begun, &Snapshot::default(), &[guardrail(now)], at)
     }
@@ -155,7 +164,7 @@ mod tests {
             (json!({"nodes": {}}), Some("namespace monitoring")),
             (json!({"faults": {"denied": ["scale"]}}), None),
             (json!({"faults": {"denied": ["podKill"]}}), Some("podKill")),
-            (json!({"approvals": {"required": 1}}), Some("approvals")),
+            (json!({"approvals": {"required": 1}}), Some("approval")),
             (json!({"environment": "production"}), Some("production")),
         ] {
             let found = with(change.clone());

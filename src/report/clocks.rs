@@ -74,7 +74,7 @@ fn after(from: Timestamp, to: Timestamp) -> Option<u64> {
     u64::try_from(words::millis(from, to)).ok()
 }
 
-/// Both judged clocks. Nothing is judged when nothing was injected.
+/// The judged clocks, and how much was lost if a file promises that. Nothing is judged when nothing was injected.
 pub(super) fn objectives(
     experiment: Option<&Experiment>,
     clocks: &Clocks,
@@ -93,7 +93,7 @@ pub(super) fn objectives(
         let close = close.is_some_and(|((promised, measured), exact)| promised.abs_diff(measured) < exact);
         Objective { name, meaning, promised_ms, measured_ms, met, close }
     };
-    vec![
+    let mut all = vec![
         judge(
             "rto",
             "time to heal: first fault in force to steady for good",
@@ -106,7 +106,23 @@ pub(super) fn objectives(
             promised.map(|promised| millis(promised.recover_within())),
             clocks.recovery_ms,
         ),
-    ]
+    ];
+    all.extend(loss(experiment, clocks));
+    all
+}
+
+/// How much data was lost, if a file promises that.
+fn loss(experiment: Option<&Experiment>, clocks: &Clocks) -> Option<Objective> {
+    let promised = experiment?.spec.objectives.rpo.as_ref()?;
+    let promised_ms = u64::try_from(promised.within.0.as_millis()).unwrap_or(u64::MAX);
+    Some(Objective {
+        name: "rpo",
+        meaning: "data lost when service was back, by the application's own word",
+        promised_ms: Some(promised_ms),
+        measured_ms: clocks.rpo_ms,
+        met: clocks.rpo_ms.map(|lost| lost <= promised_ms),
+        close: false,
+    })
 }
 
 /// When the first alert fired, if a file promises that or one did; `missed`: none did, and that was the verdict.

@@ -29,9 +29,10 @@ mod tally;
 pub mod text;
 mod words;
 
+pub use crate::journal::Asked;
 pub use chapter::{AFTER_ANOTHER, Chapter};
 pub use clocks::{Milestone, Objective};
-pub use day::{Asked, DayEntry, DayFacts};
+pub use day::{DayEntry, DayFacts};
 pub use facts::{
     CheckFacts, DeployedFacts, Facts, FaultWindow, InForce, InjectionFacts, Lane, Note, Outcome, Owner,
     People, Place, PlanFacts, ReportError, Source, StepFacts, StepState, Stop, Told, Violation,

@@ -11,6 +11,7 @@ mod load_pods;
 mod loads;
 mod misfortune;
 mod monitoring;
+mod objectives;
 mod probes;
 mod promises;
 mod real;

@@ -97,6 +97,56 @@ aborted() {
   clean 'aborted in force: asked to back' "$took"
 }
 
+# A game day by hand, its gate answered from elsewhere.
+game_day() {
+  local begun follows
+  begun=$(now)
+  firedrill run --controller gameday/drill -n shop >"$work/day.log" 2>&1 &
+  follows=$!
+  run=
+  while [[ -z $run ]]; do
+    run=$(kubectl get runs -n shop -l firedrill.dev/gameday=drill -o 'jsonpath={.items[0].metadata.name}' 2>/dev/null)
+    sleep 0.2
+  done
+  until_is 90 two/gate run "$run" '{.status.currentStep}'
+  firedrill confirm "$run" -n shop 2>"$work/confirm.log"
+  wait "$follows" || { cat "$work/day.log" >&2; return 1; }
+  verdict Passed AllPassed
+  firedrill report --controller "$run" >"$work/day-report.log"
+  grep -q 'gate two' "$work/day-report.log"
+  clean 'a game day of two, followed, its gate answered' $(($(now) - begun))
+}
+
+# Its replica dies with the first experiment of a game day in force.
+day_killed() {
+  run=$(kubectl create -n shop -o name -f - <<<"{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {generateName: drill-}, spec: {gameDayRef: {name: long}}}")
+  run=${run#*/}
+  in_force
+  replica replica-b
+  b=$pid
+  sleep 2
+  local died
+  died=$(now)
+  kill -KILL "$1"
+  back 30
+  local took=$(($(now) - died))
+  until_is 60 'Aborted Skipped' run "$run" '{.status.experiments[0].verdict} {.status.experiments[1].verdict}'
+  clean 'SIGKILL in a game day: to back, by the survivor' "$took"
+}
+
+# What comes due every minute is made, on time, and once.
+scheduled() {
+  kubectl patch gameday often -n shop --type merge -p '{"spec":{"suspend":false}}' >/dev/null
+  local due=$((($(date +%s) / 60 + 1) * 60))
+  until_is 75 "often-$((due / 60))" run "often-$((due / 60))" '{.metadata.name}'
+  local late=$(($(now) - due * 1000))
+  kubectl patch gameday often -n shop --type merge -p '{"spec":{"suspend":true}}' >/dev/null
+  run=often-$((due / 60))
+  verdict Passed AllPassed
+  until_is 10 Passed gameday often '{.status.lastRun.verdict}'
+  clean 'a game day that comes due: made so late' "$late"
+}
+
 deleted() {
   begin long
   in_force
@@ -192,6 +242,12 @@ kubectl rollout status -n shop deployment/web --timeout=60s >/dev/null
 replica replica-a
 a=$pid
 passes
+# Without policies, which it says, and with the kinds of this version.
+firedrill doctor --installation >"$work/doctor.log"
+grep -q '4 of 4 as this version has them' "$work/doctor.log"
+grep -q '1 replica at work' "$work/doctor.log"
+game_day
+scheduled
 aborted
 deleted
 killed "$a"
@@ -199,6 +255,11 @@ replica replica-c
 c=$pid
 sleep 2
 paused "$b" "$c"
+kill -TERM "$b"
+wait "$b"
+day_killed "$c"
+replica replica-e
+c=$pid
 account_gone
 ends "$b" "$c"
 namespace_gone

@@ -41,3 +41,5 @@ FIREDRILL_BENCH_PROMETHEUS=$(sed -n 's/^PROMETHEUS=//p' <<<"$out")
 [[ -n $FIREDRILL_BENCH_PROMETHEUS ]] || unset FIREDRILL_BENCH_PROMETHEUS
 # One test at a time: they share the cluster, and some rows need it for themselves.
 cargo test --test all real:: -- --nocapture --test-threads=1 "$@"
+# A part of them was asked for, or all.
+[[ ${bench[0]} != --real || $# -gt 0 ]] || "$here/hosts.sh" "$dir"

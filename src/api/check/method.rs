@@ -13,7 +13,7 @@ use super::overlap::InForce;
 use super::report::Report;
 use crate::api::schema::MAX_STEPS;
 
-use super::steady_state::{Probes, judge, length};
+use super::steady_state::{Probes, judge, length, loss, named};
 use super::walk::workload_type;
 
 /// What is known of a step when later ones refer to it.
@@ -60,6 +60,7 @@ pub(super) fn check(spec: &Node, probes: &Probes<'_>, report: &mut Report<'_>) {
         earlier.entry(name).or_insert(Earlier { kind, index, span, reverted: false });
     }
     least(spec, steps, report);
+    loss(spec, probes, report);
 }
 
 /// What the fault changes as a whole, if it does.
@@ -390,18 +391,7 @@ fn aims(fault: &FaultInfo) -> String {
 fn checked(node: &Node, path: &str, probes: &Probes<'_>, report: &mut Report<'_>) {
     let Some((at, name)) = node.get("probe").and_then(|at| Some((at, at.text()?))) else { return };
     let below = format!("{path}.check");
-    let Some(probe) = probes.list.iter().find(|probe| probe.name == name) else {
-        if !probes.elsewhere {
-            let names = || probes.list.iter().map(|probe| probe.name);
-            let remedy = match nearest(name, names()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
-            };
-            let message = format!("there is no probe `{name}`");
-            report.error(codes::REFERENCE, (&format!("{below}.probe"), at.span), &message, &remedy);
-        }
-        return;
-    };
+    let Some(probe) = named(probes, (&format!("{below}.probe"), at.span, name), report) else { return };
     match (node.get("expect"), &probe.variables) {
         (Some(expect), Some(variables)) => {
             judge(expect, variables, probe.has_value, &format!("{below}.expect"), report);

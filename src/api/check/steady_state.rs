@@ -2,8 +2,8 @@
 
 use crate::api::yaml::{Node, Span};
 use crate::probes::{self, ProbeInfo, Variable};
-use crate::types::Length;
 use crate::types::codes::format as codes;
+use crate::types::{Length, nearest};
 
 use super::expressions::{Wanted, cel, promql};
 use super::report::Report;
@@ -178,5 +178,36 @@ fn connection(node: &Node, path: &str, report: &mut Report<'_>) {
             message,
             "name the server or service",
         );
+    }
+}
+
+/// The probe of that name, or an error where it is named.
+pub(super) fn named<'a>(
+    probes: &'a Probes<'_>,
+    (path, span, name): (&str, Span, &str),
+    report: &mut Report<'_>,
+) -> Option<&'a Declared<'a>> {
+    let found = probes.list.iter().find(|probe| probe.name == name);
+    if found.is_none() && !probes.elsewhere {
+        let names = || probes.list.iter().map(|probe| probe.name);
+        let remedy = match nearest(name, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        report.error(codes::REFERENCE, (path, span), &format!("there is no probe `{name}`"), &remedy);
+    }
+    found
+}
+
+/// The probe that says how much data is lost is there, and has a value.
+pub(super) fn loss(spec: &Node, probes: &Probes<'_>, report: &mut Report<'_>) {
+    let Some(at) = spec.at(&["objectives", "rpo", "probe"]) else { return };
+    let Some(name) = at.text() else { return };
+    let path = "spec.objectives.rpo.probe";
+    if let Some(probe) = named(probes, (path, at.span, name), report)
+        && !probe.has_value
+    {
+        let message = format!("probe `{name}` yields no number, and seconds of data lost are one");
+        report.error(codes::REFERENCE, (path, at.span), &message, "give it a value");
     }
 }

@@ -141,6 +141,7 @@ fn the_examples_of_the_reference_are_accepted_or_not_supported_yet() {
             "05-random-kills-every-30-s-for-30-min-hpa-a.yaml",
             "06-a-dependency-at-zero.yaml",
             "07-a-bad-release-must-be-rolled-back-by-the.yaml",
+            "08-dr-drill-region-fail-over-with-people-in.yaml",
             "09-partition-pods-born-later-too.yaml",
             "14-guardrail-of-a-platform-team.yaml",
             "15-a-run-by-hand.yaml",

@@ -365,7 +365,11 @@ fn objectives() -> Schema {
             "From the first fault in force to when every expect holds again for good, faults still in force or not. Default: measured, not judged.",
             positive(),
         ),
-        field("rpo", "How much data may be lost, by a probe's word.", rpo).not_yet(),
+        field(
+            "rpo",
+            "How much data may be lost: what a probe says, in seconds, when service is back. Default: not judged.",
+            rpo,
+        ),
         field(
             "detectWithin",
             "From the first fault in force to the first alert. Default: measured, not judged.",

@@ -186,18 +186,21 @@ fn notification() -> Schema {
 }
 
 fn status() -> Schema {
-    let skipped = object(vec![
-        field("time", "When it would have run.", time()),
-        field("reason", "Why it does not.", text(253)),
-    ]);
+    let skipped = || {
+        object(vec![
+            field("time", "When it would have run.", time()),
+            field("reason", "Why it does not.", text(253)),
+        ])
+    };
     object(vec![
         field("observedGeneration", "The generation that the rest is about.", integer(0, i64::MAX)),
         field("hash", "Hash of files, parameters and limits.", text(128)),
         field("conditions", "Ready and Overdue.", shared::conditions()),
         field("nextScheduleTime", "When it runs next.", time()),
         field("nextRun", "The same for people.", text(64)),
-        field("nextSkipped", "What is skipped until then.", list(skipped, 0, 16, Merge::Atomic)),
-        field("lastScheduleTime", "When it was due last.", time()),
+        field("nextSkipped", "What is skipped until then.", list(skipped(), 0, 16, Merge::Atomic)),
+        field("lastScheduleTime", "The last time that a Run was made for.", time()),
+        field("lastSkipped", "The last time that came due and was not run.", skipped()),
         field("active", "Names of unfinished Runs.", list(text(253), 0, 16, Merge::Atomic)),
         field("lastRun", "The last Run that finished.", shared::last_run()),
     ])

@@ -107,7 +107,7 @@ fn spec() -> Schema {
         field(
             "approvals",
             "Who agreed; may only grow.",
-            grows(list(approval(), 0, 16, Merge::Map(&["by"])), "approvals"),
+            grows(list(approval(), 0, 32, Merge::Map(&["by", "hash"])), "approvals"),
         ),
         field(
             "steps",

@@ -2,92 +2,69 @@
 
 use jiff::Timestamp;
 
-use super::{ASSUMED, Attendance, End, Going};
+use super::{ASSUMED, Attendance, Attended};
 use crate::{
     cli::{say, terminal},
+    controller::day::{End, Heard, Question, answer},
     engine::Outside,
-    report::{Asked, clean},
+    report::clean,
     types::{ExitCode, Length},
 };
 
-impl Going<'_> {
-    /// Waits until then, but no longer than the day may last.
-    pub(super) async fn wait(&mut self, until: Timestamp) -> Result<(), End> {
-        let clock = &self.venue.env.clock;
-        tokio::select! {
-            biased;
-            Some(outside) = self.outside_rx.recv() => Err(ended_by(&outside)),
-            () = clock.sleep_until(until.min(self.deadline)) => {
-                if until > self.deadline { Err(self.too_long()) } else { Ok(()) }
+impl Attended<'_> {
+    pub(super) async fn question(
+        &mut self,
+        question: &Question<'_>,
+        until: Timestamp,
+    ) -> anyhow::Result<Heard> {
+        match self.venue.attendance.clone() {
+            Attendance::Assumed { .. } => {
+                let now = self.venue.env.clock.now();
+                let assumed = now.checked_add(ASSUMED).unwrap_or(Timestamp::MAX);
+                if let Some(end) = self.until(assumed.min(until)).await {
+                    return Ok(Heard::Ended(end));
+                }
+                let detail = format!("taken as said, after {}", Length(ASSUMED));
+                Ok(if assumed > until { Heard::Nobody } else { Heard::Answer(true, detail) })
             }
+            Attendance::Person(by) => Ok(self.typed(question, &by, until).await),
         }
     }
 
-    /// That the day is over, finished or not.
-    pub(super) fn too_long(&self) -> End {
-        let (reason, message) = match self.outing.replaced {
-            Some(at) if at <= self.deadline => ("Replaced", "the next one takes its place".to_owned()),
-            _ => {
-                let whole = Length(self.outing.planned.day.spec.duration());
-                ("DurationExceeded", format!("the game day has taken all of its limits.duration, {whole}"))
-            }
-        };
-        End { code: ExitCode::Aborted, reason, message }
+    /// Waits until then, unless somebody ends the day.
+    pub(super) async fn until(&mut self, until: Timestamp) -> Option<End> {
+        tokio::select! {
+            biased;
+            Some(outside) = self.outside_rx.recv() => Some(ended_by(&outside)),
+            () = self.venue.env.clock.sleep_until(until) => None,
+        }
     }
 
-    /// Asks whether something is so, and writes the answer down.
-    pub(super) async fn confirmed(&mut self, what: &str, words: &str, runbook: &str) -> Result<bool, End> {
-        let begun = self.venue.env.clock.now();
-        let (holds, detail) = match self.venue.attendance.clone() {
-            Attendance::Assumed { .. } => {
-                self.wait(self.after(Length(ASSUMED))).await?;
-                (true, format!("taken as said, after {}", Length(ASSUMED)))
-            }
-            Attendance::Person(by) => self.ask(what, (words, runbook), &by).await?,
-        };
-        self.answered(what, begun, (holds, detail));
-        Ok(holds)
-    }
-
-    pub(super) fn answered(&mut self, what: &str, begun: Timestamp, (holds, detail): (bool, String)) {
-        let at = self.venue.env.clock.now();
-        let took_ms = u64::try_from(at.duration_since(begun).as_millis()).unwrap_or(0);
-        self.tell(&format!("{what}: {detail}"));
-        self.asked.push(Asked { what: what.to_owned(), at, took_ms, holds, detail });
-    }
-
-    async fn ask(
-        &mut self,
-        what: &str,
-        (words, runbook): (&str, &str),
-        by: &str,
-    ) -> Result<(bool, String), End> {
+    async fn typed(&mut self, question: &Question<'_>, by: &str, until: Timestamp) -> Heard {
         let mut typed = terminal::lines();
-        let text = words.lines().map(clean).collect::<Vec<_>>().join("\n  ");
-        let runbook = if runbook.is_empty() { String::new() } else { format!("\n  see {}", clean(runbook)) };
-        say(&format!("\n  {text}{runbook}\n\n{}: type `yes`, or `no` and why", clean(what)));
+        let text = question.words.lines().map(clean).collect::<Vec<_>>().join("\n  ");
+        let runbook = match question.runbook {
+            "" => String::new(),
+            runbook => format!("\n  see {}", clean(runbook)),
+        };
+        say(&format!("\n  {text}{runbook}\n\n{}: type `yes`, or `no` and why", clean(question.what)));
         loop {
             tokio::select! {
                 biased;
-                Some(outside) = self.outside_rx.recv() => return Err(ended_by(&outside)),
+                Some(outside) = self.outside_rx.recv() => return Heard::Ended(ended_by(&outside)),
                 line = typed.recv() => {
                     let Some(line) = line else {
-                        return Ok((false, "nobody is there to answer any more".to_owned()));
+                        return Heard::Answer(false, "nobody is there to answer any more".to_owned());
                     };
                     match understood(&line) {
-                        Some((holds, comment)) => return Ok((holds, answer(holds, by, &comment))),
+                        Some((holds, comment)) => return Heard::Answer(holds, answer(holds, by, &comment)),
                         None => say("type `yes`, or `no` and why"),
                     }
                 }
-                () = self.venue.env.clock.sleep_until(self.deadline) => return Err(self.too_long()),
+                () = self.venue.env.clock.sleep_until(until) => return Heard::Nobody,
             }
         }
     }
-}
-
-fn answer(holds: bool, by: &str, comment: &str) -> String {
-    let word = if holds { "yes" } else { "no" };
-    if comment.is_empty() { format!("{word}, {by}") } else { format!("{word}, {by}: {comment}") }
 }
 
 /// `yes`, `no`, each with words of one's own behind it.

@@ -1,8 +1,10 @@
-//! One experiment of a game day, from its assessment to what it came to.
+//! The parts of a game day from here: assessed, run, and what they came to.
 
 use std::sync::Arc;
 
-use super::{Attendance, End, Going, asking::ended_by};
+use jiff::Timestamp;
+
+use super::{Attendance, Attended, asking::ended_by};
 use crate::{
     api::Act,
     cli::{
@@ -11,27 +13,92 @@ use crate::{
         stderr_style,
         told::{self, Told},
     },
+    controller::day::{End, Heard, Part, Played, Question, Venue, refused},
     engine::{self, Assessment, Outside, Request, Start},
-    journal::StopReason,
+    journal::{Asked, StopReason},
     report::Chapter,
     types::{ExitCode, Finding},
 };
 
-impl Going<'_> {
-    /// What speaks against an experiment before the first of them begins: then none does.
-    pub(super) async fn refusal(&mut self, act: &Act) -> anyhow::Result<Option<End>> {
+impl Venue for Attended<'_> {
+    type Error = anyhow::Error;
+
+    fn now(&self) -> Timestamp {
+        self.venue.env.clock.now()
+    }
+
+    fn by(&self) -> String {
+        match &self.venue.attendance {
+            Attendance::Person(by) => by.clone(),
+            Attendance::Assumed { .. } => "rehearsal".to_owned(),
+        }
+    }
+
+    fn place(&self) -> String {
+        self.venue.place.clone()
+    }
+
+    fn on_record(&self, _: Part<'_>) -> bool {
+        false
+    }
+
+    fn tell(&mut self, ms: i64, words: &str) {
+        if self.venue.attendance != (Attendance::Assumed { quietly: true }) {
+            crate::cli::say(&format!("== {:<7} {}", crate::report::moment(ms), crate::report::clean(words)));
+        }
+    }
+
+    fn said(&mut self, findings: Vec<Finding>) -> Vec<Finding> {
+        (self.venue.said)(findings)
+    }
+
+    async fn refuses(&mut self, act: &Act) -> anyhow::Result<bool> {
         let request = (self.venue.request)(act)?;
         let findings = match self.assess(&request).await {
-            Ok(assessment) if !assessment.refused() => return Ok(None),
+            Ok(assessment) if !assessment.refused() => return Ok(false),
             Ok(assessment) => assessment.plan.findings,
             Err(findings) => findings,
         };
         (self.venue.said)(findings);
-        let message =
-            format!("experiment {} is refused, and nothing was changed", act.experiment.metadata.name);
-        Ok(Some(End { code: ExitCode::Refused, reason: "ExperimentRefused", message }))
+        Ok(true)
     }
 
+    async fn play(
+        &mut self,
+        part: Part<'_>,
+        act: &Act,
+        (until, late): (Timestamp, &End),
+    ) -> anyhow::Result<Played> {
+        let mut ended = None;
+        let aloud = matches!(part, Part::Entry(_));
+        let played = self.run(act, aloud, (until, late, &mut ended)).await;
+        let (chapter, code) = match played {
+            Ok(played) => played,
+            Err(error) if aloud => {
+                let experiment = act.experiment.metadata.name.clone();
+                let error = crate::cli::in_one_line(&error);
+                crate::cli::say(&format!("error: {error}"));
+                (Chapter::Lost { experiment, error }, ExitCode::Refused)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Played { chapter, code, ended })
+    }
+
+    async fn wait(&mut self, until: Timestamp) -> anyhow::Result<Option<End>> {
+        Ok(self.until(until).await)
+    }
+
+    async fn ask(&mut self, question: &Question<'_>, until: Timestamp) -> anyhow::Result<Heard> {
+        self.question(question, until).await
+    }
+
+    fn answered(&mut self, _: &Asked) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+impl Attended<'_> {
     async fn assess(&self, request: &Request) -> Result<Assessment, Vec<Finding>> {
         let mut assessment = engine::assess(&self.venue.env.clone(), request).await?;
         if matches!(self.venue.attendance, Attendance::Person(_)) {
@@ -41,42 +108,26 @@ impl Going<'_> {
         Ok(assessment)
     }
 
-    /// Runs an experiment without a method, and writes down whether it is steady: its exit code. Err: the day is over.
-    pub(super) async fn steady(&mut self, what: &str, act: &Act) -> anyhow::Result<Result<ExitCode, End>> {
-        let begun = self.venue.env.clock.now();
-        let (chapter, code) = self.play(act, false).await?;
-        let detail = match (code, chapter.run()) {
-            (ExitCode::Ok, Some(facts)) => {
-                format!("holds: {} (run {})", act.experiment.spec.hypothesis, facts.run)
-            }
-            (_, Some(facts)) => format!("{} (run {})", facts.outcome.message, facts.run),
-            (_, None) => "nothing of it is on record".to_owned(),
-        };
-        self.answered(what, begun, (code == ExitCode::Ok, detail));
-        if let Ok(outside) = self.outside_rx.try_recv() {
-            return Ok(Err(ended_by(&outside)));
-        }
-        if code == ExitCode::Aborted && self.venue.env.clock.now() >= self.deadline {
-            return Ok(Err(self.too_long()));
-        }
-        Ok(Ok(code))
-    }
-
     /// Assesses and runs. Time and signals end what is in force, and everything is put back.
-    pub(super) async fn play(&mut self, act: &Act, aloud: bool) -> anyhow::Result<(Chapter, ExitCode)> {
+    async fn run(
+        &mut self,
+        act: &Act,
+        aloud: bool,
+        (until, late, ended): (Timestamp, &End, &mut Option<End>),
+    ) -> anyhow::Result<(Chapter, ExitCode)> {
         let env = self.venue.env;
         let request = (self.venue.request)(act)?;
         let name = act.experiment.metadata.name.clone();
-        let refused = |by: &str, findings: Vec<Finding>| {
+        let declined = |by: &str, findings: Vec<Finding>| {
             let findings = (self.venue.said)(findings);
-            (told::refused(&request, by, &findings, env.clock.now()), ExitCode::Refused)
+            (refused(&request, by, &findings, env.clock.now()), ExitCode::Refused)
         };
         let assessment = match self.assess(&request).await {
             Ok(assessment) => assessment,
-            Err(findings) => return Ok(refused("", findings)),
+            Err(findings) => return Ok(declined("", findings)),
         };
         if assessment.refused() {
-            return Ok(refused(&assessment.by.name.clone(), assessment.plan.findings));
+            return Ok(declined(&assessment.by.name.clone(), assessment.plan.findings));
         }
         let aloud = aloud && self.venue.attendance != (Attendance::Assumed { quietly: true });
         let told = aloud.then(|| Told::new(self.venue.tell, &stderr_style()));
@@ -99,19 +150,20 @@ impl Going<'_> {
             }),
         };
         let mut run = std::pin::pin!(engine::run(env, start));
-        let mut late = false;
+        let mut too_late = false;
         let outcome = loop {
             tokio::select! {
                 biased;
                 outcome = &mut run => break outcome,
                 Some(outside) = self.outside_rx.recv() => {
+                    ended.get_or_insert_with(|| ended_by(&outside));
                     // The run that is over has nothing to stop.
                     let _ = outside_tx.send(outside);
                 }
-                () = env.clock.sleep_until(self.deadline), if !late => {
-                    late = true;
-                    let End { message, .. } = self.too_long();
-                    let _ = outside_tx.send(Outside::Stop(StopReason::DurationExceeded, message));
+                () = env.clock.sleep_until(until), if !too_late => {
+                    too_late = true;
+                    let words = late.message.clone();
+                    let _ = outside_tx.send(Outside::Stop(StopReason::DurationExceeded, words));
                 }
             }
         };

@@ -12,6 +12,7 @@ use super::{ADMISSION, Installed, NODE_FAULTS};
 use crate::{
     api::schema::{GROUP, VERSION},
     cluster::{RUN_LABEL, UNDO_PREFIX},
+    controller::AUTHOR,
     faults::{FAULTS, FaultInfo, LOAD_POD},
 };
 
@@ -110,7 +111,31 @@ fn list<'a>(of: impl IntoIterator<Item = &'a str>) -> String {
 
 /// The policies that every installation has.
 pub(super) fn policies() -> Vec<Value> {
-    [experiments(), runs(), halt(), game_days()].into_iter().flat_map(Policy::objects).collect()
+    let all = [experiments(), runs(), halt(), game_days(), authors("experiments"), authors("gamedays")];
+    all.into_iter().flat_map(Policy::objects).collect()
+}
+
+/// Whoever is said to have written a file is whoever changed it, and stays so until somebody else changes it. Where
+/// nothing stamps it (before Kubernetes 1.36) nobody has to be said.
+fn authors(resource: &'static str) -> Policy {
+    let name = if resource == "gamedays" { "gameday-authors" } else { "experiment-authors" };
+    let mut policy = Policy::over(name, resource, &["CREATE", "UPDATE"]);
+    let said = |of: &str| format!("{of}.metadata.?annotations[?'{AUTHOR}'].orValue('')");
+    policy.variables = vec![
+        ("now", said("object")),
+        ("before", format!("oldObject == null ? '' : {}", said("oldObject"))),
+        ("same", "oldObject != null && object.spec == oldObject.spec".to_owned()),
+    ];
+    policy.rules.push((
+        "variables.same ? variables.now == variables.before : variables.now in ['', request.userInfo.username]"
+            .to_owned(),
+        format!("'the annotation {AUTHOR} names who changed the spec: ' + request.userInfo.username"),
+    ));
+    policy.rules.push((
+        "variables.same || variables.before == '' || variables.now != ''".to_owned(),
+        format!("'the annotation {AUTHOR} cannot be taken away'"),
+    ));
+    policy
 }
 
 /// Whether the caller may use an account of the namespace.

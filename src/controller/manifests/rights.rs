@@ -45,9 +45,11 @@ pub(super) fn rights(installed: &Installed) -> Vec<Value> {
 /// The controller in the whole cluster: it follows Runs, reads what they name, and says what becomes of them.
 fn everywhere() -> Vec<Value> {
     vec![
-        rule(GROUP, &["runs"], &["get", "list", "watch", "patch", "delete"]),
-        rule(GROUP, &["runs/status"], &["patch"]),
-        rule(GROUP, &["experiments"], &["get", "list"]),
+        rule(GROUP, &["runs"], &["get", "list", "watch", "create", "patch", "delete"]),
+        rule(GROUP, &["experiments"], &["get", "list", "watch"]),
+        // To make Runs of those that come due; whoever wrote them may run what is in them.
+        rule(GROUP, &["gamedays"], &["get", "list", "watch", "run"]),
+        rule(GROUP, &["runs/status", "experiments/status", "gamedays/status"], &["patch"]),
         rule(GROUP, &["guardrails"], &["list", "watch"]),
         rule("", &["namespaces"], &["get", "list", "watch"]),
         rule("", &["serviceaccounts"], &["get"]),

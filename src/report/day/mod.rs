@@ -4,6 +4,7 @@
 
 mod html;
 mod junit;
+mod kept;
 mod markdown;
 mod text;
 
@@ -14,11 +15,13 @@ use serde_json::Value;
 use super::{Chapter, Tone, words};
 use crate::{
     api::Person,
+    journal::Asked,
     types::{ExitCode, RunId, Verdict},
 };
 
 pub(super) use html::{article, word_of};
 pub(super) use junit::cases;
+pub use kept::kept;
 pub use markdown::render as markdown;
 pub use text::render as text;
 
@@ -88,22 +91,6 @@ pub struct DayEntry {
     pub rto_ms: Option<u64>,
     /// Time to recover in milliseconds; None: not measured.
     pub recovery_ms: Option<u64>,
-}
-
-/// Something that had to be so before the game day went on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Asked {
-    /// What: `prerequisite healthy`, `steady before pod-loss`, `gate zone-loss`.
-    pub what: String,
-    /// When it was answered.
-    pub at: Timestamp,
-    /// How long that took, in milliseconds.
-    pub took_ms: u64,
-    /// Whether it was so.
-    pub holds: bool,
-    /// What was found, or who said it.
-    pub detail: String,
 }
 
 impl DayEntry {

@@ -64,6 +64,7 @@ pub(crate) fn failed() -> Vec<Entry> {
         alert_ms: None,
         abort_ms: Some(1_300),
         revert_ms: Some(1_200),
+        rpo_ms: None,
         rto_ms: Some(78_200),
         recovery_ms: Some(28_700),
         resolution_ms: Some(5_000),

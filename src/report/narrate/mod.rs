@@ -209,6 +209,9 @@ impl Narrator {
                 let who = if by.is_empty() { String::new() } else { format!(", says {by}") };
                 told.push((tone, with(format!("step {step}: {word}{who}"), comment)));
             }
+            Record::StepSkipped { step, by, comment } => {
+                told.push((Tone::Warning, with(format!("step {step}: skipped, says {by}"), comment)));
+            }
             Record::TargetsChosen { step, targets } => {
                 let names = words::names(targets.iter(), NAMES);
                 told.push((Tone::Plain, format!("{step}: batch after batch through {names}")));

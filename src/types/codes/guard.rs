@@ -42,6 +42,10 @@ pub const ACCOUNT: Code = Code::new("FD2072");
 pub const HOST: Code = Code::new("FD2073");
 /// Something that only the command line does.
 pub const NOT_FROM_CONTROLLER: Code = Code::new("FD2074");
+/// A part of a game day that was not begun.
+pub const NOT_BEGUN: Code = Code::new("FD2075");
+/// Something of the installation is missing, or of another version.
+pub const INSTALLATION: Code = Code::new("FD2076");
 /// The target selects nothing.
 pub const NO_TARGET: Code = Code::new("FD3001");
 /// A fault's fields do not fit together.
@@ -198,8 +202,8 @@ pub static CODES: &[CodeInfo] = &[
         code: APPROVALS,
         title: "a game day asks for what the command line has not",
         standard: "Approvals come from somebody else than who asks, and are bound to what was asked; collecting them takes somebody in the middle.",
-        discovery: "spec.approvals and spec.notifications of the GameDay.",
-        resolution: "Rehearse it, or run a copy without approvals. A controller that collects them and sends notices is not supported yet.",
+        discovery: "spec.approvals and spec.notifications of the GameDay; spec.approvals of the Guardrails.",
+        resolution: "Have the controller run it (firedrill run --controller gameday/NAME), which collects approvals with firedrill approve; or rehearse it.",
     },
     CodeInfo {
         code: LOAD_UNREACHABLE,
@@ -242,6 +246,20 @@ pub static CODES: &[CodeInfo] = &[
         standard: "What is not built is refused by name, never left out in silence.",
         discovery: "A step of the experiment needs it.",
         resolution: "Run the experiment with firedrill run FILE, from where you have the rights.",
+    },
+    CodeInfo {
+        code: NOT_BEGUN,
+        title: "an experiment of a game day was not begun",
+        standard: "What was not run is said, with the reason, and is no pass.",
+        discovery: "It waited for another run in its namespace, or for the game day itself, until its time was over or somebody ended it.",
+        resolution: "Read the reason; firedrill runs --controller shows what ran at that time in the namespace.",
+    },
+    CodeInfo {
+        code: INSTALLATION,
+        title: "something of the controller's installation is not as it should be",
+        standard: "Definitions, policies and program are of one version: an old definition drops fields in silence, and without the policies authors are not held to their own rights.",
+        discovery: "doctor --installation has read definitions, policies, the replicas' Leases and Guardrails, with the rights of whoever asked.",
+        resolution: "firedrill crds | kubectl apply --server-side -f - for the definitions, helm upgrade for the rest; docs/installation.md has the order.",
     },
     CodeInfo {
         code: NO_TARGET,

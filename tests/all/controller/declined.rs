@@ -81,11 +81,10 @@ fn a_fault_that_takes_agents() {
 }
 
 #[test]
-fn a_game_day() {
+fn a_game_day_that_is_not_there() {
     in_virtual_time(async {
         let office = Office::open(&[SCALE]).await;
-        let status = declined(&office, json!({"gameDayRef": {"name": "weekly"}})).await;
-        assert_eq!(status["reason"], "NotSupported");
+        assert_eq!(code(&declined(&office, json!({"gameDayRef": {"name": "weekly"}})).await), "FD2071");
     });
 }
 

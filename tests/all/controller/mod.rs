@@ -1,5 +1,6 @@
 //! The controller on the embedded cluster: the same engine, journals in the cluster, people and replicas beside it.
 
+mod days;
 mod declined;
 mod measured;
 mod office;
@@ -11,7 +12,10 @@ use std::time::Duration;
 use firedrill::{
     api,
     cluster::Write,
-    controller::run_id,
+    controller::{
+        installation::{self, Looked},
+        run_id,
+    },
     journal::{Record, StopReason},
     types::{Epoch, ObjectRef, Verdict},
 };
@@ -79,6 +83,62 @@ fn losing_normal_fails_and_puts_everything_back() {
         assert_eq!(condition(&status, "Succeeded")["reason"], "Violated");
         office.assert_as_before().await;
         assert_whole(&office.journal(&run).await);
+    });
+}
+
+#[test]
+fn what_is_installed_is_seen_from_outside() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let look =
+            async || installation::examine(&office.access, "firedrill", office.stage.env.clock.now()).await;
+        let said = |all: &[Looked], what: &str| {
+            let one = all.iter().find(|one| one.what == what).expect("it is looked at");
+            (one.found.clone(), one.findings.iter().any(firedrill::types::Finding::is_error))
+        };
+        let before = look().await;
+        assert_eq!(said(&before, "kinds"), ("4 of 4 as this version has them".to_owned(), false));
+        assert_eq!(
+            said(&before, "controller"),
+            ("0 replicas at work, 0 runs in their hands".to_owned(), true)
+        );
+        let _replicas = [office.replica("a"), office.replica("b")];
+        office.run("trial-1", json!({})).await;
+        office.shrunk().await;
+        let during = look().await;
+        assert_eq!(
+            said(&during, "controller"),
+            ("2 replicas at work, 1 run in their hands".to_owned(), false)
+        );
+        let crd = ObjectRef::namespaced(
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            "",
+            "gamedays.firedrill.dev",
+        );
+        office.delete(&crd).await;
+        office.until("it is gone", async || office.get(&crd).await.is_none()).await;
+        let (found, wrong) = said(&look().await, "kinds");
+        assert_eq!((found.as_str(), wrong), ("3 of 4 as this version has them", true));
+    });
+}
+
+/// What was to be tried was not: no pass.
+#[test]
+fn a_step_that_somebody_skips_does_not_begin() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE, "{name: look, wait: 10s}"]).await;
+        let _replica = office.replica("a");
+        let skip =
+            json!([{"name": "trial/shrink", "action": "Skip", "by": "bob", "time": "2026-01-01T00:00:00Z"}]);
+        let run = office.run("trial-1", json!({"steps": skip})).await;
+        let status = office.over(&run).await;
+        let (verdict, reason) = (&status["verdict"], &status["reason"]);
+        assert_eq!((verdict, reason), (&json!("Inconclusive"), &json!("StepSkipped")), "{status}");
+        assert_eq!((&status["targets"]["selected"], office.replicas()), (&json!(0), json!(4)));
+        let skipped = office.journal(&run).await;
+        let by = |entry: &firedrill::journal::Entry| matches!(&entry.record, Record::StepSkipped { by, .. } if by == "bob");
+        assert_eq!(skipped.iter().filter(|entry| by(entry)).count(), 1);
     });
 }
 

@@ -263,10 +263,12 @@ impl Office {
     }
 }
 
-/// The state but for what is ours: Runs and journals.
+/// The state but for what is ours: Runs, game days and journals.
 fn state(stage: &Stage) -> BTreeMap<String, Value> {
     let mut state = stage.state();
-    state.retain(|key, _| !key.starts_with("Run ") && !key.starts_with("ConfigMap firedrill/"));
+    state.retain(|key, _| {
+        !key.starts_with("Run ") && !key.starts_with("GameDay ") && !key.starts_with("ConfigMap firedrill/")
+    });
     state
 }
 

@@ -146,6 +146,17 @@ impl Stage<'_> {
     }
 }
 
+const VALIDATING: [&str; 8] = [
+    "experiments",
+    "runs",
+    "halt",
+    "gamedays",
+    "experiment-authors",
+    "gameday-authors",
+    "node-scars",
+    "node-undo",
+];
+
 async fn installed(real: &Real) {
     let client = real.client();
     apply_crds(&client).await;
@@ -162,16 +173,10 @@ async fn installed(real: &Real) {
 /// Takes away what other tests would meet.
 async fn removed(real: &Real) {
     for (kind, names) in [
-        (
-            "validatingadmissionpolicybindings",
-            &["experiments", "runs", "halt", "gamedays", "node-scars", "node-undo"][..],
-        ),
-        (
-            "validatingadmissionpolicies",
-            &["experiments", "runs", "halt", "gamedays", "node-scars", "node-undo"][..],
-        ),
-        ("mutatingadmissionpolicybindings", &["runs-stamp"][..]),
-        ("mutatingadmissionpolicies", &["runs-stamp"][..]),
+        ("validatingadmissionpolicybindings", &VALIDATING[..]),
+        ("validatingadmissionpolicies", &VALIDATING[..]),
+        ("mutatingadmissionpolicybindings", &["runs-stamp", "authors-stamp"][..]),
+        ("mutatingadmissionpolicies", &["runs-stamp", "authors-stamp"][..]),
     ] {
         for name in names {
             let path = format!("/apis/admissionregistration.k8s.io/v1/{kind}/{name}.firedrill.dev");
@@ -225,6 +230,7 @@ fn who_may_write_what_is_decided_rightly() {
         let mut stage = Stage { real: &real, wrong: Vec::new(), judged: 0 };
         holds(&stage).await;
         experiments(&mut stage).await;
+        authors(&mut stage).await;
         runs(&mut stage).await;
         halted(&mut stage).await;
         people_in_a_run(&mut stage).await;
@@ -296,6 +302,30 @@ async fn experiments(stage: &mut Stage<'_>) {
         ("dora", "podKill", at(&kill, none()), "cannot create resource"),
     ] {
         stage.creates(who, what, &object, says).await;
+    }
+}
+
+/// Who wrote a file is what the server saw, whatever anybody writes.
+async fn authors(stage: &mut Stage<'_>) {
+    let kill = json!([{"name": "kill", "target": {"pods": {"matchLabels": {"app": "web"}}}, "podKill": {}}]);
+    let mut forged = experiment("stage-door", kill, json!({}));
+    forged["metadata"]["name"] = "written".into();
+    forged["metadata"]["annotations"] = json!({"firedrill.dev/author": "bob"});
+    let path = "/apis/firedrill.dev/v1alpha1/namespaces/stage-door/experiments";
+    let own = format!("{path}/written");
+    let changed = json!({"spec": {"hypothesis": "It heals at once."}});
+    let renamed = json!({"metadata": {"annotations": {"firedrill.dev/author": "zoe"}}});
+    for (who, call, body, author) in [
+        ("ada", ("POST", path), &forged, "ada"),
+        ("cy", ("PATCH", own.as_str()), &changed, "cy"),
+        ("ada", ("PATCH", own.as_str()), &renamed, "cy"),
+        ("ada", ("PATCH", own.as_str()), &json!({"metadata": {"annotations": null}}), "cy"),
+    ] {
+        let answer = stage.asked(who, call, body, true).await;
+        let said =
+            answer.as_ref().map(|found| found["metadata"]["annotations"]["firedrill.dev/author"].clone());
+        let wrong = if said == Ok(json!(author)) { "" } else { "another author" };
+        stage.judge(&format!("{who} {} is taken as {said:?}", call.0), &answer, wrong);
     }
 }
 

@@ -134,7 +134,11 @@ fn request(place: &Place, row: &Row) -> Request {
         file: format!("{}.yaml", row.name),
         seed: row.seed,
         environment: place.environment.clone(),
-        consent: Consent { namespaces: filled(&row.allowed), bystanders: filled(&row.bystanders) },
+        consent: Consent {
+            namespaces: filled(&row.allowed),
+            bystanders: filled(&row.bystanders),
+            approvals: 0,
+        },
         source: place.source.clone(),
         holder: "scenarios".to_owned(),
     }

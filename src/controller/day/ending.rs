@@ -1,12 +1,19 @@
 //! What a game day came to as a whole.
 
-use super::{End, Going, Held};
+use super::{End, Going, Venue};
 use crate::{
     report::{Chapter, DayEntry, DayFacts},
     types::{ExitCode, Verdict, counted},
 };
 
-impl Going<'_> {
+/// What came of a game day.
+pub(crate) struct Held {
+    pub day: DayFacts,
+    pub chapters: Vec<Chapter>,
+    pub code: ExitCode,
+}
+
+impl<V: Venue> Going<'_, V> {
     /// Everything is over: the worst of it is what it came to.
     pub(super) fn finish(self) -> Held {
         let planned = self.outing.planned;
@@ -23,12 +30,12 @@ impl Going<'_> {
             description: spec.description.clone(),
             file: planned.file.to_owned(),
             seed: self.outing.seed,
-            place: self.venue.place.clone(),
-            by: self.by,
+            place: self.venue.place(),
+            by: self.venue.by(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             scheduled: self.outing.scheduled.clone(),
             started: self.started,
-            ended: self.venue.env.clock.now(),
+            ended: self.venue.now(),
             people: spec.people.clone(),
             verdict: verdict(code, &self.chapters),
             reason,

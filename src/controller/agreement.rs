@@ -1,0 +1,189 @@
+//! Who has agreed to what: approvals are bound to the hash of what was asked, and count for a while.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    begin::{No, waited},
+    work::Case,
+};
+use crate::{
+    api::{API_VERSION, Approval, Guardrail},
+    cluster::{Access, ApiError},
+    types::{ObjectRef, Verdict, counted},
+};
+
+/// How long an approval counts where nothing else is said, as in a GameDay.
+pub(super) const VALID_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How far the clock of whoever approves may be ahead.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+
+/// What somebody else has to agree to.
+pub(super) struct Ask {
+    /// All of it: files, parameters, limits, Guardrails.
+    pub what: Value,
+    /// Who wrote it, who may not agree to it either.
+    pub authors: Vec<String>,
+    /// How many have to.
+    pub required: u32,
+    pub valid_for: Duration,
+    /// Not before; None: at once.
+    pub start: Option<Timestamp>,
+    /// Not after.
+    pub deadline: Timestamp,
+}
+
+/// The Guardrails over a namespace, as far as agreeing and reaching out go.
+pub(super) struct Rules {
+    pub covering: Vec<Guardrail>,
+    /// How many have to agree to anything there.
+    pub required: u32,
+}
+
+/// Reads the Guardrails over a namespace.
+pub(super) async fn rules(access: &Access, namespace: &str) -> Result<Rules, ApiError> {
+    let space = async |name: &str| -> Result<_, ApiError> {
+        let found = access.get(&ObjectRef::namespaced("v1", "Namespace", "", name)).await?;
+        Ok(found.metadata.labels.unwrap_or_default())
+    };
+    let labels = space(namespace).await?;
+    let listed = access.list_if_served(API_VERSION, "Guardrail").await?.unwrap_or_default();
+    // What cannot be read allows nothing here, and refuses the run when it is assessed.
+    let all: Vec<Guardrail> = listed
+        .iter()
+        .filter_map(|found| Guardrail::from_value(&serde_json::to_value(found).ok()?).ok())
+        .collect();
+    let declared = all.iter().any(|guardrail| guardrail.spec.environment == "production");
+    let production = declared || space("kube-system").await.is_ok_and(|labels| is_production(&labels));
+    let covering: Vec<Guardrail> =
+        all.into_iter().filter(|guardrail| guardrail.covers(&labels).unwrap_or(false)).collect();
+    let asked = covering.iter().map(|guardrail| guardrail.spec.approvals.required).max().unwrap_or(0);
+    Ok(Rules { covering, required: asked.max(u32::from(production)) })
+}
+
+fn is_production(labels: &std::collections::BTreeMap<String, String>) -> bool {
+    labels.get("firedrill.dev/environment").is_some_and(|value| value == "production")
+}
+
+impl Rules {
+    /// They are part of what is agreed to; the red button is not, which changes nothing of it.
+    pub(super) fn as_agreed(&self) -> Value {
+        let rule = |guardrail: &Guardrail| {
+            let spec = &guardrail.spec;
+            json!({"name": guardrail.metadata.name, "limits": format!("{:?}", spec.limits),
+                   "faults": format!("{:?}", spec.faults), "nodes": format!("{:?}", spec.nodes)})
+        };
+        self.covering.iter().map(rule).collect::<Vec<_>>().into()
+    }
+}
+
+/// The hash that approvals are bound to. Maps are sorted, so that the same is the same from everybody.
+pub(super) fn hash(what: &Value) -> String {
+    let digest = Sha256::digest(what.to_string().as_bytes());
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+/// Who has agreed to `hash` and counts: nobody twice, none of `own`, who asked or wrote it, nobody for longer than it is
+/// valid.
+pub(super) fn agreed<'a>(
+    approvals: &'a [Approval],
+    (hash, own): (&str, &[String]),
+    valid_for: Duration,
+    now: Timestamp,
+) -> Vec<&'a str> {
+    let counts = |approval: &&Approval| {
+        let age = now.duration_since(approval.time);
+        approval.hash == hash
+            && !own.contains(&approval.by)
+            && !approval.by.is_empty()
+            && age >= -AHEAD
+            && Duration::try_from(age).unwrap_or_default() <= valid_for
+    };
+    let mut names: Vec<&str> = approvals.iter().filter(counts).map(|approval| approval.by.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Looks once: who has agreed if it may begin now. None: it has waited a moment, and has to be read again.
+pub(super) async fn look(case: &mut Case, ask: &Ask) -> Result<Option<Vec<String>>, No> {
+    let Some((run, writer)) = case.told.clone() else { return Ok(None) };
+    let now = case.context.env.clock.now();
+    let asked = run.spec.as_ref().map(|spec| spec.requested_by.clone()).unwrap_or_default();
+    let own: Vec<String> = ask.authors.iter().cloned().chain([asked]).collect();
+    let hash = hash(&ask.what);
+    let approvals = case.answers.approvals();
+    let names = agreed(&approvals, (&hash, &own), ask.valid_for, now);
+    let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    let enough = names.len() >= ask.required as usize;
+    let start = ask.start.filter(|start| *start > now);
+    let words = match (enough, start) {
+        (false, _) => {
+            let needed = counted(ask.required as usize, "approval");
+            format!("{needed} needed, {} there: firedrill approve {}", names.len(), run.object.name)
+        }
+        (true, Some(start)) => format!("begins {}", start.strftime("%Y-%m-%dT%H:%M:%SZ")),
+        (true, None) => String::new(),
+    };
+    let needed = ask.required > 0;
+    case.tell(|progress| progress.asks(&hash, needed.then(|| (enough, names.join(", "))), words.clone()));
+    if enough && start.is_none() && now <= ask.deadline {
+        return Ok(Some(names));
+    }
+    if now > ask.deadline {
+        let reason = if enough { "DeadlineExceeded" } else { "ApprovalMissing" };
+        let until = ask.deadline.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let words = if enough { format!("it could not begin before {until}") } else { words };
+        return Err(No::Declined(Verdict::Refused, reason, words, Vec::new()));
+    }
+    writer.write(now).await?;
+    waited(case).await?;
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn approval(by: &str, hash: &str, seconds: i64) -> Approval {
+        let time = Timestamp::from_second(1_800_000_000 + seconds).expect("a time");
+        Approval { by: by.to_owned(), hash: hash.to_owned(), time, comment: String::new() }
+    }
+
+    #[test]
+    fn an_approval_counts_once_for_what_was_asked_and_never_of_who_asked() {
+        let now = Timestamp::from_second(1_800_000_000).expect("a time");
+        let day = Duration::from_secs(24 * 3600);
+        let all = [
+            approval("bob", "sha256:1", -60),
+            approval("bob", "sha256:1", -30),
+            approval("ada", "sha256:1", -30),
+            approval("cy", "sha256:0", -30),
+            approval("dora", "sha256:1", -24 * 3600 - 1),
+            approval("eve", "sha256:1", 301),
+            approval("fay", "sha256:1", 200),
+            approval("", "sha256:1", 0),
+        ];
+        let own = ["ada".to_owned()];
+        assert_eq!(agreed(&all, ("sha256:1", &own), day, now), ["bob", "fay"]);
+        assert_eq!(agreed(&all, ("sha256:0", &own), day, now), ["cy"]);
+        assert_eq!(agreed(&all, ("sha256:1", &["fay".to_owned()]), day, now), ["ada", "bob"]);
+    }
+
+    #[test]
+    fn the_hash_is_of_what_is_said_and_not_of_how_it_is_written() {
+        let one: Value = serde_json::from_str(r#"{"a": 1, "b": {"c": 2, "d": 3}}"#).expect("JSON");
+        let two: Value = serde_json::from_str(r#"{"b": {"d": 3, "c": 2}, "a": 1}"#).expect("JSON");
+        assert_eq!(hash(&one), hash(&two));
+        assert_ne!(hash(&one), hash(&json!({"a": 1})));
+        // FIPS 180-4 gives the digest of nothing; of `null` it was taken with sha256sum.
+        assert_eq!(
+            hash(&Value::Null),
+            "sha256:74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b"
+        );
+    }
+}

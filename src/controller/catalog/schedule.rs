@@ -1,0 +1,101 @@
+//! What a GameDay's schedule asks for now. Pure.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{Deed, Item};
+use crate::{
+    api::API_VERSION,
+    controller::{
+        calendar::{Decision, Finished, Past, run_name, surplus},
+        object::GAME_DAY,
+        seen::RunSeen,
+    },
+    types::{Length, ObjectRef},
+};
+
+/// What there is to be done, and what is known of times that came due.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub deeds: Vec<Deed>,
+    pub past: Known,
+    /// What is to be told of a time that is skipped.
+    pub skipped: Option<String>,
+}
+
+/// Times that were dealt with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Known {
+    /// The last one that a Run was made for.
+    pub scheduled: Option<Timestamp>,
+    /// The last one that was skipped, and why.
+    pub skipped: Option<(Timestamp, String)>,
+}
+
+/// What `item` asks for; `skipped`: what was skipped of it a moment ago, whether its status says so or not.
+pub(super) fn of(
+    (item, skipped): (&Item, Option<&(Timestamp, String)>),
+    runs: &[&RunSeen],
+    (by, now): (&str, Timestamp),
+) -> Said {
+    let mut said = Said { past: known(item, runs), ..Said::default() };
+    said.past.skipped = said.past.skipped.max(skipped.cloned());
+    let Some((day, calendar)) = item.day().filter(|_| item.ready()) else { return said };
+    let dealt = [said.past.scheduled, said.past.skipped.as_ref().map(|(at, _)| *at), Some(item.created)];
+    let past = Past {
+        handled: dealt.into_iter().flatten().max().unwrap_or(now),
+        active: runs.iter().filter(|run| !run.over()).map(|run| run.object.name.clone()).collect(),
+    };
+    match calendar.decide(&past, now) {
+        Decision::Wait(_) => {}
+        Decision::Start { at, .. } => {
+            let name = run_name(&day.metadata.name, at);
+            let run = ObjectRef::namespaced(API_VERSION, "Run", &item.object.namespace, &name);
+            let mut labels = item.labels.clone();
+            labels.insert(GAME_DAY.to_owned(), day.metadata.name.clone());
+            let body = json!({
+                "apiVersion": API_VERSION,
+                "kind": "Run",
+                "metadata": {"name": name, "namespace": item.object.namespace, "labels": labels},
+                "spec": {
+                    "gameDayRef": {"name": day.metadata.name},
+                    "startTime": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                    "startingDeadline": Length(day.spec.starting_deadline()).to_string(),
+                    "requestedBy": by,
+                },
+            });
+            said.deeds.push(Deed::Make(run, body));
+        }
+        Decision::Skip { at, why } => {
+            said.skipped = Some(format!("{}: {why}", calendar.when(at)));
+            said.past.skipped = Some((at, why.to_string()));
+        }
+    }
+    let finished = runs.iter().filter(|run| run.over() && !run.finalizer);
+    let finished: Vec<Finished> = finished
+        .filter_map(|run| {
+            Some(Finished { name: run.object.name.clone(), at: run.completed()?, residue: run.residue() })
+        })
+        .collect();
+    for name in surplus(&finished, day.spec.runs_history_limit()) {
+        let run = runs.iter().find(|run| run.object.name == name && !run.deleted);
+        said.deeds.extend(run.map(|run| Deed::Delete(run.object.clone())));
+    }
+    said
+}
+
+/// What the status says, and what Runs there are.
+fn known(item: &Item, runs: &[&RunSeen]) -> Known {
+    let time = |value: &serde_json::Value| value.as_str()?.parse::<Timestamp>().ok();
+    let skipped = &item.status["lastSkipped"];
+    let made = runs.iter().filter_map(|run| {
+        let start = run.spec.as_ref().ok()?.start_time?;
+        (run.object.name == run_name(&item.object.name, start)).then_some(start)
+    });
+    let before = time(&item.status["lastScheduleTime"]);
+    Known {
+        scheduled: made.chain(before).max(),
+        skipped: time(&skipped["time"])
+            .map(|at| (at, skipped["reason"].as_str().unwrap_or_default().to_owned())),
+    }
+}

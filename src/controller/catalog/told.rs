@@ -1,0 +1,143 @@
+//! The statuses of Experiments and GameDays. Pure.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::{Item, LastRun, schedule::Known};
+use crate::{
+    controller::{
+        calendar::Calendar,
+        metrics::GameDayTold,
+        seen::RunSeen,
+        status::{cut, second},
+    },
+    types::{Finding, Verdict},
+};
+
+/// So many times that are skipped are named.
+const SKIPPED: usize = 16;
+/// So many times are looked through for one that is not.
+const LOOKED_THROUGH: usize = 400;
+/// How long words may be, in bytes.
+const WORDS: usize = 1000;
+
+pub(super) fn experiment(item: &Item, last: Option<&LastRun>, now: Timestamp) -> Value {
+    let mut status = common(item, last);
+    let ready = ready(item, ("Valid", String::new()));
+    status.insert("conditions".to_owned(), conditions(item, vec![ready], now));
+    Value::Object(status)
+}
+
+pub(super) fn game_day(
+    item: &Item,
+    (runs, last): (&[&RunSeen], Option<&LastRun>),
+    known: &Known,
+    now: Timestamp,
+) -> Value {
+    let mut status = common(item, last);
+    let calendar = item.day().map(|(_, calendar)| calendar);
+    let reason = match item.day() {
+        Some((day, _)) if day.spec.suspend => ("Suspended", "its schedule rests".to_owned()),
+        Some((_, calendar)) if calendar.scheduled() => ("Scheduled", String::new()),
+        _ => ("ByHand", "it has no schedule".to_owned()),
+    };
+    let mut said = vec![ready(item, reason)];
+    if let Some(calendar) = calendar.filter(|_| item.ready()) {
+        coming(calendar, &mut status, now);
+        let before = item.status["lastRun"]["completionTime"].as_str().and_then(|at| at.parse().ok());
+        let ran = last.map(|last| last.at).or(before).unwrap_or(item.created);
+        if calendar.cadence().is_some() {
+            said.push(match calendar.overdue(ran, now) {
+                Some(since) => {
+                    let words = format!("it must have run again since {}", calendar.when(since));
+                    ("Overdue", true, "NotRun", words)
+                }
+                None => ("Overdue", false, "RanInTime", String::new()),
+            });
+        }
+    }
+    if let Some(at) = known.scheduled {
+        status.insert("lastScheduleTime".to_owned(), second(at).into());
+    }
+    if let Some((at, why)) = &known.skipped {
+        let skipped = json!({"time": second(*at), "reason": cut(why, 253)});
+        status.insert("lastSkipped".to_owned(), skipped);
+    }
+    let active: Vec<&str> =
+        runs.iter().filter(|run| !run.over()).map(|run| run.object.name.as_str()).take(16).collect();
+    status.insert("active".to_owned(), json!(active));
+    status.insert("conditions".to_owned(), conditions(item, said, now));
+    Value::Object(status)
+}
+
+/// What metrics tell of a game day with that status.
+pub(super) fn measured(status: &Value, last: Option<&LastRun>) -> GameDayTold {
+    let run = &status["lastRun"];
+    let verdict: Option<Verdict> = serde_json::from_value(run["verdict"].clone()).ok();
+    // What ran before the Runs that are left is still known.
+    let told = run["completionTime"].as_str().and_then(|at| at.parse().ok());
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    GameDayTold {
+        overdue: conditions.any(|one| one["type"] == "Overdue" && one["status"] == "True"),
+        verdict,
+        succeeded: last.and_then(|last| last.passed).or(told.filter(|_| verdict == Some(Verdict::Passed))),
+    }
+}
+
+/// The next time that runs, and those before it that do not.
+fn coming(calendar: &Calendar, status: &mut Map<String, Value>, now: Timestamp) {
+    let mut skipped = Vec::new();
+    for due in calendar.occurrences(now).take(LOOKED_THROUGH) {
+        let Some(why) = &due.skipped else {
+            status.insert("nextScheduleTime".to_owned(), second(due.at).into());
+            status.insert("nextRun".to_owned(), due.when().into());
+            break;
+        };
+        if skipped.len() < SKIPPED {
+            skipped.push(json!({"time": second(due.at), "reason": cut(&why.to_string(), 253)}));
+        }
+    }
+    if !skipped.is_empty() {
+        status.insert("nextSkipped".to_owned(), skipped.into());
+    }
+}
+
+fn common(item: &Item, last: Option<&LastRun>) -> Map<String, Value> {
+    let mut status = Map::new();
+    status.insert("observedGeneration".to_owned(), item.generation.into());
+    if let Some(checked) = item.checked.as_ref().filter(|checked| !checked.hash.is_empty()) {
+        status.insert("hash".to_owned(), checked.hash.clone().into());
+    }
+    let told = last
+        .map(|last| json!({"name": last.name, "verdict": last.verdict, "completionTime": last.completed}));
+    // What ran before the Runs that are left is still known.
+    let before = Some(&item.status["lastRun"]).filter(|before| before.is_object()).cloned();
+    if let Some(last) = told.or(before) {
+        status.insert("lastRun".to_owned(), last);
+    }
+    status
+}
+
+/// A condition before it has its time: type, whether it holds, reason, words.
+type Said = (&'static str, bool, &'static str, String);
+
+fn ready(item: &Item, (reason, words): (&'static str, String)) -> Said {
+    if item.ready() {
+        return ("Ready", true, reason, words);
+    }
+    let told = |finding: &Finding| format!("{} {}: {}", finding.code, finding.subject, finding.message);
+    let all: Vec<String> = item.findings().iter().filter(|finding| finding.is_error()).map(told).collect();
+    ("Ready", false, "Invalid", all.join("; "))
+}
+
+fn conditions(item: &Item, said: Vec<Said>, now: Timestamp) -> Value {
+    let before = item.status["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    let told = said.into_iter().map(|(kind, holds, reason, words)| {
+        let status = if holds { "True" } else { "False" };
+        let same = before.iter().find(|old| old["type"] == kind && old["status"] == status);
+        let since = same.and_then(|old| old["lastTransitionTime"].as_str()).map(str::to_owned);
+        json!({"type": kind, "status": status, "reason": reason, "message": cut(&words, WORDS),
+               "lastTransitionTime": since.unwrap_or_else(|| second(now))})
+    });
+    Value::Array(told.collect())
+}

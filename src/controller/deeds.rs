@@ -1,0 +1,47 @@
+//! Doing what the catalog asks for.
+
+use tokio::sync::mpsc;
+
+use super::{Context, catalog::Deed, events, object};
+use crate::{
+    cluster::{ApiError, JsonPatch, Write},
+    types::ObjectRef,
+};
+
+/// Does it; what could not be done is said to `undone`.
+pub(super) async fn carry_out(context: Context, deed: Deed, undone: mpsc::UnboundedSender<ObjectRef>) {
+    let access = &context.access;
+    let how = Write { manager: object::MANAGER, dry_run: false };
+    match deed {
+        Deed::Make(run, body) => match access.create(&run, body, how).await {
+            Ok(_) => {
+                tracing::info!(namespace = run.namespace, run = run.name, "made, as its schedule asks for")
+            }
+            // Somebody has made it already.
+            Err(ApiError::Conflict(_)) => {}
+            Err(error) => {
+                tracing::warn!(namespace = run.namespace, run = run.name, %error, "it is due, and cannot be made");
+            }
+        },
+        Deed::Delete(run) => {
+            if let Err(error) = object::delete(access, &run).await {
+                tracing::warn!(namespace = run.namespace, run = run.name, %error, "an old Run could not be deleted");
+            }
+        }
+        Deed::Status(of, status) => {
+            let patch = JsonPatch::new().test("/metadata/uid", &of.uid).add("/status", &status);
+            match access.patch(&of, Some("status"), &patch, how).await {
+                // It is gone, or another one of that name.
+                Ok(_) | Err(ApiError::NotFound | ApiError::Invalid(_)) => {}
+                Err(error) => {
+                    tracing::warn!(kind = of.kind, name = of.name, %error, "a status could not be written");
+                    let _ = undone.send(of);
+                }
+            }
+        }
+        Deed::Tell(on, reason, words) => {
+            tracing::info!(kind = on.kind, namespace = on.namespace, name = on.name, reason, words, "told");
+            events::warn(&context, &on, (reason, words));
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The journal of a game day, and what is in it already.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::{
+    controller::{
+        status::Writer as Status,
+        work::{Case, WorkError},
+    },
+    journal::{DayRecord, Record, Writer},
+    types::Epoch,
+};
+
+/// Writes it; what is written is told too.
+pub(super) struct Book {
+    writer: Writer,
+    status: Option<Status>,
+    /// Parts that were begun, and what was asked.
+    known: BTreeSet<String>,
+}
+
+impl Book {
+    /// A new one.
+    pub(super) fn begin(case: &Case) -> Result<Self, WorkError> {
+        let writer = Writer::create(&case.segments, &case.id, Epoch(1))?;
+        Ok(Self { writer, status: status(case), known: BTreeSet::new() })
+    }
+
+    /// One that another owner has begun.
+    pub(super) fn resume(case: &Case) -> Result<Self, WorkError> {
+        let (writer, entries) =
+            Writer::resume(&case.segments, &case.id, |theirs| Epoch(theirs.0.saturating_add(1)))?;
+        let mut book = Self { writer, status: status(case), known: BTreeSet::new() };
+        for entry in &entries {
+            if let Record::Day(record) = &entry.record {
+                book.know(record);
+            }
+        }
+        Ok(book)
+    }
+
+    pub(super) fn write(&mut self, at: Timestamp, record: DayRecord) -> Result<(), WorkError> {
+        self.know(&record);
+        let entry = self.writer.append(at, Record::Day(record))?;
+        if let Some(status) = &self.status {
+            status.tell(|progress| progress.on(&entry));
+        }
+        Ok(())
+    }
+
+    fn know(&mut self, record: &DayRecord) {
+        match record {
+            DayRecord::Playing { part, .. } => self.known.insert(part.clone()),
+            DayRecord::Asked { asked } => self.known.insert(format!("? {}", asked.what)),
+            _ => false,
+        };
+    }
+
+    /// Whether that part was begun before.
+    pub(super) fn has_begun(&self, part: &str) -> bool {
+        self.known.contains(part)
+    }
+
+    /// Whether it was asked before.
+    pub(super) fn has_asked(&self, what: &str) -> bool {
+        self.known.contains(&format!("? {what}"))
+    }
+}
+
+fn status(case: &Case) -> Option<Status> {
+    case.told.as_ref().map(|(_, status)| status.clone())
+}

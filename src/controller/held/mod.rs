@@ -1,0 +1,241 @@
+//! A game day in the hands of this replica: agreed to, held, and written down, so that another one can go on with it.
+
+mod book;
+mod venue;
+
+use serde_json::{Value, json};
+use tokio::{sync::mpsc, time::Instant};
+
+use self::{book::Book, venue::InCluster};
+use super::{
+    agreement::{self, Ask},
+    begin::{self, No, declined, refused, waited},
+    calendar::Calendar,
+    day::{self, Outing, Planned},
+    object,
+    reconcile::Record as OnRecord,
+    request::{self, Frozen, Unreadable},
+    seen::RunSeen,
+    work::{Case, WorkError, on_record, opened, put_back},
+};
+use crate::{
+    api::{API_VERSION, Act, Acts, ConcurrencyPolicy, Experiment, GameDay, RunSpec},
+    cluster::{Access, ApiError, JsonPatch, Write},
+    journal::{DayHeader, DayRecord, Record},
+    report::Chapter,
+    types::{ExitCode, ObjectRef, RunId, Verdict},
+};
+
+/// Begins a game day, and holds it to its end or until it is refused.
+pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
+    let Some((run, _)) = case.told.clone() else { return Ok(()) };
+    let Ok(spec) = run.spec.clone() else { return Ok(()) };
+    let header = match agreed(case, &run, &spec).await {
+        Ok(header) => header,
+        Err(no) => return declined(case, no),
+    };
+    let name = run.game_day().unwrap_or_default();
+    if !object::hold(&case.context.access, &run.object, (object::GAME_DAY, name)).await? {
+        // It was deleted before anything was done.
+        return Ok(());
+    }
+    let now = case.context.env.clock.now();
+    let mut book = Book::begin(case)?;
+    book.write(now, DayRecord::Began(Box::new(header.clone())))?;
+    if !case.segments.flushed().await {
+        return Err(WorkError::Taken);
+    }
+    hold(case, (header, book), (now, None)).await
+}
+
+/// Goes on with a game day that another owner has left: what is in force goes back first. `dead_pod`: since when that
+/// one's pod is deleted.
+pub(super) async fn resume(case: &mut Case, dead_pod: Option<Instant>) -> Result<(), WorkError> {
+    let begun = case.entries.first().map(|entry| (entry.at, entry.record.clone()));
+    let Some((at, Record::Day(DayRecord::Began(header)))) = begun else {
+        let words = "the journal of the game day does not begin with what is held".to_owned();
+        return declined(case, No::Declined(Verdict::Inconclusive, "JournalDamaged", words, Vec::new()));
+    };
+    let ended = match &case.told {
+        None => Some(("Deleted", "the Run is gone")),
+        Some((run, _)) if run.deleted => Some(("Deleted", "it was deleted")),
+        Some((run, _)) if run.spec.as_ref().is_ok_and(|spec| spec.abort) => Some(("UserAbort", "spec.abort")),
+        Some(_) => None,
+    };
+    let mut book = Book::resume(case)?;
+    let Some((reason, by)) = ended else {
+        return hold(case, (*header, book), (at, Some(dead_pod))).await;
+    };
+    let begun = case.entries.iter().filter_map(|entry| match &entry.record {
+        Record::Day(DayRecord::Playing { run, .. }) => Some(run.clone()),
+        _ => None,
+    });
+    for run in begun.collect::<Vec<_>>() {
+        let mut own = part_of(case, run, None).await?;
+        if on_record(&own.entries) == OnRecord::Open {
+            Box::pin(put_back(&mut own, dead_pod)).await?;
+            if !own.segments.flushed().await {
+                return Err(WorkError::Taken);
+            }
+        }
+    }
+    let (reason, message) = (reason.to_owned(), format!("ended by {by}"));
+    let code = ExitCode::Aborted as u8;
+    let now = case.context.env.clock.now();
+    book.write(now, DayRecord::Over { verdict: Verdict::Aborted, reason, message, code })
+}
+
+/// A part of a game day by itself: its journal, and the way to its engine.
+async fn part_of(case: &Case, id: RunId, entry: Option<String>) -> Result<Case, WorkError> {
+    let outside = mpsc::unbounded_channel();
+    let (segments, entries) = opened(&case.context, (&id, &case.object), &outside.0).await?;
+    Ok(Case {
+        context: case.context.clone(),
+        id,
+        object: case.object.clone(),
+        segments,
+        entries,
+        told: case.told.clone(),
+        answers: case.answers.clone(),
+        entry,
+        outside,
+    })
+}
+
+/// Reads what is to be held until it may begin: enough have agreed, its time has come, none of it runs already.
+async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<DayHeader, No> {
+    let seed = begin::seed(case, run, spec).await?;
+    let namespace = run.object.namespace.clone();
+    loop {
+        let frozen = match request::game_day(&case.context, &namespace, spec).await {
+            Ok(frozen) => frozen,
+            Err(Unreadable::Refused(findings)) => return Err(refused(findings)),
+            Err(Unreadable::Api(error)) => return Err(error.into()),
+        };
+        let rules = agreement::rules(&case.context.access, &namespace).await?;
+        let own = frozen.day.spec.approvals;
+        let ask = Ask {
+            what: json!({"gameDay": frozen.value["spec"], "experiments": jsons(&frozen.acts.experiments),
+                         "guardrails": rules.as_agreed()}),
+            authors: frozen.authors.clone(),
+            required: rules.required.max(own.map_or(0, |own| own.required)),
+            valid_for: own.map_or(agreement::VALID_FOR, |own| own.valid_for.0),
+            start: spec.start_time,
+            deadline: spec.deadline(run.created),
+        };
+        let Some(approvals) = agreement::look(case, &ask).await? else { continue };
+        let others = running(&case.context.access, run).await?;
+        match (others.first(), frozen.day.spec.concurrency_policy) {
+            (None, _) => return Ok(header(case, (run, spec, seed), frozen, (&ask, approvals))),
+            (Some(other), ConcurrencyPolicy::Forbid) => {
+                let words = format!("{} still runs", other.object.name);
+                return Err(No::Declined(Verdict::Refused, "AlreadyRunning", words, Vec::new()));
+            }
+            (Some(_), ConcurrencyPolicy::Replace) => {
+                for other in &others {
+                    abort(&case.context.access, &other.object).await?;
+                }
+                waited(case).await?;
+            }
+        }
+    }
+}
+
+/// Other Runs of the same game day that have begun and are not over.
+async fn running(access: &Access, run: &RunSeen) -> Result<Vec<RunSeen>, ApiError> {
+    let like = ObjectRef::namespaced(API_VERSION, "Run", &run.object.namespace, "");
+    let all = access.list(&like, "").await?;
+    let others = all.iter().filter_map(RunSeen::read).filter(|other| {
+        other.id != run.id && other.finalizer && !other.over() && other.game_day() == run.game_day()
+    });
+    Ok(others.collect())
+}
+
+async fn abort(access: &Access, run: &ObjectRef) -> Result<(), ApiError> {
+    let patch = JsonPatch::new().test("/metadata/uid", &run.uid).add("/spec/abort", true);
+    match access.patch(run, None, &patch, Write { manager: object::MANAGER, dry_run: false }).await {
+        Ok(_) | Err(ApiError::NotFound) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn jsons(acts: &[Act]) -> Vec<Value> {
+    acts.iter().map(|act| act.json.clone()).collect()
+}
+
+fn header(
+    case: &Case,
+    (run, spec, seed): (&RunSeen, &RunSpec, u64),
+    frozen: Frozen,
+    (ask, approvals): (&Ask, Vec<String>),
+) -> DayHeader {
+    let calendar = Calendar::new(&frozen.day.spec).ok();
+    let scheduled = calendar.filter(Calendar::scheduled).zip(spec.start_time);
+    DayHeader {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        experiments: jsons(&frozen.acts.experiments),
+        between: frozen.acts.between.map(|act| act.json),
+        prerequisites: frozen.acts.prerequisites.into_iter().map(|(name, act)| (name, act.json)).collect(),
+        game_day: frozen.value,
+        seed,
+        by: if spec.requested_by.is_empty() { run.key() } else { spec.requested_by.clone() },
+        environment: case.context.settings.environment.clone(),
+        scheduled: scheduled.map(|(calendar, start)| calendar.when(start)),
+        hash: agreement::hash(&ask.what),
+        approvals,
+    }
+}
+
+/// What a header holds, decoded.
+fn thawed(header: &DayHeader) -> Result<(GameDay, Acts), serde_json::Error> {
+    let act = |json: &Value| -> Result<Act, serde_json::Error> {
+        let experiment = Experiment::from_value(json)?;
+        let source = format!("experiment/{}", experiment.metadata.name);
+        Ok(Act { experiment, json: json.clone(), source })
+    };
+    let named = |(name, json): &(String, Value)| Ok((name.clone(), act(json)?));
+    let acts = Acts {
+        experiments: header.experiments.iter().map(act).collect::<Result<_, _>>()?,
+        between: header.between.as_ref().map(act).transpose()?,
+        prerequisites: header.prerequisites.iter().map(named).collect::<Result<_, serde_json::Error>>()?,
+    };
+    Ok((GameDay::from_value(&header.game_day)?, acts))
+}
+
+/// Holds it from here on. `resumed`: somebody else began it, whose pod is deleted since then.
+async fn hold(
+    case: &mut Case,
+    (header, book): (DayHeader, Book),
+    (started, resumed): (jiff::Timestamp, Option<Option<Instant>>),
+) -> Result<(), WorkError> {
+    let read = thawed(&header).map_err(|error| error.to_string());
+    let read = read.and_then(|(day, acts)| Ok((Calendar::new(&day.spec)?, day, acts)));
+    let (calendar, day, acts) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            let words = format!("what is held cannot be read: {error}");
+            return declined(case, No::Declined(Verdict::Refused, "Invalid", words, Vec::new()));
+        }
+    };
+    let file = format!("gameday/{}", day.metadata.name);
+    let outing = Outing {
+        planned: Planned { day: &day, acts: &acts, file: &file },
+        calendar: &calendar,
+        seed: header.seed,
+        findings: Vec::new(),
+        scheduled: header.scheduled.clone(),
+        replaced: None,
+    };
+    let mut venue = InCluster::new(case, book, (&header, &day), resumed.flatten());
+    let held = Box::pin(day::hold(&outing, &mut venue, (started, resumed.is_some()))).await?;
+    let mut book = venue.close();
+    for (entry, chapter) in day.spec.experiments.iter().zip(&held.chapters) {
+        if let Chapter::Skipped { why, .. } = chapter {
+            book.write(held.day.ended, DayRecord::Skipped { part: entry.name.clone(), why: why.clone() })?;
+        }
+    }
+    let day::Held { day: facts, code, .. } = held;
+    let (verdict, reason, message) = (facts.verdict, facts.reason, facts.message);
+    tracing::info!(run = %case.id, %verdict, reason, message, "the game day is over");
+    book.write(facts.ended, DayRecord::Over { verdict, reason, message, code: code as u8 })
+}
