@@ -46,6 +46,10 @@ pub(super) struct ControllerArgs {
     #[arg(long, value_name = "ADDRESS")]
     metrics_address: Option<Listen>,
 
+    /// The certificate for that, tls.crt and tls.key in a folder, read anew when it changes; default: one is made.
+    #[arg(long, value_name = "DIR", requires = "metrics_address")]
+    metrics_certificate: Option<std::path::PathBuf>,
+
     /// The image of firedrill itself, for faults that run something in the cluster; default: the one of this version.
     #[arg(long, value_name = "IMAGE", env = "FIREDRILL_IMAGE")]
     image: Option<String>,
@@ -146,7 +150,7 @@ pub(super) fn run(global: &Global, args: ControllerArgs) -> anyhow::Result<ExitC
         let port = Port::new(&connection.env.kube, &settings.metrics);
         // Open until the process ends: whoever puts back for 25 s is to be seen.
         let _open = match &args.metrics_address {
-            Some(listen) => Some(port.open(listen).await?),
+            Some(listen) => Some(port.open(listen, args.metrics_certificate.as_deref()).await?),
             None => None,
         };
         let signals = Signals::catch().context("signals cannot be caught")?;

@@ -1,13 +1,16 @@
 //! The controller's one port: its metrics, for whoever the API server says may read them, and whether it lives.
 //!
-//! HTTPS, with a certificate that is made at start and kept nowhere. Nothing but GET, no body is read, and nothing
-//! can be changed here. Who asks is asked of the API server, as it is for the metrics of Kubernetes' own servers: the
+//! HTTPS, with a certificate that is given, or made at start and kept nowhere. Nothing but GET, no body is read, and
+//! nothing can be changed here. Who asks is asked of the API server, as it is for the metrics of Kubernetes' own servers: the
 //! token by a TokenReview, `get` on `/metrics` by a SubjectAccessReview.
+
+mod certificate;
 
 use std::{
     collections::BTreeMap,
     convert::Infallible,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -24,10 +27,11 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::certificate::Certificate;
 use super::metrics::{CONTENT_TYPE, Metrics};
 use crate::{
     cluster::{Access, ApiError, Reader, reader},
-    sim::serve::{ServeError, certified},
+    sim::serve::ServeError,
 };
 
 /// Where metrics are.
@@ -74,9 +78,17 @@ pub enum PortError {
         /// Why.
         source: std::io::Error,
     },
-    /// No certificate.
+    /// No certificate can be made.
     #[error(transparent)]
     Certificate(#[from] ServeError),
+    /// The one that is given cannot be used.
+    #[error("the certificate in {}: {why}", folder.display())]
+    Folder {
+        /// Where it was looked for.
+        folder: PathBuf,
+        /// Why.
+        why: String,
+    },
 }
 
 /// What answers; clones are the same.
@@ -105,7 +117,7 @@ impl Open {
         self.address
     }
 
-    /// Whom its certificate is signed by, as PEM: made for it alone.
+    /// Whom its certificate is signed by, as PEM, if it was made for it alone; else empty.
     pub fn authority(&self) -> &str {
         &self.authority
     }
@@ -122,30 +134,33 @@ impl Port {
         }))
     }
 
-    /// Opens it. Needs a runtime with real time: paused time runs ahead of real sockets.
+    /// Opens it, with the certificate in a folder (`tls.crt`, `tls.key`) or one that is made now. Needs a runtime with
+    /// real time: paused time runs ahead of real sockets.
     ///
     /// # Errors
-    /// The address cannot be listened on, or no certificate can be made.
-    pub async fn open(self, listen: &Listen) -> Result<Open, PortError> {
-        let names = ["firedrill", "localhost"].map(str::to_owned).to_vec();
-        let (acceptor, authority) = certified("firedrill controller", names, &["http/1.1"])?;
+    /// The address cannot be listened on, or there is no certificate.
+    pub async fn open(self, listen: &Listen, folder: Option<&Path>) -> Result<Open, PortError> {
+        let (certificate, authority) = match folder {
+            Some(folder) => (Certificate::of(folder)?, String::new()),
+            None => Certificate::made()?,
+        };
         let asked = listen.0.first().copied().unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
         let failed = |source| PortError::Listen { address: asked, source };
         let listener = TcpListener::bind(listen.0.as_slice()).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         tracing::info!(%address, "metrics and probes are answered");
-        let task = AbortOnDropHandle::new(tokio::spawn(self.accept(listener, acceptor)));
+        let task = AbortOnDropHandle::new(tokio::spawn(self.accept(listener, certificate)));
         Ok(Open { address, authority, _task: task })
     }
 
-    async fn accept(self, listener: TcpListener, acceptor: TlsAcceptor) {
+    async fn accept(self, listener: TcpListener, certificate: Certificate) {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             // Never closed: it is ours.
             let Ok(turn) = room.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let (this, acceptor) = (self.clone(), acceptor.clone());
+                    let (this, acceptor) = (self.clone(), certificate.acceptor());
                     tokio::spawn(async move {
                         let _turn = turn;
                         let served = timeout(LASTS, this.connection(stream, acceptor)).await;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     controller::manifests::{Installed, Part, manifests},
-    env::{HttpClient, Tls},
+    env::{HttpClient, HttpError, Tls},
     sim::{Sim, SimConfig, apiserver::User},
     types::ObjectRef,
 };
@@ -47,6 +47,20 @@ async fn token(sim: &Sim, namespace: &str, name: &str) -> String {
     let answer: Value =
         sim.client().request(request.body(body.to_vec()).expect("a request")).await.expect("a token");
     answer["status"]["token"].as_str().expect("a token").to_owned()
+}
+
+fn anywhere() -> Listen {
+    "127.0.0.1:0".parse().expect("an address")
+}
+
+/// What the port says over TLS whether it lives, to somebody who trusts nobody but `ca`.
+async fn trusting(open: &Open, ca: &str) -> Result<Response<Bytes>, HttpError> {
+    let request = Request::get(format!("https://{}/healthz", open.address()));
+    let mut request = request.body(Bytes::new()).expect("a request");
+    let ca = Some(ca.as_bytes().to_vec());
+    let tls = Tls { ca, server_name: Some("firedrill.example".to_owned()), ..Tls::default() };
+    request.extensions_mut().insert(tls);
+    HttpClient::network().send(request).await
 }
 
 async fn asked(port: &Port, method: Method, path: &str, authorization: Option<&str>) -> Response<String> {
@@ -142,7 +156,7 @@ async fn probes_need_no_token_and_say_nothing_else() {
 async fn it_is_served_over_tls_and_not_otherwise() {
     let sim = sim();
     let prometheus = token(&sim, "monitoring", "prometheus").await;
-    let open = port(&sim).open(&"127.0.0.1:0".parse().expect("an address")).await.expect("it opens");
+    let open = port(&sim).open(&anywhere(), None).await.expect("it opens");
     let ask = async |scheme: &str, ca: &str| {
         let url = format!("{scheme}://{}{METRICS}", open.address());
         let request = Request::get(url).header(header::AUTHORIZATION, format!("Bearer {prometheus}"));
@@ -159,11 +173,36 @@ async fn it_is_served_over_tls_and_not_otherwise() {
     assert_eq!(page.status(), StatusCode::OK);
     assert!(page.body().starts_with(b"# HELP firedrill_build_info"), "{page:?}");
     // Another one's authority is none of it: each makes its own.
-    let other = port(&sim).open(&"127.0.0.1:0".parse().expect("an address")).await.expect("it opens");
+    let other = port(&sim).open(&anywhere(), None).await.expect("it opens");
     assert!(ask("https", other.authority()).await.is_err());
     assert!(ask("http", open.authority()).await.is_err());
-    let taken = port(&sim).open(&Listen(vec![open.address()])).await;
+    let taken = port(&sim).open(&Listen(vec![open.address()]), None).await;
     assert!(matches!(taken, Err(PortError::Listen { .. })), "{taken:?}");
+}
+
+/// Puts a new certificate into a folder; whom it is signed by, which is itself.
+fn issue(folder: &Path) -> String {
+    let made =
+        rcgen::generate_simple_self_signed(vec!["firedrill.example".to_owned()]).expect("a certificate");
+    std::fs::write(folder.join("tls.key"), made.signing_key.serialize_pem()).expect("written");
+    std::fs::write(folder.join("tls.crt"), made.cert.pem()).expect("written");
+    made.cert.pem()
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_given_is_shown_and_renewed() {
+    let (sim, folder) = (sim(), tempfile::tempdir().expect("a folder"));
+    let none = port(&sim).open(&anywhere(), Some(folder.path())).await.expect_err("there is none");
+    assert!(none.to_string().contains("tls.crt"), "{none}");
+    let first = issue(folder.path());
+    let open = port(&sim).open(&anywhere(), Some(folder.path())).await.expect("it opens");
+    assert_eq!(trusting(&open, &first).await.expect("it is trusted").status(), StatusCode::OK);
+    let second = issue(folder.path());
+    assert_eq!(trusting(&open, &second).await.expect("it is renewed").status(), StatusCode::OK);
+    assert!(trusting(&open, &first).await.is_err());
+    // Half of a new one: the key is still the former's.
+    std::fs::write(folder.path().join("tls.crt"), &first).expect("written");
+    assert_eq!(trusting(&open, &second).await.expect("it stays").status(), StatusCode::OK);
 }
 
 #[test]

@@ -6,7 +6,13 @@ use std::{
     time::Duration,
 };
 
-use firedrill::controller::metrics::Metrics;
+use firedrill::{
+    controller::metrics::Metrics,
+    sim::{
+        apiserver::mischief::{Action, Matcher, Rule, Turn},
+        store::Status,
+    },
+};
 use serde_json::{Value, json};
 
 use super::office::{Office, SCALE};
@@ -110,6 +116,29 @@ fn one_that_does_not_begin_is_counted_and_a_violation_is_timed() {
             let count = value(&told.metrics, &format!("firedrill_run_{clock}_seconds_count"));
             assert_eq!(count, 1.0, "{clock}");
         }
+    });
+}
+
+#[test]
+fn what_cannot_be_put_back_is_told_until_it_is() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let told = office.replica("a").metrics;
+        let run = office.run("trial-1", json!({})).await;
+        office.shrunk().await;
+        let mischief = office.stage.cluster.sim().mischief();
+        let refused = Status::internal("the quota's webhook does not answer");
+        let matcher = Matcher { name: "web".to_owned(), ..Matcher::on("patch", "deployments/scale") };
+        mischief.add(Rule { matcher, turn: Turn::Every, action: Action::Answer(refused) });
+        office.set(&run, json!({"abort": true})).await;
+        office.until("it is stuck", async || value(&told, "firedrill_runs_stuck") == 1.0).await;
+        assert_eq!(values(&told, IN_FORCE), [1.0, 1.0, 1.0, 1.0]);
+        assert!(value(&told, "firedrill_api_requests_total{verb=\"patch\",code=\"5xx\"}") >= 1.0);
+        mischief.clear();
+        assert_eq!(office.over(&run).await["verdict"], "Aborted");
+        office.until("it is let go", async || value(&told, "firedrill_runs_in_progress") == 0.0).await;
+        assert_eq!(values(&told, IN_FORCE), [0.0; 4]);
+        assert_eq!(value(&told, "firedrill_runs_stuck"), 0.0);
     });
 }
 
