@@ -21,6 +21,7 @@ mod replica;
 mod rights;
 mod rollout;
 mod scar;
+mod secret;
 mod segments;
 mod selector;
 mod snapshot;
@@ -48,6 +49,7 @@ pub use replica::{
 pub use rights::{Identity, Missing, grantable, identity, missing_rights};
 pub use rollout::{Rollout, fingerprint};
 pub use scar::{RUN_LABEL, Scar, UNDO_PREFIX};
+pub use secret::{SecretError, secret_text};
 pub use segments::{JournalFound, OnTrouble, SegmentPlace, SegmentSize, SegmentTrouble, Segments};
 pub use selector::PodSelector;
 pub use snapshot::{Key, Snapshot};

@@ -3,18 +3,19 @@
 use std::{convert::Infallible, time::Duration};
 
 use super::{
+    covering::covering,
     hosts, object, request,
     request::Unreadable,
     seen::RunSeen,
     work::{Case, FOR_EVER, WorkError},
 };
 use crate::{
-    api::{API_VERSION, Guardrail, RunSpec},
+    api::RunSpec,
     cluster::{self, Access, Acting, ApiError, account_uid, account_user},
     engine::{self, Assessment, Outside, Request, Start},
     env::{Env, Rng},
     journal::StopReason,
-    types::{Finding, ObjectRef, Verdict, codes::guard as code},
+    types::{Finding, Verdict, codes::guard as code},
 };
 
 /// How often it is asked again whether the namespaces are free.
@@ -182,14 +183,7 @@ async fn account(access: &Access, namespace: &str, name: &str) -> Result<Account
 
 /// The hosts of the experiment that the controller may not reach.
 async fn hosts_refused(access: &Access, request: &Request) -> Result<Vec<Finding>, No> {
-    let space = access.get(&ObjectRef::namespaced("v1", "Namespace", "", &request.namespace)).await?;
-    let labels = space.metadata.labels.unwrap_or_default();
-    let listed = access.list_if_served(API_VERSION, "Guardrail").await?.unwrap_or_default();
-    let read =
-        listed.iter().filter_map(|found| Guardrail::from_value(&serde_json::to_value(found).ok()?).ok());
-    // They only allow here: what cannot be read allows nothing, and refuses the run when it is assessed.
-    let covering: Vec<Guardrail> =
-        read.filter(|guardrail| guardrail.covers(&labels).unwrap_or(false)).collect();
+    let covering = covering(access, &request.namespace).await?;
     Ok(hosts::refused(&request.value, &covering.iter().collect::<Vec<_>>()))
 }
 

@@ -29,11 +29,27 @@ const WORDS: usize = 250;
 
 /// An Event before it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Told {
-    on: ObjectRef,
-    warning: bool,
-    reason: String,
-    words: String,
+pub(super) struct Told {
+    pub on: ObjectRef,
+    pub warning: bool,
+    pub reason: String,
+    pub words: String,
+}
+
+impl Told {
+    /// Writes it, beside whatever else there is to be done.
+    pub(super) fn send(self, access: &Access, clock: &Clock) {
+        // Of what has no namespace they are in `default`, as those of Kubernetes are.
+        let namespace = if self.on.namespace.is_empty() { "default" } else { &self.on.namespace };
+        let api: Api<Event> = Api::namespaced(access.client().clone(), namespace);
+        let event = event(&self, namespace, Time(clock.now()));
+        let access = access.clone();
+        tokio::spawn(async move {
+            if let Err(error) = access.read(api.create(&PostParams::default(), &event)).await {
+                tracing::debug!(on = %self.on, %error, "an Event could not be written");
+            }
+        });
+    }
 }
 
 /// Tells of one run.
@@ -63,7 +79,7 @@ impl Events {
     /// Takes in one more record of the run.
     pub(super) fn on(&self, entry: &Entry) {
         for told in self.told(&entry.record) {
-            self.send(told);
+            told.send(&self.access, &self.clock);
         }
     }
 
@@ -126,19 +142,6 @@ impl Events {
             words,
         };
         target.map(told).into_iter().collect()
-    }
-
-    fn send(&self, told: Told) {
-        // Of what has no namespace they are in `default`, as those of Kubernetes are.
-        let namespace = if told.on.namespace.is_empty() { "default" } else { &told.on.namespace };
-        let api: Api<Event> = Api::namespaced(self.access.client().clone(), namespace);
-        let event = event(&told, namespace, Time(self.clock.now()));
-        let (access, id) = (self.access.clone(), self.id.clone());
-        tokio::spawn(async move {
-            if let Err(error) = access.read(api.create(&PostParams::default(), &event)).await {
-                tracing::debug!(run = %id, %error, "an Event could not be written");
-            }
-        });
     }
 }
 

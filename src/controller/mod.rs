@@ -4,12 +4,15 @@
 //! alone writes what `kubectl get` shows. The journal is the run here too: a replica that takes over reads it,
 //! and puts back.
 
+mod agents;
 mod begin;
 pub mod calendar;
+mod covering;
 mod events;
 mod hosts;
 mod keeping;
 pub mod manifests;
+pub mod notices;
 mod object;
 mod people;
 pub mod reconcile;
@@ -45,6 +48,8 @@ pub struct Settings {
     pub environment: Environment,
     /// Runs at once in this replica.
     pub at_once: usize,
+    /// Whether it places agents, as `environment` says how.
+    pub agents: bool,
 }
 
 /// What all runs of a replica share.

@@ -3,7 +3,7 @@
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, agents};
 use crate::{
     api::{
         self, API_VERSION, RunSpec, SourceText,
@@ -11,7 +11,6 @@ use crate::{
     },
     cluster::ApiError,
     engine::Request,
-    faults,
     plan::Consent,
     types::{Finding, ObjectRef, codes::guard as code},
 };
@@ -70,7 +69,7 @@ pub(super) async fn read(
     });
     // Without a finding it was accepted.
     let Some((experiment, value)) = accepted else { return Err(Unreadable::Refused(findings)) };
-    let refused = beyond(&experiment);
+    let refused = agents::refused(context, namespace, &experiment).await.map_err(Unreadable::Api)?;
     if !refused.is_empty() {
         return Err(Unreadable::Refused(refused));
     }
@@ -98,21 +97,4 @@ fn text(object: &DynamicObject) -> SourceText {
         "spec": object.data.get("spec").cloned().unwrap_or(Value::Null),
     });
     SourceText::new(format!("experiment/{name}"), value.to_string())
-}
-
-/// What only the command line does so far.
-fn beyond(experiment: &api::Experiment) -> Vec<Finding> {
-    let agents = experiment.spec.method.iter().filter_map(|step| match &step.action {
-        api::Action::Fault { kind, .. } => {
-            faults::find(kind).filter(|fault| fault.info().agent).map(|_| (step, kind))
-        }
-        _ => None,
-    });
-    agents
-        .map(|(step, kind)| {
-            let message = format!("{kind} takes agents, and the controller places none: not supported yet");
-            Finding::error(code::NOT_FROM_CONTROLLER, format!("step {}", step.name), message)
-                .remedy("run it from the command line")
-        })
-        .collect()
 }

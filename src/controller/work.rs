@@ -11,7 +11,7 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Context, begin,
+    Context, agents, begin,
     events::Events,
     object,
     people::Answers,
@@ -258,11 +258,20 @@ impl Case {
     /// The world with the rights of an account.
     pub(super) fn world(&self, user: &str, acting: &Acting) -> Env {
         Env {
-            kube: client_as(&self.context.env.kube, user, acting),
+            kube: client_as(&self.context.env.kube, user, acting, self.agents_in()),
             storage: Arc::new(self.segments.clone()),
-            agents: Arc::new(NoAgents("the controller places no agents")),
+            agents: match self.context.settings.agents {
+                true => self.context.env.agents.clone(),
+                false => Arc::new(NoAgents("the controller places no agents")),
+            },
             ..self.context.env.clone()
         }
+    }
+
+    /// The namespace of its agents: that of its beginning, if it has begun.
+    fn agents_in(&self) -> &str {
+        let begun = header(&self.entries).map(|header| &header.environment);
+        &begun.unwrap_or(&self.context.settings.environment).agents.namespace
     }
 
     /// Goes on with `work`, and writes the status beside it.
@@ -351,6 +360,7 @@ async fn look_again(case: &Case) -> Result<(), WorkError> {
     let Some(header) = header(&case.entries) else { return Ok(()) };
     let access = &case.context.access;
     let (mut found, _) = engine::from_scars(access, &header.namespaces).await;
+    found.extend(agents::left(&case.context, case.agents_in()).await);
     found.retain(|leftover| leftover.run == case.id.as_str());
     if found.is_empty() {
         return Ok(());

@@ -1,6 +1,8 @@
 //! The controller on the embedded cluster: the same engine, journals in the cluster, people and replicas beside it.
 
+mod agents;
 mod declined;
+mod notices;
 mod office;
 mod replicas;
 mod rights;

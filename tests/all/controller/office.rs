@@ -110,6 +110,7 @@ impl Office {
             source: None,
             environment: Environment { cluster: "embedded".to_owned(), ..Environment::default() },
             at_once: 10,
+            agents: false,
         };
         let (tx, rx) = oneshot::channel();
         let task = tokio::spawn(async move {
