@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Blackout, Experiment, LocalRef, Metadata, Window, run::STARTING_DEADLINE};
+use super::{Blackout, Experiment, LocalRef, Metadata, Notification, Window, run::STARTING_DEADLINE};
 use crate::types::Length;
 
 /// Experiments in order, with a schedule, windows, approvals and people.
@@ -178,26 +178,6 @@ pub struct Person {
     /// How to reach them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub contact: String,
-}
-
-/// Who is told of what. The secrets in it are read by whoever sends them.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Notification {
-    /// Unique.
-    pub name: String,
-    /// Of what; empty: all but ExperimentFinished and ManualStep.
-    #[serde(default)]
-    pub events: Vec<String>,
-    /// How long before, for Upcoming; None: 15m.
-    #[serde(default)]
-    pub lead: Option<Length>,
-    /// A Slack webhook.
-    #[serde(default)]
-    pub slack: Option<Value>,
-    /// Any webhook.
-    #[serde(default)]
-    pub webhook: Option<Value>,
 }
 
 /// How long a game day may take.

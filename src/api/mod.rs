@@ -12,6 +12,8 @@ pub mod explain;
 mod game_day;
 mod guardrail;
 mod hours;
+mod note;
+mod notification;
 mod objectives;
 pub mod planned;
 mod run;
@@ -23,10 +25,12 @@ pub use check::{Document, Read, Source as SourceText, read, read_with};
 pub use cron::{Cron, CronError, Due, Shift};
 pub use game_day::{
     Act, Acts, Cadence, ConcurrencyPolicy, Confirmation, Consents, Entry, GameDay, GameDayLimits,
-    GameDaySpec, Gate, Notification, OnFailure, ParameterValue, Person, Prerequisite,
+    GameDaySpec, Gate, OnFailure, ParameterValue, Person, Prerequisite,
 };
 pub use guardrail::{Approvals, Blackout, FaultRules, Guardrail, GuardrailSpec, NodeRules, Window};
 pub use hours::{Closed, Hours, is_day};
+pub use note::{ActionItem, Observation, OpenAction, open_actions};
+pub use notification::{NoticeEvent, Notification, SlackHook, Webhook};
 pub use objectives::{Limits, Objectives, Rpo};
-pub use run::{Approval, LocalRef, Observation, Run, RunSpec, StepAction, StepAnswer};
+pub use run::{Approval, LocalRef, Run, RunSpec, StepAction, StepAnswer};
 pub use types::*;

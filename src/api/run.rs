@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Metadata;
+use super::{Metadata, Observation};
 use crate::types::Length;
 
 /// One execution (format.md, section 8). Creating it starts it.
@@ -115,18 +115,6 @@ pub struct StepAnswer {
     /// Their words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub comment: String,
-}
-
-/// Something that somebody has observed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Observation {
-    /// Who.
-    pub by: String,
-    /// When.
-    pub time: Timestamp,
-    /// What.
-    pub text: String,
 }
 
 /// How long after its time something may begin that does not say.

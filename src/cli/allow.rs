@@ -23,7 +23,8 @@ pub(super) struct AllowArgs {
     name: String,
 
     /// Only the rights of this fault. Repeatable; default: of all faults that need no right outside of the namespace and
-    /// no agent. loadPod: of loads that are sent from a pod.
+    /// no agent. Those that take an agent have to be named, for a controller that places them. loadPod: of loads that are
+    /// sent from a pod.
     #[arg(long, value_name = "NAME")]
     fault: Vec<String>,
 
@@ -94,9 +95,9 @@ fn chosen(named: &[String]) -> anyhow::Result<Vec<&'static str>> {
             let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
             bail!(Usage(format!("--fault {name}: there is no such fault{near}")));
         };
-        if !within_a_namespace(fault.info()) {
+        if fault.info().rights.iter().any(|right| right.cluster_wide) {
             bail!(Usage(format!(
-                "--fault {name}: it needs rights outside of the namespace, or an agent; SECURITY.md lists them"
+                "--fault {name}: it needs rights outside of the namespace; SECURITY.md lists them"
             )));
         }
         Ok(fault.info().name)
@@ -136,5 +137,7 @@ mod tests {
         let said = |name: &str| chosen(&[name.to_owned()]).expect_err("refused").to_string();
         assert!(said("podKil").contains("did you mean podKill?"));
         assert!(said("nodeDrain").contains("outside of the namespace"));
+        assert!(chosen(&[]).is_ok_and(|all| !all.contains(&"networkLoss")), "an agent is not given unasked");
+        assert!(chosen(&["networkLoss".to_owned()]).is_ok_and(|all| all == ["networkLoss"]));
     }
 }

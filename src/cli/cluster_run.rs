@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use super::{
     connect::{self, Connection},
 };
 use crate::{
-    api::API_VERSION,
+    api::{API_VERSION, ActionItem},
     cluster::{Access, ApiError, identity},
     controller::RunSeen,
     types::{ExitCode, Length, ObjectRef, RunId, Verdict},
@@ -35,8 +35,28 @@ pub(super) struct NoteArgs {
     /// The Run.
     run: String,
 
-    /// What you have observed.
+    /// What you have observed; of an action item: what is to be done.
     text: String,
+
+    /// It is an action item: --owner does it, until --due.
+    #[arg(long, requires = "owner", requires = "due")]
+    action: bool,
+
+    /// Who does it.
+    #[arg(long, value_name = "NAME", requires = "action")]
+    owner: Option<String>,
+
+    /// Until which day, as 2026-12-15.
+    #[arg(long, value_name = "DAY", requires = "action", value_parser = day)]
+    due: Option<Date>,
+
+    /// The action item of these words is done.
+    #[arg(long, conflicts_with = "action")]
+    done: bool,
+}
+
+fn day(text: &str) -> Result<Date, String> {
+    text.parse().map_err(|_| format!("`{text}` is no day such as 2026-12-15"))
 }
 
 #[derive(Args)]
@@ -174,7 +194,11 @@ pub(super) fn note(global: &Global, args: &NoteArgs) -> anyhow::Result<ExitCode>
     connect::runtime()?.block_on(async {
         let (access, connection, run) = named(global, &args.run).await?;
         let (by, time) = (identity(&access).await?.name, second(connection.env.clock.now()));
-        let note = json!({"by": by, "time": time, "text": args.text});
+        let mut note = json!({"by": by, "time": time, "text": args.text});
+        if args.action || args.done {
+            let owner = args.owner.clone().unwrap_or_default();
+            note["action"] = serde_json::to_value(ActionItem { owner, due: args.due, done: args.done })?;
+        }
         change(&access, &run.object, |spec| json!({"notes": with(&spec["notes"], &note)})).await?;
         super::say(&format!("noted in {}, by {by}", run.object.name));
         Ok(ExitCode::Ok)

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Global, Usage, connect, signals::Signals};
+use super::{AgentArgs, Global, Usage, connect, signals::Signals};
 use crate::{
     controller::{
         self, Settings,
@@ -13,7 +13,7 @@ use crate::{
     },
     engine::Outside,
     probes::Source,
-    types::ExitCode,
+    types::{AgentSettings, ExitCode},
 };
 
 #[derive(Args)]
@@ -53,6 +53,9 @@ pub(super) struct ControllerArgs {
     /// The image of firedrill itself, for faults that run something in the cluster; default: the one of this version.
     #[arg(long, value_name = "IMAGE", env = "FIREDRILL_IMAGE")]
     image: Option<String>,
+
+    #[command(flatten)]
+    agents: AgentArgs,
 }
 
 #[derive(Subcommand)]
@@ -67,13 +70,21 @@ struct ManifestsArgs {
     #[command(flatten)]
     namespace: NamespaceArgs,
 
-    /// Only these. Repeatable; default: rights and policies, and nodes when an account is named.
+    /// Only these. Repeatable; default: rights and policies, nodes when an account is named, and agents when their
+    /// namespace is.
     #[arg(long, value_enum, value_name = "PART")]
     only: Vec<OnlyPart>,
 
     /// An account that may hit nodes, as NAMESPACE:NAME. Repeatable.
     #[arg(long, value_name = "ACCOUNT")]
     node_account: Vec<String>,
+
+    #[command(flatten)]
+    agents: AgentArgs,
+
+    /// Somebody who may place agents there beside the controller, as the API server names them. Repeatable.
+    #[arg(long, value_name = "USER")]
+    agent_user: Vec<String>,
 }
 
 /// A part of the manifests.
@@ -87,6 +98,8 @@ enum OnlyPart {
     Nodes,
     /// Fills in who asks for a Run; Kubernetes 1.36 and later.
     Stamp,
+    /// The agents' namespace, its policies, and the controller's rights there.
+    Agents,
 }
 
 /// Where the controller is.
@@ -97,6 +110,16 @@ pub(super) struct NamespaceArgs {
     pub controller_namespace: String,
 }
 
+/// How agents are placed, if their namespace is named: without that they are not.
+fn placed(args: &AgentArgs) -> anyhow::Result<Option<AgentSettings>> {
+    if args.agent_namespace.is_none() && (args.agent_image.is_some() || args.agent_pull_secret.is_some()) {
+        bail!(Usage(
+            "no agents are placed without --agent-namespace; firedrill-agents is the usual one".to_owned()
+        ));
+    }
+    Ok(args.agent_namespace.is_some().then(|| args.settings()))
+}
+
 fn print(args: &ManifestsArgs) -> anyhow::Result<ExitCode> {
     let accounts = &args.node_account;
     let wrong = |account: &&String| {
@@ -105,20 +128,28 @@ fn print(args: &ManifestsArgs) -> anyhow::Result<ExitCode> {
     if let Some(wrong) = accounts.iter().find(wrong) {
         bail!(Usage(format!("--node-account {wrong}: write NAMESPACE:NAME")));
     }
+    let agents = placed(&args.agents)?;
+    if agents.is_none() && args.only.contains(&OnlyPart::Agents) {
+        bail!(Usage("--only agents: name their namespace with --agent-namespace".to_owned()));
+    }
+    let mut usual = vec![OnlyPart::Rights, OnlyPart::Policies];
+    usual.extend((!accounts.is_empty()).then_some(OnlyPart::Nodes));
+    usual.extend(agents.is_some().then_some(OnlyPart::Agents));
     let installed = Installed {
         namespace: args.namespace.controller_namespace.clone(),
         node_accounts: accounts.clone(),
+        agents,
+        agent_users: args.agent_user.clone(),
         ..Installed::default()
     };
-    let usual = [OnlyPart::Rights, OnlyPart::Policies, OnlyPart::Nodes];
-    let usual = &usual[..if accounts.is_empty() { 2 } else { 3 }];
     let mut text = String::new();
-    for part in if args.only.is_empty() { usual } else { &args.only } {
+    for part in if args.only.is_empty() { &usual } else { &args.only } {
         let part = match part {
             OnlyPart::Rights => Part::Rights,
             OnlyPart::Policies => Part::Policies,
             OnlyPart::Nodes => Part::Nodes,
             OnlyPart::Stamp => Part::Stamp,
+            OnlyPart::Agents => Part::Agents,
         };
         for object in manifests(part, &installed) {
             text.push_str("---\n");
@@ -133,6 +164,7 @@ pub(super) fn run(global: &Global, args: ControllerArgs) -> anyhow::Result<ExitC
         return print(args);
     }
     let source = args.prometheus.as_deref().map(str::parse::<Source>).transpose()?;
+    let agents = placed(&args.agents)?;
     let text = |name: &str| std::env::var(name).unwrap_or_default();
     let (pod, uid) = (text("POD_NAME"), text("POD_UID"));
     connect::runtime()?.block_on(async {
@@ -143,7 +175,11 @@ pub(super) fn run(global: &Global, args: ControllerArgs) -> anyhow::Result<ExitC
             name: if pod.is_empty() { connect::holder() } else { pod.clone() },
             pod: if uid.is_empty() { String::new() } else { format!("{pod}/{uid}") },
             source,
-            environment: connection.environment.with_image(args.image.as_deref()),
+            agents: agents.is_some(),
+            environment: connection
+                .environment
+                .with_image(args.image.as_deref())
+                .with_agents(agents.unwrap_or_default()),
             at_once: usize::from(args.at_once),
             metrics: Metrics::default(),
         };

@@ -22,6 +22,7 @@ mod replica;
 mod rights;
 mod rollout;
 mod scar;
+mod secret;
 mod segments;
 mod selector;
 mod snapshot;
@@ -50,6 +51,7 @@ pub use replica::{
 pub use rights::{Identity, Missing, grantable, identity, missing_rights};
 pub use rollout::{Rollout, fingerprint};
 pub use scar::{RUN_LABEL, Scar, UNDO_PREFIX};
+pub use secret::{SecretError, secret_text};
 pub use segments::{JournalFound, OnTrouble, SegmentPlace, SegmentSize, SegmentTrouble, Segments};
 pub use selector::PodSelector;
 pub use snapshot::{Key, Snapshot};

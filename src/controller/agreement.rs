@@ -8,12 +8,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     begin::{No, waited},
+    covering,
+    notices::Notice,
     work::Case,
 };
 use crate::{
-    api::{API_VERSION, Approval, Guardrail},
+    api::{Approval, Guardrail, NoticeEvent},
     cluster::{Access, ApiError},
-    types::{ObjectRef, Verdict, counted},
+    types::{Verdict, counted},
 };
 
 /// How long an approval counts where nothing else is said, as in a GameDay.
@@ -45,19 +47,11 @@ pub(super) struct Rules {
 
 /// Reads the Guardrails over a namespace.
 pub(super) async fn rules(access: &Access, namespace: &str) -> Result<Rules, ApiError> {
-    let space = async |name: &str| -> Result<_, ApiError> {
-        let found = access.get(&ObjectRef::namespaced("v1", "Namespace", "", name)).await?;
-        Ok(found.metadata.labels.unwrap_or_default())
-    };
-    let labels = space(namespace).await?;
-    let listed = access.list_if_served(API_VERSION, "Guardrail").await?.unwrap_or_default();
-    // What cannot be read allows nothing here, and refuses the run when it is assessed.
-    let all: Vec<Guardrail> = listed
-        .iter()
-        .filter_map(|found| Guardrail::from_value(&serde_json::to_value(found).ok()?).ok())
-        .collect();
+    let all = covering::readable(access).await?;
     let declared = all.iter().any(|guardrail| guardrail.spec.environment == "production");
-    let production = declared || space("kube-system").await.is_ok_and(|labels| is_production(&labels));
+    let system = covering::labels(access, "kube-system").await;
+    let production = declared || system.is_ok_and(|labels| is_production(&labels));
+    let labels = covering::labels(access, namespace).await?;
     let covering: Vec<Guardrail> =
         all.into_iter().filter(|guardrail| guardrail.covers(&labels).unwrap_or(false)).collect();
     let asked = covering.iter().map(|guardrail| guardrail.spec.approvals.required).max().unwrap_or(0);
@@ -129,6 +123,15 @@ pub(super) async fn look(case: &mut Case, ask: &Ask) -> Result<Option<Vec<String
         (true, Some(start)) => format!("begins {}", start.strftime("%Y-%m-%dT%H:%M:%SZ")),
         (true, None) => String::new(),
     };
+    if let Some(notices) = case.notices.0.as_ref().filter(|_| !enough && case.notices.1 != hash) {
+        let asked = Notice {
+            hash: hash.clone(),
+            starts: ask.start,
+            ..Notice::new(NoticeEvent::ApprovalRequested, words.clone())
+        };
+        notices.tell(asked);
+        case.notices.1.clone_from(&hash);
+    }
     let needed = ask.required > 0;
     case.tell(|progress| progress.asks(&hash, needed.then(|| (enough, names.join(", "))), words.clone()));
     if enough && start.is_none() && now <= ask.deadline {

@@ -2,8 +2,9 @@
 
 use tokio::sync::mpsc;
 
-use super::{Context, catalog::Deed, events, object};
+use super::{Context, catalog::Deed, events::Told, held, notices::Notice, object};
 use crate::{
+    api::NoticeEvent,
     cluster::{ApiError, JsonPatch, Write},
     types::ObjectRef,
 };
@@ -39,9 +40,18 @@ pub(super) async fn carry_out(context: Context, deed: Deed, undone: mpsc::Unboun
                 }
             }
         }
+        Deed::Upcoming(on, day, notification, starts) => {
+            let account = day.spec.service_account_name.as_deref();
+            if let Some(notices) = held::notices(&context, &on, (&day, account)).await {
+                let words = format!("{} begins soon", day.metadata.name);
+                let soon = Notice { starts: Some(starts), ..Notice::new(NoticeEvent::Upcoming, words) };
+                notices.tell_one(&notification, soon);
+                notices.close().await;
+            }
+        }
         Deed::Tell(on, reason, words) => {
             tracing::info!(kind = on.kind, namespace = on.namespace, name = on.name, reason, words, "told");
-            events::warn(&context, &on, (reason, words));
+            Told { on, warning: true, reason: reason.to_owned(), words }.send(access, &context.env.clock);
         }
     }
 }

@@ -14,7 +14,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 
-use super::{Context, object::MANAGER};
+use super::object::MANAGER;
 use crate::{
     cluster::Access,
     env::Clock,
@@ -29,11 +29,27 @@ const WORDS: usize = 250;
 
 /// An Event before it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Told {
-    on: ObjectRef,
-    warning: bool,
-    reason: String,
-    words: String,
+pub(super) struct Told {
+    pub on: ObjectRef,
+    pub warning: bool,
+    pub reason: String,
+    pub words: String,
+}
+
+impl Told {
+    /// Writes it, beside whatever else there is to be done.
+    pub(super) fn send(self, access: &Access, clock: &Clock) {
+        // Of what has no namespace they are in `default`, as those of Kubernetes are.
+        let namespace = if self.on.namespace.is_empty() { "default" } else { &self.on.namespace };
+        let api: Api<Event> = Api::namespaced(access.client().clone(), namespace);
+        let event = event(&self, namespace, Time(clock.now()));
+        let access = access.clone();
+        tokio::spawn(async move {
+            if let Err(error) = access.read(api.create(&PostParams::default(), &event)).await {
+                tracing::debug!(on = %self.on, %error, "an Event could not be written");
+            }
+        });
+    }
 }
 
 /// Tells of one run.
@@ -63,7 +79,7 @@ impl Events {
     /// Takes in one more record of the run.
     pub(super) fn on(&self, entry: &Entry) {
         for told in self.told(&entry.record) {
-            self.send(told);
+            told.send(&self.access, &self.clock);
         }
     }
 
@@ -127,29 +143,6 @@ impl Events {
         };
         target.map(told).into_iter().collect()
     }
-
-    fn send(&self, told: Told) {
-        send(&self.access, &self.clock, told);
-    }
-}
-
-/// A warning about something that no run has to do with.
-pub(super) fn warn(context: &Context, on: &ObjectRef, (reason, words): (&str, String)) {
-    let told = Told { on: on.clone(), warning: true, reason: reason.to_owned(), words };
-    send(&context.access, &context.env.clock, told);
-}
-
-fn send(access: &Access, clock: &Clock, told: Told) {
-    // Of what has no namespace they are in `default`, as those of Kubernetes are.
-    let namespace = if told.on.namespace.is_empty() { "default" } else { &told.on.namespace };
-    let api: Api<Event> = Api::namespaced(access.client().clone(), namespace);
-    let event = event(&told, namespace, Time(clock.now()));
-    let access = access.clone();
-    tokio::spawn(async move {
-        if let Err(error) = access.read(api.create(&PostParams::default(), &event)).await {
-            tracing::debug!(on = told.on.name, %error, "an Event could not be written");
-        }
-    });
 }
 
 fn event(told: &Told, namespace: &str, now: Time) -> Event {

@@ -8,11 +8,16 @@ use serde_json::Value;
 
 use crate::{
     api::Guardrail,
+    env::{is_forbidden, literal_address},
     types::{Finding, codes::guard as code, service_of_host},
 };
 
 /// Keys whose text is an address.
 const ADDRESSES: [&str; 3] = ["url", "address", "server"];
+
+/// What helps against a host that may not be reached.
+pub(super) const REMEDY: &str =
+    "name a Service of the cluster (NAME.NAMESPACE.svc), or have a Guardrail list the host in probeHosts";
 
 /// A finding for each host of `experiment` (the document) that the controller may not reach.
 pub(super) fn refused(experiment: &Value, guardrails: &[&Guardrail]) -> Vec<Finding> {
@@ -23,25 +28,28 @@ pub(super) fn refused(experiment: &Value, guardrails: &[&Guardrail]) -> Vec<Find
     for (number, step) in experiment["spec"]["method"].as_array().into_iter().flatten().enumerate() {
         gather(&step["load"], &format!("spec.method[{number}].load"), &mut addresses);
     }
-    let allowed = |host: &str| {
-        service_of_host(host).is_some()
-            || guardrails
-                .iter()
-                .flat_map(|guardrail| &guardrail.spec.probe_hosts)
-                .any(|rule| covers(rule, host))
-    };
     addresses
         .into_iter()
         .filter_map(|(place, address)| {
             let host = host(&address);
-            if host.as_deref().is_some_and(&allowed) {
+            if host.as_deref().is_some_and(|host| allowed(host, guardrails)) {
                 return None;
             }
             let message = format!("the controller may not reach {}", host.unwrap_or(address));
-            let remedy = "name a Service of the cluster (NAME.NAMESPACE.svc), or have a Guardrail list the host in probeHosts";
-            Some(Finding::error(code::HOST, place, message).remedy(remedy))
+            Some(Finding::error(code::HOST, place, message).remedy(REMEDY))
         })
         .collect()
+}
+
+/// Whether the controller may post to this address: never to one that is link-local, whoever lists it.
+pub(super) fn may_post(url: &Uri, guardrails: &[&Guardrail]) -> bool {
+    let host = url.host().map(|host| host.trim_matches(['[', ']']));
+    host.is_some_and(|host| allowed(host, guardrails)) && !literal_address(url).is_some_and(is_forbidden)
+}
+
+fn allowed(host: &str, guardrails: &[&Guardrail]) -> bool {
+    let listed = || guardrails.iter().flat_map(|guardrail| &guardrail.spec.probe_hosts);
+    service_of_host(host).is_some() || listed().any(|rule| covers(rule, host))
 }
 
 fn gather(value: &Value, place: &str, into: &mut Vec<(String, String)>) {
@@ -113,6 +121,16 @@ mod tests {
         assert_eq!(said(&[]), hosts.map(|host| format!("the controller may not reach {host}")));
         let listed = guardrail(&["*.example.com"]);
         assert_eq!(said(&[&listed]).len(), 4);
+    }
+
+    #[test]
+    fn nothing_is_posted_to_a_link_local_address_whoever_lists_it() {
+        let listed = guardrail(&["169.254.169.254", "hooks.example.com", "192.0.2.7"]);
+        let may = |url: &str| may_post(&url.parse().expect("a URL"), &[&listed]);
+        assert!(
+            may("https://hooks.example.com/x") && may("http://192.0.2.7/") && may("http://hook.ops.svc/")
+        );
+        assert!(!may("http://169.254.169.254/") && !may("http://hooks.example.org/") && !may("/path"));
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! alone writes what `kubectl get` shows. The journal is the run here too: a replica that takes over reads it,
 //! and puts back. `metrics` counts, and `port` answers with it.
 
+mod agents;
 mod agreement;
 mod begin;
 pub mod calendar;
 mod catalog;
+mod covering;
 pub(crate) mod day;
 mod deeds;
 mod events;
@@ -17,6 +19,7 @@ pub mod installation;
 mod keeping;
 pub mod manifests;
 pub mod metrics;
+pub mod notices;
 mod object;
 mod people;
 pub mod port;
@@ -58,6 +61,8 @@ pub struct Settings {
     pub at_once: usize,
     /// What it counts of itself.
     pub metrics: metrics::Metrics,
+    /// Whether it places agents, as `environment` says how.
+    pub agents: bool,
 }
 
 /// What all runs of a replica share.

@@ -97,7 +97,7 @@ impl Heard {
             news.push(Outside::Hold(spec.hold, format!("spec.hold is {}", spec.hold)));
         }
         for note in spec.notes.iter().skip(self.notes) {
-            news.push(Outside::Noted(format!("{}: {}", note.by, note.text)));
+            news.push(Outside::Noted(note.in_words()));
         }
         self.notes = self.notes.max(spec.notes.len());
         news.extend(spec.steps.iter().filter_map(|answer| answers.add(answer)));
@@ -119,7 +119,12 @@ mod tests {
         assert_eq!(heard.news(&spec, &answers), []);
         let time = Timestamp::UNIX_EPOCH;
         spec.hold = true;
-        spec.notes.push(Observation { by: "ada".to_owned(), time, text: "the queue is long".to_owned() });
+        spec.notes.push(Observation {
+            by: "ada".to_owned(),
+            time,
+            text: "the queue is long".to_owned(),
+            action: None,
+        });
         let answer = |name: &str, action| StepAnswer {
             name: name.to_owned(),
             action,

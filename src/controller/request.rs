@@ -3,7 +3,7 @@
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::{AUTHOR, Context};
+use super::{AUTHOR, Context, agents};
 use crate::{
     api::{
         self, API_VERSION, Act, Acts, GameDay, RunSpec, SourceText,
@@ -11,7 +11,6 @@ use crate::{
     },
     cluster::ApiError,
     engine::Request,
-    faults,
     plan::Consent,
     types::{Finding, ObjectRef, codes::guard as code},
 };
@@ -52,7 +51,7 @@ pub(super) async fn read(
     let (document, value) = accepted(own, (beside, spec), "the experiment declares no such parameter")?;
     let Document::Experiment(experiment) = document else { return Err(Unreadable::Refused(Vec::new())) };
     let act = Act { experiment: *experiment, json: value, source: format!("experiment/{name}") };
-    let refused = beyond(&act.experiment);
+    let refused = agents::refused(context, namespace, &act.experiment).await.map_err(Unreadable::Api)?;
     if !refused.is_empty() {
         return Err(Unreadable::Refused(refused));
     }
@@ -89,7 +88,10 @@ pub(super) async fn game_day(
         "no experiment of the game day declares such a parameter",
     )?;
     let Document::GameDay { day, acts } = document else { return Err(Unreadable::Refused(Vec::new())) };
-    let refused: Vec<Finding> = acts.experiments.iter().flat_map(|act| beyond(&act.experiment)).collect();
+    let mut refused = Vec::new();
+    for act in &acts.experiments {
+        refused.extend(agents::refused(context, namespace, &act.experiment).await.map_err(Unreadable::Api)?);
+    }
     if !refused.is_empty() {
         return Err(Unreadable::Refused(refused));
     }
@@ -163,21 +165,4 @@ pub(super) fn text(object: &DynamicObject, kind: &str) -> SourceText {
         "spec": object.data.get("spec").cloned().unwrap_or(Value::Null),
     });
     SourceText::new(format!("{}/{name}", kind.to_lowercase()), value.to_string())
-}
-
-/// What only the command line does so far.
-fn beyond(experiment: &api::Experiment) -> Vec<Finding> {
-    let agents = experiment.spec.method.iter().filter_map(|step| match &step.action {
-        api::Action::Fault { kind, .. } => {
-            faults::find(kind).filter(|fault| fault.info().agent).map(|_| (step, kind))
-        }
-        _ => None,
-    });
-    agents
-        .map(|(step, kind)| {
-            let message = format!("{kind} takes agents, and the controller places none: not supported yet");
-            Finding::error(code::NOT_FROM_CONTROLLER, format!("step {}", step.name), message)
-                .remedy("run it from the command line")
-        })
-        .collect()
 }

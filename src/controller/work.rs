@@ -11,9 +11,11 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Context, begin,
+    Context, agents, begin,
     events::Events,
-    held, object,
+    held::{self, PartTold},
+    notices::Notices,
+    object,
     people::Answers,
     reconcile::{AGAIN, Course, Record as OnRecord, course},
     seen::{RunSeen, key},
@@ -98,6 +100,10 @@ pub(super) struct Case {
     /// None: the Run is gone.
     pub told: Option<(RunSeen, Writer)>,
     pub answers: Answers,
+    /// Whoever is told of what happens in it.
+    pub part: Option<PartTold>,
+    /// Whoever is told of it as a whole, and of which hash they were asked to agree to.
+    pub notices: (Option<Notices>, String),
     /// The entry of a game day that it is; None: it is a Run by itself, or the game day as a whole.
     pub entry: Option<String>,
     pub outside: (mpsc::UnboundedSender<Outside>, mpsc::UnboundedReceiver<Outside>),
@@ -140,7 +146,19 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
         (run, writer)
     });
     let (id, object, answers, outside) = (job.id, job.object, job.answers, job.outside);
-    let mut case = Case { context, id, object, segments, entries, told, answers, entry: None, outside };
+    let mut case = Case {
+        context,
+        id,
+        object,
+        segments,
+        entries,
+        told,
+        answers,
+        part: None,
+        notices: (None, String::new()),
+        entry: None,
+        outside,
+    };
     let silent = course == Course::LetGo;
     match course {
         Course::Start if of_day => Box::pin(held::begin(&mut case)).await?,
@@ -253,7 +271,7 @@ impl Case {
     pub(super) fn observer(&self, acting: &Acting) -> engine::Observer {
         let (writer, acting) = (self.told.as_ref().map(|(_, writer)| writer.clone()), acting.clone());
         let (answers, tx, id) = (self.answers.clone(), self.outside.0.clone(), self.id.clone());
-        let entry_of = self.entry.clone();
+        let (entry_of, part) = (self.entry.clone(), self.part.clone());
         let (hurry, metrics) = (AtomicBool::new(false), self.context.settings.metrics.clone());
         let events = self.told.as_ref().map(|(run, _)| {
             let asked = run.spec.as_ref().map(|spec| spec.requested_by.clone()).unwrap_or_default();
@@ -265,6 +283,9 @@ impl Case {
             metrics.on(&id, entry);
             if let Some(events) = &events {
                 events.on(entry);
+            }
+            if let Some(part) = &part {
+                part.on(entry);
             }
             match &entry.record {
                 // Somebody waits for the end of it, and nobody for how it heals.
@@ -292,11 +313,20 @@ impl Case {
     /// The world with the rights of an account.
     pub(super) fn world(&self, user: &str, acting: &Acting) -> Env {
         Env {
-            kube: client_as(&self.context.env.kube, user, acting),
+            kube: client_as(&self.context.env.kube, user, acting, self.agents_in()),
             storage: Arc::new(self.segments.clone()),
-            agents: Arc::new(NoAgents("the controller places no agents")),
+            agents: match self.context.settings.agents {
+                true => self.context.env.agents.clone(),
+                false => Arc::new(NoAgents("the controller places no agents")),
+            },
             ..self.context.env.clone()
         }
+    }
+
+    /// The namespace of its agents: that of its beginning, if it has begun.
+    fn agents_in(&self) -> &str {
+        let begun = header(&self.entries).map(|header| &header.environment);
+        &begun.unwrap_or(&self.context.settings.environment).agents.namespace
     }
 
     /// Goes on with `work`, and writes the status beside it.
@@ -385,6 +415,7 @@ async fn look_again(case: &Case) -> Result<(), WorkError> {
     let Some(header) = header(&case.entries) else { return Ok(()) };
     let access = &case.context.access;
     let (mut found, _) = engine::from_scars(access, &header.namespaces).await;
+    found.extend(agents::left(&case.context, case.agents_in()).await);
     found.retain(|leftover| leftover.run == case.id.as_str());
     if found.is_empty() {
         return Ok(());

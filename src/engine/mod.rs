@@ -43,7 +43,8 @@ pub use loads::LoadState;
 pub use next::{Command, Patience, next};
 pub use preview::{FieldChange, Preview, preview};
 pub use rollback::{
-    Leftover, Rollback, clear_lapsed, close, closes, from_journal, from_scars, leftovers, revert_found,
+    Leftover, Rollback, agents_left, clear_lapsed, close, closes, from_journal, from_scars, leftovers,
+    revert_found,
 };
 pub use start::{Outcome, Start, run};
 pub use state::{Illegal, State, StepState, Violation, transition};

@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::Request;
 use crate::{
     cluster::{Access, ApiError},
-    env::{Env, LoadOrder},
+    env::{Env, LoadOrder, is_forbidden},
     faults::{self, Injection, LoadAsk},
-    load::{self, LoadFrom, LoadSpec, is_forbidden},
+    load::{self, LoadFrom, LoadSpec},
     types::{Finding, Length, ObjectRef, codes::guard as code, load::SendOrder},
 };
 

@@ -257,8 +257,19 @@ pub async fn from_scars(
             Err(error) => unseen.push((fault.info().name, error)),
         }
     }
-    let leftover = |Found { run, injection }| Leftover { run, injection, journaled: false };
-    (found.into_iter().map(leftover).collect(), unseen)
+    (found.into_iter().map(scarred).collect(), unseen)
+}
+
+/// Agents that runs have left in a namespace.
+///
+/// # Errors
+/// The API server's.
+pub async fn agents_left(access: &Access, namespace: &str) -> Result<Vec<Leftover>, ApiError> {
+    Ok(faults::agents_left(access, namespace).await?.into_iter().map(scarred).collect())
+}
+
+fn scarred(Found { run, injection }: Found) -> Leftover {
+    Leftover { run, injection, journaled: false }
 }
 
 /// Clears the lapsed leases of dead runs (of `run`, or of all) that have left nothing else: until then every

@@ -9,11 +9,16 @@ use http::{
     uri::{Authority, Scheme},
 };
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
+
+use super::{Resolver, is_forbidden, literal_address};
 
 /// Answers longer than this are refused: a metric answer of one number has no business being longer.
 const BODY_MAX: usize = 8 << 20;
@@ -27,6 +32,11 @@ pub struct FirstBytes(pub usize);
 /// answer's trailers are among its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Http2;
+
+/// Put into a request's extensions: it is not sent to a [link-local](is_forbidden) address, whatever its host's name
+/// means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guarded;
 
 /// Why there was no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +104,10 @@ async fn over_network(mut request: Request<Bytes>) -> Result<Response<Bytes>, Ht
     let tls = request.extensions_mut().remove::<Tls>().unwrap_or_default();
     let first = request.extensions_mut().remove::<FirstBytes>();
     let second = request.extensions_mut().remove::<Http2>().is_some();
+    let guarded = request.extensions_mut().remove::<Guarded>().is_some();
+    if guarded && literal_address(request.uri()).is_some_and(is_forbidden) {
+        return Err(HttpError::Settings("nothing is sent to a link-local address".to_owned()));
+    }
     let config = client_config(&tls, request.uri().scheme() != Some(&Scheme::HTTP))?;
     let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
     let builder = match tls.server_name {
@@ -104,7 +118,14 @@ async fn over_network(mut request: Request<Bytes>) -> Result<Response<Bytes>, Ht
         }
         None => builder,
     };
-    let connector = if second { builder.enable_http2().build() } else { builder.enable_http1().build() };
+    let mut http =
+        HttpConnector::new_with_resolver(if guarded { Resolver::guarded() } else { Resolver::open() });
+    http.enforce_http(false);
+    let connector = if second {
+        builder.enable_http2().wrap_connector(http)
+    } else {
+        builder.enable_http1().wrap_connector(http)
+    };
     let client: Client<_, Full<Bytes>> =
         Client::builder(TokioExecutor::new()).http2_only(second).build(connector);
     let unreachable = |error: &dyn std::error::Error| HttpError::Unreachable(chain(error));

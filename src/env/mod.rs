@@ -7,13 +7,15 @@ mod agents;
 mod clock;
 mod http;
 mod load;
+mod resolver;
 mod rng;
 mod storage;
 
 pub use agents::{AGENT_CONTAINER, Agents, AttachError, Attached, NoAgents};
 pub use clock::Clock;
-pub use http::{FirstBytes, Http2, HttpClient, HttpError, Tls, client_config, first_bytes};
+pub use http::{FirstBytes, Guarded, Http2, HttpClient, HttpError, Tls, client_config, first_bytes};
 pub use load::{LoadOrder, LoadWire, Loads, Underway};
+pub use resolver::{Resolver, is_forbidden, literal_address};
 pub use rng::{Rng, Stream};
 pub use storage::{DirStorage, Log, MemoryStorage, Storage, StorageError};
 

@@ -39,7 +39,9 @@ mod template;
 mod vacate;
 mod zone_outage;
 
-pub use agent_pod::{AGENT_RIGHTS, Arm, agent_manifests, agent_pod_of, arm, arm_nodes, armed_node};
+pub use agent_pod::{
+    AGENT_RIGHTS, Arm, agent_manifests, agent_pod_of, agents_left, agents_only_by, arm, arm_nodes, armed_node,
+};
 pub use embedded::embedded_agents;
 pub use info::{FaultInfo, Lifetime, LimitKind, Right, TargetKind};
 pub use load_pod::{INFO as LOAD_POD, LoadAsk, load_pod};

@@ -16,7 +16,7 @@ mod slots;
 mod spec;
 
 pub use embedded::embedded;
-pub use network::{is_forbidden, network};
+pub use network::network;
 pub use pod::from_pod;
 pub use sent::{ordered, to_send};
 pub use spec::{LoadFrom, LoadHeader, LoadSpec, Protocol, SecretKey, ValueFrom};

@@ -1,30 +1,25 @@
 //! A load over sockets of this process.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
     thread,
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http::{Request, Uri, uri::Scheme};
 use http_body_util::{BodyExt, Full};
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{HttpConnector, dns::Name},
-    },
+    client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{pacer, slots::Slots};
 use crate::{
-    env::{LoadOrder, LoadWire, Tls, Underway, client_config},
+    env::{LoadOrder, LoadWire, Resolver, Tls, Underway, client_config},
     types::load::{End, LoadTally, LoadWindow, Recorder, Schedule},
 };
 
@@ -34,17 +29,6 @@ const LEAD: Duration = Duration::from_millis(20);
 /// Sends from this process, over threads of each load's own: how busy the rest of the process is does not matter.
 pub fn network() -> LoadWire {
     LoadWire::new(|url| Box::pin(addresses(url)), |order| Ok(Arc::new(Sending::begin(order)?)))
-}
-
-/// Whether nothing is ever sent there: link-local addresses, where clouds answer for a machine's credentials
-/// (RFC 3927, RFC 4291 section 2.5.6, and fd00:ec2::254 of EC2).
-pub fn is_forbidden(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => {
-            v6.is_unicast_link_local() || v6.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
-        }
-    }
 }
 
 /// The addresses of a URL's host, as this machine resolves names.
@@ -57,38 +41,12 @@ async fn addresses(url: Uri) -> Result<Vec<IpAddr>, String> {
     }
 }
 
-/// Finds addresses for connections, whenever one is opened, and leaves out where nothing is ever sent: a name may
-/// mean something else by then.
-#[derive(Clone)]
-struct Resolver;
-
-impl tower::Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = std::io::Error;
-    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found.filter(|address| !is_forbidden(address.ip())).collect();
-            if allowed.is_empty() {
-                return Err(std::io::Error::other("no address that may be sent to"));
-            }
-            Ok(allowed.into_iter())
-        })
-    }
-}
-
 type Connections = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
 
 fn connections(order: &LoadOrder) -> Result<Connections, String> {
     let config = client_config(&Tls::default(), order.url.scheme() != Some(&Scheme::HTTP));
     let config = config.map_err(|error| error.to_string())?;
-    let mut http = HttpConnector::new_with_resolver(Resolver);
+    let mut http = HttpConnector::new_with_resolver(Resolver::guarded());
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(order.timeout));

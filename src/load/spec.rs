@@ -1,18 +1,16 @@
 //! What a file says of a load.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::is_forbidden;
 use crate::{
-    cluster::{Access, ApiError},
-    env::{LoadOrder, Rng},
+    cluster::{Access, secret_text},
+    env::{LoadOrder, Rng, is_forbidden, literal_address},
     types::{
-        Finding, Length, ObjectRef,
+        Finding, Length,
         codes::guard,
         load::{Arrivals, Pace},
         service_of_host,
@@ -81,7 +79,7 @@ pub enum Protocol {
     Http2,
 }
 
-/// A header of a load.
+/// A header of a request: of a load, or of a notice.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadHeader {
@@ -197,7 +195,7 @@ impl LoadSpec {
                 "use a header with valueFrom, which names a Secret",
             );
         }
-        if let Some(address) = literal(&url).filter(|address| is_forbidden(*address)) {
+        if let Some(address) = literal_address(&url).filter(|address| is_forbidden(*address)) {
             let message = format!("{address} is a link-local address, as those of cloud metadata are");
             wrong(&guard::LOAD_ADDRESS, message, "name the service itself; nothing opens this");
         }
@@ -230,7 +228,9 @@ impl LoadSpec {
             let name: HeaderName =
                 given.name.parse().map_err(|_| format!("{} is no name of a header", given.name))?;
             let value = match (&given.value, &given.value_from) {
-                (_, Some(from)) => secret(access, namespace, &from.secret_key_ref).await?,
+                (_, Some(ValueFrom { secret_key_ref: SecretKey { name, key } })) => {
+                    secret_text(access, namespace, (name, key)).await.map_err(|error| error.to_string())?
+                }
                 (value, None) => value.clone().unwrap_or_default(),
             };
             put(&mut headers, name, (&value, given.value_from.is_some()))?;
@@ -272,28 +272,7 @@ pub(super) fn put(
 /// Whether an address is that of whoever asks.
 fn of_the_pod_itself(url: &Uri) -> bool {
     let named = url.host().is_some_and(|host| host.eq_ignore_ascii_case("localhost"));
-    named || literal(url).is_some_and(|address| address.is_loopback() || address.is_unspecified())
-}
-
-/// The address that a URL's host is, if it is one.
-fn literal(url: &Uri) -> Option<IpAddr> {
-    let host = url.host()?;
-    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
-async fn secret(access: &Access, namespace: &str, key: &SecretKey) -> Result<String, String> {
-    let object = ObjectRef::namespaced("v1", "Secret", namespace, &key.name);
-    let wrong = |why: &str| format!("{object}, key {}: {why}", key.key);
-    let found = access.get(&object).await.map_err(|error| match error {
-        ApiError::NotFound => wrong("it is not there"),
-        other => wrong(&other.to_string()),
-    })?;
-    let value = found.data.get("data").and_then(|data| data.get(&key.key)).and_then(Value::as_str);
-    let value = value.ok_or_else(|| wrong("there is no such key"))?;
-    let bytes: k8s_openapi::ByteString = serde_json::from_value(Value::String(value.to_owned()))
-        .map_err(|_| wrong("its value is not base64"))?;
-    let text = String::from_utf8(bytes.0).map_err(|_| wrong("its value is not text"))?;
-    Ok(text.trim_end().to_owned())
+    named || literal_address(url).is_some_and(|address| address.is_loopback() || address.is_unspecified())
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub(super) fn targets(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]
 /// Why nothing may be done to what is in a namespace.
 pub(super) fn unwilling(setting: &Setting<'_>, namespace: &str) -> Option<Finding> {
     let subject = format!("namespace/{namespace}");
-    if protected(namespace) {
+    if protected(namespace) || namespace == setting.agents.namespace {
         return Some(Finding::error(code::PROTECTED, subject, "it is protected; nothing opens it"));
     }
     let space = setting.snapshot.space(namespace).map(|space| &**space);

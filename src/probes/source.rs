@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    cluster::{Access, ApiError},
+    cluster::{Access, ApiError, SecretError, secret_text},
     env::{HttpClient, Tls},
     types::{FieldSchema, Finding, ObjectRef},
 };
@@ -285,9 +285,7 @@ impl Credentials {
         };
         let settings = tls.cloned().unwrap_or_default();
         let ca = match &settings.ca {
-            Some(ca) => {
-                Some(value_of(access, "ConfigMap", namespace, &ca.config_map_key_ref).await?.into_bytes())
-            }
+            Some(ca) => Some(authority(access, namespace, &ca.config_map_key_ref).await?.into_bytes()),
             None => None,
         };
         let server_name = Some(settings.server_name).filter(|name| !name.is_empty());
@@ -386,16 +384,13 @@ pub(super) async fn secret(
     namespace: &str,
     reference: &FromSecret,
 ) -> Result<String, SourceError> {
-    value_of(access, "Secret", namespace, &reference.secret_key_ref).await
+    let KeyRef { name, key } = &reference.secret_key_ref;
+    let read = secret_text(access, namespace, (name, key)).await;
+    read.map_err(|SecretError { secret, why, .. }| SourceError::Credentials { what: secret, why })
 }
 
-async fn value_of(
-    access: &Access,
-    kind: &str,
-    namespace: &str,
-    reference: &KeyRef,
-) -> Result<String, SourceError> {
-    let object = ObjectRef::namespaced("v1", kind, namespace, &reference.name);
+async fn authority(access: &Access, namespace: &str, reference: &KeyRef) -> Result<String, SourceError> {
+    let object = ObjectRef::namespaced("v1", "ConfigMap", namespace, &reference.name);
     let wrong =
         |why: String| SourceError::Credentials { what: format!("{object}, key {}", reference.key), why };
     let found = access.get(&object).await.map_err(|error| match error {
@@ -403,13 +398,7 @@ async fn value_of(
         other => wrong(other.to_string()),
     })?;
     let value = found.data.get("data").and_then(|data| data.get(&reference.key)).and_then(Value::as_str);
-    let value = value.ok_or_else(|| wrong("there is no such key".to_owned()))?;
-    if kind != "Secret" {
-        return Ok(value.to_owned());
-    }
-    let bytes: k8s_openapi::ByteString =
-        serde_json::from_value(Value::from(value)).map_err(|error| wrong(error.to_string()))?;
-    String::from_utf8(bytes.0).map_err(|_| wrong("it is not text".to_owned()))
+    Ok(value.ok_or_else(|| wrong("there is no such key".to_owned()))?.to_owned())
 }
 
 /// Standard alphabet with padding (RFC 4648, section 4), as k8s-openapi writes byte strings.

@@ -8,6 +8,15 @@ pub const AGENT_IMAGE: &str = concat!("firedrill/firedrill-agent:", env!("CARGO_
 /// The namespace of agents' pods, unless another is named.
 pub const AGENT_NAMESPACE: &str = "firedrill-agents";
 
+/// What the names of agents' pods begin with; eight hexadecimal digits follow.
+pub const AGENT_POD: &str = "firedrill-agent-";
+
+/// Whether a pod of that name could be an agent's.
+pub fn is_agent_name(name: &str) -> bool {
+    let digits = name.strip_prefix(AGENT_POD).unwrap_or_default();
+    digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'))
+}
+
 /// How the agents of a run are placed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

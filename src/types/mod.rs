@@ -21,7 +21,7 @@ mod service;
 mod significant;
 mod verdict;
 
-pub use agents::{AGENT_IMAGE, AGENT_NAMESPACE, AgentSettings};
+pub use agents::{AGENT_IMAGE, AGENT_NAMESPACE, AGENT_POD, AgentSettings, is_agent_name};
 pub use amount::{Amount, AmountError};
 pub use attempt::{Attempt, IMAGE, is_agent_image, is_own_image};
 pub use cidr::{Cidr, CidrError};

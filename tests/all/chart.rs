@@ -3,27 +3,40 @@
 use firedrill::{
     api::crds,
     controller::manifests::{Installed, Part, manifests},
+    types::AgentSettings,
 };
 use serde_json::Value;
 
 use crate::tidy::{root, text};
 
 const HEAD: &str = "# Written by `UPDATE_GOLDEN=1 cargo test chart` from the registry; not by hand.\n";
-/// Stands where the accounts that may hit nodes are to be listed.
-const MARK: &str = "'system:serviceaccount:@'";
+/// What stands where something is to be filled in, and what fills it in: the accounts that may hit nodes, the agent's
+/// image, the Secret that it is pulled with, and who may place agents beside the controller.
+const MARKS: [(&str, &str); 4] = [
+    ("'system:serviceaccount:@'", "{{ include \"firedrill.nodeAccounts\" . }}"),
+    ("@image@", "{{ include \"firedrill.agentImage\" . }}"),
+    ("@secret@", "{{ .Values.agents.pullSecret }}"),
+    (", '@user@'", "{{ include \"firedrill.agentUsers\" . }}"),
+];
 
 /// File, and what it has to hold.
 fn written() -> Vec<(&'static str, String)> {
     let installed = Installed {
         namespace: "{{ .Release.Namespace }}".to_owned(),
         node_accounts: vec!["@".to_owned()],
+        agents: Some(AgentSettings {
+            image: "@image@".to_owned(),
+            namespace: "{{ .Values.agents.namespace }}".to_owned(),
+            pull_secret: "@secret@".to_owned(),
+        }),
+        agent_users: vec!["@user@".to_owned()],
         ..Installed::default()
     };
     let yaml = |part: Part| {
         let texts = manifests(part, &installed).into_iter().map(|object| {
             format!("---\n{}", serde_yaml::to_string(&object).expect("JSON can be written as YAML"))
         });
-        texts.collect::<String>().replace(MARK, "{{ include \"firedrill.nodeAccounts\" . }}")
+        MARKS.iter().fold(texts.collect::<String>(), |text, (mark, filled)| text.replace(mark, filled))
     };
     let when =
         |condition: &str, part| format!("{HEAD}{{{{- if {condition} }}}}\n{}{{{{- end }}}}\n", yaml(part));
@@ -33,6 +46,7 @@ fn written() -> Vec<(&'static str, String)> {
         ("charts/firedrill/templates/policies.yaml", format!("{HEAD}{}", yaml(Part::Policies))),
         ("charts/firedrill/templates/nodes.yaml", when(".Values.nodeFaults.accounts", Part::Nodes)),
         ("charts/firedrill/templates/stamp.yaml", when(served, Part::Stamp)),
+        ("charts/firedrill/templates/agents.yaml", when(".Values.agents.enabled", Part::Agents)),
         ("charts/firedrill/crds/firedrill.yaml", crds::yaml().expect("JSON can be written as YAML")),
     ]
 }
@@ -44,6 +58,7 @@ fn the_chart_has_what_the_program_prints() {
             std::fs::write(root().join(path), &wanted).expect("the chart can be written");
         }
         assert!(text(path) == wanted, "{path}: UPDATE_GOLDEN=1 cargo test chart writes it anew");
+        assert!(!wanted.contains('@'), "{path}: what is to be filled in is not");
     }
 }
 

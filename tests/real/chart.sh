@@ -155,6 +155,7 @@ sets=(
   '--set monitoring.enabled=true,monitoring.serviceMonitor.enabled=true,monitoring.serviceMonitor.tokenSecret.name=scraper,monitoring.serviceMonitor.labels.release=kps,monitoring.alerts.enabled=true,monitoring.alerts.labels.release=kps,monitoring.certificateSecret=tls,monitoring.serviceMonitor.tlsConfig.serverName=firedrill'
   '--set replicas=1,prometheus=service/monitoring/prometheus:9090,log=debug,priorityClassName=system-cluster-critical'
   '--set nodeFaults.accounts={ops:breaker,ops:other},image.pullSecrets={mirror},networkPolicy.egress[0].to[0].ipBlock.cidr=10.0.0.0/8'
+  '--set agents.enabled=true,agents.users={ada,bo@example.com},agents.pullSecret=mirror'
 )
 for set in "${sets[@]}"; do
   # shellcheck disable=SC2086

@@ -2,6 +2,17 @@
 {{ .Values.image.name | default (printf "firedrill/firedrill:%s" .Chart.AppVersion) }}
 {{- end }}
 
+{{- define "firedrill.agentImage" -}}
+{{ .Values.agents.image | default (printf "firedrill/firedrill-agent:%s" .Chart.AppVersion) }}
+{{- end }}
+
+{{- /* Who may place agents beside the controller, as the rest of a list in CEL. */ -}}
+{{- define "firedrill.agentUsers" -}}
+{{- range .Values.agents.users -}}
+, '{{ . }}'
+{{- end -}}
+{{- end }}
+
 {{- define "firedrill.selector" -}}
 app.kubernetes.io/name: firedrill
 app.kubernetes.io/component: controller

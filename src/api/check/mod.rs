@@ -9,6 +9,8 @@ mod lints;
 mod loads;
 mod meant;
 mod method;
+mod notes;
+mod notifications;
 mod overlap;
 mod pattern;
 mod render;
@@ -272,6 +274,11 @@ fn document(node: &Node, schema: &KindSchema, report: &mut Report<'_>) {
         Some(entry) => {
             walk::value(&entry.value, &schema.spec, "spec", entry.key_span, report);
             game_day::blackouts(&entry.value, report);
+            match schema.kind {
+                "GameDay" => notifications::check(&entry.value, report),
+                "Run" => notes::check(&entry.value, report),
+                _ => {}
+            }
             if schema.kind == "Experiment" && matches!(entry.value.value, Value::Map(_)) {
                 let probes = steady_state::check(&entry.value, entry.key_span, report);
                 method::check(&entry.value, &probes, report);

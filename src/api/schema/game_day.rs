@@ -2,7 +2,11 @@
 
 use super::build::*;
 use super::{Column, KindSchema, Merge, Schema, shared};
+use crate::api::NoticeEvent;
 use crate::types::codes::format as codes;
+
+/// What a header may be called (RFC 9110, section 5.6.2).
+const TOKEN: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$";
 
 pub fn kind() -> KindSchema {
     KindSchema {
@@ -146,10 +150,16 @@ fn spec() -> Schema {
 fn notification() -> Schema {
     let url = || shared::secret();
     let header = object(vec![
-        field("name", "Name of the header.", words(256)).required(),
+        field(
+            "name",
+            "Name of the header.",
+            pattern(TOKEN, "a header's name of letters, digits and dashes", 256),
+        )
+        .required(),
         field("value", "Its value.", text(1024)),
         field("valueFrom", "Where its value is kept.", shared::secret()),
-    ]);
+    ])
+    .exactly_one(&["value", "valueFrom"], "a header takes exactly one of value, valueFrom");
     let webhook = object(vec![
         field("url", "Where to post.", shared::http_url()),
         field("urlFrom", "Where the URL is kept.", url()),
@@ -160,29 +170,23 @@ fn notification() -> Schema {
         field("webhookURL", "Where the webhook's URL is kept.", url()).required(),
         field("channel", "Channel.", text(80)).default("\"\""),
     ]);
-    let events = [
-        "Upcoming",
-        "ApprovalRequested",
-        "Started",
-        "ExperimentFinished",
-        "ManualStep",
-        "Violated",
-        "Aborted",
-        "Finished",
-        "Stuck",
-    ];
     object(vec![
         field("name", "Name, unique.", label()).required(),
         field(
             "events",
             "Of what. Default: all but ExperimentFinished and ManualStep.",
-            list(choice(&events), 1, 16, Merge::Set),
+            list(choice(&NoticeEvent::ALL.map(NoticeEvent::name)), 1, 16, Merge::Set),
         ),
         field("lead", "How long before, for Upcoming.", positive()).default("15m"),
         field("slack", "A Slack webhook.", slack),
-        field("webhook", "Any webhook.", webhook),
+        field("webhook", "Any webhook: a JSON object is posted.", webhook),
     ])
     .exactly_one(&["slack", "webhook"], "a notification takes exactly one of slack, webhook")
+    .checked(
+        codes::TOGETHER,
+        "!has(self.lead) || !has(self.events) || 'Upcoming' in self.events",
+        "lead is for the event Upcoming, which is not among events",
+    )
 }
 
 fn status() -> Schema {

@@ -2,6 +2,7 @@
 
 use super::build::*;
 use super::{Column, Field, KindSchema, Merge, Schema, shared};
+use crate::types::codes::format as codes;
 
 pub fn kind() -> KindSchema {
     KindSchema {
@@ -59,10 +60,22 @@ fn answer() -> Schema {
 }
 
 fn note() -> Schema {
+    let day = pattern("^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", "a day such as 2026-12-15", 10);
+    let action = object(vec![
+        field("owner", "Who does it.", words(253)),
+        field("due", "Until which day.", day),
+        field("done", "true: the item of the same words is done.", boolean()).default("false"),
+    ])
+    .checked(
+        codes::TOGETHER,
+        "(has(self.done) && self.done) || (has(self.owner) && has(self.due))",
+        "an action item says who does it, and until when: owner and due",
+    );
     object(vec![
         field("by", "Who.", words(253)).required(),
         field("time", "When.", time()).required(),
-        field("text", "What was observed.", words(4096)).required(),
+        field("text", "What was observed, or is to be done.", words(4096)).required(),
+        field("action", "Makes it an action item.", action),
     ])
 }
 

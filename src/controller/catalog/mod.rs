@@ -32,6 +32,8 @@ pub(super) enum Deed {
     Delete(ObjectRef),
     /// This is the status of that object.
     Status(ObjectRef, Value),
+    /// One notification of that GameDay is told that it begins then.
+    Upcoming(ObjectRef, Box<GameDay>, String, Timestamp),
     /// An Event on that object: reason and words.
     Tell(ObjectRef, &'static str, String),
 }
@@ -89,6 +91,8 @@ pub(super) struct Catalog {
     written: BTreeMap<ObjectRef, Value>,
     /// The last time that was skipped, and why, by game day: for as long as its status does not say so.
     skipped: BTreeMap<ObjectRef, (Timestamp, String)>,
+    /// Who was told that what begins when: whoever keeps the calendar next may tell it once more.
+    announced: BTreeSet<(ObjectRef, Timestamp, String)>,
     /// When a Run was tried to be made, by its name.
     tried: BTreeMap<ObjectRef, Timestamp>,
 }
@@ -104,6 +108,7 @@ impl Catalog {
             days: Shelf::new("GameDay"),
             written: BTreeMap::new(),
             skipped: BTreeMap::new(),
+            announced: BTreeSet::new(),
             tried: BTreeMap::new(),
         }
     }
@@ -169,7 +174,15 @@ impl Catalog {
             let words = said.skipped.into_iter();
             deeds.extend(words.map(|words| Deed::Tell(item.object.clone(), "Skipped", words)));
             deeds.extend(written);
+            for (notification, at) in schedule::upcoming(item, now) {
+                if self.announced.insert((item.object.clone(), at, notification.clone()))
+                    && let Some((day, _)) = item.day()
+                {
+                    deeds.push(Deed::Upcoming(item.object.clone(), Box::new(day.clone()), notification, at));
+                }
+            }
         }
+        self.announced.retain(|(_, at, _)| *at >= now);
         self.show(self.days.items.keys().cloned().collect());
         let is_there = |object: &ObjectRef| self.days.items.values().any(|item| item.object == *object);
         self.skipped.retain(|object, _| is_there(object));

@@ -1,11 +1,11 @@
 //! What a GameDay's schedule asks for now. Pure.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{Deed, Item};
 use crate::{
-    api::API_VERSION,
+    api::{API_VERSION, NoticeEvent},
     controller::{
         calendar::{Decision, Finished, Past, Skipped, run_name, surplus},
         object::GAME_DAY,
@@ -83,6 +83,23 @@ pub(super) fn of(
         said.deeds.extend(run.map(|run| Deed::Delete(run.object.clone())));
     }
     said
+}
+
+/// The notifications that are to know by now of the next time that is held, and that time.
+pub(super) fn upcoming(item: &Item, now: Timestamp) -> Vec<(String, Timestamp)> {
+    let Some((day, calendar)) = item.day().filter(|_| item.ready()) else { return Vec::new() };
+    if day.spec.notifications.is_empty() {
+        return Vec::new();
+    }
+    // The next one alone: what comes after it is announced in its turn.
+    let Some(next) = calendar.occurrences(now).next().filter(|next| next.skipped.is_none()) else {
+        return Vec::new();
+    };
+    let due = day.spec.notifications.iter().filter(|notification| {
+        let lead = SignedDuration::try_from(notification.lead()).unwrap_or(SignedDuration::MAX);
+        notification.wants(NoticeEvent::Upcoming) && next.at.duration_since(now) <= lead
+    });
+    due.map(|notification| (notification.name.clone(), next.at)).collect()
 }
 
 /// What the status says, and what Runs there are.

@@ -1,7 +1,10 @@
 //! A game day in the hands of this replica: agreed to, held, and written down, so that another one can go on with it.
 
 mod book;
+mod telling;
 mod venue;
+
+pub(super) use telling::{PartTold, notices};
 
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::Instant};
@@ -12,6 +15,7 @@ use super::{
     begin::{self, No, declined, refused, waited},
     calendar::Calendar,
     day::{self, Outing, Planned},
+    notices::{Notice, Outcome},
     object,
     reconcile::Record as OnRecord,
     request::{self, Frozen, Unreadable},
@@ -19,11 +23,11 @@ use super::{
     work::{Case, WorkError, on_record, opened, put_back},
 };
 use crate::{
-    api::{API_VERSION, Act, Acts, ConcurrencyPolicy, Experiment, GameDay, RunSpec},
+    api::{API_VERSION, Act, Acts, ConcurrencyPolicy, Experiment, GameDay, NoticeEvent, RunSpec},
     cluster::{Access, ApiError, JsonPatch, Write},
     journal::{DayHeader, DayRecord, Record},
-    report::Chapter,
-    types::{ExitCode, ObjectRef, RunId, Verdict},
+    report::{Chapter, DayEntry},
+    types::{ExitCode, ObjectRef, RunId, Verdict, counted},
 };
 
 /// Begins a game day, and holds it to its end or until it is refused.
@@ -42,6 +46,10 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
     let now = case.context.env.clock.now();
     let mut book = Book::begin(case)?;
     book.write(now, DayRecord::Began(Box::new(header.clone())))?;
+    let earlier = others(&case.context.access, &run).await?;
+    for asked in telling::still_open(&earlier, now) {
+        book.write(now, DayRecord::Asked { asked })?;
+    }
     if !case.segments.flushed().await {
         return Err(WorkError::Taken);
     }
@@ -97,6 +105,8 @@ async fn part_of(case: &Case, id: RunId, entry: Option<String>) -> Result<Case, 
         entries,
         told: case.told.clone(),
         answers: case.answers.clone(),
+        part: None,
+        notices: (None, String::new()),
         entry,
         outside,
     })
@@ -123,8 +133,14 @@ async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<DayHea
             start: spec.start_time,
             deadline: spec.deadline(run.created),
         };
+        if case.notices.0.is_none() {
+            case.notices.0 =
+                notices(&case.context, &run.object, (&frozen.day, account(spec, &frozen.day))).await;
+        }
         let Some(approvals) = agreement::look(case, &ask).await? else { continue };
-        let others = running(&case.context.access, run).await?;
+        let mut others = others(&case.context.access, run).await?;
+        // Those that have begun and are not over.
+        others.retain(|other| other.finalizer && !other.over());
         match (others.first(), frozen.day.spec.concurrency_policy) {
             (None, _) => return Ok(header(case, (run, spec, seed), frozen, (&ask, approvals))),
             (Some(other), ConcurrencyPolicy::Forbid) => {
@@ -141,14 +157,12 @@ async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<DayHea
     }
 }
 
-/// Other Runs of the same game day that have begun and are not over.
-async fn running(access: &Access, run: &RunSeen) -> Result<Vec<RunSeen>, ApiError> {
+/// Other Runs of the same game day.
+async fn others(access: &Access, run: &RunSeen) -> Result<Vec<RunSeen>, ApiError> {
     let like = ObjectRef::namespaced(API_VERSION, "Run", &run.object.namespace, "");
     let all = access.list(&like, "").await?;
-    let others = all.iter().filter_map(RunSeen::read).filter(|other| {
-        other.id != run.id && other.finalizer && !other.over() && other.game_day() == run.game_day()
-    });
-    Ok(others.collect())
+    let others = all.iter().filter_map(RunSeen::read);
+    Ok(others.filter(|other| other.id != run.id && other.game_day() == run.game_day()).collect())
 }
 
 async fn abort(access: &Access, run: &ObjectRef) -> Result<(), ApiError> {
@@ -157,6 +171,11 @@ async fn abort(access: &Access, run: &ObjectRef) -> Result<(), ApiError> {
         Ok(_) | Err(ApiError::NotFound) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// The account that notices are sent with.
+fn account<'a>(spec: &'a RunSpec, day: &'a GameDay) -> Option<&'a str> {
+    spec.service_account_name.as_deref().or(day.spec.service_account_name.as_deref())
 }
 
 fn jsons(acts: &[Act]) -> Vec<Value> {
@@ -226,6 +245,16 @@ async fn hold(
         scheduled: header.scheduled.clone(),
         replaced: None,
     };
+    if let Some((run, _)) = case.told.clone().filter(|_| case.notices.0.is_none()) {
+        let spec = run.spec.unwrap_or_default();
+        case.notices.0 = notices(&case.context, &run.object, (&day, account(&spec, &day))).await;
+    }
+    let told = case.notices.0.clone();
+    if let Some(notices) = told.as_ref().filter(|_| resumed.is_none()) {
+        let words =
+            format!("{}, asked for by {}", counted(day.spec.experiments.len(), "experiment"), header.by);
+        notices.tell(Notice::new(NoticeEvent::Started, words));
+    }
     let mut venue = InCluster::new(case, book, (&header, &day), resumed.flatten());
     let held = Box::pin(day::hold(&outing, &mut venue, (started, resumed.is_some()))).await?;
     let mut book = venue.close();
@@ -235,7 +264,28 @@ async fn hold(
         }
     }
     let day::Held { day: facts, code, .. } = held;
+    if let Some(notices) = &told {
+        let line = |entry: &DayEntry| Outcome {
+            name: entry.name.clone(),
+            verdict: entry.verdict.clone(),
+            reason: entry.reason.clone(),
+        };
+        let over = Notice {
+            verdict: Some(facts.verdict),
+            reason: facts.reason.clone(),
+            experiments: facts.experiments.iter().map(line).collect(),
+            ..Notice::new(NoticeEvent::Finished, facts.message.clone())
+        };
+        if facts.verdict == Verdict::Aborted {
+            notices.tell(Notice { event: NoticeEvent::Aborted, ..over.clone() });
+        }
+        notices.tell(over);
+    }
     let (verdict, reason, message) = (facts.verdict, facts.reason, facts.message);
     tracing::info!(run = %case.id, %verdict, reason, message, "the game day is over");
-    book.write(facts.ended, DayRecord::Over { verdict, reason, message, code: code as u8 })
+    book.write(facts.ended, DayRecord::Over { verdict, reason, message, code: code as u8 })?;
+    if let Some(notices) = &told {
+        notices.close().await;
+    }
+    Ok(())
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::{Book, part_of};
+use super::{Book, PartTold, part_of};
 use crate::{
-    api::{Act, GameDay, RunSpec, StepAction},
+    api::{Act, GameDay, NoticeEvent, RunSpec, StepAction},
     controller::{
         begin,
         day::{End, Heard, Part, Played, Question, Venue, answer, refused},
+        notices::Notice,
         reconcile::Record as OnRecord,
         request,
         seen::part_id,
@@ -142,6 +143,18 @@ impl<'a> InCluster<'a> {
         }
     }
 
+    /// Tells that an experiment is over.
+    fn over(&self, part: Part<'_>, chapter: &Chapter) {
+        if let (Part::Entry(name), Some(notices), Some(facts)) = (part, &self.case.notices.0, chapter.run()) {
+            notices.tell(Notice {
+                experiment: name.to_owned(),
+                verdict: facts.outcome.verdict,
+                reason: facts.outcome.reason.clone(),
+                ..Notice::new(NoticeEvent::ExperimentFinished, facts.outcome.message.clone())
+            });
+        }
+    }
+
     /// Brings a part to its end, whatever there is of it: its records, and why it did not begin.
     async fn brought(
         &mut self,
@@ -234,6 +247,7 @@ impl Venue for InCluster<'_> {
             }
         }
         own.tell(|progress| progress.turn(&name, &own.entries));
+        own.part = self.case.notices.0.as_ref().map(|notices| PartTold::new(notices, &name, act));
         let metrics = self.case.context.settings.metrics.clone();
         let _working = metrics.working(&own.id);
         metrics.replay(&own.id, &own.entries);
@@ -250,6 +264,7 @@ impl Venue for InCluster<'_> {
             |error| Chapter::Lost { experiment, error: error.to_string() },
             |facts| Chapter::Run(Box::new(facts)),
         );
+        self.over(part, &chapter);
         Ok(Played { chapter, code: came_to(&entries), ended: end })
     }
 
@@ -275,6 +290,14 @@ impl Venue for InCluster<'_> {
             "" => question.words.to_owned(),
             runbook => format!("{} (see {runbook})", question.words),
         };
+        if let Some(notices) = &self.case.notices.0 {
+            let (experiment, step) = question.name.split_once('/').unwrap_or(("", &question.name));
+            notices.tell(Notice {
+                experiment: experiment.to_owned(),
+                step: step.to_owned(),
+                ..Notice::new(NoticeEvent::ManualStep, words.clone())
+            });
+        }
         self.case.tell(|progress| progress.asks_people(&question.name, words.clone()));
         self.show().await;
         loop {

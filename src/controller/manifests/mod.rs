@@ -3,6 +3,7 @@
 //!
 //! The chart's templates are this, with the release's namespace in it.
 
+mod agents;
 mod opened;
 mod policies;
 mod rights;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 pub use opened::opened;
 
 use super::{ACCOUNT, NAMESPACE};
+use crate::types::AgentSettings;
 
 /// The namespace's label that lets Experiments in it hold faults of nodes; the administrators set it.
 const NODE_FAULTS: &str = "firedrill.dev/node-faults";
@@ -31,11 +33,21 @@ pub struct Installed {
     /// The accounts, NAMESPACE:NAME, that administrators have bound to faults of nodes. Without one neither the
     /// policy over them nor the controller's own right to take their changes back is there.
     pub node_accounts: Vec<String>,
+    /// How it places agents, if it does.
+    pub agents: Option<AgentSettings>,
+    /// Users who may place agents in that namespace and attach to them, beside the controller.
+    pub agent_users: Vec<String>,
 }
 
 impl Default for Installed {
     fn default() -> Self {
-        Self { namespace: NAMESPACE.to_owned(), account: ACCOUNT.to_owned(), node_accounts: Vec::new() }
+        Self {
+            namespace: NAMESPACE.to_owned(),
+            account: ACCOUNT.to_owned(),
+            node_accounts: Vec::new(),
+            agents: None,
+            agent_users: Vec::new(),
+        }
     }
 }
 
@@ -57,6 +69,8 @@ pub enum Part {
     Nodes,
     /// The MutatingAdmissionPolicy that fills in who asks (Kubernetes 1.36 and later).
     Stamp,
+    /// What only a cluster needs where the controller places agents: their namespace, who gets into it, and roles.
+    Agents,
 }
 
 /// The objects of a part, in the order in which they are applied.
@@ -66,6 +80,7 @@ pub fn manifests(part: Part, installed: &Installed) -> Vec<Value> {
         Part::Policies => policies::policies(),
         Part::Nodes => [rights::nodes(installed), policies::nodes(installed)].concat(),
         Part::Stamp => stamp::stamp(),
+        Part::Agents => agents::agents(installed),
     };
     for object in &mut objects {
         object["metadata"]["labels"]["app.kubernetes.io/name"] = json!("firedrill");

@@ -21,7 +21,7 @@ pub(super) fn fault_role(fault: &str) -> String {
     format!("firedrill:fault:{fault}")
 }
 
-/// The faults that a Run in the cluster can have, and what sends a load from a pod.
+/// The faults that a Run in the cluster can have wherever it is installed, and what sends a load from a pod.
 fn faults() -> impl Iterator<Item = &'static FaultInfo> {
     FAULTS.iter().map(|fault| fault.info()).filter(|info| !info.agent).chain([&LOAD_POD])
 }
@@ -110,7 +110,7 @@ fn people() -> Vec<Value> {
     ]
 }
 
-fn rules(rules: &[RoleRule]) -> Vec<Value> {
+pub(super) fn rules(rules: &[RoleRule]) -> Vec<Value> {
     rules.iter().map(|(group, resource, verbs)| rule(group, &[resource], verbs)).collect()
 }
 
@@ -118,7 +118,7 @@ pub(super) fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
     json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
 }
 
-fn cluster_role(name: &str, rules: Vec<Value>) -> Value {
+pub(super) fn cluster_role(name: &str, rules: Vec<Value>) -> Value {
     json!({"apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules})
 }
 

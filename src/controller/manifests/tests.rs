@@ -6,6 +6,7 @@ use super::{Installed, Part, manifests, policies::STEP_FIELDS, rights::fault_rol
 use crate::{
     api::schema,
     faults::{self, FAULTS, LOAD_POD},
+    types::AgentSettings,
 };
 
 fn all() -> Vec<Value> {
@@ -135,10 +136,51 @@ fn a_step_may_say_what_the_format_has_and_only_faults_that_are_built() {
     }
 }
 
+fn with_agents() -> Installed {
+    let settings = AgentSettings { namespace: "drill-hands".to_owned(), ..AgentSettings::default() };
+    Installed { agents: Some(settings), agent_users: vec!["ada".to_owned()], ..Installed::default() }
+}
+
+#[test]
+fn agents_are_the_controllers_in_their_own_namespace_and_nowhere_unasked() {
+    assert_eq!(manifests(Part::Agents, &Installed::default()), Vec::<Value>::new());
+    let objects = manifests(Part::Agents, &with_agents());
+    let named = |kind: &str| -> Vec<&Value> { objects.iter().filter(|one| one["kind"] == kind).collect() };
+    let [space] = named("Namespace")[..] else { panic!("one namespace") };
+    assert_eq!(space["metadata"]["name"], "drill-hands");
+    assert_eq!(space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "privileged");
+    let ([role], [bound]) = (&named("Role")[..], &named("RoleBinding")[..]) else {
+        panic!("one role, bound once")
+    };
+    for one in [role, bound] {
+        assert_eq!(one["metadata"]["namespace"], "drill-hands");
+    }
+    assert_eq!(bound["subjects"][0]["namespace"], "firedrill");
+    let rules = role["rules"].to_string();
+    for right in faults::AGENT_RIGHTS {
+        assert!(rules.contains(right.verb) && rules.contains(&format!("\"{}\"", right.resource)), "{rules}");
+    }
+    assert!(!rules.contains("exec") && !rules.contains('*') && !rules.contains("secrets"), "{rules}");
+    // Roles of faults only read what is in the target's namespace.
+    for role in named("ClusterRole") {
+        let verbs = role["rules"].as_array().expect("rules").iter().flat_map(|rule| rule["verbs"].as_array());
+        let wrong = verbs.flatten().find(|verb| !["get", "list", "watch"].iter().any(|read| *verb == read));
+        assert_eq!(wrong, None, "{role}");
+    }
+    assert_eq!(named("ClusterRole").len(), FAULTS.iter().filter(|fault| fault.info().agent).count());
+    let users = objects.iter().find(|one| one["metadata"]["name"] == "drill-hands-users.firedrill.dev");
+    let text = users.expect("a policy")["spec"].to_string();
+    assert!(text.contains("in ['system:serviceaccount:firedrill:firedrill', 'ada']"), "{text}");
+    assert!(
+        text.contains("pods/attach") && text.contains("CONNECT") && text.contains("drill-hands"),
+        "{text}"
+    );
+}
+
 #[test]
 fn another_namespace_is_in_everything_that_names_it() {
-    let installed = Installed { namespace: "ops".to_owned(), ..Installed::default() };
-    for part in [Part::Rights, Part::Policies, Part::Nodes, Part::Stamp] {
+    let installed = Installed { namespace: "ops".to_owned(), ..with_agents() };
+    for part in [Part::Rights, Part::Policies, Part::Nodes, Part::Stamp, Part::Agents] {
         let text = serde_json::to_string(&manifests(part, &installed)).expect("plain data");
         assert!(
             !text.contains("\"namespace\":\"firedrill\"") && !text.contains(":firedrill:firedrill"),

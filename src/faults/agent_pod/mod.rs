@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub(super) use self::manifest::DELAY_MAX;
-pub use self::policy::manifests as agent_manifests;
+pub use self::policy::{manifests as agent_manifests, only_by as agents_only_by};
 use super::{
     Fault, FaultError, FaultInfo, Found, Injected, Injection, Lifetime, Reverted, Right, World, decode,
     encode, node_scar, patiently,
@@ -27,7 +27,7 @@ use crate::{
     agent::wire::{Features, Order, Report},
     cluster::{Access, ApiError, OrderError, RUN_LABEL, Snapshot, Write},
     types::{
-        AGENT_NAMESPACE, AgentSettings, Epoch, Finding, InjectionId, Length, ObjectRef, RunId,
+        AGENT_NAMESPACE, AGENT_POD, AgentSettings, Epoch, Finding, InjectionId, Length, ObjectRef, RunId,
         codes::{guard, on_node},
         planted,
     },
@@ -104,7 +104,7 @@ struct Mark {
 /// The agent's pod of a run on a node.
 pub fn agent_of(run: &RunId, node: &str, namespace: &str) -> ObjectRef {
     let hash = crc32fast::hash(format!("{run} {node}").as_bytes());
-    ObjectRef::pod(namespace, &format!("firedrill-agent-{hash:08x}"))
+    ObjectRef::pod(namespace, &format!("{AGENT_POD}{hash:08x}"))
 }
 
 /// What arming a run takes.
@@ -452,25 +452,35 @@ pub(super) fn admission(namespace: &str, error: &ApiError) -> Finding {
 
 /// Agents that carry their scar.
 async fn find_scars(access: &Access, namespaces: &[String]) -> Result<Vec<Found>, ApiError> {
-    let valid = |before: &Value| {
-        let mark = serde_json::from_value::<Mark>(before.clone()).ok()?;
-        Some(json!({"node": mark.node, "image": ""}))
-    };
     let mut found = Vec::new();
     // Who may not look everywhere looks where agents usually are, beside their own.
     let everywhere = namespaces.iter().any(String::is_empty);
     let usual =
         (!everywhere && !namespaces.iter().any(|one| one == AGENT_NAMESPACE)).then_some(AGENT_NAMESPACE);
     for namespace in namespaces.iter().map(String::as_str).chain(usual) {
-        let like = ObjectRef::pod(namespace, "");
-        let selector = format!("{RUN_LABEL},{}={}", NAME_LABEL.0, NAME_LABEL.1);
-        for object in access.list(&like, &selector).await? {
-            let text = |text: &Option<String>| text.clone().unwrap_or_default();
-            let metadata = &object.metadata;
-            let target = ObjectRef::pod(&text(&metadata.namespace), &text(&metadata.name))
-                .with_uid(&text(&metadata.uid));
-            found.extend(node_scar::claims(metadata, &target, INFO.name, valid));
-        }
+        found.extend(agents_left(access, namespace).await?);
+    }
+    Ok(found)
+}
+
+/// The agents in a namespace that carry their scar.
+///
+/// # Errors
+/// The API server's.
+pub async fn agents_left(access: &Access, namespace: &str) -> Result<Vec<Found>, ApiError> {
+    let valid = |before: &Value| {
+        let mark = serde_json::from_value::<Mark>(before.clone()).ok()?;
+        Some(json!({"node": mark.node, "image": ""}))
+    };
+    let like = ObjectRef::pod(namespace, "");
+    let selector = format!("{RUN_LABEL},{}={}", NAME_LABEL.0, NAME_LABEL.1);
+    let mut found = Vec::new();
+    for object in access.list(&like, &selector).await? {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let metadata = &object.metadata;
+        let target =
+            ObjectRef::pod(&text(&metadata.namespace), &text(&metadata.name)).with_uid(&text(&metadata.uid));
+        found.extend(node_scar::claims(metadata, &target, INFO.name, valid));
     }
     Ok(found)
 }

@@ -3,7 +3,11 @@
 use serde_json::{Value, json};
 
 use super::manifest::{CAPABILITIES, DELAY_MAX};
-use crate::{cluster::AGENT_TTL, env::AGENT_CONTAINER, types::AgentSettings};
+use crate::{
+    cluster::AGENT_TTL,
+    env::AGENT_CONTAINER,
+    types::{AGENT_POD, AgentSettings},
+};
 
 /// An agent that nobody tells to end is ended by its kubelet after so long, in seconds.
 const DEADLINE_MAX: u32 = 24 * 60 * 60;
@@ -31,6 +35,20 @@ pub fn manifests(settings: &AgentSettings) -> Vec<Value> {
         policy(&format!("{namespace}-doors.firedrill.dev"), namespace, &doors, &closed),
     ]
     .concat()
+}
+
+/// What lets nobody but these users, as the API server names them, place agents there and attach to them.
+pub fn only_by(settings: &AgentSettings, users: &[&str]) -> Vec<Value> {
+    let namespace = &settings.namespace;
+    let rules = json!([
+        {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]},
+        {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["pods/attach"]},
+    ]);
+    let who = (
+        format!("request.userInfo.username in [{}]", list(users)),
+        "agents here are not yours to place or to attach to",
+    );
+    policy(&format!("{namespace}-users.firedrill.dev"), namespace, &rules, &[who])
 }
 
 /// A policy and its binding.
@@ -183,7 +201,7 @@ fn pod(settings: &AgentSettings) -> Vec<Rule> {
         ),
         (
             format!(
-                "object.metadata.name.matches('^firedrill-agent-[0-9a-f]{{8}}$') \
+                "object.metadata.name.matches('^{AGENT_POD}[0-9a-f]{{8}}$') \
                  && object.metadata.?labels[?'firedrill.dev/run'].orValue('') == {ONLY}.args[1]"
             ),
             "the name and the run that it says it is of",

@@ -192,18 +192,7 @@ async fn after_its_end_nothing_more_is_sent() {
 }
 
 #[tokio::test]
-async fn a_name_that_means_a_forbidden_address_is_not_connected_to() {
-    for (address, forbidden) in [
-        ("169.254.169.254", true),
-        ("fe80::1", true),
-        ("::ffff:169.254.1.1", true),
-        ("fd00:ec2::254", true),
-        ("10.0.0.1", false),
-        ("127.0.0.1", false),
-        ("fd00::1", false),
-    ] {
-        assert_eq!(is_forbidden(address.parse().expect("an address")), forbidden, "{address}");
-    }
+async fn names_are_looked_up_as_this_machine_does() {
     assert!(addresses("http://127.0.0.1:80/".parse().expect("a URL")).await.is_ok());
     let nowhere = addresses("http://checkout.shop.svc/".parse().expect("a URL")).await;
     assert!(nowhere.is_err_and(|why| why.contains("checkout.shop.svc")));

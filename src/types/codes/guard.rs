@@ -46,6 +46,8 @@ pub const NOT_FROM_CONTROLLER: Code = Code::new("FD2074");
 pub const NOT_BEGUN: Code = Code::new("FD2075");
 /// Something of the installation is missing, or of another version.
 pub const INSTALLATION: Code = Code::new("FD2076");
+/// Somebody could not be told of something.
+pub const NOTICE: Code = Code::new("FD2081");
 /// The target selects nothing.
 pub const NO_TARGET: Code = Code::new("FD3001");
 /// A fault's fields do not fit together.
@@ -242,10 +244,17 @@ pub static CODES: &[CodeInfo] = &[
     },
     CodeInfo {
         code: NOT_FROM_CONTROLLER,
-        title: "something that only the command line does so far",
-        standard: "What is not built is refused by name, never left out in silence.",
+        title: "something that this controller does not do",
+        standard: "What is not built, or not switched on, is refused by name, never left out in silence. Agents are root on nodes for the minutes of a run, so a controller places them only where its administrators have said so.",
         discovery: "A step of the experiment needs it.",
-        resolution: "Run the experiment with firedrill run FILE, from where you have the rights.",
+        resolution: "Have the administrators switch it on (--agent-namespace, agents.enabled in the chart), or run the experiment with firedrill run FILE, from where you have the rights.",
+    },
+    CodeInfo {
+        code: NOTICE,
+        title: "a notice could not be sent",
+        standard: "Notices tell, and nothing waits for them: one that cannot be sent is said in the log and in an Event, and the run goes on.",
+        discovery: "The Secret was read with the rights of the file's account, the host was compared with the Guardrails' probeHosts, and the notice was posted, a few times where that may help: after 429, 5xx and no answer.",
+        resolution: "Give the account get on that Secret by name, have a Guardrail list the host, or mend the webhook; docs/game-days.md says what is sent.",
     },
     CodeInfo {
         code: NOT_BEGUN,
@@ -431,10 +440,10 @@ pub static CODES: &[CodeInfo] = &[
     },
     CodeInfo {
         code: LOAD_ADDRESS,
-        title: "a load's address is link-local",
+        title: "the address of a load or a webhook is link-local",
         standard: "Link-local addresses (RFC 3927, RFC 4291 section 2.5.6) are where clouds answer for the credentials of a machine; no file may send there.",
         discovery: "The URL's host is such an address, or a name that means one; each connection is held against that again.",
-        resolution: "Name the service that the load is for. Nothing opens this.",
+        resolution: "Name the service that is meant. Nothing opens this.",
     },
     CodeInfo {
         code: NO_MACHINE,

@@ -76,7 +76,9 @@ fn a_fault_that_takes_agents() {
     in_virtual_time(async {
         let loss = "{name: hit, target: {workload: deployment/web, count: 2}, networkLoss: {share: 50%}, duration: 5s}";
         let office = Office::open(&[loss]).await;
-        assert_eq!(code(&declined(&office, trial()).await), "FD2074");
+        let status = declined(&office, trial()).await;
+        assert_eq!(code(&status), "FD2074");
+        assert!(status["message"].as_str().is_some_and(|words| words.contains("places none")), "{status}");
     });
 }
 

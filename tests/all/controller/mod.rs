@@ -1,8 +1,10 @@
 //! The controller on the embedded cluster: the same engine, journals in the cluster, people and replicas beside it.
 
+mod agents;
 mod days;
 mod declined;
 mod measured;
+mod notices;
 mod office;
 mod replicas;
 mod rights;

@@ -113,6 +113,7 @@ impl Office {
             environment: Environment { cluster: "embedded".to_owned(), ..Environment::default() },
             at_once: 10,
             metrics: metrics.clone(),
+            agents: false,
         };
         let (tx, rx) = oneshot::channel();
         let task = tokio::spawn(async move {

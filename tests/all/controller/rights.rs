@@ -32,13 +32,25 @@ const BRIEFLY: &str =
     "{name: shrink, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 25s}";
 
 /// Namespace (empty: none), API group, resource, verb.
-type Call = (String, String, String, String);
+pub type Call = (String, String, String, String);
 
 /// What the controller has asked for in its own name, and what of that was refused.
 #[derive(Clone, Default)]
-struct Heard {
+pub struct Heard {
     asked: Arc<Mutex<BTreeSet<Call>>>,
     refused: Arc<Mutex<BTreeSet<Call>>>,
+}
+
+impl Heard {
+    /// What was refused.
+    pub fn refusals(&self) -> Vec<Call> {
+        self.refused.lock().expect("no panic").iter().cloned().collect()
+    }
+
+    /// Whether that was asked for, and not refused.
+    pub fn asks_for(&self, call: &Call) -> bool {
+        self.asked.lock().expect("no panic").contains(call) && !self.refusals().contains(call)
+    }
 }
 
 /// What a request asks for, as the authorizer sees it. None: reviews of oneself, which everybody may have, and
@@ -75,7 +87,7 @@ fn asks(method: &str, uri: &http::Uri) -> Option<Call> {
 }
 
 /// A client of the controller's own account that remembers what was asked for.
-fn listening(office: &Office, heard: &Heard) -> kube::Client {
+pub fn listening(office: &Office, heard: &Heard) -> kube::Client {
     let user = User::new("system:serviceaccount:firedrill:firedrill", &[]);
     let (inner, heard) = (office.stage.cluster.sim().client_as(user), heard.clone());
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -107,6 +119,7 @@ fn replica(office: &Office, heard: &Heard, name: &str, pod: &str) -> (JoinHandle
         environment: Environment { cluster: "embedded".to_owned(), ..Environment::default() },
         at_once: 10,
         metrics: Metrics::default(),
+        agents: false,
     };
     let (tx, rx) = oneshot::channel();
     let end = async {

@@ -37,8 +37,16 @@ pub async fn apply(client: &kube::Client, objects: &[Value]) {
 
 /// Sends the pod without keeping it; the server's words if it is refused.
 async fn taken(client: &kube::Client, pod: &Value, namespace: &str) -> Result<(), String> {
+    taken_from(client, "", pod, namespace).await
+}
+
+/// The same from somebody who may do everything, as far as rights go.
+async fn taken_from(client: &kube::Client, user: &str, pod: &Value, namespace: &str) -> Result<(), String> {
     let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All&fieldValidation=Strict");
-    let request = http::Request::post(path).header("content-type", "application/json");
+    let mut request = http::Request::post(path).header("content-type", "application/json");
+    if !user.is_empty() {
+        request = request.header("impersonate-user", user).header("impersonate-group", "system:masters");
+    }
     let request = request.body(serde_json::to_vec(pod).expect("plain data")).expect("a request");
     client.request_text(request).await.map(|_| ()).map_err(|error| error.to_string())
 }
@@ -89,22 +97,52 @@ fn with(pod: &Value, pointer: &str, value: &Value) -> Value {
     pod
 }
 
+/// The pod of an agent.
+fn an_agent(settings: &AgentSettings) -> Value {
+    let run = RunId::new("policy", 7);
+    let ask = Arm {
+        run: &run,
+        settings,
+        snapshot: &firedrill::cluster::Snapshot::default(),
+        until: jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(600),
+        armed: &std::collections::BTreeSet::new(),
+    };
+    let armed = faults::arm_nodes(&ask, BTreeMap::from([("n1".to_owned(), Vec::<ObjectRef>::new())]));
+    faults::agent_pod_of(&armed[0], &run, Epoch(1)).expect("it arms")
+}
+
+#[test]
+fn only_those_who_are_named_place_agents_where_that_is_asked_for() {
+    let Some(real) = Real::from_env("who may place agents") else { return };
+    blocking(async {
+        let settings = AgentSettings { namespace: "drill-hands".to_owned(), ..AgentSettings::default() };
+        let (client, pod) = (real.client(), an_agent(&settings));
+        let controller = "system:serviceaccount:firedrill:firedrill";
+        apply(&client, &faults::agent_manifests(&settings)).await;
+        apply(&client, &faults::agents_only_by(&settings, &[controller, "ada"])).await;
+        let mut refused = Ok(());
+        // A policy takes a moment until it holds.
+        for _ in 0..100 {
+            refused = taken_from(&client, "eve", &pod, &settings.namespace).await;
+            if refused.is_err() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        assert!(refused.is_err_and(|said| said.contains("not yours to place")));
+        for user in [controller, "ada"] {
+            assert_eq!(taken_from(&client, user, &pod, &settings.namespace).await, Ok(()), "{user}");
+        }
+    });
+}
+
 #[test]
 fn only_the_agents_pod_is_let_into_its_namespace() {
     let Some(real) = Real::from_env("the policies of the agents' namespace") else { return };
     blocking(async {
         let (client, settings) = (real.client(), settings());
         apply(&client, &faults::agent_manifests(&settings)).await;
-        let run = RunId::new("policy", 7);
-        let ask = Arm {
-            run: &run,
-            settings: &settings,
-            snapshot: &firedrill::cluster::Snapshot::default(),
-            until: jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(600),
-            armed: &std::collections::BTreeSet::new(),
-        };
-        let armed = faults::arm_nodes(&ask, BTreeMap::from([("n1".to_owned(), Vec::<ObjectRef>::new())]));
-        let pod = faults::agent_pod_of(&armed[0], &run, Epoch(1)).expect("it arms");
+        let pod = an_agent(&settings);
         // A policy takes a moment until it holds.
         let mut refused = Ok(());
         for _ in 0..100 {

@@ -1,0 +1,114 @@
+//! What people are told of a game day: notices, and what was to be done since the last one.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{Act, Action, GameDay, NoticeEvent, RunSpec, open_actions},
+    cluster::account_uid,
+    controller::{
+        Context,
+        notices::{About, Notice, Notices},
+        seen::RunSeen,
+    },
+    journal::{Asked, Entry, Record},
+    types::ObjectRef,
+};
+
+/// A revert that has failed so often is told of.
+const STUCK_AFTER: u32 = 5;
+
+/// Begins to tell of a game day, on `on` (its Run, or the GameDay before there is one). None: nobody is to be told, or
+/// nobody's Secrets can be read.
+pub(in crate::controller) async fn notices(
+    context: &Context,
+    on: &ObjectRef,
+    (day, account): (&GameDay, Option<&str>),
+) -> Option<Notices> {
+    if day.spec.notifications.is_empty() {
+        return None;
+    }
+    let own = RunSpec { service_account_name: account.map(str::to_owned), ..RunSpec::default() };
+    let account = own.account(&serde_json::Value::Null).to_owned();
+    let account_uid = match account_uid(&context.access, &on.namespace, &account).await {
+        Ok(Some(uid)) => uid,
+        Ok(None) => {
+            tracing::warn!(
+                namespace = on.namespace,
+                account,
+                "nobody is told: there is no such ServiceAccount"
+            );
+            return None;
+        }
+        Err(error) => {
+            tracing::warn!(namespace = on.namespace, account, %error, "nobody is told");
+            return None;
+        }
+    };
+    let about = About {
+        on: on.clone(),
+        game_day: day.metadata.name.clone(),
+        cluster: context.settings.environment.cluster.clone(),
+        people: day.spec.people.clone(),
+        account,
+        account_uid,
+    };
+    Some(Notices::new(&context.env, about, &day.spec.notifications))
+}
+
+/// Tells of what is written down about a part of a game day.
+#[derive(Clone)]
+pub(in crate::controller) struct PartTold {
+    notices: Notices,
+    part: String,
+    /// The steps that wait for people.
+    manual: Arc<BTreeSet<String>>,
+}
+
+impl PartTold {
+    pub(super) fn new(notices: &Notices, part: &str, act: &Act) -> Self {
+        let steps = act.experiment.spec.method.iter();
+        let manual = steps.filter(|step| matches!(step.action, Action::Manual(_)));
+        Self {
+            notices: notices.clone(),
+            part: part.to_owned(),
+            manual: Arc::new(manual.map(|step| step.name.clone()).collect()),
+        }
+    }
+
+    /// Takes in one more record.
+    pub(in crate::controller) fn on(&self, entry: &Entry) {
+        let (event, message, step) = match &entry.record {
+            Record::Violated { probe, .. } => {
+                (NoticeEvent::Violated, format!("{probe} is outside what the hypothesis allows"), "")
+            }
+            Record::StepStarted { step } if self.manual.contains(step) => {
+                (NoticeEvent::ManualStep, format!("step {step} waits for a person"), step.as_str())
+            }
+            Record::RevertFailed { injection, error, attempt, .. } if *attempt == STUCK_AFTER => (
+                NoticeEvent::Stuck,
+                format!("{injection} cannot be put back, and is tried again: {error}"),
+                "",
+            ),
+            _ => return,
+        };
+        self.notices.tell(Notice {
+            experiment: self.part.clone(),
+            step: step.to_owned(),
+            time: Some(entry.at),
+            ..Notice::new(event, message)
+        });
+    }
+}
+
+/// What earlier Runs of the same game day have left to be done, each as something to be seen again.
+pub(super) fn still_open(earlier: &[RunSeen], now: Timestamp) -> Vec<Asked> {
+    let specs = earlier.iter().filter_map(|run| Some((run.object.name.as_str(), run.spec.as_ref().ok()?)));
+    let told = open_actions(specs).into_iter().map(|open| {
+        let due = open.due.map_or(String::new(), |due| format!(", due {due}"));
+        let detail = format!("{} ({}{due}), noted in {}", open.text, open.owner, open.run);
+        Asked { what: "action item".to_owned(), at: now, took_ms: 0, holds: true, detail }
+    });
+    told.collect()
+}
