@@ -79,7 +79,7 @@ fn replica(office: &Office, heard: &Heard, (name, pod): (&str, &str), namespace:
 /// The agents' pods that are there.
 fn pods(office: &Office, namespace: &str) -> Vec<String> {
     let pods = office.stage.cluster.sim().store().list(&Kind::POD, Some(namespace), &Selector::everything());
-    pods.iter().map(|pod| pod.meta.name.to_string()).collect()
+    pods.iter().map(|pod| pod.meta.name.clone()).collect()
 }
 
 /// Waits until the fault was seen in force on both of its targets.
