@@ -415,8 +415,18 @@ impl Write for Logs {
     }
 }
 
+/// In a process of its own: what is logged is decided for all threads of one.
 #[test]
 fn nothing_secret_is_in_a_log_or_an_event() {
+    const ALONE: &str = "FIREDRILL_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let mut alone = std::process::Command::new(std::env::current_exe().expect("it has a path"));
+        alone.args(["controller::notices::nothing_secret_is_in_a_log_or_an_event", "--exact"]);
+        let output = alone.env(ALONE, "1").output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
     let logs = Logs::default();
     let writer = logs.clone();
     let subscriber =
