@@ -59,7 +59,7 @@ fn asks(method: &str, uri: &http::Uri) -> Option<Call> {
     let mut parts: Vec<&str> = uri.path().trim_start_matches('/').split('/').collect();
     let group = match *parts.first()? {
         "api" => String::new(),
-        "apis" => parts.remove(1).to_owned(),
+        "apis" if parts.len() > 1 => parts.remove(1).to_owned(),
         _ => return None,
     };
     let mut rest = parts.split_off(parts.len().min(2));
