@@ -1,6 +1,7 @@
 //! Notices on the embedded cluster: whoever is told, and whatever comes back, nothing waits for it and nothing is said
 //! that is secret.
 
+mod day;
 mod outside;
 
 use std::{
