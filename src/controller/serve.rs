@@ -77,8 +77,6 @@ pub async fn serve(
     let env = Env { kube: settings.metrics.counting(&env.kube), ..env };
     let access = Access::new(env.kube.clone());
     let mut shutdown = std::pin::pin!(shutdown.fuse());
-    // Where nobody can be asked who this is, the server says so when a Run is made.
-    let by = identity(&access).await.map(|identity| identity.name).unwrap_or_default();
     loop {
         let now = env.clock.now();
         // Each attendance has a name of its own: what was fenced off stays so.
@@ -88,10 +86,12 @@ pub async fn serve(
         let joined = Replica::join(&access, (&settings.namespace, &name), &settings.pod, now).await;
         let join = |error| ControllerError::Join { namespace: settings.namespace.clone(), error };
         let replica = joined.map_err(join)?;
+        // Where nobody can be asked who this is, the server says so when a Run is made.
+        let by = identity(&access).await.map(|identity| identity.name).unwrap_or_default();
         tracing::info!(replica = name, namespace = settings.namespace, "joined");
         let context =
             Context { env: env.clone(), access: access.clone(), settings: settings.clone(), holder: name };
-        match Desk::new(context, by.clone()).attend(replica, &mut shutdown).await {
+        match Desk::new(context, by).attend(replica, &mut shutdown).await {
             Ended::Told => return Ok(()),
             Ended::Fenced => {
                 tracing::warn!("this replica was held for dead; it joins again under another name")

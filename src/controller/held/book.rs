@@ -1,6 +1,6 @@
 //! The journal of a game day, and what is in it already.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::{
         work::{Case, WorkError},
     },
     journal::{DayRecord, Record, Writer},
-    types::Epoch,
+    types::{Epoch, Finding},
 };
 
 /// Writes it; what is written is told too.
@@ -19,20 +19,23 @@ pub(super) struct Book {
     status: Option<Status>,
     /// Parts that were begun, and what was asked.
     known: BTreeSet<String>,
+    /// Parts that were refused, and why.
+    refused: BTreeMap<String, Vec<Finding>>,
 }
 
 impl Book {
     /// A new one.
     pub(super) fn begin(case: &Case) -> Result<Self, WorkError> {
         let writer = Writer::create(&case.segments, &case.id, Epoch(1))?;
-        Ok(Self { writer, status: status(case), known: BTreeSet::new() })
+        Ok(Self { writer, status: status(case), known: BTreeSet::new(), refused: BTreeMap::new() })
     }
 
     /// One that another owner has begun.
     pub(super) fn resume(case: &Case) -> Result<Self, WorkError> {
         let (writer, entries) =
             Writer::resume(&case.segments, &case.id, |theirs| Epoch(theirs.0.saturating_add(1)))?;
-        let mut book = Self { writer, status: status(case), known: BTreeSet::new() };
+        let (known, refused) = (BTreeSet::new(), BTreeMap::new());
+        let mut book = Self { writer, status: status(case), known, refused };
         for entry in &entries {
             if let Record::Day(record) = &entry.record {
                 book.know(record);
@@ -52,15 +55,27 @@ impl Book {
 
     fn know(&mut self, record: &DayRecord) {
         match record {
-            DayRecord::Playing { part, .. } => self.known.insert(part.clone()),
-            DayRecord::Asked { asked } => self.known.insert(format!("? {}", asked.what)),
-            _ => false,
-        };
+            DayRecord::Playing { part, .. } => {
+                self.known.insert(part.clone());
+            }
+            DayRecord::Asked { asked } => {
+                self.known.insert(format!("? {}", asked.what));
+            }
+            DayRecord::Refused { part, findings } => {
+                self.refused.insert(part.clone(), findings.clone());
+            }
+            _ => {}
+        }
     }
 
     /// Whether that part was begun before.
     pub(super) fn has_begun(&self, part: &str) -> bool {
         self.known.contains(part)
+    }
+
+    /// Why that part was refused before, if it was.
+    pub(super) fn refusal(&self, part: &str) -> Option<Vec<Finding>> {
+        self.refused.get(part).cloned()
     }
 
     /// Whether it was asked before.

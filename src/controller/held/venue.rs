@@ -143,6 +143,12 @@ impl<'a> InCluster<'a> {
         }
     }
 
+    /// What a part that did not begin came to.
+    fn refused(&self, act: &Act, findings: &[Finding]) -> Played {
+        let chapter = refused(&self.request(act), &self.header.by, findings, self.now());
+        Played { chapter, code: ExitCode::Refused, ended: None }
+    }
+
     /// Tells that an experiment is over.
     fn over(&self, part: Part<'_>, chapter: &Chapter) {
         if let (Part::Entry(name), Some(notices), Some(facts)) = (part, &self.case.notices.0, chapter.run()) {
@@ -228,7 +234,11 @@ impl Venue for InCluster<'_> {
             Part::Entry(name) => Some(name.to_owned()),
             _ => None,
         };
+        if let Some(findings) = self.book.refusal(&name) {
+            return Ok(self.refused(act, &findings));
+        }
         let mut own = part_of(self.case, part_id(&self.case.object, &name), entry).await?;
+        let before = on_record(&own.entries);
         if own.entries.is_empty()
             && self.held
             && let Some(end) = self.wait(self.now()).await?
@@ -254,17 +264,18 @@ impl Venue for InCluster<'_> {
         let mut end = None;
         let (entries, findings) = self.brought(&mut own, (act, until, late), &mut end).await?;
         if let Some(findings) = findings {
-            let now = self.now();
-            let chapter = refused(&self.request(act), &self.header.by, &findings, now);
-            self.book.write(now, DayRecord::Refused { part: name, findings })?;
-            return Ok(Played { chapter, code: ExitCode::Refused, ended: end });
+            let played = Played { ended: end, ..self.refused(act, &findings) };
+            self.book.write(self.now(), DayRecord::Refused { part: name, findings })?;
+            return Ok(played);
         }
         let experiment = act.experiment.metadata.name.clone();
         let chapter = Facts::from_entries(&entries).map_or_else(
             |error| Chapter::Lost { experiment, error: error.to_string() },
             |facts| Chapter::Run(Box::new(facts)),
         );
-        self.over(part, &chapter);
+        if before != OnRecord::Whole {
+            self.over(part, &chapter);
+        }
         Ok(Played { chapter, code: came_to(&entries), ended: end })
     }
 
