@@ -31,16 +31,7 @@ pub(super) async fn read(
     seed: u64,
 ) -> Result<(Request, Vec<String>), Unreadable> {
     let name = spec.experiment_ref.as_ref().map(|experiment| experiment.name.clone()).unwrap_or_default();
-    let object = ObjectRef::namespaced(API_VERSION, "Experiment", namespace, &name);
-    let found = match context.access.get(&object).await {
-        Ok(found) => found,
-        Err(ApiError::NotFound) => {
-            let message = format!("there is no Experiment {name} in namespace {namespace}");
-            let finding = Finding::error(code::NO_EXPERIMENT, format!("experiment/{name}"), message);
-            return Err(Unreadable::Refused(vec![finding.remedy("kubectl apply it, or mend experimentRef")]));
-        }
-        Err(error) => return Err(Unreadable::Api(error)),
-    };
+    let found = found(context, namespace, ("Experiment", &name)).await?;
     let own = text(&found, "Experiment");
     let mut beside = Vec::new();
     if found.data.pointer("/spec/steadyStateFrom").is_some() {
@@ -58,6 +49,25 @@ pub(super) async fn read(
     Ok((of(context, namespace, &act, seed), author(&found).into_iter().collect()))
 }
 
+/// What a Run names.
+async fn found(
+    context: &Context,
+    namespace: &str,
+    (kind, name): (&str, &str),
+) -> Result<DynamicObject, Unreadable> {
+    match context.access.get(&ObjectRef::namespaced(API_VERSION, kind, namespace, name)).await {
+        Err(ApiError::NotFound) => {
+            let message = format!("there is no {kind} {name} in namespace {namespace}");
+            let subject = format!("{}/{name}", kind.to_lowercase());
+            let finding = Finding::error(code::NO_EXPERIMENT, subject, message);
+            Err(Unreadable::Refused(vec![
+                finding.remedy("kubectl apply it, or make a Run that names another"),
+            ]))
+        }
+        found => found.map_err(Unreadable::Api),
+    }
+}
+
 /// Who changed it last, where the API server stamps that.
 fn author(object: &DynamicObject) -> Option<String> {
     object.metadata.annotations.as_ref()?.get(AUTHOR).filter(|author| !author.is_empty()).cloned()
@@ -70,16 +80,7 @@ pub(super) async fn game_day(
     spec: &RunSpec,
 ) -> Result<Frozen, Unreadable> {
     let name = spec.game_day_ref.as_ref().map(|day| day.name.clone()).unwrap_or_default();
-    let object = ObjectRef::namespaced(API_VERSION, "GameDay", namespace, &name);
-    let found = match context.access.get(&object).await {
-        Ok(found) => found,
-        Err(ApiError::NotFound) => {
-            let message = format!("there is no GameDay {name} in namespace {namespace}");
-            let finding = Finding::error(code::NO_EXPERIMENT, format!("gameday/{name}"), message);
-            return Err(Unreadable::Refused(vec![finding.remedy("kubectl apply it, or mend gameDayRef")]));
-        }
-        Err(error) => return Err(Unreadable::Api(error)),
-    };
+    let found = found(context, namespace, ("GameDay", &name)).await?;
     let others = experiments(context, namespace).await?;
     let beside = others.iter().map(|found| text(found, "Experiment")).collect();
     let (document, value) = accepted(
