@@ -250,13 +250,6 @@ pub static CODES: &[CodeInfo] = &[
         resolution: "Have the administrators switch it on (--agent-namespace, agents.enabled in the chart), or run the experiment with firedrill run FILE, from where you have the rights.",
     },
     CodeInfo {
-        code: NOTICE,
-        title: "a notice could not be sent",
-        standard: "Notices tell, and nothing waits for them: one that cannot be sent is said in the log and in an Event, and the run goes on.",
-        discovery: "The Secret was read with the rights of the file's account, the host was compared with the Guardrails' probeHosts, and the notice was posted, a few times where that may help: after 429, 5xx and no answer.",
-        resolution: "Give the account get on that Secret by name, have a Guardrail list the host, or mend the webhook; docs/game-days.md says what is sent.",
-    },
-    CodeInfo {
         code: NOT_BEGUN,
         title: "an experiment of a game day was not begun",
         standard: "What was not run is said, with the reason, and is no pass.",
@@ -269,6 +262,13 @@ pub static CODES: &[CodeInfo] = &[
         standard: "Definitions, policies and program are of one version: an old definition drops fields in silence, and without the policies authors are not held to their own rights.",
         discovery: "doctor --installation has read definitions, policies, the replicas' Leases and Guardrails, with the rights of whoever asked.",
         resolution: "firedrill crds | kubectl apply --server-side -f - for the definitions, helm upgrade for the rest; docs/installation.md has the order.",
+    },
+    CodeInfo {
+        code: NOTICE,
+        title: "a notice could not be sent",
+        standard: "Notices tell, and nothing waits for them: one that cannot be sent is said in the log and in an Event, and the run goes on.",
+        discovery: "The Secret was read with the rights of the file's account, the host was compared with the Guardrails' probeHosts, and the notice was posted, a few times where that may help: after 429, 5xx and no answer.",
+        resolution: "Give the account get on that Secret by name, have a Guardrail list the host, or mend the webhook; docs/game-days.md says what is sent.",
     },
     CodeInfo {
         code: NO_TARGET,
