@@ -68,7 +68,8 @@ impl Rules {
         let rule = |guardrail: &Guardrail| {
             let spec = &guardrail.spec;
             json!({"name": guardrail.metadata.name, "limits": format!("{:?}", spec.limits),
-                   "faults": format!("{:?}", spec.faults), "nodes": format!("{:?}", spec.nodes)})
+                   "faults": format!("{:?}", spec.faults), "nodes": format!("{:?}", spec.nodes),
+                   "probeHosts": spec.probe_hosts})
         };
         self.covering.iter().map(rule).collect::<Vec<_>>().into()
     }

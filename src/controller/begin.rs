@@ -244,6 +244,7 @@ pub(super) async fn waited(case: &mut Case) -> Result<(), No> {
                 let reason = match reason {
                     StopReason::UserAbort => "UserAbort",
                     StopReason::Deleted => "Deleted",
+                    StopReason::DurationExceeded => "DurationExceeded",
                     // This replica ends: another one begins it.
                     _ => return Err(No::Failed(WorkError::Taken)),
                 };
@@ -274,6 +275,10 @@ async fn go(case: &mut Case, ready: Ready) -> Result<(), WorkError> {
     let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
     let outside = std::mem::replace(&mut case.outside, (tx, rx));
     case.outside.0 = outside.0.clone();
+    // What was said while it waited was heard by nobody.
+    for said in case.answers.standing(case.entry.as_deref()) {
+        let _ = outside.0.send(said);
+    }
     let start = Start {
         request: ready.request,
         id: Some(case.id.clone()),

@@ -12,6 +12,9 @@ use crate::{
 /// So many missed times are counted; what is missed is never caught up, however much it is.
 const COUNTED: usize = 100;
 
+/// So many times are looked through for one that was not dealt with.
+const LOOKED_THROUGH: usize = 1000;
+
 /// How a time is written for people.
 const LOCAL: &str = "%a %Y-%m-%d %H:%M %Z";
 
@@ -228,7 +231,7 @@ impl Calendar {
 
     /// The next time, if there is something to be done about it before it comes.
     fn ahead_of_time(&self, past: &Past, now: Timestamp) -> Decision {
-        let Some(due) = self.occurrences(now).find(|due| due.at > past.handled) else {
+        let Some(due) = self.occurrences(now).take(LOOKED_THROUGH).find(|due| due.at > past.handled) else {
             return Decision::Wait(None);
         };
         let asked = self.ahead.and_then(|ahead| due.at.checked_sub(ahead).ok());

@@ -9,6 +9,11 @@ use crate::{
     types::ObjectRef,
 };
 
+async fn is_there(context: &Context, object: &ObjectRef) -> bool {
+    let found = context.access.get(object).await;
+    found.is_ok_and(|found| found.metadata.uid.as_ref() == Some(&object.uid))
+}
+
 /// Does it; what could not be done is said to `undone`.
 pub(super) async fn carry_out(context: Context, deed: Deed, undone: mpsc::UnboundedSender<ObjectRef>) {
     let access = &context.access;
@@ -19,7 +24,7 @@ pub(super) async fn carry_out(context: Context, deed: Deed, undone: mpsc::Unboun
                 tracing::info!(namespace = run.namespace, run = run.name, "made, as its schedule asks for")
             }
             // Somebody has made it already.
-            Err(ApiError::Conflict(_)) => {}
+            Err(ApiError::Conflict(_) | ApiError::AlreadyExists) => {}
             Err(error) => {
                 tracing::warn!(namespace = run.namespace, run = run.name, %error, "it is due, and cannot be made");
             }
@@ -32,8 +37,9 @@ pub(super) async fn carry_out(context: Context, deed: Deed, undone: mpsc::Unboun
         Deed::Status(of, status) => {
             let patch = JsonPatch::new().test("/metadata/uid", &of.uid).add("/status", &status);
             match access.patch(&of, Some("status"), &patch, how).await {
+                Ok(_) | Err(ApiError::NotFound) => {}
                 // It is gone, or another one of that name.
-                Ok(_) | Err(ApiError::NotFound | ApiError::Invalid(_)) => {}
+                Err(ApiError::Invalid(_)) if !is_there(&context, &of).await => {}
                 Err(error) => {
                     tracing::warn!(kind = of.kind, name = of.name, %error, "a status could not be written");
                     let _ = undone.send(of);

@@ -20,6 +20,7 @@ struct Said {
     /// By `EXPERIMENT/STEP`.
     steps: BTreeMap<String, StepAnswer>,
     approvals: Vec<Approval>,
+    held: bool,
 }
 
 impl Answers {
@@ -52,13 +53,25 @@ impl Answers {
         answer.map(|answer| told(step, answer))
     }
 
-    /// What is not to begin of an entry of a game day.
-    pub(super) fn skipped(&self, entry: &str) -> Vec<Outside> {
+    /// What was said before a run began and holds for all of it: what is not to begin, and that nothing is. `entry`: it
+    /// is that one of a game day.
+    pub(super) fn standing(&self, entry: Option<&str>) -> Vec<Outside> {
         let said = self.lock();
+        let held = said.held.then(|| Outside::Hold(true, "spec.hold is true".to_owned()));
         let skips = said.steps.values().filter(|answer| answer.action == StepAction::Skip);
-        let own =
-            skips.filter_map(|answer| Some((answer.name.strip_prefix(entry)?.strip_prefix('/')?, answer)));
-        own.map(|(step, answer)| told(step, answer)).collect()
+        let own = skips.filter_map(|answer| {
+            let step = match entry {
+                Some(entry) => answer.name.strip_prefix(entry)?.strip_prefix('/')?,
+                None => step_of(&answer.name),
+            };
+            Some(told(step, answer))
+        });
+        held.into_iter().chain(own).collect()
+    }
+
+    /// Whether nothing new is to begin.
+    pub(super) fn held(&self) -> bool {
+        self.lock().held
     }
 
     /// Who has agreed so far.
@@ -91,7 +104,11 @@ impl Heard {
     /// What is new in `spec`.
     pub(super) fn news(&mut self, spec: &RunSpec, answers: &Answers) -> Vec<Outside> {
         let mut news = Vec::new();
-        answers.lock().approvals.clone_from(&spec.approvals);
+        {
+            let mut said = answers.lock();
+            said.approvals.clone_from(&spec.approvals);
+            said.held = spec.hold;
+        }
         if spec.hold != self.held {
             self.held = spec.hold;
             news.push(Outside::Hold(spec.hold, format!("spec.hold is {}", spec.hold)));
@@ -144,7 +161,11 @@ mod tests {
         let told = heard.news(&spec, &answers);
         assert!(matches!(&told[0], Outside::Hold(false, _)));
         assert_eq!(told[1], Outside::Skipped("late".to_owned(), "bob".to_owned(), "go".to_owned()));
-        assert_eq!(answers.skipped("drill"), told[1..]);
-        assert_eq!(answers.skipped("dri"), []);
+        assert_eq!(answers.standing(Some("drill")), told[1..]);
+        assert_eq!(answers.standing(None), told[1..]);
+        assert_eq!(answers.standing(Some("dri")), []);
+        spec.hold = true;
+        heard.news(&spec, &answers);
+        assert!(answers.held() && matches!(answers.standing(None)[0], Outside::Hold(true, _)));
     }
 }

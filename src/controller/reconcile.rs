@@ -29,6 +29,8 @@ pub struct Here {
     pub working: bool,
     /// Whether it is about to end.
     pub draining: bool,
+    /// Whether it has worked on this run a moment ago.
+    pub rested: bool,
     /// Whether it could take one more.
     pub room: bool,
 }
@@ -65,7 +67,7 @@ pub fn desired(run: &RunSeen, claim: &Claim, here: Here, now: Timestamp) -> Desi
             None => Desired::Wait(None),
         };
     }
-    let ending = brought_to_its_end(claim, here);
+    let ending = brought_to_its_end(claim, Here { room: here.room || run.finalizer, ..here });
     // A claim that nobody works on is to be brought to its end, whatever became of the Run.
     if *claim != Claim::Free || run.finalizer || !matches!(ending, Desired::Work(_)) {
         return ending;
@@ -89,8 +91,10 @@ pub fn brought_to_its_end(claim: &Claim, here: Here) -> Desired {
     match claim {
         // Whoever lives does it.
         Claim::Alive(_) => Desired::Wait(None),
-        _ if here.working || here.draining || !here.room => Desired::Wait(None),
+        _ if here.working || here.draining || here.rested => Desired::Wait(None),
+        // What may be in force waits for no room.
         Claim::Dead(who) => Desired::Work(Some(who.clone())),
+        Claim::Free if !here.room => Desired::Wait(None),
         Claim::Free | Claim::Mine => Desired::Work(None),
     }
 }
@@ -248,8 +252,10 @@ mod tests {
     }
 
     prop_compose! {
-        fn replicas()(working in any::<bool>(), draining in any::<bool>(), room in any::<bool>()) -> Here {
-            Here { working, draining, room }
+        fn replicas()(
+            working in any::<bool>(), draining in any::<bool>(), rested in any::<bool>(), room in any::<bool>(),
+        ) -> Here {
+            Here { working, draining, rested, room }
         }
     }
 
@@ -279,14 +285,14 @@ mod tests {
         #[test]
         fn a_finalizer_is_never_forgotten(run in runs(), claim in claims()) {
             let run = RunSeen { finalizer: true, ..run };
-            let here = Here { working: false, draining: false, room: true };
+            let here = Here { working: false, draining: false, rested: false, room: true };
             let wanted = desired(&run, &claim, here, at(0));
             prop_assert_eq!(matches!(wanted, Desired::Work(_)), !matches!(claim, Claim::Alive(_)));
         }
 
         #[test]
-        fn the_dead_are_named_to_whoever_takes_over(run in runs()) {
-            let here = Here { working: false, draining: false, room: true };
+        fn the_dead_are_named_to_whoever_takes_over_and_wait_for_no_room(run in runs(), room in any::<bool>()) {
+            let here = Here { working: false, draining: false, rested: false, room };
             let wanted = desired(&run, &Claim::Dead("c".to_owned()), here, at(0));
             prop_assert_eq!(wanted, Desired::Work(Some("c".to_owned())));
         }
@@ -330,7 +336,7 @@ mod tests {
             finalizer: false,
             status: json!({}),
         };
-        let here = Here { working: false, draining: false, room: true };
+        let here = Here { working: false, draining: false, rested: false, room: true };
         assert_eq!(desired(&run, &Claim::Free, here, at(0)), Desired::Wait(Some(at(60))));
         assert_eq!(desired(&run, &Claim::Free, here, at(60)), Desired::Work(None));
         let full = Here { room: false, ..here };

@@ -33,12 +33,12 @@ pub(super) async fn read(
     let name = spec.experiment_ref.as_ref().map(|experiment| experiment.name.clone()).unwrap_or_default();
     let found = found(context, namespace, ("Experiment", &name)).await?;
     let own = text(&found, "Experiment");
-    let mut beside = Vec::new();
-    if found.data.pointer("/spec/steadyStateFrom").is_some() {
-        let all = experiments(context, namespace).await?;
-        beside
-            .extend(all.iter().map(|found| text(found, "Experiment")).filter(|other| other.name != own.name));
-    }
+    let all = match found.data.pointer("/spec/steadyStateFrom") {
+        Some(_) => experiments(context, namespace).await?,
+        None => Vec::new(),
+    };
+    let others = all.iter().map(|found| text(found, "Experiment"));
+    let beside = others.filter(|other| other.name != own.name).collect();
     let (document, value) = accepted(own, (beside, spec), "the experiment declares no such parameter")?;
     let Document::Experiment(experiment) = document else { return Err(Unreadable::Refused(Vec::new())) };
     let act = Act { experiment: *experiment, json: value, source: format!("experiment/{name}") };
@@ -46,7 +46,7 @@ pub(super) async fn read(
     if !refused.is_empty() {
         return Err(Unreadable::Refused(refused));
     }
-    Ok((of(context, namespace, &act, seed), author(&found).into_iter().collect()))
+    Ok((of(context, namespace, &act, seed), authors(&found, &all)))
 }
 
 /// What a Run names.
@@ -73,6 +73,24 @@ fn author(object: &DynamicObject) -> Option<String> {
     object.metadata.annotations.as_ref()?.get(AUTHOR).filter(|author| !author.is_empty()).cloned()
 }
 
+/// Who wrote it and whatever it names, and what that names in its turn.
+fn authors(found: &DynamicObject, all: &[DynamicObject]) -> Vec<String> {
+    let mut authors: Vec<String> = author(found).into_iter().collect();
+    let mut used = vec![found];
+    let mut left: Vec<&DynamicObject> = all.iter().collect();
+    while let Some(user) = used.pop() {
+        let spec = user.data["spec"].to_string();
+        let name =
+            |other: &DynamicObject| format!("\"{}\"", other.metadata.name.as_deref().unwrap_or_default());
+        let (named, others): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|other| spec.contains(&name(other)));
+        authors.extend(named.iter().filter_map(|other| author(other)));
+        used.extend(named);
+        left = others;
+    }
+    authors
+}
+
 /// Reads the game day of a Run in `namespace`, and everything that it runs.
 pub(super) async fn game_day(
     context: &Context,
@@ -96,11 +114,7 @@ pub(super) async fn game_day(
     if !refused.is_empty() {
         return Err(Unreadable::Refused(refused));
     }
-    let used = |found: &&DynamicObject| {
-        let name = found.metadata.name.as_deref().unwrap_or_default();
-        value.to_string().contains(&format!("\"{name}\""))
-    };
-    let authors = others.iter().filter(used).chain([&found]).filter_map(author).collect();
+    let authors = authors(&found, &others);
     Ok(Frozen { day: *day, value, acts: *acts, authors })
 }
 

@@ -291,7 +291,8 @@ impl Desk {
         Here {
             working: self.working.contains_key(run),
             draining: self.draining,
-            room: self.working.len() < self.context.settings.at_once && !self.rested.contains_key(run),
+            rested: self.rested.contains_key(run),
+            room: self.working.len() < self.context.settings.at_once,
         }
     }
 
@@ -336,7 +337,8 @@ impl Desk {
         orphans.extend(journals.iter().filter_map(owner).filter(|(run, _)| !self.settled.contains(run)));
         orphans.retain(|run, _| !self.runs.contains_key(run));
         for (run, object) in orphans {
-            if let Desired::Work(over) = brought_to_its_end(&self.roster.claim(&run), self.here(&run)) {
+            let here = Here { room: true, ..self.here(&run) };
+            if let Desired::Work(over) = brought_to_its_end(&self.roster.claim(&run), here) {
                 self.take_up((run, object), over);
             }
         }

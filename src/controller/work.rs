@@ -34,7 +34,7 @@ use crate::{
 /// Until then reverting is tried: a controller never gives up.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(50 * 365 * 24 * 3600);
 /// How long the token of a pod that was deleted may still be good (the authenticator's cache).
-const TOKEN_LIVES: Duration = Duration::from_secs(11);
+pub(super) const TOKEN_LIVES: Duration = Duration::from_secs(11);
 /// How long the leases of a dead replica's namespaces are waited for before they are taken.
 const LEASES_LAPSE: Duration = Duration::from_secs(5);
 /// How long the last words of a Run are tried to be written.

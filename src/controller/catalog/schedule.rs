@@ -38,7 +38,7 @@ pub(super) fn of(
     runs: &[&RunSeen],
     (by, now): (&str, Timestamp),
 ) -> Said {
-    let mut said = Said { past: known(item, runs), ..Said::default() };
+    let mut said = Said { past: known(item, runs, now), ..Said::default() };
     said.past.skipped = said.past.skipped.max(skipped.cloned());
     let Some((day, calendar)) = item.day().filter(|_| item.ready()) else { return said };
     let dealt = [said.past.scheduled, said.past.skipped.as_ref().map(|(at, _)| *at), Some(item.created)];
@@ -103,7 +103,11 @@ pub(super) fn upcoming(item: &Item, now: Timestamp) -> Vec<(String, Timestamp)> 
 }
 
 /// What the status says, and what Runs there are.
-fn known(item: &Item, runs: &[&RunSeen]) -> Known {
+fn known(item: &Item, runs: &[&RunSeen], now: Timestamp) -> Known {
+    // Whoever may make Runs may name one like that of a time that is far off: it hides none of those before it.
+    let ahead = item.day().and_then(|(day, _)| day.spec.approvals).map(|asked| asked.request_before.0);
+    let until = now.checked_add(ahead.unwrap_or_default()).unwrap_or(Timestamp::MAX);
+    let near = |at: &Timestamp| *at <= until;
     let time = |value: &serde_json::Value| value.as_str()?.parse::<Timestamp>().ok();
     let skipped = &item.status["lastSkipped"];
     let made = runs.iter().filter_map(|run| {
@@ -112,7 +116,7 @@ fn known(item: &Item, runs: &[&RunSeen]) -> Known {
     });
     let before = time(&item.status["lastScheduleTime"]);
     Known {
-        scheduled: made.chain(before).max(),
+        scheduled: made.chain(before).filter(near).max(),
         skipped: time(&skipped["time"])
             .map(|at| (at, skipped["reason"].as_str().unwrap_or_default().to_owned())),
     }

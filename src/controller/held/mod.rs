@@ -13,19 +13,19 @@ use self::{book::Book, venue::InCluster};
 use super::{
     agreement::{self, Ask},
     begin::{self, No, declined, refused, waited},
-    calendar::Calendar,
+    calendar::{Calendar, run_name},
     day::{self, Outing, Planned},
     notices::{Notice, Outcome},
     object,
     reconcile::Record as OnRecord,
     request::{self, Frozen, Unreadable},
     seen::RunSeen,
-    work::{Case, WorkError, on_record, opened, put_back},
+    work::{Case, TOKEN_LIVES, WorkError, on_record, opened, put_back},
 };
 use crate::{
     api::{API_VERSION, Act, Acts, ConcurrencyPolicy, Experiment, GameDay, NoticeEvent, RunSpec},
     cluster::{Access, ApiError, JsonPatch, Write},
-    journal::{DayHeader, DayRecord, Record},
+    journal::{self, DayHeader, DayRecord, Record},
     report::{Chapter, DayEntry},
     types::{ExitCode, ObjectRef, RunId, Verdict, counted},
 };
@@ -43,10 +43,19 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
         // It was deleted before anything was done.
         return Ok(());
     }
+    // Of two that were made at the same moment the elder begins.
+    let elder = |other: &&RunSeen| {
+        let first = (other.created, &other.object.name) < (run.created, &run.object.name);
+        other.finalizer && !other.over() && first
+    };
+    let earlier = others(&case.context.access, &run).await?;
+    if let Some(other) = earlier.iter().find(elder) {
+        let words = format!("{} still runs", other.object.name);
+        return declined(case, No::Declined(Verdict::Refused, "AlreadyRunning", words, Vec::new()));
+    }
     let now = case.context.env.clock.now();
     let mut book = Book::begin(case)?;
     book.write(now, DayRecord::Began(Box::new(header.clone())))?;
-    let earlier = others(&case.context.access, &run).await?;
     for asked in telling::still_open(&earlier, now) {
         book.write(now, DayRecord::Asked { asked })?;
     }
@@ -56,41 +65,82 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
     hold(case, (header, book), (now, None)).await
 }
 
-/// Goes on with a game day that another owner has left: what is in force goes back first. `dead_pod`: since when that
-/// one's pod is deleted.
+/// Goes on with a game day that another owner has left: what is in force goes back first, whatever else there is to
+/// say. `dead_pod`: since when that one's pod is deleted.
 pub(super) async fn resume(case: &mut Case, dead_pod: Option<Instant>) -> Result<(), WorkError> {
-    let begun = case.entries.first().map(|entry| (entry.at, entry.record.clone()));
-    let Some((at, Record::Day(DayRecord::Began(header)))) = begun else {
-        let words = "the journal of the game day does not begin with what is held".to_owned();
-        return declined(case, No::Declined(Verdict::Inconclusive, "JournalDamaged", words, Vec::new()));
-    };
     let ended = match &case.told {
         None => Some(("Deleted", "the Run is gone")),
         Some((run, _)) if run.deleted => Some(("Deleted", "it was deleted")),
         Some((run, _)) if run.spec.as_ref().is_ok_and(|spec| spec.abort) => Some(("UserAbort", "spec.abort")),
         Some(_) => None,
     };
+    let residue = all_back(case, dead_pod, ended.is_some()).await?;
+    let begun = case.entries.first().map(|entry| (entry.at, entry.record.clone()));
+    let Some((at, Record::Day(DayRecord::Began(header)))) = begun else {
+        let words = "the journal of the game day does not begin with what is held".to_owned();
+        return declined(case, No::Declined(Verdict::Inconclusive, "JournalDamaged", words, Vec::new()));
+    };
     let mut book = Book::resume(case)?;
     let Some((reason, by)) = ended else {
         return hold(case, (*header, book), (at, Some(dead_pod))).await;
     };
+    let (reason, message) = (reason.to_owned(), format!("ended by {by}"));
+    let code = if residue { ExitCode::Residue } else { ExitCode::Aborted } as u8;
+    let now = case.context.env.clock.now();
+    book.write(now, DayRecord::Over { verdict: Verdict::Aborted, reason, message, code })
+}
+
+/// Puts back what any part of it may have in force, and says whether something is left. `tell`: nobody else will.
+async fn all_back(case: &Case, dead_pod: Option<Instant>, tell: bool) -> Result<bool, WorkError> {
     let begun = case.entries.iter().filter_map(|entry| match &entry.record {
-        Record::Day(DayRecord::Playing { run, .. }) => Some(run.clone()),
+        Record::Day(DayRecord::Playing { part, run }) => Some((part.clone(), run.clone())),
         _ => None,
     });
-    for run in begun.collect::<Vec<_>>() {
-        let mut own = part_of(case, run, None).await?;
-        if on_record(&own.entries) == OnRecord::Open {
-            Box::pin(put_back(&mut own, dead_pod)).await?;
-            if !own.segments.flushed().await {
-                return Err(WorkError::Taken);
+    let (mut failed, mut residue) = (None, false);
+    for (part, run) in begun.collect::<Vec<_>>() {
+        match back(case, (&part, run), dead_pod, tell).await {
+            Ok(left) => residue |= left,
+            // The others go back all the same; it is tried again.
+            Err(error) => {
+                tracing::warn!(run = %case.id, part, %error, "it could not be put back yet");
+                failed = Some(error);
             }
         }
     }
-    let (reason, message) = (reason.to_owned(), format!("ended by {by}"));
-    let code = ExitCode::Aborted as u8;
-    let now = case.context.env.clock.now();
-    book.write(now, DayRecord::Over { verdict: Verdict::Aborted, reason, message, code })
+    failed.map_or(Ok(residue), Err)
+}
+
+/// Puts a part back; whether something is left of it.
+async fn back(
+    case: &Case,
+    (part, run): (&str, RunId),
+    dead_pod: Option<Instant>,
+    tell: bool,
+) -> Result<bool, WorkError> {
+    let mut own = part_of(case, run.clone(), None).await?;
+    if let Some(since) = dead_pod.filter(|_| own.entries.is_empty()) {
+        // Its owner may have begun it a moment ago, for as long as its token is good.
+        tokio::time::sleep_until(since + TOKEN_LIVES).await;
+        own = part_of(case, run, None).await?;
+    }
+    if tell {
+        own.tell(|progress| progress.turn(part, &own.entries));
+    }
+    if on_record(&own.entries) == OnRecord::Open {
+        Box::pin(put_back(&mut own, dead_pod)).await?;
+        if !own.segments.flushed().await {
+            return Err(WorkError::Taken);
+        }
+    }
+    let entries = match own.entries.is_empty() {
+        true => Vec::new(),
+        false => journal::read(&own.segments, &own.id)?,
+    };
+    let last = entries.iter().rev().find_map(|entry| match &entry.record {
+        Record::Finished { residue, .. } => Some(!residue.is_empty()),
+        _ => None,
+    });
+    Ok(last.unwrap_or(false))
 }
 
 /// A part of a game day by itself: its journal, and the way to its engine.
@@ -122,11 +172,19 @@ async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<DayHea
             Err(Unreadable::Refused(findings)) => return Err(refused(findings)),
             Err(Unreadable::Api(error)) => return Err(error.into()),
         };
+        if let Some(no) = unscheduled(run, &frozen.day) {
+            return Err(no);
+        }
         let rules = agreement::rules(&case.context.access, &namespace).await?;
         let own = frozen.day.spec.approvals;
         let ask = Ask {
-            what: json!({"gameDay": frozen.value["spec"], "experiments": jsons(&frozen.acts.experiments),
-                         "guardrails": rules.as_agreed()}),
+            what: json!({
+                "gameDay": frozen.value["spec"],
+                "experiments": jsons(&frozen.acts.experiments),
+                "between": frozen.acts.between.as_ref().map(|act| &act.json),
+                "prerequisites": named(&frozen.acts),
+                "guardrails": rules.as_agreed(),
+            }),
             authors: frozen.authors.clone(),
             required: rules.required.max(own.map_or(0, |own| own.required)),
             valid_for: own.map_or(agreement::VALID_FOR, |own| own.valid_for.0),
@@ -157,6 +215,20 @@ async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<DayHea
     }
 }
 
+/// That the schedule that has made it does not ask for it any more.
+fn unscheduled(run: &RunSeen, day: &GameDay) -> Option<No> {
+    let start = run.spec.as_ref().ok()?.start_time?;
+    if run.object.name != run_name(&day.metadata.name, start) {
+        return None;
+    }
+    let no = |reason, words: &str| Some(No::Declined(Verdict::Refused, reason, words.to_owned(), Vec::new()));
+    if day.spec.suspend {
+        return no("Suspended", "its schedule rests");
+    }
+    let next = Calendar::new(&day.spec).ok()?.occurrences_from(start).next().map(|due| due.at);
+    if next == Some(start) { None } else { no("NotScheduled", "its schedule has been changed") }
+}
+
 /// Other Runs of the same game day.
 async fn others(access: &Access, run: &RunSeen) -> Result<Vec<RunSeen>, ApiError> {
     let like = ObjectRef::namespaced(API_VERSION, "Run", &run.object.namespace, "");
@@ -176,6 +248,10 @@ async fn abort(access: &Access, run: &ObjectRef) -> Result<(), ApiError> {
 /// The account that notices are sent with.
 fn account<'a>(spec: &'a RunSpec, day: &'a GameDay) -> Option<&'a str> {
     spec.service_account_name.as_deref().or(day.spec.service_account_name.as_deref())
+}
+
+fn named(acts: &Acts) -> Vec<Value> {
+    acts.prerequisites.iter().map(|(name, act)| json!({"name": name, "experiment": act.json})).collect()
 }
 
 fn jsons(acts: &[Act]) -> Vec<Value> {
@@ -255,7 +331,9 @@ async fn hold(
             format!("{}, asked for by {}", counted(day.spec.experiments.len(), "experiment"), header.by);
         notices.tell(Notice::new(NoticeEvent::Started, words));
     }
-    let mut venue = InCluster::new(case, book, (&header, &day), resumed.flatten());
+    let longest = jiff::SignedDuration::try_from(day.spec.duration()).unwrap_or(jiff::SignedDuration::MAX);
+    let deadline = started.checked_add(longest).unwrap_or(jiff::Timestamp::MAX);
+    let mut venue = InCluster::new(case, book, (&header, &day), (deadline, resumed.flatten()));
     let held = Box::pin(day::hold(&outing, &mut venue, (started, resumed.is_some()))).await?;
     let mut book = venue.close();
     for (entry, chapter) in day.spec.experiments.iter().zip(&held.chapters) {

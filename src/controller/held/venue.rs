@@ -36,6 +36,8 @@ pub(super) struct InCluster<'a> {
     dead_pod: Option<Instant>,
     /// No new part is to begin.
     held: bool,
+    /// When the whole of it is over, held or not.
+    deadline: Timestamp,
 }
 
 impl<'a> InCluster<'a> {
@@ -43,13 +45,13 @@ impl<'a> InCluster<'a> {
         case: &'a mut Case,
         book: Book,
         (header, day): (&'a DayHeader, &GameDay),
-        dead_pod: Option<Instant>,
+        (deadline, dead_pod): (Timestamp, Option<Instant>),
     ) -> Self {
         let spec = case.told.as_ref().and_then(|(run, _)| run.spec.as_ref().ok());
         let own = spec.and_then(|spec| spec.service_account_name.clone());
         let account = own.or_else(|| day.spec.service_account_name.clone());
-        let held = spec.is_some_and(|spec| spec.hold);
-        Self { case, book, header, account, dead_pod, held }
+        let held = case.answers.held();
+        Self { case, book, header, account, dead_pod, held, deadline }
     }
 
     /// What was written so far, to be gone on with.
@@ -110,8 +112,6 @@ impl<'a> InCluster<'a> {
         let (request, account) = (self.request(act), self.account(act));
         let (tx, entry) = (own.outside.0.clone(), own.entry.clone());
         let clock = self.case.context.env.clock.clone();
-        let skipped = entry.as_deref().map(|entry| self.case.answers.skipped(entry));
-        skipped.into_iter().flatten().for_each(|said| drop(tx.send(said)));
         // On the heap: a game day is deep enough without the engine.
         let mut run = Box::pin(begin::play(own, request, (&account, until)));
         let mut too_late = false;
@@ -292,6 +292,10 @@ impl Venue for InCluster<'_> {
                     self.show().await;
                 }
                 () = clock.sleep_until(until), if !self.held => return Ok(None),
+                () = clock.sleep_until(self.deadline), if self.held => {
+                    let message = "it was held until its limits.duration was over".to_owned();
+                    return Ok(Some(End { code: ExitCode::Aborted, reason: "DurationExceeded", message }));
+                }
             }
         }
     }
