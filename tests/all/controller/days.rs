@@ -400,3 +400,95 @@ fn what_check_finds_is_in_the_condition_and_nothing_is_made_of_it() {
         );
     });
 }
+
+/// What is in force goes back before anything that comes earlier in the day is waited for once more.
+#[test]
+fn a_survivor_puts_back_first_whatever_comes_before_it_in_the_day() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let first = office.replica("a");
+        write(
+            &office,
+            day(json!({"experiments": [
+                {"name": "one", "experimentRef": {"name": "trial"}, "gate": "Manual", "pauseBefore": "10m", "onFailure": "Continue"},
+                {"name": "two", "experimentRef": {"name": "trial"}},
+            ]})),
+        )
+        .await;
+        let run = held(&office, json!({"startingDeadline": "1h"})).await;
+        office.until("it is asked", async || office.status(&run).await["currentStep"] == "one/gate").await;
+        let no = json!([{"name": "one/gate", "action": "Fail", "by": "bob", "time": "2026-01-01T00:30:00Z"}]);
+        office.set(&run, json!({"steps": no})).await;
+        office.shrunk().await;
+        first.dies();
+        let died = office.stage.env.clock.now();
+        let _second = office.replica("b");
+        office.until("it is back", async || office.replicas() == 4).await;
+        let took = office.stage.env.clock.now().duration_since(died);
+        assert!(took.as_secs() <= 60, "{took}");
+        let status = office.over(&run).await;
+        assert_eq!(
+            (&status["verdict"], line(&status, "two")["verdict"].as_str()),
+            (&json!("Aborted"), Some("Aborted"))
+        );
+        office.assert_as_before().await;
+    });
+}
+
+/// People speak while it waits for others to agree, and are heard when it begins.
+#[test]
+fn what_is_said_while_a_run_waits_holds_when_it_begins() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let _replica = office.replica("a");
+        let rule = ObjectRef::namespaced(api::API_VERSION, "Guardrail", "", "platform");
+        let body = json!({"apiVersion": api::API_VERSION, "kind": "Guardrail", "metadata": {"name": "platform"},
+            "spec": {"approvals": {"required": 1}}});
+        office.access.create(&rule, body, Write::default()).await.expect("it is created");
+        let agreed = async |run: &ObjectRef| {
+            let status = office.says(run, "phase", "AwaitingApproval").await;
+            let time = office.stage.env.clock.now().to_string();
+            office
+                .set(run, json!({"approvals": [{"by": "bob", "hash": status["hash"], "time": time}]}))
+                .await;
+        };
+        let skipped = office.run("trial-1", json!({"requestedBy": "ada"})).await;
+        office.says(&skipped, "phase", "AwaitingApproval").await;
+        let skip =
+            json!([{"name": "trial/shrink", "action": "Skip", "by": "cy", "time": "2026-01-01T00:00:00Z"}]);
+        office.set(&skipped, json!({"steps": skip})).await;
+        agreed(&skipped).await;
+        assert_eq!(office.over(&skipped).await["reason"], "StepSkipped");
+        let stayed = office.run("trial-2", json!({"requestedBy": "ada"})).await;
+        office.says(&stayed, "phase", "AwaitingApproval").await;
+        office.set(&stayed, json!({"hold": true})).await;
+        agreed(&stayed).await;
+        office.says(&stayed, "reason", "Held").await;
+        tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+        assert_eq!(office.replicas(), 4, "nothing is injected");
+        office.set(&stayed, json!({"hold": false})).await;
+        assert_eq!(office.over(&stayed).await["verdict"], "Passed");
+    });
+}
+
+#[test]
+fn a_run_that_is_called_like_a_far_time_hides_none_before_it() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let _replica = office.replica("a");
+        let far: jiff::Timestamp = "9999-01-01T00:00:00Z".parse().expect("a time");
+        let object = write(
+            &office,
+            day(json!({"schedule": "*/10 * * * *", "timeZone": "Europe/London",
+                "experiments": [{"name": "one", "experimentRef": {"name": "trial"}}]})),
+        )
+        .await;
+        let start = json!({"gameDayRef": {"name": "weekly"}, "startTime": far.to_string()});
+        office.make(&format!("weekly-{}", far.as_second() / 60), start).await;
+        office
+            .until("one is made", async || office.status(&object).await["lastScheduleTime"].is_string())
+            .await;
+        let made = office.status(&object).await;
+        assert!(made["lastScheduleTime"].as_str().is_some_and(|at| at.starts_with("2026")), "{made}");
+    });
+}
