@@ -105,7 +105,7 @@ game_day() {
   follows=$!
   run=
   while [[ -z $run ]]; do
-    run=$(kubectl get runs -n shop -l firedrill.dev/gameday=drill -o 'jsonpath={.items[0].metadata.name}' 2>/dev/null)
+    run=$(kubectl get runs -n shop -l firedrill.dev/gameday=drill -o 'jsonpath={.items[0].metadata.name}' 2>/dev/null) || true
     sleep 0.2
   done
   until_is 90 two/gate run "$run" '{.status.currentStep}'
