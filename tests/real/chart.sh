@@ -157,12 +157,17 @@ sets=(
   '--set nodeFaults.accounts={ops:breaker,ops:other},image.pullSecrets={mirror},networkPolicy.egress[0].to[0].ipBlock.cidr=10.0.0.0/8'
   '--set agents.enabled=true,agents.users={ada,bo@example.com},agents.pullSecret=mirror'
 )
+# A dry run makes no namespace for what is to be in it, and Helm takes none that is not its own.
+kubectl create namespace firedrill-agents >/dev/null
+kubectl label namespace firedrill-agents app.kubernetes.io/managed-by=Helm >/dev/null
+kubectl annotate namespace firedrill-agents meta.helm.sh/release-name=firedrill meta.helm.sh/release-namespace=firedrill >/dev/null
 for set in "${sets[@]}"; do
   # shellcheck disable=SC2086
   helm template firedrill "$chart" -n firedrill --validate --skip-tests $set >"$work/objects.yaml"
   kubectl apply --server-side --dry-run=server -f "$work/objects.yaml" >"$work/dry.log"
   echo "taken by the API server: $(wc -l <"$work/dry.log") objects with ${set:-the usual values}"
 done
+kubectl delete namespace firedrill-agents --wait=false >/dev/null
 if helm template firedrill "$chart" --set replica=3 >/dev/null 2>&1; then echo "a value that is none is taken" >&2 && exit 1; fi
 
 kubectl label namespace firedrill pod-security.kubernetes.io/enforce=restricted >/dev/null
