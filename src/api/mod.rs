@@ -32,5 +32,5 @@ pub use hours::{Closed, Hours, is_day};
 pub use note::{ActionItem, Observation, OpenAction, open_actions};
 pub use notification::{NoticeEvent, Notification, SlackHook, Webhook};
 pub use objectives::{Limits, Objectives, Rpo};
-pub use run::{Approval, LocalRef, Run, RunSpec, StepAction, StepAnswer};
+pub use run::{Approval, LocalRef, Run, RunSpec, StepAction, StepAnswer, account_of};
 pub use types::*;

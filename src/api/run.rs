@@ -150,8 +150,7 @@ impl RunSpec {
 
     /// The account that the controller acts as; `file`: the experiment's document.
     pub fn account<'a>(&'a self, file: &'a Value) -> &'a str {
-        let own = self.service_account_name.as_deref();
-        own.or_else(|| file.pointer("/spec/serviceAccountName")?.as_str()).unwrap_or(SERVICE_ACCOUNT)
+        self.service_account_name.as_deref().unwrap_or_else(|| account_of(file))
     }
 
     /// The values that it gives to parameters, by name.
@@ -162,6 +161,11 @@ impl RunSpec {
         };
         self.parameters.iter().filter_map(pair).collect()
     }
+}
+
+/// The account that a file names, or the usual one.
+pub fn account_of(file: &Value) -> &str {
+    file.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or(SERVICE_ACCOUNT)
 }
 
 #[cfg(test)]

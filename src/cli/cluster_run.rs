@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use jiff::{Timestamp, civil::Date};
+use jiff::civil::Date;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::{API_VERSION, ActionItem},
     cluster::{Access, ApiError, identity},
-    controller::RunSeen,
+    controller::{RunSeen, status::second},
     types::{ExitCode, Length, ObjectRef, RunId, Verdict},
 };
 
@@ -285,10 +285,6 @@ pub(super) fn approve(global: &Global, args: &ApproveArgs) -> anyhow::Result<Exi
         super::say(&format!("approved: {subject}, {hash}, by {by}"));
         Ok(ExitCode::Ok)
     })
-}
-
-fn second(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn with(list: &Value, item: &Value) -> Value {

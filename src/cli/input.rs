@@ -71,7 +71,7 @@ impl Input {
         Ok(items)
     }
 
-    /// The experiments, for somebody who executes no game day.
+    /// The experiments; a game day is not brought to a cluster from here.
     pub(super) fn experiments(&self) -> anyhow::Result<Vec<Act>> {
         let only = |item| match item {
             Item::Experiment(act) => Ok(*act),

@@ -10,11 +10,13 @@ use super::{
     begin::{No, waited},
     covering,
     notices::Notice,
+    status::second,
     work::Case,
 };
 use crate::{
     api::{Approval, Guardrail, NoticeEvent},
     cluster::{Access, ApiError},
+    plan,
     types::{Verdict, counted},
 };
 
@@ -48,18 +50,14 @@ pub(super) struct Rules {
 /// Reads the Guardrails over a namespace.
 pub(super) async fn rules(access: &Access, namespace: &str) -> Result<Rules, ApiError> {
     let all = covering::readable(access).await?;
-    let declared = all.iter().any(|guardrail| guardrail.spec.environment == "production");
     let system = covering::labels(access, "kube-system").await;
-    let production = declared || system.is_ok_and(|labels| is_production(&labels));
+    let production = plan::declared_production(&all).is_some()
+        || system.is_ok_and(|labels| plan::labelled_production(&labels));
     let labels = covering::labels(access, namespace).await?;
     let covering: Vec<Guardrail> =
         all.into_iter().filter(|guardrail| guardrail.covers(&labels).unwrap_or(false)).collect();
     let asked = covering.iter().map(|guardrail| guardrail.spec.approvals.required).max().unwrap_or(0);
     Ok(Rules { covering, required: asked.max(u32::from(production)) })
-}
-
-fn is_production(labels: &std::collections::BTreeMap<String, String>) -> bool {
-    labels.get("firedrill.dev/environment").is_some_and(|value| value == "production")
 }
 
 impl Rules {
@@ -121,17 +119,17 @@ pub(super) async fn look(case: &mut Case, ask: &Ask) -> Result<Option<Vec<String
             let needed = counted(ask.required as usize, "approval");
             format!("{needed} needed, {} there: firedrill approve {}", names.len(), run.object.name)
         }
-        (true, Some(start)) => format!("begins {}", start.strftime("%Y-%m-%dT%H:%M:%SZ")),
+        (true, Some(start)) => format!("begins {}", second(start)),
         (true, None) => String::new(),
     };
-    if let Some(notices) = case.notices.0.as_ref().filter(|_| !enough && case.notices.1 != hash) {
+    if let Some(notices) = case.notices.as_ref().filter(|_| !enough && case.asked != hash) {
         let asked = Notice {
             hash: hash.clone(),
             starts: ask.start,
             ..Notice::new(NoticeEvent::ApprovalRequested, words.clone())
         };
         notices.tell(asked);
-        case.notices.1.clone_from(&hash);
+        case.asked.clone_from(&hash);
     }
     let needed = ask.required > 0;
     case.tell(|progress| progress.asks(&hash, needed.then(|| (enough, names.join(", "))), words.clone()));
@@ -140,7 +138,7 @@ pub(super) async fn look(case: &mut Case, ask: &Ask) -> Result<Option<Vec<String
     }
     if now > ask.deadline {
         let reason = if enough { "DeadlineExceeded" } else { "ApprovalMissing" };
-        let until = ask.deadline.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let until = second(ask.deadline);
         let words = if enough { format!("it could not begin before {until}") } else { words };
         return Err(No::Declined(Verdict::Refused, reason, words, Vec::new()));
     }

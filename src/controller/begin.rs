@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     agreement::{self, Ask},
-    hosts, object, request,
+    covering, hosts, object, request,
     request::Unreadable,
     seen::RunSeen,
     work::{Case, FOR_EVER, WorkError},
@@ -196,8 +196,8 @@ async fn actor(case: &Case, request: &Request, name: &str) -> Result<(Account, E
             "grant the controller impersonate on serviceaccounts, resourceNames [{name}], in namespace {namespace}"
         ))]));
     }
-    let rules = agreement::rules(&case.context.access, &request.namespace).await?;
-    let far = hosts::refused(&request.value, &rules.covering.iter().collect::<Vec<_>>());
+    let covering = covering::covering(&case.context.access, &request.namespace).await?;
+    let far = hosts::refused(&request.value, &covering.iter().collect::<Vec<_>>());
     if far.is_empty() { Ok((account, env, acting)) } else { Err(refused(far)) }
 }
 

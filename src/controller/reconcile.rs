@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::seen::RunSeen;
+use super::{seen::RunSeen, status::second};
 use crate::types::Verdict;
 
 /// Who works on a run.
@@ -172,7 +172,7 @@ pub fn course(run: Option<&RunSeen>, record: Record, now: Timestamp) -> Course {
     }
     let deadline = spec.deadline(run.created);
     if now > deadline {
-        let words = format!("it could not begin before {}", deadline.strftime("%Y-%m-%dT%H:%M:%SZ"));
+        let words = format!("it could not begin before {}", second(deadline));
         return Course::Decline(Verdict::Refused, "DeadlineExceeded", words);
     }
     Course::Start

@@ -238,7 +238,8 @@ pub fn render(run: &RunSeen, progress: &Progress, about: &About, now: Timestamp)
     Value::Object(status)
 }
 
-pub(super) fn second(at: Timestamp) -> String {
+/// A time to the second, as the API server writes them.
+pub(crate) fn second(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

@@ -102,8 +102,10 @@ pub(super) struct Case {
     pub answers: Answers,
     /// Whoever is told of what happens in it.
     pub part: Option<PartTold>,
-    /// Whoever is told of it as a whole, and of which hash they were asked to agree to.
-    pub notices: (Option<Notices>, String),
+    /// Whoever is told of it as a whole.
+    pub notices: Option<Notices>,
+    /// The hash that somebody was told to agree to last.
+    pub asked: String,
     /// The entry of a game day that it is; None: it is a Run by itself, or the game day as a whole.
     pub entry: Option<String>,
     pub outside: (mpsc::UnboundedSender<Outside>, mpsc::UnboundedReceiver<Outside>),
@@ -155,7 +157,8 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
         told,
         answers,
         part: None,
-        notices: (None, String::new()),
+        notices: None,
+        asked: String::new(),
         entry: None,
         outside,
     };

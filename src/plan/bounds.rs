@@ -275,16 +275,24 @@ pub(super) fn standing(
     findings
 }
 
+/// Whether these labels, of the namespace kube-system, say that this is production.
+pub fn labelled_production(labels: &BTreeMap<String, String>) -> bool {
+    labels.get("firedrill.dev/environment").is_some_and(|value| value == "production")
+}
+
+/// The Guardrail that says that this is production.
+pub fn declared_production(guardrails: &[Guardrail]) -> Option<&Guardrail> {
+    guardrails.iter().find(|guardrail| guardrail.spec.environment == "production")
+}
+
 /// Whether this is production, and whether somebody in charge has agreed in writing.
 fn environment(
     snapshot: &Snapshot,
     guardrails: &[Guardrail],
     (covering, approvals): (&[&Guardrail], u32),
 ) -> Vec<Finding> {
-    let labelled = snapshot.space("kube-system").is_some_and(|space| {
-        space.labels.get("firedrill.dev/environment").is_some_and(|value| value == "production")
-    });
-    let declared = guardrails.iter().find(|guardrail| guardrail.spec.environment == "production");
+    let labelled = snapshot.space("kube-system").is_some_and(|space| labelled_production(&space.labels));
+    let declared = declared_production(guardrails);
     let why = match (labelled, declared) {
         (true, _) => "namespace kube-system carries firedrill.dev/environment=production".to_owned(),
         (false, Some(guardrail)) => format!("Guardrail {} says so", guardrail.metadata.name),

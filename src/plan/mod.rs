@@ -17,7 +17,10 @@ mod select;
 
 pub use agents::PlannedAgents;
 pub use allowing::{RoleRule, base_rules, fault_rules, undo_rules, within_a_namespace};
-pub use bounds::{Bounds, Consent, covering, guardrail_findings, leased, namespaces};
+pub use bounds::{
+    Bounds, Consent, covering, declared_production, guardrail_findings, labelled_production, leased,
+    namespaces,
+};
 pub use forecast::query_window;
 pub use guard::protected;
 pub use lifelines::Lifeline;

@@ -1,15 +1,18 @@
 //! What a GameDay's schedule asks for now. Pure.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Deed, Item};
 use crate::{
-    api::{API_VERSION, NoticeEvent},
+    api::API_VERSION,
     controller::{
         calendar::{Decision, Finished, Past, Skipped, run_name, surplus},
         object::GAME_DAY,
         seen::RunSeen,
+        status::second,
     },
     types::{Length, ObjectRef},
 };
@@ -59,7 +62,7 @@ pub(super) fn of(
                 "metadata": {"name": name, "namespace": item.object.namespace, "labels": labels},
                 "spec": {
                     "gameDayRef": {"name": day.metadata.name},
-                    "startTime": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                    "startTime": second(at),
                     "startingDeadline": Length(day.spec.starting_deadline()).to_string(),
                     "requestedBy": by,
                 },
@@ -95,11 +98,9 @@ pub(super) fn upcoming(item: &Item, now: Timestamp) -> Vec<(String, Timestamp)> 
     let Some(next) = calendar.occurrences(now).next().filter(|next| next.skipped.is_none()) else {
         return Vec::new();
     };
-    let due = day.spec.notifications.iter().filter(|notification| {
-        let lead = SignedDuration::try_from(notification.lead()).unwrap_or(SignedDuration::MAX);
-        notification.wants(NoticeEvent::Upcoming) && next.at.duration_since(now) <= lead
-    });
-    due.map(|notification| (notification.name.clone(), next.at)).collect()
+    let left = Duration::try_from(next.at.duration_since(now)).unwrap_or_default();
+    let due = day.leads().filter(|(_, lead)| left <= *lead);
+    due.map(|(name, _)| (name.to_owned(), next.at)).collect()
 }
 
 /// What the status says, and what Runs there are.

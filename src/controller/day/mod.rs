@@ -157,6 +157,12 @@ struct Going<'a, V> {
 /// What may go on, or why it is over.
 type Go<E> = Result<Result<(), End>, E>;
 
+/// When the whole of a game day that began then is over.
+pub(crate) fn deadline(day: &GameDay, started: Timestamp) -> Timestamp {
+    let longest = SignedDuration::try_from(day.spec.duration()).unwrap_or(SignedDuration::MAX);
+    started.checked_add(longest).unwrap_or(Timestamp::MAX)
+}
+
 /// What speaks against holding it at that time, whoever holds it.
 pub(crate) fn closed(planned: &Planned<'_>, calendar: &Calendar, at: Timestamp) -> Option<Finding> {
     let closed = calendar.closed(at)?;
@@ -202,8 +208,7 @@ pub(crate) async fn hold<V: Venue>(
     (started, resumed): (Timestamp, bool),
 ) -> Result<Held, V::Error> {
     let day = outing.planned.day;
-    let longest = SignedDuration::try_from(day.spec.duration()).unwrap_or(SignedDuration::MAX);
-    let deadline = started.checked_add(longest).unwrap_or(Timestamp::MAX);
+    let deadline = deadline(day, started);
     let mut going = Going {
         outing,
         venue,

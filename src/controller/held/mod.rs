@@ -156,7 +156,8 @@ async fn part_of(case: &Case, id: RunId, entry: Option<String>) -> Result<Case, 
         told: case.told.clone(),
         answers: case.answers.clone(),
         part: None,
-        notices: (None, String::new()),
+        notices: None,
+        asked: String::new(),
         entry,
         outside,
     })
@@ -191,8 +192,8 @@ async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<DayHea
             start: spec.start_time,
             deadline: spec.deadline(run.created),
         };
-        if case.notices.0.is_none() {
-            case.notices.0 =
+        if case.notices.is_none() {
+            case.notices =
                 notices(&case.context, &run.object, (&frozen.day, account(spec, &frozen.day))).await;
         }
         let Some(approvals) = agreement::look(case, &ask).await? else { continue };
@@ -245,7 +246,7 @@ async fn abort(access: &Access, run: &ObjectRef) -> Result<(), ApiError> {
     }
 }
 
-/// The account that notices are sent with.
+/// The account that the Run or the GameDay names; None: each experiment's own.
 fn account<'a>(spec: &'a RunSpec, day: &'a GameDay) -> Option<&'a str> {
     spec.service_account_name.as_deref().or(day.spec.service_account_name.as_deref())
 }
@@ -321,18 +322,17 @@ async fn hold(
         scheduled: header.scheduled.clone(),
         replaced: None,
     };
-    if let Some((run, _)) = case.told.clone().filter(|_| case.notices.0.is_none()) {
+    if let Some((run, _)) = case.told.clone().filter(|_| case.notices.is_none()) {
         let spec = run.spec.unwrap_or_default();
-        case.notices.0 = notices(&case.context, &run.object, (&day, account(&spec, &day))).await;
+        case.notices = notices(&case.context, &run.object, (&day, account(&spec, &day))).await;
     }
-    let told = case.notices.0.clone();
+    let told = case.notices.clone();
     if let Some(notices) = told.as_ref().filter(|_| resumed.is_none()) {
         let words =
             format!("{}, asked for by {}", counted(day.spec.experiments.len(), "experiment"), header.by);
         notices.tell(Notice::new(NoticeEvent::Started, words));
     }
-    let longest = jiff::SignedDuration::try_from(day.spec.duration()).unwrap_or(jiff::SignedDuration::MAX);
-    let deadline = started.checked_add(longest).unwrap_or(jiff::Timestamp::MAX);
+    let deadline = day::deadline(&day, started);
     let mut venue = InCluster::new(case, book, (&header, &day), (deadline, resumed.flatten()));
     let held = Box::pin(day::hold(&outing, &mut venue, (started, resumed.is_some()))).await?;
     let mut book = venue.close();

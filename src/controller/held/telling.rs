@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 
 use crate::{
-    api::{Act, Action, GameDay, NoticeEvent, RunSpec, open_actions},
+    api::{Act, Action, GameDay, NoticeEvent, account_of, open_actions},
     cluster::account_uid,
     controller::{
         Context,
@@ -29,8 +29,7 @@ pub(in crate::controller) async fn notices(
     if day.spec.notifications.is_empty() {
         return None;
     }
-    let own = RunSpec { service_account_name: account.map(str::to_owned), ..RunSpec::default() };
-    let account = own.account(&serde_json::Value::Null).to_owned();
+    let account = account.unwrap_or(account_of(&serde_json::Value::Null)).to_owned();
     let account_uid = match account_uid(&context.access, &on.namespace, &account).await {
         Ok(Some(uid)) => uid,
         Ok(None) => {

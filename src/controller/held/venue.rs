@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::{Book, PartTold, part_of};
+use super::{Book, PartTold, account, part_of};
 use crate::{
-    api::{Act, GameDay, NoticeEvent, RunSpec, StepAction},
+    api::{Act, GameDay, NoticeEvent, StepAction, account_of},
     controller::{
         begin,
         day::{End, Heard, Part, Played, Question, Venue, answer, refused},
@@ -48,8 +48,8 @@ impl<'a> InCluster<'a> {
         (deadline, dead_pod): (Timestamp, Option<Instant>),
     ) -> Self {
         let spec = case.told.as_ref().and_then(|(run, _)| run.spec.as_ref().ok());
-        let own = spec.and_then(|spec| spec.service_account_name.clone());
-        let account = own.or_else(|| day.spec.service_account_name.clone());
+        let own = spec.cloned().unwrap_or_default();
+        let account = account(&own, day).map(str::to_owned);
         let held = case.answers.held();
         Self { case, book, header, account, dead_pod, held, deadline }
     }
@@ -67,7 +67,7 @@ impl<'a> InCluster<'a> {
     }
 
     fn account(&self, act: &Act) -> String {
-        self.account.clone().unwrap_or_else(|| RunSpec::default().account(&act.json).to_owned())
+        self.account.clone().unwrap_or_else(|| account_of(&act.json).to_owned())
     }
 
     /// Shows at once what is known.
@@ -151,7 +151,7 @@ impl<'a> InCluster<'a> {
 
     /// Tells that an experiment is over.
     fn over(&self, part: Part<'_>, chapter: &Chapter) {
-        if let (Part::Entry(name), Some(notices), Some(facts)) = (part, &self.case.notices.0, chapter.run()) {
+        if let (Part::Entry(name), Some(notices), Some(facts)) = (part, &self.case.notices, chapter.run()) {
             notices.tell(Notice {
                 experiment: name.to_owned(),
                 verdict: facts.outcome.verdict,
@@ -257,7 +257,7 @@ impl Venue for InCluster<'_> {
             }
         }
         own.tell(|progress| progress.turn(&name, &own.entries));
-        own.part = self.case.notices.0.as_ref().map(|notices| PartTold::new(notices, &name, act));
+        own.part = self.case.notices.as_ref().map(|notices| PartTold::new(notices, &name, act));
         let metrics = self.case.context.settings.metrics.clone();
         let _working = metrics.working(&own.id);
         metrics.replay(&own.id, &own.entries);
@@ -305,7 +305,7 @@ impl Venue for InCluster<'_> {
             "" => question.words.to_owned(),
             runbook => format!("{} (see {runbook})", question.words),
         };
-        if let Some(notices) = &self.case.notices.0 {
+        if let Some(notices) = &self.case.notices {
             let (experiment, step) = question.name.split_once('/').unwrap_or(("", &question.name));
             notices.tell(Notice {
                 experiment: experiment.to_owned(),

@@ -1,12 +1,12 @@
 //! What is posted. Pure.
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{About, Notice};
 use crate::{
     api::{API_VERSION, NoticeEvent, Person},
+    controller::status::second,
     types::Verdict,
 };
 
@@ -110,10 +110,6 @@ fn see(about: &About) -> String {
         "" => format!("kubectl get gameday {} -n {namespace}", about.game_day),
         run => format!("firedrill report --controller -n {namespace} {run}"),
     }
-}
-
-fn second(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// All of it in one line.

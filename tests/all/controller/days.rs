@@ -27,6 +27,20 @@ fn day(spec: Value) -> Value {
     day
 }
 
+/// Two experiments, of which the second waits for a go.
+fn gated() -> Value {
+    json!([
+        {"name": "one", "experimentRef": {"name": "trial"}},
+        {"name": "two", "experimentRef": {"name": "trial"}, "gate": "Manual"},
+    ])
+}
+
+/// Somebody gives it.
+async fn go(office: &Office, run: &ObjectRef) {
+    let answer = json!([{"name": "two/gate", "action": "Confirm", "by": "bob", "time": "2026-01-01T00:30:00Z", "comment": "go on"}]);
+    office.set(run, json!({"steps": answer})).await;
+}
+
 async fn write(office: &Office, day: Value) -> ObjectRef {
     let object = ObjectRef::namespaced(api::API_VERSION, "GameDay", "shop", "weekly");
     office.access.create(&object, day, Write::default()).await.expect("it is created");
@@ -86,8 +100,7 @@ fn a_game_day_is_one_run_with_a_verdict_for_each_experiment_and_one_report() {
         assert!(line(&status, "one")["rto"].is_string(), "{status}");
         let labels = office.get(&run).await.expect("it is there").metadata.labels;
         assert_eq!(labels.expect("it has one")["firedrill.dev/gameday"], "weekly");
-        let go = json!([{"name": "two/gate", "action": "Confirm", "by": "bob", "time": "2026-01-01T00:30:00Z", "comment": "go on"}]);
-        office.set(&run, json!({"steps": go})).await;
+        go(&office, &run).await;
         let status = office.over(&run).await;
         assert_eq!(
             (&status["verdict"], &status["reason"]),
@@ -187,14 +200,7 @@ fn a_survivor_puts_back_what_is_in_force_and_goes_on_with_the_day() {
     in_virtual_time(async {
         let office = Office::open(&[SCALE]).await;
         let first = office.replica("a");
-        write(
-            &office,
-            day(json!({"onFailure": "Continue", "experiments": [
-                {"name": "one", "experimentRef": {"name": "trial"}},
-                {"name": "two", "experimentRef": {"name": "trial"}, "gate": "Manual"},
-            ]})),
-        )
-        .await;
+        write(&office, day(json!({"onFailure": "Continue", "experiments": gated()}))).await;
         let run = held(&office, json!({})).await;
         office.shrunk().await;
         first.dies();
@@ -213,22 +219,13 @@ fn a_survivor_asks_on_where_the_dead_replica_had_asked() {
     in_virtual_time(async {
         let office = Office::open(&[SCALE]).await;
         let first = office.replica("a");
-        write(
-            &office,
-            day(json!({"experiments": [
-                {"name": "one", "experimentRef": {"name": "trial"}},
-                {"name": "two", "experimentRef": {"name": "trial"}, "gate": "Manual"},
-            ]})),
-        )
-        .await;
+        write(&office, day(json!({"experiments": gated()}))).await;
         let run = held(&office, json!({})).await;
         office.says(&run, "currentStep", "two/gate").await;
         first.dies();
         let _second = office.replica("b");
         tokio::time::sleep(std::time::Duration::from_secs(60)).await;
-        let go =
-            json!([{"name": "two/gate", "action": "Confirm", "by": "bob", "time": "2026-01-01T00:30:00Z"}]);
-        office.set(&run, json!({"steps": go})).await;
+        go(&office, &run).await;
         let status = office.over(&run).await;
         assert_eq!(status["verdict"], "Passed", "{status}");
         let begun = records(&office, &run).await;
