@@ -26,19 +26,14 @@ use super::{
 };
 
 /// Objects changed: what can be changed a hundred at a time with one step are nodes.
-const NODES: usize = 100;
+pub const NODES: usize = 100;
 /// Nodes of the pool in all; those that are left keep each zone alive.
 const POOL: usize = 106;
 const SWITCH: &str = "switch";
 
 /// From the sample that completes the violation to the last verified revert.
 pub async fn nodes(bench: &Bench, table: &mut Table) -> Outcome {
-    let names: Vec<String> = (0..POOL).map(|number| format!("abort-{number:03}")).collect();
-    for (number, name) in names.iter().enumerate() {
-        bench.create(&node(number, name)).await?;
-    }
-    make_switch(bench).await?;
-    settled(bench, &names).await?;
+    let names = make_pool(bench).await?;
     let (mut engine, mut hand) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds {
         engine.push(by_engine(bench).await?);
@@ -59,6 +54,17 @@ pub async fn nodes(bench: &Bench, table: &mut Table) -> Outcome {
     }
     table.note("abort with 100 nodes changed: ratio of medians", median(&engine) / median(&hand), "×");
     Ok(())
+}
+
+/// The nodes, and what the probe looks at: their names, once they are settled.
+pub async fn make_pool(bench: &Bench) -> Outcome<Vec<String>> {
+    let names: Vec<String> = (0..POOL).map(|number| format!("abort-{number:03}")).collect();
+    for (number, name) in names.iter().enumerate() {
+        bench.create(&node(number, name)).await?;
+    }
+    make_switch(bench).await?;
+    settled(bench, &names).await?;
+    Ok(names)
 }
 
 /// What the probe looks at.
@@ -89,7 +95,7 @@ fn node(number: usize, name: &str) -> Value {
 }
 
 /// All ready and free of taints.
-async fn settled(bench: &Bench, names: &[String]) -> Outcome {
+pub async fn settled(bench: &Bench, names: &[String]) -> Outcome {
     bench
         .until("nodes settled", |snapshot| {
             names.iter().all(|name| {
@@ -153,7 +159,7 @@ async fn by_engine(bench: &Bench) -> Outcome<f64> {
 }
 
 /// The patches that an uncordon comes down to: the same operations as the engine's.
-async fn by_hand(bench: &Bench, names: &[String]) -> Outcome<f64> {
+pub async fn by_hand(bench: &Bench, names: &[String]) -> Outcome<f64> {
     let change = json!([
         {"op": "add", "path": "/spec/unschedulable", "value": true},
         {"op": "add", "path": "/metadata/labels/bench", "value": "bare"},

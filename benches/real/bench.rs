@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     error::Error,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -163,6 +163,16 @@ impl Bench {
             })
         })
         .await
+    }
+
+    /// How the cluster is reached.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// A folder that goes with this.
+    pub fn folder(&self) -> &Path {
+        self.storage.path()
     }
 
     /// Waits until the mirror shows it.

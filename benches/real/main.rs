@@ -8,6 +8,7 @@ mod abort;
 mod agents;
 mod bare;
 mod bench;
+mod controller;
 mod drain;
 #[path = "../figures/mod.rs"]
 mod figures;
@@ -48,6 +49,10 @@ fn main() -> bench::Outcome {
         }
         if wanted("abort") {
             abort::nodes(&bench, &mut table).await?;
+        }
+        // Takes a larger cluster, and nothing else in it.
+        if named.iter().any(|name| name == "controller") {
+            controller::all(&bench, &mut table).await?;
         }
         // Takes nodes where pods run.
         if named.iter().any(|name| name == "agents") {

@@ -262,7 +262,11 @@ mod tests {
         let step = explain("experiment.method.podKill").expect("a fault");
         assert!(step.contains("gracePeriod") && step.contains("EXAMPLE:"), "{step}");
         assert!(explain("run.status.measured.rto").expect("status").contains("<duration>"));
-        assert!(explain("experiment.spec.onRunnerLoss").expect("planned").contains("not supported yet"));
+        assert!(
+            explain("experiment.spec.prometheus.auth.serviceAccountToken")
+                .expect("planned")
+                .contains("not supported yet")
+        );
         let ports = explain("networkLatency.ports").expect("a field of a fault");
         assert!(
             ports.contains("<list of number or text>") && ports.contains("a range (8000-8100)"),

@@ -75,6 +75,19 @@ pub struct ExperimentSpec {
     /// How far the damage may go.
     #[serde(default)]
     pub limits: Limits,
+    /// What a survivor does when the runner is lost.
+    #[serde(default)]
+    pub on_runner_loss: OnRunnerLoss,
+}
+
+/// What a survivor does with a run whose runner is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum OnRunnerLoss {
+    /// Puts everything back.
+    #[default]
+    Revert,
+    /// Goes on with it, where what has happened is known.
+    Resume,
 }
 
 /// A value that a Run or `--param` may set.

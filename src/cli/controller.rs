@@ -5,6 +5,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{AgentArgs, Global, Usage, connect, signals::Signals};
 use crate::{
+    cluster::Access,
     controller::{
         self, Settings,
         manifests::{Installed, Part, manifests},
@@ -13,7 +14,7 @@ use crate::{
     },
     engine::Outside,
     probes::Source,
-    types::{AgentSettings, ExitCode},
+    types::{AgentSettings, ExitCode, Length},
 };
 
 #[derive(Args)]
@@ -63,6 +64,20 @@ enum ControllerCommand {
     /// Print the roles and admission policies that the controller stands on, for kubectl apply --server-side -f -. The
     /// chart has them already. Needs no cluster.
     Manifests(ManifestsArgs),
+
+    /// End every Run and wait until everything is put back, before the controller is taken away: its rights go with it.
+    /// The chart does so when it is uninstalled. Exit code 6 when something is left.
+    Drain(DrainArgs),
+}
+
+#[derive(Args)]
+struct DrainArgs {
+    #[command(flatten)]
+    namespace: NamespaceArgs,
+
+    /// How long is waited.
+    #[arg(long, value_name = "LENGTH", default_value = "2m")]
+    timeout: Length,
 }
 
 #[derive(Args)]
@@ -159,9 +174,29 @@ fn print(args: &ManifestsArgs) -> anyhow::Result<ExitCode> {
     super::print(&text)
 }
 
+async fn drain(global: &Global, args: &DrainArgs) -> anyhow::Result<ExitCode> {
+    let connection = connect::within(global).await?;
+    let access = Access::new(connection.env.kube);
+    let tell = |run: &str| super::say(&format!("Run {run} is asked to end"));
+    let namespace = &args.namespace.controller_namespace;
+    let left = controller::drain(&access, namespace, args.timeout.0, tell).await?;
+    if left.is_empty() {
+        super::say("no Run is under way, and nothing is in force");
+        return Ok(ExitCode::Ok);
+    }
+    super::say(&format!(
+        "after {} these are not over: {}; is a replica at work? firedrill doctor --installation",
+        args.timeout,
+        left.join(", ")
+    ));
+    Ok(ExitCode::Residue)
+}
+
 pub(super) fn run(global: &Global, args: ControllerArgs) -> anyhow::Result<ExitCode> {
-    if let Some(ControllerCommand::Manifests(args)) = &args.command {
-        return print(args);
+    match &args.command {
+        Some(ControllerCommand::Manifests(args)) => return print(args),
+        Some(ControllerCommand::Drain(args)) => return connect::runtime()?.block_on(drain(global, args)),
+        None => {}
     }
     let source = args.prometheus.as_deref().map(str::parse::<Source>).transpose()?;
     let agents = placed(&args.agents)?;

@@ -25,6 +25,10 @@ use crate::types::{ObjectRef, planted};
 /// Requests in flight at once: the API server's own defaults allow 200 writes for everybody
 /// (kube-apiserver `--max-mutating-requests-inflight`).
 const IN_FLIGHT: usize = 32;
+/// How often what may be asked again is asked of a server that is busy.
+const ASKED: usize = 3;
+/// The longest pause between two of these, whatever the server says.
+const BUSY_MAX: Duration = Duration::from_secs(5);
 /// How long a read or a patch may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an eviction may take: the server itself retries conflicts for about 10 s.
@@ -127,6 +131,23 @@ impl Access {
         self.bounded(TIMEOUT, call).await
     }
 
+    /// The same for what may be asked again: a server that is busy is, as soon as it says, before that counts.
+    ///
+    /// # Errors
+    /// The last answer's.
+    pub async fn ask<T, C>(&self, call: impl Fn() -> C) -> Result<T, ApiError>
+    where
+        C: Future<Output = Result<T, kube::Error>>,
+    {
+        for _ in 1..ASKED {
+            match self.read(call()).await {
+                Err(ApiError::Busy { retry_after }) => tokio::time::sleep(retry_after.min(BUSY_MAX)).await,
+                other => return other,
+            }
+        }
+        self.read(call()).await
+    }
+
     /// Runs one change: the fence is checked when its turn has come, immediately before it is sent.
     async fn write<T>(
         &self,
@@ -172,7 +193,8 @@ impl Access {
 
     /// Reads an object; another of the same name counts as not there.
     pub async fn get(&self, object: &ObjectRef) -> Result<DynamicObject, ApiError> {
-        let found = self.read(self.api(object).get(&object.name)).await?;
+        let api = self.api(object);
+        let found = self.ask(|| api.get(&object.name)).await?;
         match found.metadata.uid.as_deref() {
             Some(uid) if !object.uid.is_empty() && uid != object.uid => Err(ApiError::NotFound),
             _ => Ok(found),
@@ -242,7 +264,7 @@ impl Access {
     /// The objects of the kind and in the namespace of `like` that a label selector selects.
     pub async fn list(&self, like: &ObjectRef, selector: &str) -> Result<Vec<DynamicObject>, ApiError> {
         let (api, params) = (self.api(like), ListParams::default().labels(selector));
-        Ok(self.read(api.list(&params)).await?.items)
+        Ok(self.ask(|| api.list(&params)).await?.items)
     }
 
     /// The last lines of a pod's log, if it has one container.
@@ -351,7 +373,8 @@ impl Access {
         kind: &str,
     ) -> Result<Option<Vec<DynamicObject>>, ApiError> {
         let api = self.api(&ObjectRef::namespaced(api_version, kind, "", ""));
-        match self.read(api.list(&ListParams::default())).await {
+        let params = ListParams::default();
+        match self.ask(|| api.list(&params)).await {
             Ok(list) => Ok(Some(list.items)),
             Err(ApiError::NotFound) => Ok(None),
             Err(error) => Err(error),

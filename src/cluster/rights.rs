@@ -36,7 +36,8 @@ pub struct Missing {
 /// Asks who we are.
 pub async fn identity(access: &Access) -> Result<Identity, ApiError> {
     let reviews: Api<SelfSubjectReview> = Api::all(access.client().clone());
-    let review = access.read(reviews.create(&PostParams::default(), &SelfSubjectReview::default())).await?;
+    let (params, review) = (PostParams::default(), SelfSubjectReview::default());
+    let review = access.ask(|| reviews.create(&params, &review)).await?;
     let user = review.status.and_then(|status| status.user_info).unwrap_or_default();
     Ok(Identity { name: user.username.unwrap_or_default(), groups: user.groups.unwrap_or_default() })
 }
@@ -66,7 +67,8 @@ pub async fn missing_rights(
             let spec =
                 SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
             let review = SelfSubjectAccessReview { spec, ..Default::default() };
-            let answer = access.read(reviews.create(&PostParams::default(), &review)).await?;
+            let params = PostParams::default();
+            let answer = access.ask(|| reviews.create(&params, &review)).await?;
             let status = answer.status.unwrap_or_default();
             Ok((!status.allowed).then(|| Missing {
                 verb: verb.to_owned(),

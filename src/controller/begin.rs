@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -47,20 +48,20 @@ impl From<ApiError> for No {
 }
 
 /// The ServiceAccount that a run acts as, as it was when the run began.
-struct Account {
+pub(super) struct Account {
     namespace: String,
     name: String,
     uid: String,
 }
 
 /// What nothing speaks against.
-struct Ready {
-    request: Request,
-    assessment: Assessment,
+pub(super) struct Ready {
+    pub request: Request,
+    pub assessment: Assessment,
     /// The world with the account's rights.
-    env: Env,
-    acting: Acting,
-    account: Account,
+    pub env: Env,
+    pub acting: Acting,
+    pub account: Account,
 }
 
 pub(super) fn refused(findings: Vec<Finding>) -> No {
@@ -79,7 +80,7 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
         return Ok(());
     }
     match prepared(case, &run, &spec).await {
-        Ok(ready) => go(case, ready).await,
+        Ok(ready) => go(case, ready, Going::New).await,
         Err(no) => declined(case, no),
     }
 }
@@ -105,7 +106,7 @@ pub(super) async fn play(
     (account, deadline): (&str, Timestamp),
 ) -> Result<Option<(Verdict, Vec<Finding>)>, WorkError> {
     match admitted(case, request, (account, deadline)).await {
-        Ok(ready) => go(case, ready).await.map(|()| None),
+        Ok(ready) => go(case, ready, Going::New).await.map(|()| None),
         Err(No::Failed(error)) => Err(error),
         Err(No::Declined(verdict, reason, words, mut findings)) => {
             if findings.is_empty() {
@@ -184,7 +185,7 @@ async fn prepared(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<Read
 }
 
 /// The account that a run acts as, and the world with its rights.
-async fn actor(case: &Case, request: &Request, name: &str) -> Result<(Account, Env, Acting), No> {
+pub(super) async fn actor(case: &Case, request: &Request, name: &str) -> Result<(Account, Env, Acting), No> {
     let account = account(&case.context.access, &request.namespace, name).await?;
     let acting = Acting::default();
     let env = case.world(&account_user(&account.namespace, &account.name), &acting);
@@ -271,7 +272,14 @@ async fn account(access: &Access, namespace: &str, name: &str) -> Result<Account
     }
 }
 
-async fn go(case: &mut Case, ready: Ready) -> Result<(), WorkError> {
+/// Whether it begins, or goes on.
+pub(super) enum Going {
+    New,
+    On,
+}
+
+/// Brings it to its end.
+pub(super) async fn go(case: &mut Case, ready: Ready, how: Going) -> Result<(), WorkError> {
     let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
     let outside = std::mem::replace(&mut case.outside, (tx, rx));
     case.outside.0 = outside.0.clone();
@@ -288,7 +296,12 @@ async fn go(case: &mut Case, ready: Ready) -> Result<(), WorkError> {
         observer: case.observer(&ready.acting),
         outside_rx: outside.1,
     };
-    let run = case.telling(engine::run(&ready.env, start));
+    // On the heap, and one of them only.
+    let run: BoxFuture<'_, _> = match how {
+        Going::New => Box::pin(engine::run(&ready.env, start)),
+        Going::On => Box::pin(engine::go_on(&ready.env, &case.id, start)),
+    };
+    let run = case.telling(run);
     let watched = watch(&case.context.access, &ready.account, (&ready.acting, &outside.0));
     let outcome = tokio::select! {
         biased;

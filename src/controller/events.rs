@@ -117,8 +117,9 @@ impl Events {
             Record::StopRequested { reason, by } => {
                 of_run(true, &format!("{reason:?}"), format!("it ends early: {by}"))
             }
-            Record::OwnerChanged { holder, .. } => {
-                of_run(true, "TakenOver", format!("by {holder}; everything is put back"))
+            Record::OwnerChanged { holder, goes_on, .. } => {
+                let then = if *goes_on { "it goes on" } else { "everything is put back" };
+                of_run(true, "TakenOver", format!("by {holder}; {then}"))
             }
             Record::RevertFailed { injection, error, attempt, .. } if *attempt == 1 || *attempt % 10 == 0 => {
                 of_run(true, "RevertFailed", format!("{injection}: {error}; tried again"))

@@ -12,7 +12,9 @@ mod catalog;
 mod covering;
 pub(crate) mod day;
 mod deeds;
+mod drain;
 mod events;
+mod going_on;
 mod held;
 mod hosts;
 pub mod installation;
@@ -31,6 +33,7 @@ mod serve;
 pub mod status;
 mod work;
 
+pub use drain::drain;
 pub use seen::{FINALIZER, RunSeen, owns, run_id};
 pub use serve::{ControllerError, serve};
 

@@ -30,6 +30,15 @@ async fn raw(access: &Access, run: &ObjectRef) -> Result<Option<DynamicObject>, 
     }
 }
 
+/// Asks a Run to end; one that is gone has.
+pub(super) async fn abort(access: &Access, run: &ObjectRef) -> Result<(), ApiError> {
+    let patch = JsonPatch::new().test("/metadata/uid", &run.uid).add("/spec/abort", true);
+    match access.patch(run, None, &patch, Write { manager: MANAGER, dry_run: false }).await {
+        Ok(_) | Err(ApiError::NotFound) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Puts our finalizer and a label on a Run. False if it is gone or going: then nothing may be begun.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Context, agents, begin,
     events::Events,
+    going_on,
     held::{self, PartTold},
     notices::Notices,
     object,
@@ -35,8 +36,6 @@ use crate::{
 pub(super) const FOR_EVER: Duration = Duration::from_secs(50 * 365 * 24 * 3600);
 /// How long the token of a pod that was deleted may still be good (the authenticator's cache).
 pub(super) const TOKEN_LIVES: Duration = Duration::from_secs(11);
-/// How long the leases of a dead replica's namespaces are waited for before they are taken.
-const LEASES_LAPSE: Duration = Duration::from_secs(5);
 /// How long the last words of a Run are tried to be written.
 const LAST_WORDS: Duration = Duration::from_secs(60);
 
@@ -167,7 +166,7 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
         Course::Start if of_day => Box::pin(held::begin(&mut case)).await?,
         Course::Start => Box::pin(begin::begin(&mut case)).await?,
         Course::Recover if of_day => Box::pin(held::resume(&mut case, dead_pod.then_some(taken))).await?,
-        Course::Recover => Box::pin(put_back(&mut case, dead_pod.then_some(taken))).await?,
+        Course::Recover => Box::pin(taken_up(&mut case, dead_pod.then_some(taken))).await?,
         Course::Decline(verdict, reason, words) => {
             let now = case.context.env.clock.now();
             case.context.settings.metrics.declined(verdict);
@@ -213,6 +212,15 @@ pub(super) fn on_record(entries: &[Entry]) -> OnRecord {
     }
 }
 
+/// Takes up what a dead owner has left: goes on with it, or puts it back.
+async fn taken_up(case: &mut Case, dead_pod: Option<Instant>) -> Result<(), WorkError> {
+    if going_on::goes_on(case) {
+        going_on::go_on(case, dead_pod).await
+    } else {
+        put_back(case, dead_pod).await
+    }
+}
+
 /// Puts back what a dead owner has left; `dead_pod`: since when the pod that it was in is deleted, whose token may be
 /// good for a moment.
 pub(super) async fn put_back(case: &mut Case, dead_pod: Option<Instant>) -> Result<(), WorkError> {
@@ -225,7 +233,7 @@ pub(super) async fn put_back(case: &mut Case, dead_pod: Option<Instant>) -> Resu
 }
 
 /// What a run has begun with.
-fn header(entries: &[Entry]) -> Option<&Header> {
+pub(super) fn header(entries: &[Entry]) -> Option<&Header> {
     match &entries.first()?.record {
         Record::RunStarted(header) => Some(header),
         _ => None,
@@ -396,9 +404,8 @@ async fn recover(case: &mut Case) -> Result<(), WorkError> {
     loop {
         match case.telling(engine::from_journal(&env, &case.id, how.clone())).await {
             Ok(_) => return Ok(()),
-            // They were renewed a moment later than the replica's own, and lapse a moment later.
             Err(EngineError::Lease(LeaseError::Held { tenure, .. })) if tenure.run == case.id => {
-                how.take_over = begun.elapsed() >= LEASES_LAPSE;
+                how.take_over = begun.elapsed() >= engine::LEASES_LAPSE;
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
             // The account may not even look any more.

@@ -13,6 +13,7 @@ mod deployed;
 mod doctor;
 mod drive;
 mod ending;
+mod going_on;
 mod guarding;
 mod injection;
 mod judging;
@@ -24,6 +25,7 @@ mod noticing;
 mod orders;
 mod prepare;
 mod preview;
+mod resumable;
 mod rollback;
 mod rounds;
 mod sampler;
@@ -37,11 +39,13 @@ mod unwritten;
 
 pub use assess::{Assessment, Request, assess};
 pub use doctor::{Examined, examine};
+pub use going_on::{LEASES_LAPSE, go_on};
 pub use injection::{InjectionState, lasting};
 pub use keeper::Outside;
 pub use loads::LoadState;
 pub use next::{Command, Patience, next};
 pub use preview::{FieldChange, Preview, preview};
+pub use resumable::put_back_because;
 pub use rollback::{
     Leftover, Rollback, agents_left, clear_lapsed, close, closes, from_journal, from_scars, leftovers,
     revert_found,

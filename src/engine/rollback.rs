@@ -70,33 +70,13 @@ pub fn leftovers(entries: &[Entry]) -> Result<Vec<Leftover>, EngineError> {
 /// Takes a run over and puts back everything that its journal says: replay, then the ordinary loop.
 pub async fn from_journal(env: &Env, run: &RunId, how: Rollback) -> Result<Outcome, EngineError> {
     let access = Access::new(env.kube.clone());
-    let entries = crate::journal::read(&*env.storage, run)?;
-    let state = State::replay(&entries)?;
-    let epoch = Epoch(entries.iter().map(|entry| entry.epoch.0).max().unwrap_or(0) + 1);
-    let tenure = Tenure {
-        run: run.clone(),
-        holder: how.holder.clone(),
-        by: how.by.name.clone(),
-        epoch,
-        renewed: env.clock.now(),
-        fresh: true,
-        abort: None,
-        acknowledged: false,
-    };
-    let namespaces = living(&access, &state.header.namespaces).await?;
-    let taken = refuse_fresh(&access, &namespaces, &tenure, how.take_over).await?;
     let (outside_tx, outside_rx) = mpsc::unbounded_channel();
-    // The journal first: it is held by the runner as long as that lives on this machine.
-    let (writer, entries, mut unwritten) = resume(&*env.storage, run, (epoch, entries))?;
-    let leases = Keeper::acquire(&access, &namespaces, &tenure, how.take_over).await?;
-    let keeper = Keeper::start(leases, env.clock.clone(), outside_tx);
-    if taken {
-        // What the former owner has sent, and may still send, comes first: then it is put back.
-        tokio::time::sleep(Lease::LAST_WORD).await;
-    }
+    let owner = Owner { holder: &how.holder, by: &how.by.name, take_over: how.take_over };
+    let Taken { keeper, writer, entries, epoch, unwritten } =
+        take(env, &access, (run, owner), outside_tx).await?;
     let state = State::replay(&entries)?;
-    let change =
-        Record::OwnerChanged { holder: how.holder, by: how.by.name.clone(), why: how.why.to_owned() };
+    let (holder, by, why) = (how.holder, how.by.name.clone(), how.why.to_owned());
+    let change = Record::OwnerChanged { holder, by, why, goes_on: false };
     let driver = blind_driver(
         env,
         access,
@@ -106,7 +86,7 @@ pub async fn from_journal(env: &Env, run: &RunId, how: Rollback) -> Result<Outco
     );
     let result = match driver.await {
         Ok(mut driver) => {
-            driver.unwritten = unwritten.take();
+            driver.unwritten = unwritten;
             match driver.note_anyhow(change, entries) {
                 Ok(()) => conclude(driver, &*env.storage).await,
                 Err(error) => Err(error),
@@ -116,6 +96,59 @@ pub async fn from_journal(env: &Env, run: &RunId, how: Rollback) -> Result<Outco
     };
     keeper.release().await;
     result
+}
+
+/// Who is to own a run.
+pub(super) struct Owner<'a> {
+    /// The process.
+    pub holder: &'a str,
+    /// The person behind it.
+    pub by: &'a str,
+    /// Also of a run whose lease is fresh.
+    pub take_over: bool,
+}
+
+/// A run that was taken: its journal and its leases, of which nobody has been told yet.
+pub(super) struct Taken {
+    pub keeper: Keeper,
+    pub writer: Writer,
+    pub entries: Vec<Entry>,
+    pub epoch: Epoch,
+    /// Where its journal cannot be written any more.
+    pub unwritten: Option<Unwritten>,
+}
+
+/// Takes a run from whoever had it.
+pub(super) async fn take(
+    env: &Env,
+    access: &Access,
+    (run, owner): (&RunId, Owner<'_>),
+    outside_tx: mpsc::UnboundedSender<Outside>,
+) -> Result<Taken, EngineError> {
+    let entries = crate::journal::read(&*env.storage, run)?;
+    let state = State::replay(&entries)?;
+    let epoch = Epoch(entries.iter().map(|entry| entry.epoch.0).max().unwrap_or(0) + 1);
+    let tenure = Tenure {
+        run: run.clone(),
+        holder: owner.holder.to_owned(),
+        by: owner.by.to_owned(),
+        epoch,
+        renewed: env.clock.now(),
+        fresh: true,
+        abort: None,
+        acknowledged: false,
+    };
+    let namespaces = living(access, &state.header.namespaces).await?;
+    let fresh = refuse_fresh(access, &namespaces, &tenure, owner.take_over).await?;
+    // The journal first: it is held by the runner as long as that lives on this machine.
+    let (writer, entries, unwritten) = resume(&*env.storage, run, (epoch, entries))?;
+    let leases = Keeper::acquire(access, &namespaces, &tenure, owner.take_over).await?;
+    let keeper = Keeper::start(leases, env.clock.clone(), outside_tx);
+    if fresh {
+        // What the former owner has sent, and may still send, comes first: then it is put back.
+        tokio::time::sleep(Lease::LAST_WORD).await;
+    }
+    Ok(Taken { keeper, writer, entries, epoch, unwritten })
 }
 
 /// The journal to go on with; where the disk does not take anything, one that is kept in memory: what is in
@@ -151,7 +184,7 @@ pub fn close(env: &Env, run: &RunId, how: &Rollback) -> Result<Option<Outcome>, 
         return Ok(None);
     }
     let (holder, by) = (how.holder.clone(), how.by.name.clone());
-    let mut record = Record::OwnerChanged { holder, by, why: how.why.to_owned() };
+    let mut record = Record::OwnerChanged { holder, by, why: how.why.to_owned(), goes_on: false };
     loop {
         let entry = writer.append(env.clock.now(), record)?;
         transition(&mut state, &entry)?;

@@ -83,10 +83,7 @@ pub async fn run(env: &Env, start: Start) -> Result<Outcome, EngineError> {
     let Start { request, id, assessment, revert_timeout, outside_rx, outside_tx, observer } = start;
     let now = env.clock.now();
     let name = &request.experiment.metadata.name;
-    // With a seed of its own choosing a person still wants two runs to be told apart.
-    let entropy =
-        Rng::new(request.seed).stream("run").word() ^ u64::try_from(now.as_nanosecond()).unwrap_or(0);
-    let run = id.unwrap_or_else(|| RunId::new(name, entropy));
+    let run = id.unwrap_or_else(|| fresh(env, name, request.seed));
     let namespaces: Vec<String> =
         plan::leased(&request.experiment.spec, &request.namespace).into_iter().collect();
     let epoch = Epoch(1);
@@ -117,6 +114,19 @@ pub async fn run(env: &Env, start: Start) -> Result<Outcome, EngineError> {
     result
 }
 
+/// A name that no run has whose journal is here. With a seed of its own choosing a person still wants two runs to be told
+/// apart.
+fn fresh(env: &Env, experiment: &str, seed: u64) -> RunId {
+    let taken = env.storage.list().unwrap_or_default();
+    let now = u64::try_from(env.clock.now().as_nanosecond()).unwrap_or(0);
+    let mut words = Rng::new(seed).stream("run");
+    let mut run = RunId::new(experiment, words.word() ^ now);
+    while taken.contains(&run) {
+        run = RunId::new(experiment, words.word() ^ now);
+    }
+    run
+}
+
 fn header(
     request: &Request,
     assessment: &Assessment,
@@ -137,6 +147,7 @@ fn header(
         limits: assessment.bounds.in_words(&request.experiment.spec),
         metrics: request.source.as_ref().map(ToString::to_string).unwrap_or_default(),
         server_ahead_ms: ahead,
+        approvals: request.consent.approvals,
     }
 }
 
@@ -185,24 +196,50 @@ async fn driven(
     (revert_timeout, outside_rx): (Duration, mpsc::UnboundedReceiver<Outside>),
     observer: Observer,
 ) -> Result<Outcome, EngineError> {
-    let run = header.run.clone();
-    let mut writer = Writer::create(&*env.storage, &run, epoch)?;
+    let mut writer = Writer::create(&*env.storage, &header.run, epoch)?;
     let first = writer.append(env.clock.now(), Record::RunStarted(Box::new(header)))?;
     let state = State::new(&first)?;
     observer(&first);
+    let snapshot = assessment.mirror.snapshot();
+    let concerned = deployed::concerned(&snapshot, &assessment.plan.injections);
+    let plan = &assessment.plan;
+    let earliest = plan.earliest_abort.as_ref().map_or(Duration::ZERO, |earliest| earliest.after.0);
+    let planned = Record::Planned {
+        findings: plan.findings.clone(),
+        earliest_abort_ms: u64::try_from(earliest.as_millis()).unwrap_or(u64::MAX),
+        calls: plan.calls,
+    };
+    let seen =
+        Record::DeployedSeen { moment: Moment::Before, workloads: deployed::look(&snapshot, &concerned) };
+    let mut driver =
+        attended(env, (request, assessment), (state, writer, epoch), (revert_timeout, outside_rx), observer);
+    driver.releases = deployed::releases(&snapshot, &concerned);
+    driver.note(planned)?;
+    driver.note(seen)?;
+    conclude(driver, &*env.storage).await
+}
+
+/// A driver that measures and judges, from where `state` is.
+pub(super) fn attended(
+    env: &Env,
+    (request, assessment): (Request, Assessment),
+    (state, writer, epoch): (State, Writer, Epoch),
+    (revert_timeout, outside_rx): (Duration, mpsc::UnboundedReceiver<Outside>),
+    observer: Observer,
+) -> Driver {
+    let run = state.header.run.clone();
     let (measured_tx, measured_rx) = mpsc::unbounded_channel();
     let loads = Loads::default();
     let probes = watched(env, &request, &assessment, (&measured_tx, &loads));
     let checks = checks(&request);
-    let snapshot = assessment.mirror.snapshot();
-    let concerned = deployed::concerned(&snapshot, &assessment.plan.injections);
-    let guarding = assessment.guarded.then(|| Guarding::new(&snapshot, assessment.granted));
-    let mut driver = Driver {
+    let guarding =
+        assessment.guarded.then(|| Guarding::new(&assessment.mirror.snapshot(), assessment.granted));
+    Driver {
         world: world(
             env,
             assessment.access,
             assessment.mirror,
-            Signature { run: run.clone(), epoch, by: assessment.by.name, at: env.clock.now() },
+            Signature { run, epoch, by: assessment.by.name, at: env.clock.now() },
         ),
         clock: env.clock.clone(),
         rng: Rng::new(request.seed),
@@ -217,25 +254,13 @@ async fn driven(
         measured_rx,
         outside_rx,
         loading: Loading { orders: assessment.loads, wire: env.load.clone(), under_way: loads },
-        releases: deployed::releases(&snapshot, &concerned),
+        releases: BTreeMap::new(),
         slept_before: env.clock.slept(),
         passed_over: BTreeSet::new(),
         taking_back: BTreeSet::new(),
         unwritten: None,
         guarding,
-    };
-    let plan = &assessment.plan;
-    let earliest = plan.earliest_abort.as_ref().map_or(Duration::ZERO, |earliest| earliest.after.0);
-    driver.note(Record::Planned {
-        findings: plan.findings.clone(),
-        earliest_abort_ms: u64::try_from(earliest.as_millis()).unwrap_or(u64::MAX),
-        calls: plan.calls,
-    })?;
-    driver.note(Record::DeployedSeen {
-        moment: Moment::Before,
-        workloads: deployed::look(&snapshot, &concerned),
-    })?;
-    conclude(driver, &*env.storage).await
+    }
 }
 
 /// Drives to the end, and takes everything back even if nothing can be written down any more.

@@ -288,7 +288,7 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     if entry.seq != state.next_seq {
         return illegal("it is out of order");
     }
-    if state.finished && !matches!(entry.record, Record::OwnerChanged { .. }) {
+    if state.finished && !matches!(entry.record, Record::OwnerChanged { goes_on: false, .. }) {
         return illegal("the run was finished");
     }
     state.next_seq += 1;
@@ -296,9 +296,8 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     match &entry.record {
         Record::RunStarted(_) => return illegal("a run begins once"),
         Record::Day(_) => return illegal("it is of a game day"),
-        Record::OwnerChanged { .. } => {
-            taken_over(state, at);
-        }
+        Record::OwnerChanged { goes_on: false, .. } => taken_over(state, at),
+        Record::OwnerChanged { .. } => gone_on_with(state, at),
         Record::Planned { .. } | Record::Noted { .. } => {}
         Record::DeployedSeen { moment, .. } => {
             state.deployed_after |= *moment == crate::journal::Moment::After
@@ -361,6 +360,15 @@ fn taken_over(state: &mut State, at: Timestamp) {
     state.finished = false;
     state.all_reverted = None;
     state.reverting = None;
+}
+
+/// What nobody has looked at meanwhile is held neither for nor against it.
+fn gone_on_with(state: &mut State, at: Timestamp) {
+    state.owned_since = at;
+    state.probes.values_mut().for_each(Track::interrupt);
+    for step in state.steps.iter_mut().filter(|step| step.ended.is_none()) {
+        step.check_since = None;
+    }
 }
 
 fn stopped(state: &mut State, reason: StopReason, by: &str, at: Timestamp) {

@@ -152,6 +152,12 @@ impl Track {
         self.missing_since = None;
         self.recent.clear();
     }
+
+    /// Nobody has looked for a while: what was unbroken before is so no more.
+    pub fn interrupt(&mut self) {
+        self.rearm();
+        self.steady_since = None;
+    }
 }
 
 /// From `since` to `at`; zero if that is backwards.

@@ -51,6 +51,9 @@ pub trait Storage: Send + Sync {
 pub trait Log: Send {
     /// Appends `bytes`; with `durable` returns only when they survive the death of the machine.
     fn append(&mut self, bytes: &[u8], durable: bool) -> Result<(), StorageError>;
+    /// Nobody waits for what was appended, but whoever takes over would like to know of it: where that takes a call to
+    /// somewhere else, it is not put off for long.
+    fn hasten(&mut self) {}
     /// Cuts the journal back to `length` bytes: for a torn tail, before the first append.
     fn truncate(&mut self, length: u64) -> Result<(), StorageError>;
     /// Resolves when everything that was appended durably so far survives the death of the machine. Where

@@ -43,6 +43,9 @@ pub enum Record {
         by: String,
         /// `rollback`, `takeover`.
         why: String,
+        /// Whether it goes on, rather than being put back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        goes_on: bool,
     },
     /// What the plan said when the run began.
     Planned {
@@ -358,6 +361,13 @@ pub struct Header {
     pub metrics: String,
     /// How far the API server's clock is ahead of the runner's, in milliseconds.
     pub server_ahead_ms: i64,
+    /// How many people have agreed to it, for Guardrails that ask for that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub approvals: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Whether there was anything to judge.

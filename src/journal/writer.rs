@@ -105,6 +105,9 @@ impl Writer {
         let durable = must_survive(&record);
         let entry = Entry { seq: self.next, at, epoch: self.epoch, record };
         self.log.append(&encode(&entry)?, durable)?;
+        if settles(&entry.record) {
+            self.log.hasten();
+        }
         self.next += 1;
         Ok(entry)
     }
@@ -154,6 +157,11 @@ fn must_survive(record: &Record) -> bool {
             | Record::Reverted { .. }
             | Record::RevertFailed { .. }
     )
+}
+
+/// What tells whether an injection has happened: without it a survivor cannot go on with the run.
+fn settles(record: &Record) -> bool {
+    matches!(record, Record::Injected { .. } | Record::EffectSeen { .. } | Record::Reverted { .. })
 }
 
 #[cfg(test)]

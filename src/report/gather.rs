@@ -182,7 +182,7 @@ impl Gather {
     fn of_the_run(&mut self, entry: &Entry) -> bool {
         let at = entry.at;
         match &entry.record {
-            Record::OwnerChanged { holder, by, why } => {
+            Record::OwnerChanged { holder, by, why, .. } => {
                 self.owners.push(Owner { at, holder: holder.clone(), by: by.clone(), why: why.clone() });
                 // Whoever takes over has not ended it yet.
                 self.finished = false;

@@ -4,6 +4,7 @@
 #
 #   bench.sh [drain|budget|kill|zone|abort]...     all unless some are named;
 #                                                  FIREDRILL_LONG=1 for all rounds (about half an hour)
+#   bench.sh controller                            the controller, with 100 kwok nodes and 10,000 pods
 #   bench.sh agents                                agents, on two real nodes (needs root)
 set -Eeuo pipefail
 
@@ -29,6 +30,14 @@ if [[ -z $bench ]]; then
     sed -n 's/.*"name":"real".*"executable":"\([^"]*\)".*/\1/p')
 fi
 nodes=(--nodes 4)
+if [[ ${1-} == controller ]]; then
+  nodes=(--nodes 100)
+  if [[ -z ${FIREDRILL-} ]]; then
+    cargo build --release --locked --manifest-path "$here/../../Cargo.toml"
+    FIREDRILL=${CARGO_TARGET_DIR:-$here/../../target}/release/firedrill
+  fi
+  export FIREDRILL_BENCH_PROGRAM=$FIREDRILL
+fi
 if [[ ${1-} == agents ]]; then
   nodes=(--real)
   PROFILE=${PROFILE:-release} "$here/../../images/image.sh" "$work/agent.tar" firedrill-agent

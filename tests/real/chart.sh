@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The chart on a real control plane with kwok's nodes: linted, every set of values taken by the API server, installed;
-# a namespace opted in, a Run made with kubectl by somebody who may, refused to somebody who may not; uninstalled, and
-# nothing left. kwok runs no program in pods, so the controller runs here, with the token of the chart's account and so
-# with its rights; a Prometheus scrapes it as an account that may, and knows what each panel of the dashboard asks for.
-# Exits 1 on any difference.
+# The chart on a real control plane with kwok's nodes: linted, every set of values as the API server's own schemas have
+# it (kubeconform) and taken by it, installed; a namespace opted in, a Run made with kubectl by somebody who may, refused
+# to somebody who may not; uninstalled, and nothing left. kwok runs no program in pods, so the controller runs here, with
+# the token of the chart's account and so with its rights; a Prometheus scrapes it as an account that may, and knows what
+# each panel of the dashboard asks for. Exits 1 on any difference.
 #
 #   chart.sh
 #
-# FIREDRILL=… is the program, else it is built (debug). Helm is built from gochart/ into the cache, once. Debian's
-# Prometheus is installed if it is missing, without its service. Needs curl, jq, openssl.
+# FIREDRILL=… is the program, else it is built (debug). Helm and kubeconform are built from gochart/ into the cache, once.
+# Debian's Prometheus is installed if it is missing, without its service. Needs curl, jq, openssl.
 set -Eeuo pipefail
 trap 'echo "chart: error: line $LINENO: $BASH_COMMAND" >&2' ERR
 
@@ -17,6 +17,8 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$here/program.sh"
 # shellcheck source=tests/real/lib.sh
 source "$here/lib.sh"
+# shellcheck source=tests/real/chart-tools.sh
+source "$here/chart-tools.sh"
 chart=$here/../../charts/firedrill
 work=$(mktemp -d)
 dir=$work/cluster
@@ -28,7 +30,7 @@ finish() {
   local rc=$?
   trap - EXIT
   for pid in $controller $prometheus; do kill -KILL "$pid" 2>/dev/null || true; done
-  ((rc == 0)) || tail -n 30 "$work"/*.log >&2 || true
+  ((rc == 0)) || tail -n 30 "$work"/*.log >&2 2>/dev/null || true
   "$here/cluster.sh" down --dir "$dir" || rc=1
   rm -rf "$work"
   exit "$rc"
@@ -37,17 +39,32 @@ finish() {
 kubectl() { timeout 90 "$BIN/kubectl" --kubeconfig "$dir/kubeconfig" "$@"; }
 helm() { KUBECONFIG=$dir/kubeconfig HELM_CACHE_HOME=$work/helm HELM_CONFIG_HOME=$work/helm HELM_DATA_HOME=$work/helm "$helm" "$@"; }
 
-build_helm() {
-  local hash into
-  hash=$(cat "$here/gochart/go.mod" "$here/gochart/go.sum" | sha256sum | cut -c1-12)
-  into=${FIREDRILL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/firedrill}/helm-$hash
-  if [[ ! -x $into/helm ]]; then
-    mkdir -p "$into"
-    CGO_ENABLED=0 go build -C "$here/gochart" -mod=readonly -trimpath -buildvcs=false -ldflags '-s -w' \
-      -o "$into/.helm.part" helm.sh/helm/v3/cmd/helm
-    mv "$into/.helm.part" "$into/helm"
-  fi
-  echo "$into/helm"
+# A JSON schema for each kind in FILE as this API server publishes it, ours among them; nothing else is allowed in it.
+# What has no group kubeconform calls by its version.
+schemas() { # FILE
+  local kinds name
+  kinds=$(sed -n 's/^kind: //p' "$1" | sort -u | jq -Rsc 'split("\n") | map(select(. != ""))')
+  mkdir -p "$work/schemas"
+  [[ -s $work/openapi.json ]] || kubectl get --raw /openapi/v2 | jq -c '
+    .definitions["io.k8s.apimachinery.pkg.util.intstr.IntOrString"] = {} |
+    .definitions["io.k8s.apimachinery.pkg.api.resource.Quantity"] = {} |
+    .definitions | walk(if type == "object" and has("properties") and (has("additionalProperties") | not)
+      and (.["x-kubernetes-preserve-unknown-fields"] | not) then .additionalProperties = false else . end)' >"$work/openapi.json"
+  while IFS=$'\t' read -r name definition; do
+    jq -c --arg is "#/definitions/$definition" '{"$ref": $is, definitions: .}' "$work/openapi.json" >"$work/schemas/$name.json"
+  done < <(jq -r --argjson kinds "$kinds" 'to_entries[] | .key as $definition |
+    .value["x-kubernetes-group-version-kind"][]? | select(.kind as $kind | $kinds | index($kind)) |
+    "\(.kind | ascii_downcase)-\(if .group == "" then .version else .group end)-\(.version)\t\($definition)"' "$work/openapi.json")
+}
+
+# Every object of FILE is what the API server says that such an object is.
+conforms() { # FILE
+  schemas "$1"
+  # shellcheck disable=SC2016 # kubeconform's variables
+  "$tools/kubeconform" -strict -summary -output json \
+    -schema-location "$work/schemas/{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json" "$1" >"$work/conform.json" ||
+    { jq -c '.resources[]?' "$work/conform.json" >&2; return 1; }
+  jq -e '.summary | .valid > 10 and .invalid + .errors + .skipped == 0' "$work/conform.json" >/dev/null
 }
 
 # The kinds of the Prometheus operator, and no operator.
@@ -115,7 +132,26 @@ query() { curl -sf --noproxy '*' --max-time 5 --data-urlencode "query=$1" "$sour
 # Whether an answer has a number in it.
 known() { query "$1" | jq -e '[.data.result[].value[1] | select(. != "NaN")] | length > 0'; }
 
-# Every panel has something to show, but for those of game days, and every alert can be evaluated and is quiet.
+# A game day of ada's, held: its Run in $run.
+day() { # NAME EXPERIMENT
+  kubectl apply --as ada -f - >/dev/null <<<"{apiVersion: firedrill.dev/v1alpha1, kind: GameDay, metadata: {name: $1, namespace: shop}, spec: {experiments: [{name: one, experimentRef: {name: $2}}], cadence: 90d}}"
+  run=$(kubectl create --as ada -o name -f - <<<"{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {generateName: $1-, namespace: shop}, spec: {gameDayRef: {name: $1}}}")
+  kubectl wait --for=jsonpath='{.status.phase}'=Finished --timeout=60s -n shop "$run" >/dev/null
+}
+
+# A game day that fails is an alert that fires, with words for whoever is woken.
+woken() {
+  day bad strict
+  [[ $(kubectl get -n shop "$run" -o 'jsonpath={.status.verdict}') == Failed ]]
+  wait_for 20 'the alert of a game day that failed' \
+    known 'ALERTS{alertname="FiredrillGameDayFailed", alertstate="firing", namespace="shop", name="bad", verdict="Failed"}'
+  curl -sf --noproxy '*' "$source/api/v1/alerts" >"$work/alerts.json"
+  jq -e '[.data.alerts[] | select(.state == "firing")] | length == 1 and (.[0].annotations | .summary and .resolution)' "$work/alerts.json" >/dev/null ||
+    { jq . "$work/alerts.json" >&2; return 1; }
+  echo 'alerted: a game day that fails fires its alert, and no other'
+}
+
+# Every panel has something to show, and every alert can be evaluated and is quiet.
 panels() {
   local title expr count=0
   while IFS=$'\t' read -r title expr; do
@@ -124,7 +160,7 @@ panels() {
     # shellcheck disable=SC2016
     known "${expr//'$__range'/10m}" >/dev/null || { echo "nothing to show in $title: $expr" >&2; return 1; }
     count=$((count + 1))
-  done < <(jq -r '.panels[] | .title as $title | .targets[] | select(.expr | contains("gameday") | not) | "\($title)\t\(.expr)"' "$chart/dashboards/firedrill.json")
+  done < <(jq -r '.panels[] | .title as $title | .targets[] | "\($title)\t\(.expr)"' "$chart/dashboards/firedrill.json")
   ((count > 10))
   curl -sf --noproxy '*' "$source/api/v1/rules" >"$work/rules.json"
   jq -e '[.data.groups[].rules[]] | length > 5 and all(.health == "ok" and .state == "inactive")' "$work/rules.json" >/dev/null ||
@@ -137,7 +173,8 @@ trap 'exit 130' INT TERM
 command -v prometheus >/dev/null || apt_install prometheus
 BIN=$("$here/build.sh")
 program=$(program)
-helm=$(build_helm)
+tools=$(chart_tools)
+helm=$tools/helm
 "$here/cluster.sh" up --dir "$dir" --nodes 2 >/dev/null
 
 helm lint --quiet "$chart"
@@ -146,6 +183,9 @@ firedrill crds | kubectl apply --server-side -f - >/dev/null
 sleep 1 # without any condition kubectl wait gives up at once
 kubectl wait --for=condition=Established --timeout=30s crd/guardrails.firedrill.dev >/dev/null
 operator_kinds
+for file in "$here"/../../experiments/*.yaml "$here"/../../experiments/*/*.yaml; do echo --- && cat "$file"; done >"$work/kinds.yaml"
+conforms "$work/kinds.yaml"
+echo "as the API server's schemas have it: $(jq .summary.valid "$work/conform.json") objects of experiments/"
 promtool check rules "$chart/alerts/firedrill.yaml" >"$work/promtool.log"
 kubectl create namespace monitoring >/dev/null
 kubectl create serviceaccount prometheus -n monitoring >/dev/null
@@ -164,6 +204,7 @@ kubectl annotate namespace firedrill-agents meta.helm.sh/release-name=firedrill 
 for set in "${sets[@]}"; do
   # shellcheck disable=SC2086
   helm template firedrill "$chart" -n firedrill --validate --skip-tests $set >"$work/objects.yaml"
+  conforms "$work/objects.yaml"
   kubectl apply --server-side --dry-run=server -f "$work/objects.yaml" >"$work/dry.log"
   echo "taken by the API server: $(wc -l <"$work/dry.log") objects with ${set:-the usual values}"
 done
@@ -186,6 +227,10 @@ if kubectl --as ben apply -f "$here/chart-experiment.yaml" >"$work/ben.log" 2>&1
 grep -q 'may not use (impersonate)' "$work/ben.log"
 kubectl --as ada apply -f "$here/chart-experiment.yaml" >/dev/null
 
+# Somebody who may do all that in another namespace may do nothing here.
+kubectl create namespace other >/dev/null
+kubectl create rolebinding carl -n other --clusterrole=firedrill:experiment --user=carl >/dev/null
+
 account
 KUBECONFIG=$work/account POD_NAME=outside "$program" controller --controller-namespace firedrill \
   --metrics-address 127.0.0.1:0 >"$work/controller.log" 2>&1 &
@@ -196,6 +241,12 @@ run=$(kubectl create --as ada -o name -f - <<<'{apiVersion: firedrill.dev/v1alph
 kubectl wait --for=condition=Succeeded --timeout=60s -n shop "$run" >/dev/null
 [[ $(kubectl get -n shop "$run" -o 'jsonpath={.status.verdict} {.spec.requestedBy}') == 'Passed ada' ]]
 [[ $(kubectl get deployment web -n shop -o 'jsonpath={.spec.replicas}') == 4 ]]
+for verb in get patch delete; do
+  [[ $(kubectl auth can-i "$verb" "runs/${run#*/}" -n shop --as carl || true) == no ]]
+done
+for change in '{"spec":{"abort":true}}' '{"spec":{"approvals":[{"by":"carl","hash":"x"}]}}'; do
+  if kubectl --as carl patch -n shop "$run" --type merge -p "$change" >"$work/carl.log" 2>&1; then echo "carl may change it" >&2 && exit 1; fi
+done
 # What the chart's own test does in a pod.
 KUBECONFIG=$work/account "$program" runs --controller --state "$work/none" --controller-namespace firedrill | grep -q Passed
 echo "a Run made by kubectl: Passed, requested by ada, with the chart's rights and no others"
@@ -212,8 +263,11 @@ for line in 'firedrill_runs_total{verdict="Passed"} 1' 'firedrill_runs_total{ver
   grep -qxF "$line" "$work/answer" || { echo "not told: $line" >&2; cat "$work/answer" >&2; exit 1; }
 done
 echo "metrics: told to Prometheus' account, and neither to strangers nor to an account of shop's"
+day good trial
+[[ $(kubectl get -n shop "$run" -o 'jsonpath={.status.verdict}') == Passed ]]
 sleep 3 # two scrapes and more
 panels
+woken
 kill -KILL "$prometheus"
 wait "$prometheus" 2>/dev/null || true
 prometheus=''
@@ -229,7 +283,7 @@ wait "$controller"
 controller=''
 
 helm uninstall firedrill -n firedrill --wait >/dev/null
-kubectl delete namespace firedrill shop monitoring --wait=true >/dev/null
+kubectl delete namespace firedrill shop other monitoring --wait=true >/dev/null
 kubectl delete crd experiments.firedrill.dev gamedays.firedrill.dev guardrails.firedrill.dev runs.firedrill.dev >/dev/null
 [[ -z $(ours) ]]
 echo 'uninstalled: nothing of it is left'

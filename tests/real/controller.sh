@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The controller on a real control plane with kwok's nodes: runs that pass, are aborted and deleted in force;
-# replicas that are killed, paused and woken; an account and a namespace that go. After each the workload is as
-# before and nobody holds anything. Prints a line for each with what it took; exits 1 on any difference.
+# The controller on a real control plane with kwok's nodes: runs that pass, are aborted and deleted in force; replicas
+# that are killed, paused and woken; an account, an API server, our definitions and a namespace that go. After each the
+# workload is as before and nobody holds anything. Prints a line for each with what it took; exits 1 on any difference.
 #
 #   controller.sh
 #
@@ -173,6 +173,24 @@ killed() { # of its replica, which is the only one until it is in force
   ((took <= 17000)) || { say "later than the lease and 2 s"; return 1; }
 }
 
+# Its file asks for more: the survivor goes on with it, to a pass.
+resumed() { # of its replica
+  begin lasting
+  in_force
+  sleep 2
+  replica replica-f
+  f=$pid
+  sleep 2
+  local died
+  died=$(now)
+  kill -KILL "$1"
+  sleep 8
+  [[ $(kubectl get deployment web -n shop -o 'jsonpath={.spec.replicas}') == 1 ]]
+  verdict Passed HypothesisHeld
+  until_is 5 2 run "$run" '{.status.runner.epoch}'
+  clean 'SIGKILL of its replica: to its end, by the survivor' $(($(now) - died))
+}
+
 paused() { # the one that has it is stopped, and woken when another has taken over
   begin long
   in_force
@@ -215,6 +233,56 @@ account_gone() {
   verdict Aborted AccountGone
   clean 'its account and rights gone: to back' "$took"
   kubectl apply --server-side -f "$here/controller.yaml" >/dev/null
+}
+
+# The API server dies under it and comes back: what is in force goes back, whatever that came to.
+server_gone() {
+  begin long
+  in_force
+  "$here/cluster.sh" stop apiserver --dir "$dir"
+  sleep 6
+  "$here/cluster.sh" start apiserver --dir "$dir"
+  until_is 30 1 deployment web '{.spec.replicas}' || true
+  local there
+  there=$(now)
+  kubectl patch run "$run" -n shop --type merge -p '{"spec":{"abort":true}}' >/dev/null
+  back 30
+  until_is 90 Finished run "$run" '{.status.phase}'
+  clean 'the API server killed for 6 s in force: there again to back' $(($(now) - there))
+}
+
+# Our kinds go with a Run in force: it is put back first, and with the kinds there again all goes on.
+kinds_gone() {
+  begin long
+  in_force
+  local gone
+  gone=$(now)
+  kubectl delete crd runs.firedrill.dev --wait=true >/dev/null
+  local took=$(($(now) - gone))
+  clean 'the definition of Runs deleted in force: to gone' "$took"
+  firedrill crds | kubectl apply --server-side -f - >/dev/null
+  kubectl wait --for=condition=Established --timeout=30s crd/runs.firedrill.dev >/dev/null
+  sleep 2
+  passes
+}
+
+# A namespace that never ends to terminate holds up nothing but itself.
+stuck() {
+  sed 's/namespace: shop/namespace: stuck/; s/{name: shop,/{name: stuck,/' "$here/controller.yaml" | kubectl apply --server-side -f - >/dev/null
+  kubectl create -n stuck -f - >/dev/null <<<'{apiVersion: v1, kind: ConfigMap, metadata: {name: held, finalizers: [example.com/held]}}'
+  kubectl rollout status -n stuck deployment/web --timeout=60s >/dev/null
+  kubectl create -n stuck -f - >/dev/null <<<'{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {name: long-1}, spec: {experimentRef: {name: long}}}'
+  kubectl wait -n stuck deployment/web --for=jsonpath='{.status.readyReplicas}'=1 --timeout=30s >/dev/null
+  local gone
+  gone=$(now)
+  kubectl delete namespace stuck --wait=false >/dev/null
+  kubectl wait -n stuck run/long-1 --for=delete --timeout=60s >/dev/null
+  nobody_holds
+  [[ $(kubectl get namespace stuck -o 'jsonpath={.status.phase}') == Terminating ]]
+  printf '%-58s %7s ms\n' 'its namespace stuck in Terminating: Run let go' $(($(now) - gone))
+  passes
+  kubectl patch configmap held -n stuck --type merge -p '{"metadata":{"finalizers":null}}' >/dev/null
+  kubectl wait --for=delete namespace/stuck --timeout=60s >/dev/null
 }
 
 namespace_gone() {
@@ -262,8 +330,13 @@ paused "$b" "$c"
 kill -TERM "$b"
 wait "$b"
 day_killed "$c"
+resumed "$b"
+b=$f
 replica replica-e
 c=$pid
 account_gone
+server_gone
+kinds_gone
+stuck
 ends "$b" "$c"
 namespace_gone

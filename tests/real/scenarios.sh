@@ -42,4 +42,7 @@ FIREDRILL_BENCH_PROMETHEUS=$(sed -n 's/^PROMETHEUS=//p' <<<"$out")
 # One test at a time: they share the cluster, and some rows need it for themselves.
 cargo test --test all real:: -- --nocapture --test-threads=1 "$@"
 # A part of them was asked for, or all.
-[[ ${bench[0]} != --real || $# -gt 0 ]] || "$here/hosts.sh" "$dir"
+if [[ ${bench[0]} == --real && $# -eq 0 ]]; then
+  "$here/hosts.sh" "$dir"
+  "$here/installed.sh" "$dir"
+fi

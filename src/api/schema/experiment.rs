@@ -78,8 +78,7 @@ fn spec() -> Schema {
             limits(),
         ),
         field("onRunnerLoss", "What a survivor does when the runner is lost.", choice(&["Revert", "Resume"]))
-            .default("Revert")
-            .not_yet(),
+            .default("Revert"),
     ])
 }
 

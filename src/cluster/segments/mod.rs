@@ -121,6 +121,8 @@ struct State {
     urgent: usize,
     /// Since when something waits.
     since: Option<Instant>,
+    /// When something was appended that is not to wait for long.
+    hastened: Option<Instant>,
     /// The number of the next segment.
     next: u64,
     size: SegmentSize,
@@ -328,6 +330,11 @@ impl Log for SegmentLog {
         drop(state);
         self.0.shared.work.notify_one();
         Ok(())
+    }
+
+    fn hasten(&mut self) {
+        self.0.shared.lock().hastened.get_or_insert_with(Instant::now);
+        self.0.shared.work.notify_one();
     }
 
     fn truncate(&mut self, length: u64) -> Result<(), StorageError> {

@@ -10,6 +10,8 @@ use crate::cluster::{Access, ApiError};
 
 /// What nobody waits for is brought there so often: a segment a sample would be too many.
 const GATHERED: Duration = Duration::from_secs(15);
+/// And what a survivor goes by so often: one segment for all the outcomes of a step.
+const HASTENED: Duration = Duration::from_secs(1);
 /// Without an answer for so long the API server is in trouble: the run ends, and what is in force goes back.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries, at the most.
@@ -38,7 +40,10 @@ pub(super) async fn upload(shared: Arc<Shared>, access: Access, place: SegmentPl
         state.stored = offset + taken;
         state.size.segments += 1;
         state.size.bytes += size as u64;
-        state.since = (state.stored < state.bytes.len()).then(Instant::now);
+        let left = state.stored < state.bytes.len();
+        state.since = left.then(Instant::now);
+        // What came meanwhile may be such.
+        state.hastened = state.hastened.filter(|_| left);
         drop(state);
         shared.done.notify_waiters();
     }
@@ -54,7 +59,9 @@ async fn wait(shared: &Shared) {
             if state.stored < state.urgent {
                 return;
             }
-            state.since.filter(|_| state.stored < state.bytes.len()).map(|since| since + GATHERED)
+            let since = state.since.filter(|_| state.stored < state.bytes.len());
+            let hastened = state.hastened.filter(|_| since.is_some()).map(|since| since + HASTENED);
+            since.map(|since| since + GATHERED).into_iter().chain(hastened).min()
         };
         match due {
             Some(due) => {

@@ -15,6 +15,7 @@ use super::{
     begin::{self, No, declined, refused, waited},
     calendar::{Calendar, run_name},
     day::{self, Outing, Planned},
+    going_on::goes_on,
     notices::{Notice, Outcome},
     object,
     reconcile::Record as OnRecord,
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     api::{API_VERSION, Act, Acts, ConcurrencyPolicy, Experiment, GameDay, NoticeEvent, RunSpec},
-    cluster::{Access, ApiError, JsonPatch, Write},
+    cluster::{Access, ApiError},
     journal::{self, DayHeader, DayRecord, Record},
     report::{Chapter, DayEntry},
     types::{ExitCode, ObjectRef, RunId, Verdict, counted},
@@ -126,7 +127,8 @@ async fn back(
     if tell {
         own.tell(|progress| progress.turn(part, &own.entries));
     }
-    if on_record(&own.entries) == OnRecord::Open {
+    // What is gone on with is so in its turn, which is now: what comes before it is over.
+    if on_record(&own.entries) == OnRecord::Open && (tell || !goes_on(&own)) {
         Box::pin(put_back(&mut own, dead_pod)).await?;
         if !own.segments.flushed().await {
             return Err(WorkError::Taken);
@@ -208,7 +210,7 @@ async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<DayHea
             }
             (Some(_), ConcurrencyPolicy::Replace) => {
                 for other in &others {
-                    abort(&case.context.access, &other.object).await?;
+                    object::abort(&case.context.access, &other.object).await?;
                 }
                 waited(case).await?;
             }
@@ -236,14 +238,6 @@ async fn others(access: &Access, run: &RunSeen) -> Result<Vec<RunSeen>, ApiError
     let all = access.list(&like, "").await?;
     let others = all.iter().filter_map(RunSeen::read);
     Ok(others.filter(|other| other.id != run.id && other.game_day() == run.game_day()).collect())
-}
-
-async fn abort(access: &Access, run: &ObjectRef) -> Result<(), ApiError> {
-    let patch = JsonPatch::new().test("/metadata/uid", &run.uid).add("/spec/abort", true);
-    match access.patch(run, None, &patch, Write { manager: object::MANAGER, dry_run: false }).await {
-        Ok(_) | Err(ApiError::NotFound) => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 /// The account that the Run or the GameDay names; None: each experiment's own.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
@@ -11,6 +12,7 @@ use crate::{
     controller::{
         begin,
         day::{End, Heard, Part, Played, Question, Venue, answer, refused},
+        going_on::{go_on, goes_on},
         notices::Notice,
         reconcile::Record as OnRecord,
         request,
@@ -102,7 +104,7 @@ impl<'a> InCluster<'a> {
         Ok(None)
     }
 
-    /// Runs a part that has not begun yet. Some: why it does not.
+    /// Runs a part that has not begun yet, or goes on with it. Some: why it does not begin.
     async fn run(
         &mut self,
         own: &mut Case,
@@ -113,7 +115,12 @@ impl<'a> InCluster<'a> {
         let (tx, entry) = (own.outside.0.clone(), own.entry.clone());
         let clock = self.case.context.env.clock.clone();
         // On the heap: a game day is deep enough without the engine.
-        let mut run = Box::pin(begin::play(own, request, (&account, until)));
+        let (begun, dead_pod) = (on_record(&own.entries) == OnRecord::Open, self.dead_pod);
+        let mut run: BoxFuture<'_, _> = if begun {
+            Box::pin(async move { go_on(own, dead_pod).await.map(|()| None) })
+        } else {
+            Box::pin(begin::play(own, request, (&account, until)))
+        };
         let mut too_late = false;
         loop {
             tokio::select! {
@@ -171,8 +178,8 @@ impl<'a> InCluster<'a> {
         let mut findings = None;
         match on_record(&own.entries) {
             OnRecord::Whole => return Ok((own.entries.clone(), None)),
-            OnRecord::Open => Box::pin(put_back(own, self.dead_pod)).await?,
-            OnRecord::None => findings = self.run(own, what, end).await?,
+            OnRecord::Open if !goes_on(own) => Box::pin(put_back(own, self.dead_pod)).await?,
+            OnRecord::Open | OnRecord::None => findings = self.run(own, what, end).await?,
         }
         if !own.segments.flushed().await {
             return Err(WorkError::Taken);

@@ -59,6 +59,7 @@ impl Told {
             limits: std::collections::BTreeMap::new(),
             metrics: String::new(),
             server_ahead_ms: 0,
+            approvals: 0,
         };
         let mut told = Self { progress: Progress::default(), next: 0 };
         told.add(Record::RunStarted(Box::new(header)));

@@ -42,6 +42,7 @@ impl Run {
             limits: std::collections::BTreeMap::new(),
             metrics: String::new(),
             server_ahead_ms: 0,
+            approvals: 0,
         };
         let at = Timestamp::UNIX_EPOCH;
         let first = Entry { seq: 0, at, epoch: Epoch(1), record: Record::RunStarted(Box::new(header)) };
@@ -193,7 +194,7 @@ fn a_load_that_nobody_answered_proves_nothing() {
 fn a_takeover_sends_nothing() {
     let mut run = Run::surging(true);
     let (holder, by, why) = ("other".to_owned(), "other".to_owned(), "rollback".to_owned());
-    run.write(Record::OwnerChanged { holder, by, why });
+    run.write(Record::OwnerChanged { holder, by, why, goes_on: false });
     assert!(wanted(&run.state).is_empty());
     assert_eq!(run.settle(100), None);
     assert!(run.under_way().is_empty());

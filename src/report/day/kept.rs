@@ -104,5 +104,6 @@ fn of_experiment(day: &DayHeader, value: &serde_json::Value) -> Header {
         limits: BTreeMap::new(),
         metrics: String::new(),
         server_ahead_ms: 0,
+        approvals: 0,
     }
 }

@@ -234,7 +234,12 @@ pub(crate) fn hostile() -> Vec<Entry> {
     journal.push(8.5, Record::Noted { text: EVIL.to_owned() });
     journal.push(
         8.6,
-        Record::OwnerChanged { holder: EVIL.to_owned(), by: EVIL.to_owned(), why: EVIL.to_owned() },
+        Record::OwnerChanged {
+            holder: EVIL.to_owned(),
+            by: EVIL.to_owned(),
+            why: EVIL.to_owned(),
+            goes_on: false,
+        },
     );
     let mut seen = deployed(EVIL, EVIL);
     seen[0].commit = Some(EVIL.to_owned());

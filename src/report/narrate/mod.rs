@@ -119,8 +119,10 @@ impl Narrator {
                 };
                 told.push((Tone::Strong, format!("run {} begins {place}, seed {}", header.run, header.seed)));
             }
-            Record::OwnerChanged { holder, by, why } => {
-                told.push((Tone::Warning, format!("{why}: {holder} owns the run from here on, for {by}")));
+            Record::OwnerChanged { holder, by, why, goes_on } => {
+                let then = if *goes_on { ", and goes on with it" } else { "" };
+                let text = format!("{why}: {holder} owns the run from here on, for {by}{then}");
+                told.push((Tone::Warning, text));
             }
             Record::Planned { findings, earliest_abort_ms, calls } => {
                 let abort = match earliest_abort_ms {

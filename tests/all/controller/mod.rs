@@ -3,6 +3,7 @@
 mod agents;
 mod days;
 mod declined;
+mod going_on;
 mod measured;
 mod notices;
 mod office;
@@ -12,8 +13,6 @@ mod rights;
 use std::time::Duration;
 
 use firedrill::{
-    api,
-    cluster::Write,
     controller::{
         installation::{self, Looked},
         run_id,
@@ -169,10 +168,7 @@ fn a_halt_ends_what_is_under_way_and_lets_nothing_begin() {
         let _replica = office.replica("a");
         let run = office.run("trial-1", json!({})).await;
         office.shrunk().await;
-        let button = ObjectRef::namespaced(api::API_VERSION, "Guardrail", "", "halt");
-        let body = json!({"apiVersion": api::API_VERSION, "kind": "Guardrail", "metadata": {"name": "halt"},
-            "spec": {"halt": true, "haltReason": "an incident"}});
-        office.access.create(&button, body, Write::default()).await.expect("it is created");
+        office.halt().await;
         let asked = office.stage.env.clock.now();
         office.until("it is back", async || office.replicas() == 4).await;
         assert!(office.stage.env.clock.now().duration_since(asked).as_secs() <= 2);

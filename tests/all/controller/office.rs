@@ -160,6 +160,14 @@ impl Office {
         api.patch(&run.name, &kube::api::PatchParams::default(), &patch).await.expect("it is changed");
     }
 
+    /// Halts everything.
+    pub async fn halt(&self) {
+        let button = ObjectRef::namespaced(api::API_VERSION, "Guardrail", "", "halt");
+        let body = json!({"apiVersion": api::API_VERSION, "kind": "Guardrail", "metadata": {"name": "halt"},
+            "spec": {"halt": true, "haltReason": "an incident"}});
+        self.access.create(&button, body, Write::default()).await.expect("it is created");
+    }
+
     pub async fn delete(&self, object: &ObjectRef) {
         let api = self.access.api(object);
         api.delete(&object.name, &DeleteParams::default()).await.expect("it is deleted");

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use firedrill::{
+    controller,
     env::MemoryStorage,
     journal::Record,
     sim::apiserver::User,
@@ -133,5 +134,41 @@ fn one_that_was_held_for_dead_does_nothing_when_it_wakes_up() {
         assert_eq!(entries.iter().map(|entry| entry.epoch).max(), Some(Epoch(2)));
         office.assert_as_before().await;
         assert!(!hanging.task.is_finished(), "it has joined again under another name");
+    });
+}
+
+/// Before the controller is taken away: its rights go with it.
+#[test]
+fn a_drain_ends_every_run_and_waits_until_all_is_back() {
+    in_virtual_time(async {
+        let (office, _replica, run) = in_force().await;
+        let later = office.run("trial-2", json!({"startTime": "2030-01-01T00:00:00Z"})).await;
+        let mut asked = Vec::new();
+        let tell = |run: &str| asked.push(run.to_owned());
+        let left = controller::drain(&office.access, "firedrill", Duration::from_secs(120), tell).await;
+        assert_eq!(left.expect("it answers"), Vec::<String>::new());
+        // Nothing is left to wait for.
+        assert_eq!(office.replicas(), 4);
+        assert_eq!(office.held(), Vec::<String>::new());
+        asked.sort();
+        assert_eq!(asked, ["shop/trial-1", "shop/trial-2"]);
+        for run in [&run, &later] {
+            assert_eq!(office.status(run).await["reason"], "UserAbort");
+        }
+        office.assert_as_before().await;
+    });
+}
+
+#[test]
+fn a_drain_with_nobody_at_work_says_what_is_left() {
+    in_virtual_time(async {
+        let (office, replica, _run) = in_force().await;
+        replica.dies();
+        let left = controller::drain(&office.access, "firedrill", Duration::from_secs(30), |_| {}).await;
+        assert_eq!(left.expect("it answers"), ["shop/trial-1"]);
+        let _next = office.replica("b");
+        let left = controller::drain(&office.access, "firedrill", Duration::from_secs(120), |_| {}).await;
+        assert_eq!(left.expect("it answers"), Vec::<String>::new());
+        office.assert_as_before().await;
     });
 }

@@ -106,3 +106,25 @@ fn every_error_at_every_call_ends_with_everything_back_or_named() {
         }
     }
 }
+
+/// Right after definitions were applied the real server answers so for their kinds.
+#[test]
+fn a_server_that_is_busy_for_a_moment_refuses_nothing() {
+    const ASKED: [&str; 3] = ["guardrails", "selfsubjectreviews", "selfsubjectaccessreviews"];
+    let calls = calls("scale");
+    let asked = calls
+        .iter()
+        .enumerate()
+        .filter(|(_, seen)| seen.verb != "watch" && ASKED.contains(&seen.resource.as_str()));
+    let numbers: Vec<(u64, &Seen)> = asked.map(|(index, seen)| (index as u64 + 1, seen)).collect();
+    assert!(ASKED.iter().all(|name| numbers.iter().any(|(_, seen)| seen.resource == *name)), "{numbers:?}");
+    for (number, seen) in numbers {
+        in_virtual_time(async {
+            let stage = with_runner("scale").await;
+            let busy = Action::Answer(Status::too_many_requests("storage is (re)initializing", 1));
+            stage.cluster.sim().mischief().add(rule(number, busy));
+            let ran = stage.run(stage.request(&experiment(&[method("scale")]), 5)).await;
+            assert!(ran.is_ok(), "{number}, {} {}: {:?}", seen.verb, seen.resource, ran.err());
+        });
+    }
+}

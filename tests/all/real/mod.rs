@@ -44,6 +44,12 @@ fn wanted(judged: Judged) -> Vec<Row> {
     rows::all().into_iter().filter(|row| row.judged == judged && named(row)).collect()
 }
 
+/// A fixed sample where FIREDRILL_BENCH_SAMPLE says so: every so many of what takes a minute a row.
+fn sampled(rows: Vec<Row>) -> Vec<Row> {
+    let every = std::env::var("FIREDRILL_BENCH_SAMPLE").ok().and_then(|every| every.parse().ok());
+    rows.into_iter().step_by(every.unwrap_or(1).max(1)).collect()
+}
+
 /// What is wrong, without the journal.
 fn first(error: &str) -> String {
     let short = |line: &str| line.chars().take(400).collect::<String>();
@@ -81,7 +87,7 @@ fn every_row_with_metrics_ends_the_same_on_real_nodes() {
     let Some(real) = Real::from_env("the table of scenarios").filter(Real::has_metrics) else { return };
     blocking(async {
         define(&real).await;
-        let mut rows = wanted(Judged::WithMetrics);
+        let mut rows = sampled(wanted(Judged::WithMetrics));
         rows.extend(wanted(Judged::OnNodes));
         if let Some(row) = rows.first() {
             create(&real.client(), &crate::kit::manifests(&row.objects)).await.expect("the shop is accepted");

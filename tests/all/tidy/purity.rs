@@ -13,6 +13,7 @@ const MAY_AWAIT: &[(&str, &str)] = &[
     ("preview.rs", "looks at what a rollback would write"),
     ("start.rs", "takes the leases, opens the journal, hands over to the loop"),
     ("rollback.rs", "takes over a dead run, hands over to the loop; reverts scars without a journal"),
+    ("going_on.rs", "takes over a run to go on with it, hands over to the loop"),
     ("agents.rs", "reads the nodes of agents before a run, and asks whether they are let in"),
     ("doctor.rs", "tries agents on each node, outside of any run"),
     ("assess.rs", "reads the world before a run: snapshot, rights, dry runs"),

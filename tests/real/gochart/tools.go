@@ -1,6 +1,9 @@
 //go:build tools
 
-// Package tools names the program that chart.sh builds, so that `go mod tidy` keeps what it needs.
+// Package tools names the programs that chart.sh builds, so that `go mod tidy` keeps what they need.
 package tools
 
-import _ "helm.sh/helm/v3/cmd/helm"
+import (
+	_ "github.com/yannh/kubeconform/cmd/kubeconform"
+	_ "helm.sh/helm/v3/cmd/helm"
+)

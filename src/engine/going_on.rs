@@ -1,0 +1,101 @@
+//! Going on with a run whose runner is lost; `resumable` says which.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    EngineError, Outcome, Outside, Start,
+    deployed::{Release, Releases},
+    drive::Driver,
+    rollback::{Owner, Taken, take},
+    start::{attended, conclude},
+    state::State,
+};
+use crate::{
+    cluster::{Access, LeaseError, Snapshot},
+    env::Env,
+    journal::{Entry, Moment, Record, StopReason},
+    types::RunId,
+};
+
+/// How long the leases of a dead replica's namespaces are waited for before they are taken: they were renewed a moment
+/// later than the replica's own, and lapse a moment later.
+pub const LEASES_LAPSE: Duration = Duration::from_secs(5);
+
+/// Takes a run over and goes on with it: replay, then the ordinary loop. Its former owner has to be fenced off. What the
+/// assessment says against beginning does not count: the run has begun, and each injection asks for itself.
+///
+/// # Errors
+/// See [`EngineError`]; whatever was in force by then was taken back, or the error says that it was not.
+pub async fn go_on(env: &Env, run: &RunId, start: Start) -> Result<Outcome, EngineError> {
+    let Start { request, assessment, revert_timeout, outside_rx, outside_tx, observer, .. } = start;
+    let (holder, by) = (request.holder.clone(), assessment.by.name.clone());
+    let taken = lapsed(env, &assessment.access, (run, &holder, &by), outside_tx).await?;
+    let Taken { keeper, writer, entries, epoch, unwritten } = taken;
+    let state = State::replay(&entries)?;
+    let snapshot = assessment.mirror.snapshot();
+    let mut driver =
+        attended(env, (request, assessment), (state, writer, epoch), (revert_timeout, outside_rx), observer);
+    driver.releases = released(&entries, &snapshot);
+    let lost = unwritten.as_ref().map(|unwritten| (StopReason::JournalLost, unwritten.why.clone()));
+    driver.unwritten = unwritten;
+    let change = Record::OwnerChanged { holder, by, why: "takeover".to_owned(), goes_on: true };
+    let forbidden = lost.or_else(|| driver.forbidden(&snapshot, None));
+    let result = match begun(&mut driver, (change, entries), forbidden) {
+        Ok(()) => conclude(driver, &*env.storage).await,
+        Err(error) => Err(error),
+    };
+    keeper.release().await;
+    result
+}
+
+/// Takes it once its former owner's leases have lapsed.
+async fn lapsed(
+    env: &Env,
+    access: &Access,
+    (run, holder, by): (&RunId, &str, &str),
+    outside_tx: mpsc::UnboundedSender<Outside>,
+) -> Result<Taken, EngineError> {
+    let begun = Instant::now();
+    loop {
+        let owner = Owner { holder, by, take_over: begun.elapsed() >= LEASES_LAPSE };
+        match take(env, access, (run, owner), outside_tx.clone()).await {
+            Err(EngineError::Lease(LeaseError::Held { tenure, .. })) if tenure.run == *run => {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Writes down that it goes on, and why it may not.
+fn begun(
+    driver: &mut Driver,
+    (change, entries): (Record, Vec<Entry>),
+    forbidden: Option<(StopReason, String)>,
+) -> Result<(), EngineError> {
+    driver.note_anyhow(change, entries)?;
+    match forbidden {
+        Some((reason, by)) if driver.state.stop.is_none() => {
+            driver.note(Record::StopRequested { reason, by })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What was released when the run began: a rollout that came while nobody looked shows by its revision.
+fn released(entries: &[Entry], snapshot: &Snapshot) -> Releases {
+    let before = entries.iter().find_map(|entry| match &entry.record {
+        Record::DeployedSeen { moment: Moment::Before, workloads } => Some(workloads),
+        _ => None,
+    });
+    let mut releases = BTreeMap::new();
+    for seen in before.into_iter().flatten() {
+        if let Some(now) = snapshot.workload_of(&seen.workload) {
+            let revision = seen.revision.clone().or_else(|| now.revision().map(str::to_owned));
+            releases.insert(seen.workload.clone(), Release { revision, template: now.fingerprint.clone() });
+        }
+    }
+    releases
+}
