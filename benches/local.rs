@@ -257,6 +257,7 @@ fn header(run: &RunId, experiment: Value) -> Header {
         limits: std::collections::BTreeMap::new(),
         metrics: String::new(),
         server_ahead_ms: 0,
+        approvals: 0,
     }
 }
 

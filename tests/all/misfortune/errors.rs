@@ -17,7 +17,7 @@ use crate::{
         house::{experiment, method, settled_for, settles},
         long, sampled,
     },
-    kit::{Stage, in_virtual_time},
+    kit::{Stage, in_virtual_time, on_every_core},
 };
 
 const RUNNER: &str = "runner";
@@ -85,7 +85,7 @@ async fn hit(fault: &str, number: u64, action: Action, at: &str) {
 
 #[test]
 fn every_error_at_every_call_ends_with_everything_back_or_named() {
-    for fault in FAULTS {
+    on_every_core(FAULTS, |fault| {
         let fault = fault.info().name;
         let calls = calls(fault);
         let mut cases = Vec::new();
@@ -104,7 +104,7 @@ fn every_error_at_every_call_ends_with_everything_back_or_named() {
                 format!("{fault}: {name} at call {number}, {} {} {}", seen.verb, seen.resource, seen.name);
             in_virtual_time(hit(fault, number, action, &at));
         }
-    }
+    });
 }
 
 /// Right after definitions were applied the real server answers so for their kinds.
