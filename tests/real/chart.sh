@@ -83,15 +83,6 @@ ours() {
     -l app.kubernetes.io/name=firedrill -o name
 }
 
-# A kubeconfig with the chart's account and nothing else.
-account() {
-  local token
-  token=$(kubectl create token firedrill -n firedrill)
-  kubectl config view --raw --minify --flatten >"$work/account"
-  "$BIN/kubectl" --kubeconfig "$work/account" config set-credentials account --token="$token" >/dev/null
-  "$BIN/kubectl" --kubeconfig "$work/account" config set-context --current --user=account >/dev/null
-}
-
 # Where the controller's port is, as it says itself.
 port_of() { # LOG
   wait_for 10 'the port of metrics' grep -q 'metrics and probes are answered' "$1"
@@ -179,9 +170,7 @@ helm=$tools/helm
 
 helm lint --quiet "$chart"
 kubectl create namespace firedrill >/dev/null
-firedrill crds | kubectl apply --server-side -f - >/dev/null
-sleep 1 # without any condition kubectl wait gives up at once
-kubectl wait --for=condition=Established --timeout=30s crd/guardrails.firedrill.dev >/dev/null
+define
 operator_kinds
 for file in "$here"/../../experiments/*.yaml "$here"/../../experiments/*/*.yaml; do echo --- && cat "$file"; done >"$work/kinds.yaml"
 conforms "$work/kinds.yaml"

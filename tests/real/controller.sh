@@ -260,8 +260,7 @@ kinds_gone() {
   kubectl delete crd runs.firedrill.dev --wait=true >/dev/null
   local took=$(($(now) - gone))
   clean 'the definition of Runs deleted in force: to gone' "$took"
-  firedrill crds | kubectl apply --server-side -f - >/dev/null
-  kubectl wait --for=condition=Established --timeout=30s crd/runs.firedrill.dev >/dev/null
+  define
   sleep 2
   passes
 }
@@ -302,12 +301,7 @@ trap 'exit 130' INT TERM
 BIN=$("$here/build.sh")
 program=$(program)
 "$here/cluster.sh" up --dir "$dir" --nodes 3 >/dev/null
-firedrill crds | kubectl apply --server-side -f - >/dev/null
-# One that has no status yet is an error to kubectl, and not one that it waits for.
-for _ in {1..20}; do
-  kubectl wait --for=condition=Established --timeout=30s crd --all >/dev/null 2>&1 && break
-  sleep 0.5
-done
+define
 kubectl apply --server-side -f "$here/controller.yaml" >/dev/null
 kubectl rollout status -n shop deployment/web --timeout=60s >/dev/null
 

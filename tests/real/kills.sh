@@ -110,15 +110,6 @@ state() {
   kubectl get deployments -n kills -o json | jq -S '.items[] | {name: .metadata.name, replicas: .spec.replicas}'
 }
 
-# The controllers take their own taints away a moment after the cordon.
-as_before() {
-  local deadline=$((SECONDS + 20))
-  while state >"$work/after" && ! diff -q "$work/before" "$work/after" >/dev/null; do
-    ((SECONDS < deadline)) || return 1
-    sleep 0.5
-  done
-}
-
 ready() {
   kubectl rollout status -n kills deployment/web --timeout=90s >/dev/null
   kubectl rollout status -n kills deployment/side --timeout=90s >/dev/null

@@ -102,28 +102,11 @@ spec:
 YAML
 }
 
-# A kubeconfig with the controller's account and nothing else.
-account() {
-  local token
-  token=$(kubectl create token firedrill -n firedrill --duration=12h)
-  kubectl config view --raw --minify --flatten >"$work/account"
-  "$BIN/kubectl" --kubeconfig "$work/account" config set-credentials account --token="$token" >/dev/null
-  "$BIN/kubectl" --kubeconfig "$work/account" config set-context --current --user=account >/dev/null
-}
-
 state() {
   kubectl get deployments -A -o json | jq -S '.items[] | {name: .metadata.name, space: .metadata.namespace,
     labels: .metadata.labels, marks: (.metadata.annotations | with_entries(select(.key | contains("firedrill")))), replicas: .spec.replicas}'
   # Those of replicas stay until others find them lapsed.
   kubectl get leases -A -o name | grep -E '/(run-|firedrill$)' || true
-}
-
-as_before() {
-  local deadline=$((SECONDS + 20))
-  while state >"$work/after" && ! diff -q "$work/before" "$work/after" >/dev/null; do
-    ((SECONDS < deadline)) || return 1
-    sleep 0.5
-  done
 }
 
 whole() {
@@ -169,12 +152,7 @@ trap 'exit 130' INT TERM
 BIN=$("$here/build.sh")
 program=$(program)
 "$here/cluster.sh" up --dir "$dir" --nodes 6 >/dev/null
-firedrill crds | kubectl apply --server-side -f - >/dev/null
-for _ in {1..20}; do
-  # One that has no status yet is an error to kubectl, and not one that it waits for.
-  kubectl wait --for=condition=Established --timeout=30s crd --all >/dev/null 2>&1 && break
-  sleep 0.5
-done
+define
 kubectl create namespace firedrill >/dev/null
 firedrill controller manifests | kubectl apply --server-side -f - >/dev/null
 kubectl get serviceaccount firedrill -n firedrill >/dev/null 2>&1 || kubectl create serviceaccount firedrill -n firedrill >/dev/null

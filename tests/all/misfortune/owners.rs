@@ -391,3 +391,23 @@ fn a_lapsed_lease_can_be_had_and_a_fresh_one_cannot() {
         assert_eq!(leases.len(), 1);
     });
 }
+
+/// What tells runs of one seed apart is the moment: with the same seed, at the same moment, another name is found.
+#[test]
+fn of_two_runs_that_would_have_the_same_name_the_second_takes_another() {
+    let run = |storage: &MemoryStorage| {
+        in_virtual_time(async {
+            let mut stage = settled(5).await;
+            stage.storage = storage.clone();
+            stage.env.storage = Arc::new(storage.clone());
+            let ran =
+                stage.run(stage.request(&experiment(&[method("scale")]), 5)).await.expect("not refused");
+            ran.outcome.expect("an ordinary end").run
+        })
+    };
+    let storage = MemoryStorage::default();
+    let first = run(&storage);
+    assert_eq!(run(&MemoryStorage::default()), first, "nothing but the moment and the seed tells them apart");
+    assert_ne!(run(&storage), first);
+    assert_eq!(storage.list().expect("it can be read").len(), 2);
+}
