@@ -13,6 +13,9 @@ use crate::{
     load,
 };
 
+/// What cannot be read in a pod without a token.
+const OWN_ACCOUNT: &str = "the pod's own account";
+
 /// A connection to a real cluster.
 pub(super) struct Connection {
     pub env: Env,
@@ -28,11 +31,18 @@ impl Connection {
     }
 }
 
-/// Reads the kubeconfig and asks the server who it is. Needs a runtime.
+/// Reads the kubeconfig and asks the server who it is; without one a pod is its own account, as with kubectl. Needs a
+/// runtime.
 pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connection> {
     let kubeconfig = match &global.kubeconfig {
         Some(path) => Kubeconfig::read_from(path).with_context(|| path.display().to_string())?,
-        None => Kubeconfig::read().context("no kubeconfig; set KUBECONFIG or pass --kubeconfig")?,
+        None => match Kubeconfig::read() {
+            Err(_) if in_a_pod(global) && std::env::var_os("KUBECONFIG").is_none() => {
+                let own = kube::Config::incluster().context(OWN_ACCOUNT)?;
+                return connected(own, Default::default(), Arc::new(storage(global)?), seed).await;
+            }
+            read => read.context("no kubeconfig; set KUBECONFIG or pass --kubeconfig")?,
+        },
     };
     let context = global.context.clone().or_else(|| kubeconfig.current_context.clone()).unwrap_or_default();
     let cluster = kubeconfig.contexts.iter().find(|named| named.name == context);
@@ -58,13 +68,18 @@ pub(super) async fn connect(global: &Global, seed: u64) -> anyhow::Result<Connec
 /// Connects from within the cluster, as the pod's own account; elsewhere as [`connect`] does. Journals are not kept
 /// here.
 pub(super) async fn within(global: &Global) -> anyhow::Result<Connection> {
-    let pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-    if !pod || global.kubeconfig.is_some() || global.context.is_some() {
+    if !in_a_pod(global) {
         return connect(global, fresh_seed()).await;
     }
-    let config = kube::Config::incluster().context("the pod's own account")?;
+    let config = kube::Config::incluster().context(OWN_ACCOUNT)?;
     let nowhere = Arc::new(crate::env::MemoryStorage::default());
-    connected(config, (String::new(), String::new()), nowhere, fresh_seed()).await
+    connected(config, Default::default(), nowhere, fresh_seed()).await
+}
+
+/// Whether this is a pod of a cluster and no other cluster is asked for.
+fn in_a_pod(global: &Global) -> bool {
+    let pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    pod && global.kubeconfig.is_none() && global.context.is_none()
 }
 
 async fn connected(

@@ -86,6 +86,7 @@ spec:
       - name: app
         image: docker.io/firedrill/demo-shop:1
         imagePullPolicy: Never
+        ports: [{name: http, containerPort: 8080}]
         readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
 YAML
   experiment shrunk '{name: shrink, target: {workload: deployment/web}, scale: {replicas: 1}, duration: 3s}'
@@ -131,6 +132,8 @@ firedrill allow installed --fault scale --fault podKill --fault networkLatency 2
 # Metrics are read as the account that the run acts as.
 kubectl create role metrics -n monitoring --verb=get --resource=services/proxy >/dev/null
 kubectl create rolebinding metrics -n monitoring --role=metrics --serviceaccount=installed:firedrill >/dev/null
+
+sleep 3 # until it is scraped
 
 begun=$(now)
 firedrill run --controller gameday/drill -n installed >"$work/day.log" 2>&1 || { cat "$work/day.log" >&2; exit 1; }

@@ -290,3 +290,18 @@ fn a_remedy_of_several_is_said_once() {
         .prints("aborts after about 1m15s + scrape interval at most (probe ")
         .prints(": window 1m + scrape interval + every 5s + for 10s)");
 }
+
+/// In a pod nobody writes a kubeconfig: it is its own account, as with kubectl, unless another cluster is asked for.
+#[test]
+fn a_pod_is_its_own_account() {
+    let place = Place::new();
+    let in_a_pod = |more: &[&str]| {
+        let mut command = place.command(&[&["runs", "--controller"], more].concat());
+        command.env("KUBERNETES_SERVICE_HOST", "127.0.0.1").env("KUBERNETES_SERVICE_PORT", "1");
+        Ended::of(command.output().expect("the binary starts"))
+    };
+    // This is none, so it has no token.
+    in_a_pod(&[]).exits(3).says("the pod's own account");
+    in_a_pod(&["--context", "other"]).exits(3).says("no kubeconfig");
+    place.run(&["runs", "--controller"]).exits(3).says("no kubeconfig");
+}
