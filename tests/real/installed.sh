@@ -26,7 +26,7 @@ finish() {
   if ((rc != 0)); then
     kubectl get pods -A -o wide >&2 || true
     kubectl logs -n firedrill -l app.kubernetes.io/name=firedrill --prefix --tail=30 >&2 || true
-    tail -n 40 "$work"/*.log >&2 || true
+    tail -n 40 "$work"/*.log >&2 2>/dev/null || true
   fi
   rm -rf "$work"
   exit "$rc"

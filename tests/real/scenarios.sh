@@ -44,5 +44,8 @@ cargo test --test all real:: -- --nocapture --test-threads=1 "$@"
 # A part of them was asked for, or all.
 if [[ ${bench[0]} == --real && $# -eq 0 ]]; then
   "$here/hosts.sh" "$dir"
+  # Helm takes nothing over that others have made, and the tests have made some of it.
+  "$here/cluster.sh" down --dir "$dir"
+  "$here/cluster.sh" up "${bench[@]}" --dir "$dir" >/dev/null
   "$here/installed.sh" "$dir"
 fi
