@@ -8,7 +8,6 @@ use super::{object, seen::RunSeen};
 use crate::{
     api::API_VERSION,
     cluster::{Access, ApiError, LeaseSeen, leases_in},
-    types::ObjectRef,
 };
 
 /// Between two looks.
@@ -27,16 +26,13 @@ pub async fn drain(
 ) -> Result<Vec<String>, ApiError> {
     let until = Instant::now() + within;
     loop {
-        let left = match look(access, namespace, &mut tell).await {
-            Ok(left) if left.is_empty() => return Ok(left),
-            Err(error) if !error.is_transient() || Instant::now() >= until => return Err(error),
-            Err(_) => Vec::new(),
-            Ok(left) => left,
-        };
-        if Instant::now() >= until {
-            return Ok(left);
+        let looked = look(access, namespace, &mut tell).await;
+        let late = Instant::now() >= until;
+        match looked {
+            Ok(left) if left.is_empty() || late => return Ok(left),
+            Err(error) if late || !error.is_transient() => return Err(error),
+            _ => sleep(LOOK).await,
         }
-        sleep(LOOK).await;
     }
 }
 
@@ -56,8 +52,7 @@ async fn look(
         left.push(run.key());
     }
     // Of Runs that are gone the claim is all that is left.
-    let leases: ObjectRef = leases_in(namespace);
-    for lease in access.list(&leases, "").await? {
+    for lease in access.list(&leases_in(namespace), "").await? {
         if let Some(LeaseSeen::Claim { object, .. }) = LeaseSeen::read(&lease)
             && !left.contains(&object)
         {

@@ -51,7 +51,6 @@ fn asked(case: &Case, header: &Header) -> Option<Request> {
     let experiment = Experiment::from_value(&header.experiment).ok()?;
     let act = Act { experiment, json: header.experiment.clone(), source: header.file.clone() };
     let mut request = request::of(&case.context, &header.namespace, &act, header.seed);
-    request.file.clone_from(&header.file);
     request.environment = header.environment.clone();
     request.consent.approvals = header.approvals;
     Some(request)

@@ -155,7 +155,7 @@ program=$(program)
 define
 kubectl create namespace firedrill >/dev/null
 firedrill controller manifests | kubectl apply --server-side -f - >/dev/null
-kubectl get serviceaccount firedrill -n firedrill >/dev/null 2>&1 || kubectl create serviceaccount firedrill -n firedrill >/dev/null
+kubectl create serviceaccount firedrill -n firedrill >/dev/null
 account
 for space in "${spaces[@]}"; do
   namespace "$space" | kubectl apply --server-side -f - >/dev/null

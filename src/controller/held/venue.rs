@@ -114,8 +114,8 @@ impl<'a> InCluster<'a> {
         let (request, account) = (self.request(act), self.account(act));
         let (tx, entry) = (own.outside.0.clone(), own.entry.clone());
         let clock = self.case.context.env.clock.clone();
-        // On the heap: a game day is deep enough without the engine.
         let (begun, dead_pod) = (on_record(&own.entries) == OnRecord::Open, self.dead_pod);
+        // On the heap: a game day is deep enough without the engine.
         let mut run: BoxFuture<'_, _> = if begun {
             Box::pin(async move { go_on(own, dead_pod).await.map(|()| None) })
         } else {
