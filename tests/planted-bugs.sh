@@ -23,6 +23,7 @@ limits-rounded-up             misfortune::effects::limits_round_down
 fence-not-checked             misfortune::owners::a_runner_that_cannot_renew_its_lease_changes_nothing_past_its_deadline
 zone-emptied-while-open       misfortune::zones::every_node_of_a_zone_is_closed_before_the_first_pod_goes
 agents-stay                   misfortune::agents::agents_are_ready_before_baseline_and_gone_after_the_run
+prepared-from-the-past        misfortune::slow::a_step_is_not_prepared_from_a_time_before_what_the_last_one_has_changed
 lease-freshness-ignored       misfortune::owners::of_two_runs_that_begin_at_once_one_is_refused
 '
 

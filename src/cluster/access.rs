@@ -19,7 +19,10 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::{ApiError, JsonPatch};
+use super::{
+    ApiError, JsonPatch,
+    written::{Changes, Written},
+};
 use crate::types::{ObjectRef, planted};
 
 /// Requests in flight at once: the API server's own defaults allow 200 writes for everybody
@@ -91,6 +94,7 @@ pub struct Access {
     calls: Arc<AtomicU64>,
     /// Patches of one object take turns.
     turns: Arc<Mutex<BTreeMap<ObjectRef, Arc<tokio::sync::Mutex<()>>>>>,
+    changes: Changes,
 }
 
 impl Access {
@@ -102,6 +106,7 @@ impl Access {
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             calls: Arc::new(AtomicU64::new(0)),
             turns: Arc::default(),
+            changes: Changes::default(),
         }
     }
 
@@ -124,6 +129,11 @@ impl Access {
     /// How many calls were made so far, watches aside.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// The newest change of ours in each collection, deletions aside.
+    pub fn written(&self) -> Vec<Written> {
+        self.changes.all()
     }
 
     /// Runs one read: bounded in number and time.
@@ -282,9 +292,13 @@ impl Access {
         call: impl Future<Output = Result<DynamicObject, kube::Error>> + Send + 'static,
     ) -> Result<DynamicObject, ApiError> {
         let (this, turn) = (self.clone(), self.turn(object).lock_owned().await);
+        let everywhere = Api::<DynamicObject>::all_with(self.client.clone(), &resource_of(object));
+        let collections = [self.api(object).resource_url().to_owned(), everywhere.resource_url().to_owned()];
         let sent = tokio::spawn(async move {
             let _turn = turn;
-            this.write(TIMEOUT, call).await
+            let answer = this.write(TIMEOUT, call).await?;
+            this.changes.remember(collections, &answer.metadata);
+            Ok(answer)
         });
         sent.await.unwrap_or_else(|error| Err(ApiError::Unreachable(error.to_string())))
     }

@@ -3,10 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -17,17 +14,19 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use serde::de::DeserializeOwned;
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::task::AbortHandle;
 
 use super::{
     ApiError, Snapshot,
     autoscaler::Autoscaler,
     machine::{self, Machine, RawMachine},
+    signal::Signal,
     snapshot::Key,
     view::{
         Node, Pdb, Pod, RawAutoscaler, RawNode, RawPdb, RawPod, RawSlice, RawSpace, RawWorkload, Space,
         Workload, resource,
     },
+    written::{Written, version_of},
 };
 
 /// How long to wait before a broken watch is begun again. Fixed: a run is short, and jitter would make
@@ -71,39 +70,8 @@ struct State {
     snapshot: Snapshot,
     /// Watches that have not been listed yet, with the reason that was seen last.
     pending: BTreeMap<String, Option<ApiError>>,
-}
-
-/// Counts changes, and wakes those who wait in the order in which they came: `tokio::sync::watch` wakes them
-/// in an order of its own making, which no seed replays.
-#[derive(Default)]
-struct Signal {
-    version: AtomicU64,
-    waiting: Notify,
-}
-
-impl Signal {
-    fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
-    }
-
-    fn raise(&self) {
-        self.version.fetch_add(1, Ordering::AcqRel);
-        self.waiting.notify_waiters();
-    }
-
-    /// The first version after `seen`.
-    async fn after(&self, seen: u64) -> u64 {
-        loop {
-            let mut raised = std::pin::pin!(self.waiting.notified());
-            // In the queue before looking: nothing is missed in between.
-            raised.as_mut().enable();
-            let version = self.version();
-            if version != seen {
-                return version;
-            }
-            raised.await;
-        }
-    }
+    /// How far each watch has come: the newest resourceVersion that it has spoken of.
+    versions: BTreeMap<String, u64>,
 }
 
 /// Writes what a watch says into the state.
@@ -208,6 +176,13 @@ impl Mirror {
     /// the mirror anything itself.
     pub fn look<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> T {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner).snapshot)
+    }
+
+    /// Whether a change of ours is still to come: its collection is followed, and no watch has come so far yet.
+    pub fn lacks(&self, written: &Written) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let versions = written.collections.iter().filter_map(|collection| state.versions.get(collection));
+        versions.max().is_some_and(|seen| *seen < written.version)
     }
 
     /// Returns when anything has changed since the last call on this clone.
@@ -383,6 +358,7 @@ fn follow_with<K, V>(
     let name = format!("{}{}", api.resource_url(), config.field_selector.as_deref().unwrap_or_default());
     sink.update(|state| {
         state.pending.insert(name.clone(), None);
+        state.versions.insert(name.clone(), 0);
     });
     let stream = watcher(api, config).backoff(FixedBackoff).boxed();
     let task = tokio::spawn(absorb(stream, keep, sink.clone(), name));
@@ -411,26 +387,33 @@ async fn absorb<K, V>(
     sink: Sink,
     name: String,
 ) where
+    K: Resource,
     V: PartialEq,
 {
     let mut fresh: BTreeMap<Key, Arc<V>> = BTreeMap::new();
+    let mut listed = 0;
     while let Some(event) = stream.next().await {
         match event {
             Ok(watcher::Event::Init) => fresh.clear(),
             Ok(watcher::Event::InitApply(raw)) => {
+                listed = version_of(raw.meta()).max(listed);
                 fresh.insert((keep.key)(&raw), Arc::new((keep.read)(raw)));
             }
             Ok(watcher::Event::InitDone) => sink.update(|state| {
                 *(keep.slot)(&mut state.snapshot) = merged(&keep, state, std::mem::take(&mut fresh));
                 state.pending.remove(&name);
+                state.has_seen(&name, listed);
             }),
             Ok(watcher::Event::Apply(raw)) => {
+                let version = version_of(raw.meta());
                 let (key, value) = ((keep.key)(&raw), Arc::new((keep.read)(raw)));
                 sink.update(|state| {
                     Arc::make_mut((keep.slot)(&mut state.snapshot)).insert(key, value);
+                    state.has_seen(&name, version);
                 });
             }
             Ok(watcher::Event::Delete(raw)) => sink.update(|state| {
+                state.has_seen(&name, version_of(raw.meta()));
                 Arc::make_mut((keep.slot)(&mut state.snapshot)).remove(&(keep.key)(&raw));
             }),
             Err(error) => {
@@ -467,6 +450,14 @@ fn why(error: watcher::Error) -> ApiError {
         | watcher::Error::WatchStartFailed(error)
         | watcher::Error::WatchFailed(error) => error.into(),
         other => ApiError::Unreachable(other.to_string()),
+    }
+}
+
+impl State {
+    fn has_seen(&mut self, watch: &str, version: u64) {
+        if let Some(seen) = self.versions.get_mut(watch) {
+            *seen = version.max(*seen);
+        }
     }
 }
 

@@ -25,9 +25,11 @@ mod scar;
 mod secret;
 mod segments;
 mod selector;
+mod signal;
 mod snapshot;
 mod toleration;
 mod view;
+mod written;
 
 pub use access::{Access, Fence, Write};
 pub use acting::{Acting, account_of, account_uid, account_user, client_as};
@@ -57,3 +59,4 @@ pub use selector::PodSelector;
 pub use snapshot::{Key, Snapshot};
 pub use toleration::{Toleration, stays_for};
 pub use view::{Node, Owner, Pdb, Pod, Space, Taint, Workload};
+pub use written::Written;

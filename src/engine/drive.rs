@@ -126,10 +126,10 @@ impl Driver {
                     self.append(*record)?;
                     continue;
                 }
-                Command::Prepare(step) => {
-                    self.prepare(step)?;
-                    continue;
-                }
+                Command::Prepare(step) => match self.prepare(step)? {
+                    None => continue,
+                    until => until,
+                },
                 Command::Arm => {
                     self.arm()?;
                     continue;

@@ -1,18 +1,23 @@
 //! Choosing whom a step hits, when its turn has come.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{EngineError, drive::Driver, rounds};
 use crate::{
     api::{Action, Step, Target},
-    cluster::Snapshot,
+    cluster::{Snapshot, Written},
     faults::{self, Injection},
     journal::Record,
     plan::{self, Round, Setting, StepAsk},
-    types::{Finding, ObjectRef},
+    types::{Finding, ObjectRef, planted},
 };
+
+/// How long a watch may lag behind a change of ours before the next step no longer waits for it.
+const CATCHES_UP: Duration = Duration::from_secs(5);
+/// How soon that is looked at again.
+const LOOKS_AGAIN: Duration = Duration::from_millis(20);
 
 /// A part of a step: its number among the steps, and whom it is about; None: chosen anew.
 struct Part<'a> {
@@ -21,8 +26,32 @@ struct Part<'a> {
 }
 
 impl Driver {
-    /// Chooses the step's targets, or the next round's or batch's, and writes down the intent.
-    pub(super) fn prepare(&mut self, index: usize) -> Result<(), EngineError> {
+    /// When to look again: what we have changed ourselves is not seen yet, and a before-image of it would be of a time
+    /// before. None: it is seen, or its watch is not to be waited for.
+    fn catching_up(&self) -> Option<Timestamp> {
+        if planted("prepared-from-the-past") {
+            return None;
+        }
+        let late = |written: &Written| written.at.elapsed() < CATCHES_UP && self.world.mirror.lacks(written);
+        self.world
+            .access
+            .written()
+            .iter()
+            .any(late)
+            .then(|| self.clock.now().checked_add(LOOKS_AGAIN).unwrap_or(Timestamp::MAX))
+    }
+
+    /// Chooses the step's targets, or the next round's or batch's, and writes down the intent. Some: not yet, and when
+    /// to ask again.
+    pub(super) fn prepare(&mut self, index: usize) -> Result<Option<Timestamp>, EngineError> {
+        let until = self.catching_up();
+        if until.is_none() {
+            self.intend(index)?;
+        }
+        Ok(until)
+    }
+
+    fn intend(&mut self, index: usize) -> Result<(), EngineError> {
         let step = self.state.spec.method[index].clone();
         let snapshot = self.world.mirror.snapshot();
         if let Some((reason, by)) = self.forbidden(&snapshot, Some(self.server_time())) {

@@ -298,6 +298,38 @@ fn a_watch_that_stands_still_is_neither_acted_on_nor_a_pass() {
     }
 }
 
+/// The watches are two seconds late when a step has been taken back and the next one is about the same workload: its
+/// before-image is not of the time before.
+#[test]
+fn a_step_is_not_prepared_from_a_time_before_what_the_last_one_has_changed() {
+    in_virtual_time(async {
+        let stage = settled(8).await;
+        let mischief = stage.cluster.sim().mischief().clone();
+        let act = move || {
+            mischief.stall_watches(true);
+            let mischief = mischief.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                mischief.stall_watches(false);
+            });
+        };
+        let watch = once(|record| matches!(record, Record::EffectSeen { .. }), act);
+        let text = experiment(&[
+            "{name: first, target: {workload: deployment/web}, scale: {by: -1}, background: true}",
+            "{name: back, revert: first}",
+            "{name: second, target: {workload: deployment/web}, scale: {by: -2}, duration: 5s}",
+        ]);
+        let ran =
+            stage.run_with(stage.request(&text, 8), move |entry, _| watch(entry)).await.expect("not refused");
+        assert_eq!(ran.verdict(), Verdict::Passed, "{:#?}", ran.outcome);
+        let details = ran.entries.iter().filter_map(|entry| match &entry.record {
+            Record::Injected { detail, .. } => Some(detail.as_str()),
+            _ => None,
+        });
+        assert_eq!(details.collect::<Vec<_>>(), ["replicas 4 → 3", "replicas 4 → 2"]);
+    });
+}
+
 /// Each deletion takes the server a second: one after the other they would take a quarter of an hour.
 #[test]
 fn a_thousand_targets_are_hit_and_seen_within_a_minute() {

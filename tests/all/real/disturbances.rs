@@ -3,7 +3,7 @@
 use futures::{StreamExt as _, stream};
 
 use super::{
-    agents, define, first,
+    agents, define, in_short,
     sight::{Watch, judge},
     wanted,
 };
@@ -55,7 +55,7 @@ fn every_disturbance_is_felt_by_its_neighbours_and_gone_afterwards() {
         let results: Vec<Result<(), String>> =
             rows.map(|row| told(&real, row)).buffer_unordered(AT_ONCE).collect().await;
         let wrong: Vec<String> =
-            results.iter().filter_map(|result| result.as_ref().err()).map(|error| first(error)).collect();
+            results.iter().filter_map(|result| result.as_ref().err()).map(|error| in_short(error)).collect();
         assert!(
             wrong.is_empty(),
             "of {} rows {} are wrong:\n{}",

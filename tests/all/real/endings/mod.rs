@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use super::{
-    agents, define, first,
+    agents, define, in_short,
     node::{Dump, Same, left_of},
     sight::{Line, NORMAL, Watch, hits, judge, median, usual_since},
 };
@@ -281,7 +281,8 @@ async fn all(real: &Real, mut endings: Vec<Ending>) {
         result.map_err(|error| format!("{name}: {error}"))
     });
     let results: Vec<_> = results.buffer_unordered(BESIDE).collect().await;
-    let wrong: Vec<String> = results.into_iter().filter_map(Result::err).map(|error| first(&error)).collect();
+    let wrong: Vec<String> =
+        results.into_iter().filter_map(Result::err).map(|error| in_short(&error)).collect();
     assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
