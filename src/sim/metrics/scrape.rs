@@ -224,16 +224,19 @@ impl Scrapes {
     fn collect(&self, matchers: &[Matcher], read: impl Fn(&View) -> Vec<Sample>) -> Vec<Series> {
         let interval = self.config.interval_ms;
         let mut found = Vec::new();
+        let name = matchers.iter().position(|m| m.name == METRIC_NAME && matches!(m.op, MatchOp::Equal));
+        // What is found by its name has that name.
+        let others = matchers.iter().enumerate().filter(|(index, _)| Some(*index) != name);
+        let others: Vec<&Matcher> = others.map(|(_, matcher)| matcher).collect();
         let mut take = |target: &Target, (labels, timeline, is_up): (&Labels, &Timeline, bool)| {
-            if matches(labels, matchers) {
+            if matches(labels, others.iter().copied()) {
                 let samples = read(&View { target, timeline, is_up, interval });
                 if !samples.is_empty() {
                     found.push(Series { labels: labels.clone(), samples });
                 }
             }
         };
-        let name = matchers.iter().find(|m| m.name == METRIC_NAME && matches!(m.op, MatchOp::Equal));
-        let name = name.map(|matcher| matcher.value.as_str());
+        let name = name.map(|index| matchers[index].value.as_str());
         for target in self.targets.iter().flatten() {
             if name.is_none_or(|name| name == "up") {
                 take(target, (&target.up_labels, &target.up, true));

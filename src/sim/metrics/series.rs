@@ -150,8 +150,8 @@ impl Source for Both<'_> {
 
 /// Whether a label set passes all matchers. A regular expression matches the whole value, as in
 /// Prometheus: the parser anchors it.
-pub fn matches(labels: &Labels, matchers: &[Matcher]) -> bool {
-    matchers.iter().all(|m| m.is_match(labels.get(&m.name)))
+pub fn matches<'a>(labels: &Labels, matchers: impl IntoIterator<Item = &'a Matcher>) -> bool {
+    matchers.into_iter().all(|m| m.is_match(labels.get(&m.name)))
 }
 
 /// A sample older than the newest of its series was appended.

@@ -153,10 +153,10 @@ pub fn choose(pod: &Pod, nodes: &[Candidate<'_>]) -> Result<String, String> {
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let (mut fitting, mut resolvable) = (Vec::new(), 0);
     let spread = Spread::new(pod, nodes);
-    for candidate in nodes {
+    for (index, candidate) in nodes.iter().enumerate() {
         let refusal = refusal(pod, candidate, (&spread, nodes));
         if refusal.is_empty() {
-            fitting.push(candidate);
+            fitting.push(index);
         }
         // Preemption helps only where resources or other pods are in the way.
         resolvable += usize::from(refusal.iter().any(|r| {
@@ -170,12 +170,13 @@ pub fn choose(pod: &Pod, nodes: &[Candidate<'_>]) -> Result<String, String> {
         }
     }
     let costs = spread.costs(pod, &fitting, nodes);
-    let score = |c: &Candidate<'_>| {
-        let preference = std::cmp::Reverse(preference(pod, c.node));
-        (preference, costs.of(c.node), load(pod, c), c.node.name().to_owned())
+    let score = |(index, cost): (usize, i64)| {
+        let candidate = &nodes[index];
+        let preference = std::cmp::Reverse(preference(pod, candidate.node));
+        (preference, cost, load(pod, candidate), candidate.node.name())
     };
-    let best = fitting.into_iter().map(score).min();
-    best.map(|(.., name)| name).ok_or_else(|| message(nodes.len(), &reasons, resolvable))
+    let best = fitting.into_iter().zip(costs).map(score).min();
+    best.map(|(.., name)| name.to_owned()).ok_or_else(|| message(nodes.len(), &reasons, resolvable))
 }
 
 /// The message for a pod that no node could take for a reason of its own.
@@ -234,8 +235,8 @@ fn refusal(
     (spread, nodes): (&Spread<'_>, &[Candidate<'_>]),
 ) -> Vec<String> {
     let node = candidate.node;
-    let cordon = Taint { key: UNSCHEDULABLE.into(), effect: "NoSchedule".into(), ..Taint::default() };
-    if node.spec.unschedulable && !tolerates(&pod.spec.tolerations, &cordon) {
+    let cordon = || Taint { key: UNSCHEDULABLE.into(), effect: "NoSchedule".into(), ..Taint::default() };
+    if node.spec.unschedulable && !tolerates(&pod.spec.tolerations, &cordon()) {
         return vec!["node(s) were unschedulable".into()];
     }
     let untolerated = |t: &&Taint| {

@@ -26,8 +26,8 @@ struct Rule<'a> {
     min_domains: i64,
     honor_affinity: bool,
     honor_taints: bool,
-    /// Pods that count, by node.
-    on_node: BTreeMap<&'a str, i64>,
+    /// Pods that count, on each of the nodes.
+    on_node: Vec<i64>,
     /// Whether the pod itself counts.
     itself: bool,
 }
@@ -52,8 +52,7 @@ impl<'a> Spread<'a> {
         let hard: Vec<Rule<'a>> = of(true);
         let defaulted = constraints.is_empty();
         let soft = if defaulted {
-            let siblings: BTreeMap<&str, i64> =
-                nodes.iter().map(|c| (c.node.name(), siblings(pod, c) as i64)).collect();
+            let siblings: Vec<i64> = nodes.iter().map(|c| siblings(pod, c) as i64).collect();
             [(HOSTNAME, 3), (ZONE, 5)].map(|own| Rule::default_of(own, siblings.clone())).into()
         } else {
             of(false)
@@ -85,42 +84,37 @@ impl<'a> Spread<'a> {
         skewed.then_some(SKEWED)
     }
 
-    /// What the soft constraints cost on each of the nodes that fit: less is better.
-    pub(super) fn costs(&self, pod: &Pod, fitting: &[&Candidate<'a>], nodes: &'a [Candidate<'a>]) -> Costs {
+    /// What the soft constraints cost on each of the nodes that fit, in their order: less is better, and a node that
+    /// lacks a label of the constraints is the last choice.
+    pub(super) fn costs(&self, pod: &Pod, fitting: &[usize], nodes: &'a [Candidate<'a>]) -> Vec<i64> {
         let keys: BTreeSet<&str> = match self.defaulted {
             true => BTreeSet::new(),
             false => self.soft.iter().map(|rule| rule.key).collect(),
         };
-        let labelled = |node: &Node| keys.iter().all(|key| node.meta().labels.contains_key(*key));
-        let open: Vec<&Node> = fitting.iter().map(|c| c.node).filter(|node| labelled(node)).collect();
-        let mut costs: BTreeMap<&str, f64> = open.iter().map(|node| (node.name(), 0.0)).collect();
+        let labels = |index: usize| &nodes[index].node.meta().labels;
+        let labelled = |index: usize| keys.iter().all(|key| labels(index).contains_key(*key));
+        let mut costs: Vec<Option<f64>> =
+            fitting.iter().map(|index| labelled(*index).then_some(0.0)).collect();
+        let open = costs.iter().flatten().count();
         for rule in &self.soft {
-            let domains = rule.domains(pod, nodes, &keys);
-            let distinct: BTreeSet<_> = open.iter().filter_map(|n| n.meta().labels.get(rule.key)).collect();
-            let size = if rule.key == HOSTNAME { open.len() } else { distinct.len() };
+            // Of the nodes' own names each is a domain by itself.
+            let by_node = rule.key == HOSTNAME;
+            let domains = if by_node { BTreeMap::new() } else { rule.domains(pod, nodes, &keys) };
+            let placed = fitting.iter().zip(&mut costs).filter_map(|(index, cost)| {
+                Some((*index, labels(*index).get(rule.key)?.as_str(), cost.as_mut()?))
+            });
+            let placed: Vec<(usize, &str, &mut f64)> = placed.collect();
+            let distinct = || placed.iter().map(|(_, domain, _)| *domain).collect::<BTreeSet<&str>>().len();
+            let size = if by_node { open } else { distinct() };
             // `topologyNormalizingWeight`.
             let weight = ln(size as f64 + 2.0);
-            for node in &open {
-                let Some(domain) = node.meta().labels.get(rule.key) else { continue };
-                let count = match rule.key {
-                    HOSTNAME => rule.on_node.get(node.name()),
-                    _ => domains.get(domain.as_str()),
-                };
-                let cost = count.copied().unwrap_or(0) as f64 * weight + (rule.max_skew - 1) as f64;
-                *costs.entry(node.name()).or_default() += cost;
+            for (index, domain, cost) in placed {
+                let count =
+                    if by_node { rule.on_node[index] } else { domains.get(domain).copied().unwrap_or(0) };
+                *cost += count as f64 * weight + (rule.max_skew - 1) as f64;
             }
         }
-        Costs(costs.into_iter().map(|(name, cost)| (name.to_owned(), cost.round() as i64)).collect())
-    }
-}
-
-/// What each node costs.
-pub(super) struct Costs(BTreeMap<String, i64>);
-
-impl Costs {
-    /// A node that lacks a label of the constraints is the last choice.
-    pub(super) fn of(&self, node: &Node) -> i64 {
-        self.0.get(node.name()).copied().unwrap_or(i64::MAX)
+        costs.into_iter().map(|cost| cost.map_or(i64::MAX, |cost| cost.round() as i64)).collect()
     }
 }
 
@@ -133,13 +127,13 @@ impl<'a> Rule<'a> {
             min_domains: constraint.min_domains.unwrap_or(1),
             honor_affinity: constraint.node_affinity_policy != "Ignore",
             honor_taints: constraint.node_taints_policy == "Honor",
-            on_node: nodes.iter().map(|c| (c.node.name(), counted.on(pod, c))).collect(),
+            on_node: nodes.iter().map(|c| counted.on(pod, c)).collect(),
             itself: counted.matches(pod, pod),
         }
     }
 
     /// One of the scheduler's own, with the pods of the owner on each node.
-    fn default_of((key, max_skew): (&'a str, i64), on_node: BTreeMap<&'a str, i64>) -> Self {
+    fn default_of((key, max_skew): (&'a str, i64), on_node: Vec<i64>) -> Self {
         Self {
             key,
             max_skew,
@@ -159,15 +153,14 @@ impl<'a> Rule<'a> {
         keys: &BTreeSet<&str>,
     ) -> BTreeMap<&'a str, i64> {
         let mut domains = BTreeMap::new();
-        for candidate in nodes {
+        for (candidate, pods) in nodes.iter().zip(&self.on_node) {
             let node = candidate.node;
             let labels = &node.meta().labels;
             let counts = keys.iter().all(|key| labels.contains_key(*key))
                 && (!self.honor_affinity || selected(pod, node))
                 && (!self.honor_taints || tolerated(pod, node));
             if let Some(domain) = labels.get(self.key).filter(|_| counts) {
-                *domains.entry(domain.as_str()).or_default() +=
-                    self.on_node.get(node.name()).copied().unwrap_or(0);
+                *domains.entry(domain.as_str()).or_default() += pods;
             }
         }
         domains
