@@ -176,8 +176,7 @@ impl Lease {
 
     /// The API server's time at the last write, to the second, as it stamps managed fields.
     pub fn server_time(&self) -> Option<Timestamp> {
-        let times = self.raw.metadata.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());
-        times.map(|time| time.0).max()
+        stamped(&self.raw.metadata)
     }
 
     /// Renews it, and says whether somebody has asked for an abort since.
@@ -378,4 +377,10 @@ fn write_into(raw: &mut RawLease, tenure: &Tenure) {
         acquire_time: raw.spec.take().and_then(|spec| spec.acquire_time).or(Some(MicroTime(tenure.renewed))),
         ..LeaseSpec::default()
     });
+}
+
+/// When the API server wrote an object last, by its own clock and to the second.
+pub(super) fn stamped(object: &ObjectMeta) -> Option<Timestamp> {
+    let times = object.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());
+    times.map(|time| time.0).max()
 }

@@ -16,7 +16,7 @@ use kube::{
     api::{DeleteParams, DynamicObject, ObjectMeta, PostParams, Preconditions},
 };
 
-use super::{Access, ApiError, RUN_LABEL};
+use super::{Access, ApiError, RUN_LABEL, lease::stamped};
 use crate::types::{ObjectRef, RunId};
 
 /// On every Lease here: `replica` or `claim`.
@@ -119,6 +119,11 @@ impl Replica {
         self.raw.name_any()
     }
 
+    /// The API server's time at the last renewal, to the second; None when that went wrong.
+    pub fn server_time(&self) -> Option<Timestamp> {
+        stamped(&self.raw.metadata)
+    }
+
     /// Says once more that it lives.
     ///
     /// # Errors
@@ -140,6 +145,8 @@ impl Replica {
                     return Err(ReplicaError::Fenced(name));
                 }
                 self.raw.metadata.resource_version = raw.resource_version();
+                // Whenever that was written, it was not now. The server keeps what is not said.
+                self.raw.metadata.managed_fields = None;
                 Ok(())
             }
             Err(ApiError::NotFound) => Err(ReplicaError::Fenced(name)),

@@ -7,8 +7,12 @@ use std::{
 };
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
-use jiff::Timestamp;
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use jiff::{SignedDuration, Timestamp};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
 use tracing::Instrument as _;
 
 use super::{
@@ -42,6 +46,9 @@ const LOOK_AT_JOURNALS: Duration = Duration::from_secs(60);
 const DRAINED_WITHIN: Duration = Duration::from_secs(25);
 /// How long what still goes on may take to see that it owns nothing any more.
 const LOST_WITHIN: Duration = Duration::from_secs(5);
+
+/// How far this clock may be off before it is set by the API server's, which is known to the second.
+const OFF: SignedDuration = SignedDuration::from_secs(5);
 
 /// Why a controller ends before it is told to.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +135,8 @@ struct Desk {
     /// What could not be done.
     undone: (mpsc::UnboundedSender<ObjectRef>, mpsc::UnboundedReceiver<ObjectRef>),
     draining: bool,
+    /// A clock that says what the API server's says.
+    right: watch::Receiver<Option<Clock>>,
 }
 
 impl Desk {
@@ -147,6 +156,7 @@ impl Desk {
             journals: Vec::new(),
             undone: mpsc::unbounded_channel(),
             draining: false,
+            right: watch::channel(None).1,
         }
     }
 
@@ -165,7 +175,9 @@ impl Desk {
         let mut journals: Option<Looking> = None;
         let (mut look, mut deadline) = (Instant::now(), None);
         let ended = {
-            let mut keeping = std::pin::pin!(keep(&mut replica, self.context.env.clock.clone()));
+            let (set, right) = watch::channel(None);
+            self.right = right;
+            let mut keeping = std::pin::pin!(keep(&mut replica, self.context.env.clock.clone(), set));
             loop {
                 tokio::select! {
                     biased;
@@ -296,7 +308,23 @@ impl Desk {
         }
     }
 
+    /// The controller goes by the API server's clock, as its replicas and the times of objects do. Runs that are under
+    /// way keep the one that they began with: their records stay in order.
+    fn set_clock(&mut self) {
+        let Some(right) = self.right.borrow().as_ref().map(Clock::now) else { return };
+        let clock = &self.context.env.clock;
+        let off = right.duration_since(clock.now());
+        if off.abs() >= OFF {
+            tracing::warn!(
+                seconds = off.as_secs(),
+                "this clock is not the API server's; what begins now goes by that"
+            );
+            self.context.env.clock = clock.set(right);
+        }
+    }
+
     fn reconcile(&mut self) {
+        self.set_clock();
         let now = self.context.env.clock.now();
         self.rested.retain(|_, since| since.elapsed() < AGAIN);
         let runs: Vec<RunId> = self.runs.keys().cloned().collect();
@@ -444,12 +472,17 @@ async fn looked(looking: &mut Option<Looking>) -> Result<Vec<JournalFound>, ApiE
     }
 }
 
-/// Renews the replica's Lease until it is fenced off.
-async fn keep(replica: &mut Replica, clock: Clock) -> ReplicaError {
+/// Renews the replica's Lease until it is fenced off, and hears from the API server what time it is.
+async fn keep(replica: &mut Replica, clock: Clock, right: watch::Sender<Option<Clock>>) -> ReplicaError {
     loop {
         tokio::time::sleep(RENEWED_EVERY).await;
+        let asked = Instant::now();
         match replica.renew(clock.now()).await {
-            Ok(()) => {}
+            // An answer that takes long says nothing about the time.
+            Ok(()) if asked.elapsed() >= RENEWED_EVERY => {}
+            Ok(()) => {
+                right.send_replace(replica.server_time().map(|now| clock.set(now)));
+            }
             Err(error @ ReplicaError::Fenced(_)) => return error,
             // Others take over when this goes on; what is ours stops by its own leases before that.
             Err(error) => tracing::warn!(%error, "the Lease of this replica could not be renewed"),

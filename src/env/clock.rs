@@ -8,7 +8,8 @@ use tokio::time::Instant;
 /// Start time plus tokio's monotonic clock, so that paused (virtual) time governs both.
 ///
 /// Steps of the wall clock do not move it. [`Clock::slept`] says how far the wall clock has run away
-/// since: a laptop that slept, or a clock that was set.
+/// since: a laptop that slept, or a clock that was set. What lives on through that begins anew with
+/// [`Clock::set`].
 #[derive(Clone)]
 pub struct Clock {
     start: Timestamp,
@@ -41,6 +42,11 @@ impl Clock {
     pub fn with_wall(mut self, wall: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         self.wall = Arc::new(wall);
         self
+    }
+
+    /// A clock that says `now` at this moment, beside the same wall clock.
+    pub fn set(&self, now: Timestamp) -> Self {
+        Self { start: now, origin: Instant::now(), wall: self.wall.clone() }
     }
 
     /// Now.
@@ -89,5 +95,8 @@ mod tests {
             .with_wall(|| Timestamp::from_second(600).expect("a valid time"));
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(clock.slept().as_secs(), 590);
+        let set = clock.set(Timestamp::from_second(500).expect("a valid time"));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!((set.now().as_second(), set.slept().as_secs()), (510, 90));
     }
 }

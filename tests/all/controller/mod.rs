@@ -1,6 +1,7 @@
 //! The controller on the embedded cluster: the same engine, journals in the cluster, people and replicas beside it.
 
 mod agents;
+mod clocks;
 mod days;
 mod declined;
 mod going_on;
