@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Global, Usage, connect, controller::NamespaceArgs};
 use crate::{
     cluster::{Access, ApiError, Write},
-    controller::manifests::{Installed, opened},
+    controller::manifests::{Impersonation, Installed, Opening, opened},
     faults::{self, FAULTS, LOAD_POD},
     plan::{protected, within_a_namespace},
     types::{ExitCode, ObjectRef, nearest},
@@ -35,6 +35,19 @@ pub(super) struct AllowArgs {
     #[command(flatten)]
     controller: NamespaceArgs,
 
+    /// A Secret of the namespace that probes, loads or notices read. Repeatable.
+    #[arg(long, value_name = "NAME")]
+    secret: Vec<String>,
+
+    /// What else probes read in the namespace: RESOURCE, or RESOURCE.GROUP, as in jobs.batch. Repeatable.
+    #[arg(long, value_name = "RESOURCE", value_parser = reads)]
+    read: Vec<(String, String)>,
+
+    /// How the controller is let act as the account. With constrained what it may do meanwhile is what is given here, and
+    /// nothing that the account was given elsewhere.
+    #[arg(long, value_name = "FORM", value_enum, default_value = "auto")]
+    impersonation: Form,
+
     /// Ask the API server, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -42,6 +55,17 @@ pub(super) struct AllowArgs {
     /// What standard output ends with: the objects, for kubectl apply --server-side -f -.
     #[arg(short, long, value_enum)]
     output: Option<Shape>,
+}
+
+/// How the controller is let act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// Constrained where the server has it, else legacy; legacy too where no server is asked.
+    Auto,
+    /// For what runs and those faults take, and for nothing else; Kubernetes 1.36 and later.
+    Constrained,
+    /// For whatever the account may do.
+    Legacy,
 }
 
 /// How objects are printed.
@@ -60,12 +84,21 @@ pub(super) fn run(global: &Global, args: &AllowArgs) -> anyhow::Result<ExitCode>
     let faults = chosen(&args.fault)?;
     let controller =
         Installed { namespace: args.controller.controller_namespace.clone(), ..Installed::default() };
-    let objects = opened(&args.name, &args.service_account, &faults, &controller);
+    let opening = |how| Opening {
+        namespace: &args.name,
+        account: &args.service_account,
+        faults: faults.clone(),
+        secrets: args.secret.clone(),
+        reads: args.read.clone(),
+        how,
+    };
+    let objects = |how| opened(&opening(how), &controller);
     // Printed for somebody else to apply, it needs no cluster.
-    if !(args.dry_run && args.output.is_some()) {
-        let written = connect::runtime()?.block_on(write(global, args, &objects));
-        written?;
-    }
+    let objects = if args.dry_run && args.output.is_some() {
+        objects(impersonation(args.impersonation, ""))
+    } else {
+        connect::runtime()?.block_on(write(global, args, objects))?
+    };
     match args.output {
         None => Ok(ExitCode::Ok),
         Some(Shape::Json) => {
@@ -77,6 +110,24 @@ pub(super) fn run(global: &Global, args: &AllowArgs) -> anyhow::Result<ExitCode>
             super::print(&texts?.join("---\n"))
         }
     }
+}
+
+/// API group and resource of RESOURCE.GROUP.
+fn reads(text: &str) -> Result<(String, String), String> {
+    let (resource, group) = text.split_once('.').unwrap_or((text, ""));
+    let word = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-./".contains(&byte))
+    };
+    if resource.is_empty() || !word(text) || text.ends_with('.') {
+        return Err(
+            "write the plural in small letters, with its group if it has one: jobs.batch, services/proxy"
+                .to_owned(),
+        );
+    }
+    if resource == "secrets" {
+        return Err("name each Secret with --secret".to_owned());
+    }
+    Ok((group.to_owned(), resource.to_owned()))
 }
 
 /// The faults that are named, or all that can be allowed within a namespace.
@@ -105,8 +156,26 @@ fn chosen(named: &[String]) -> anyhow::Result<Vec<&'static str>> {
     named.iter().map(one).collect()
 }
 
-async fn write(global: &Global, args: &AllowArgs, objects: &[Value]) -> anyhow::Result<()> {
+/// The form for a server of that version, as in v1.36.3.
+fn impersonation(form: Form, version: &str) -> Impersonation {
+    let mut numbers =
+        version.trim_start_matches('v').split('.').map_while(|number| number.parse::<u32>().ok());
+    let serves = (numbers.next(), numbers.next()) >= (Some(1), Some(36));
+    match form {
+        Form::Constrained => Impersonation::Constrained,
+        Form::Auto if serves => Impersonation::Constrained,
+        Form::Auto | Form::Legacy => Impersonation::Legacy,
+    }
+}
+
+/// Applies what is right for the server, and hands it back.
+async fn write(
+    global: &Global,
+    args: &AllowArgs,
+    objects: impl Fn(Impersonation) -> Vec<Value>,
+) -> anyhow::Result<Vec<Value>> {
     let connection = connect::connect(global, 0).await?;
+    let objects = objects(impersonation(args.impersonation, &connection.environment.version));
     let access = Access::new(connection.env.kube.clone());
     let space = ObjectRef::namespaced("v1", "Namespace", "", &args.name);
     // Applying would make it: a slip of the pen is not meant to.
@@ -117,19 +186,43 @@ async fn write(global: &Global, args: &AllowArgs, objects: &[Value]) -> anyhow::
     }
     let how = Write { manager: MANAGER, dry_run: args.dry_run };
     let done = if args.dry_run { "would be applied" } else { "applied" };
-    for body in objects {
+    for body in &objects {
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (kind, name) = (text("/kind"), text("/metadata/name"));
         let object = ObjectRef::namespaced(text("/apiVersion"), kind, text("/metadata/namespace"), name);
         access.apply(&object, body, how).await.map_err(|error| anyhow::anyhow!("{kind} {name}: {error}"))?;
         super::say(&format!("{} {name} {done}", kind.to_lowercase()));
     }
-    Ok(())
+    Ok(objects)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn constrained_impersonation_is_given_where_the_server_has_it() {
+        let auto = |version: &str| impersonation(Form::Auto, version);
+        for version in ["v1.36.0", "v1.36.3+k3s1", "1.37.0", "v2.0.0", "v1.36.2-eks-1a2b3c4"] {
+            assert_eq!(auto(version), Impersonation::Constrained, "{version}");
+        }
+        for version in ["v1.35.9", "v1.9.1", "", "unknown"] {
+            assert_eq!(auto(version), Impersonation::Legacy, "{version}");
+        }
+        assert_eq!(impersonation(Form::Legacy, "v1.40.0"), Impersonation::Legacy);
+        assert_eq!(impersonation(Form::Constrained, ""), Impersonation::Constrained);
+    }
+
+    #[test]
+    fn what_else_is_read_is_named_by_its_plural_and_group() {
+        let of = |group: &str, resource: &str| Ok((group.to_owned(), resource.to_owned()));
+        assert_eq!(reads("jobs.batch"), of("batch", "jobs"));
+        assert_eq!(reads("services/proxy"), of("", "services/proxy"));
+        assert_eq!(reads("certificates.cert-manager.io"), of("cert-manager.io", "certificates"));
+        for wrong in ["", ".batch", "jobs.", "Job", "*", "secrets"] {
+            assert!(reads(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn what_is_no_fault_or_needs_more_than_a_namespace_is_refused() {

@@ -193,9 +193,10 @@ pub(super) async fn actor(case: &Case, request: &Request, name: &str) -> Result<
         let message = format!("the controller may not act as it: {why}");
         let Account { namespace, name, .. } = &account;
         let finding = Finding::error(code::ACCOUNT, format!("serviceaccount/{name}"), message);
-        return Err(refused(vec![finding.remedy(format!(
-            "grant the controller impersonate on serviceaccounts, resourceNames [{name}], in namespace {namespace}"
-        ))]));
+        let open = format!("firedrill allow {namespace} --service-account {name}");
+        return Err(refused(vec![
+            finding.remedy(format!("let it: {open}, or what that prints with --dry-run -o yaml")),
+        ]));
     }
     let covering = covering::covering(&case.context.access, &request.namespace).await?;
     let far = hosts::refused(&request.value, &covering.iter().collect::<Vec<_>>());

@@ -3,6 +3,7 @@
 //!
 //! The chart's templates are this, with the release's namespace in it.
 
+mod acting;
 mod agents;
 mod opened;
 mod policies;
@@ -13,7 +14,8 @@ mod tests;
 
 use serde_json::{Value, json};
 
-pub use opened::opened;
+pub use acting::Impersonation;
+pub use opened::{Opening, opened};
 
 use super::{ACCOUNT, NAMESPACE};
 use crate::types::AgentSettings;

@@ -3,17 +3,59 @@
 use serde_json::{Value, json};
 
 use super::{
-    Installed, RBAC,
+    Impersonation, Installed, RBAC, acting,
     rights::{BASE_ROLE, UNDO_ROLE, binding, fault_role, rule},
 };
 
+/// What one account of a namespace is given.
+#[derive(Clone, Debug)]
+pub struct Opening<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// The account.
+    pub account: &'a str,
+    /// The faults that it may have there.
+    pub faults: Vec<&'static str>,
+    /// Secrets that it may read there, by name: for probes, loads and notices.
+    pub secrets: Vec<String>,
+    /// What else it may read there, API group and resource: for probes.
+    pub reads: Vec<(String, String)>,
+    /// How the controller is let act as it.
+    pub how: Impersonation,
+}
+
+impl Opening<'_> {
+    /// What is read beside what every run reads.
+    pub(super) fn reading(&self) -> Vec<Value> {
+        let mut rules: Vec<Value> = self
+            .reads
+            .iter()
+            .map(|(group, resource)| rule(group, &[resource], &["get", "list", "watch"]))
+            .collect();
+        if !self.secrets.is_empty() {
+            let mut secrets = rule("", &["secrets"], &["get"]);
+            secrets["resourceNames"] = json!(self.secrets);
+            rules.push(secrets);
+        }
+        rules
+    }
+}
+
 /// The label; the account, with a role a fault; and that the controller may act as the account there, and put back
 /// what that cannot put back any more. In the order in which they are applied.
-pub fn opened(namespace: &str, account: &str, faults: &[&str], installed: &Installed) -> Vec<Value> {
+pub fn opened(opening: &Opening<'_>, installed: &Installed) -> Vec<Value> {
+    let Opening { namespace, account, .. } = *opening;
     let bound = |name: &str, role: (&str, &str), who: (&str, &str)| binding(name, role, who, Some(namespace));
+    let own_role = |name: &str, rules: Vec<Value>| {
+        json!({
+            "apiVersion": format!("{RBAC}/v1"),
+            "kind": "Role",
+            "metadata": {"name": name, "namespace": namespace},
+            "rules": rules,
+        })
+    };
     let (own, controller) =
         ((namespace, account), (installed.namespace.as_str(), installed.account.as_str()));
-    let acting = format!("firedrill:controller:{account}");
     let mut objects = vec![
         json!({
             "apiVersion": "v1",
@@ -24,20 +66,19 @@ pub fn opened(namespace: &str, account: &str, faults: &[&str], installed: &Insta
         bound(&format!("{account}:runs"), ("ClusterRole", BASE_ROLE), own),
     ];
     objects.extend(
-        faults.iter().map(|fault| {
+        opening.faults.iter().map(|fault| {
             bound(&format!("{account}:fault:{fault}"), ("ClusterRole", &fault_role(fault)), own)
         }),
     );
-    let mut act = rule("", &["serviceaccounts"], &["impersonate"]);
-    act["resourceNames"] = json!([account]);
+    let reading = opening.reading();
+    if !reading.is_empty() {
+        let role = format!("{account}:reads");
+        objects.extend([own_role(&role, reading), bound(&role, ("Role", &role), own)]);
+    }
+    let role = format!("firedrill:controller:{account}");
     objects.extend([
-        json!({
-            "apiVersion": format!("{RBAC}/v1"),
-            "kind": "Role",
-            "metadata": {"name": acting, "namespace": namespace},
-            "rules": [act],
-        }),
-        bound(&acting, ("Role", &acting), controller),
+        own_role(&role, acting::within(opening)),
+        bound(&role, ("Role", &role), controller),
         bound("firedrill:controller:undo", ("ClusterRole", UNDO_ROLE), controller),
     ]);
     objects
@@ -47,10 +88,39 @@ pub fn opened(namespace: &str, account: &str, faults: &[&str], installed: &Insta
 mod tests {
     use super::*;
 
+    fn opening(how: Impersonation) -> Opening<'static> {
+        let (secrets, reads) = (Vec::new(), Vec::new());
+        Opening { namespace: "kitchen", account: "drill", faults: vec!["podKill"], secrets, reads, how }
+    }
+
+    /// What the account may read beside, the controller may while it acts as it, and nobody else.
+    #[test]
+    fn what_is_read_beside_is_given_to_the_account_and_to_who_acts_as_it() {
+        let opening = Opening {
+            secrets: vec!["slack".to_owned()],
+            reads: vec![("batch".to_owned(), "jobs".to_owned())],
+            ..opening(Impersonation::Constrained)
+        };
+        let objects = opened(&opening, &Installed::default());
+        let role = |name: &str| {
+            let found = objects.iter().find(|one| one["kind"] == "Role" && one["metadata"]["name"] == name);
+            found.unwrap_or_else(|| panic!("no role {name}"))["rules"].as_array().expect("rules").clone()
+        };
+        let jobs = rule("batch", &["jobs"], &["get", "list", "watch"]);
+        let slack = json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["slack"], "verbs": ["get"]});
+        assert_eq!(role("drill:reads"), [jobs, slack]);
+        let acting = role("firedrill:controller:drill");
+        let of = |resource: &str| acting.iter().find(|rule| rule["resources"] == json!([resource])).cloned();
+        let secrets = of("secrets").expect("it is given");
+        assert_eq!(secrets["verbs"], json!(["impersonate-on:serviceaccount:get"]));
+        assert_eq!(secrets["resourceNames"], json!(["slack"]));
+        assert_eq!(of("jobs").expect("it is given")["verbs"].as_array().map(Vec::len), Some(3));
+    }
+
     #[test]
     fn an_account_gets_what_it_was_given_and_only_the_controller_may_act_as_it() {
         let installed = Installed { namespace: "ops".to_owned(), ..Installed::default() };
-        let objects = opened("kitchen", "drill", &["podKill"], &installed);
+        let objects = opened(&opening(Impersonation::Legacy), &installed);
         let said: Vec<String> = objects
             .iter()
             .map(|one| {
@@ -69,7 +139,9 @@ mod tests {
             "RoleBinding firedrill:undo ops",
         ];
         assert_eq!(said, expected);
-        assert_eq!(objects[4]["rules"][0]["resourceNames"], json!(["drill"]));
+        let legacy = json!([{"apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": ["drill"],
+            "verbs": ["impersonate"]}]);
+        assert_eq!(objects[4]["rules"], legacy);
         assert!(
             objects.iter().all(|one| one["kind"] == "Namespace" || one["metadata"]["namespace"] == "kitchen")
         );

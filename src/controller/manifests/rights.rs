@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Installed, RBAC};
+use super::{Installed, RBAC, acting};
 use crate::{
     api::schema::GROUP,
     faults::{FAULTS, FaultInfo, LOAD_POD},
@@ -13,6 +13,8 @@ use crate::{
 pub(super) const UNDO_ROLE: &str = "firedrill:undo";
 /// The role with what every run reads and holds.
 pub(super) const BASE_ROLE: &str = "firedrill:runs";
+/// What the controller may do everywhere while it acts as an account that has let it.
+const ACTING: &str = "firedrill:acting";
 /// What the controller is called everywhere.
 const CONTROLLER: &str = "firedrill:controller";
 
@@ -34,6 +36,8 @@ pub(super) fn rights(installed: &Installed) -> Vec<Value> {
         binding(CONTROLLER, ("ClusterRole", CONTROLLER), who, None),
         own(installed),
         binding(CONTROLLER, ("Role", CONTROLLER), who, Some(&installed.namespace)),
+        cluster_role(ACTING, acting::everywhere()),
+        binding(ACTING, ("ClusterRole", ACTING), who, None),
         cluster_role(UNDO_ROLE, rules(&undo_rules())),
         cluster_role(BASE_ROLE, rules(&base_rules())),
     ];
@@ -74,12 +78,16 @@ fn own(installed: &Installed) -> Value {
     })
 }
 
-/// What lets the controller take back changes of nodes; the policy beside it lets it do no more.
+/// What lets the controller take back changes of nodes, the policy beside it lets it do no more; and change them as an
+/// account that may.
 pub(super) fn nodes(installed: &Installed) -> Vec<Value> {
-    let name = "firedrill:undo-nodes";
+    let (undo, act) = ("firedrill:undo-nodes", "firedrill:acting-nodes");
+    let who = (installed.namespace.as_str(), installed.account.as_str());
     vec![
-        cluster_role(name, vec![rule("", &["nodes"], &["get", "list", "watch", "patch"])]),
-        binding(name, ("ClusterRole", name), (&installed.namespace, &installed.account), None),
+        cluster_role(undo, vec![rule("", &["nodes"], &["get", "list", "watch", "patch"])]),
+        binding(undo, ("ClusterRole", undo), who, None),
+        cluster_role(act, acting::of_nodes()),
+        binding(act, ("ClusterRole", act), who, None),
     ]
 }
 

@@ -11,6 +11,7 @@ pub(in crate::sim) mod defaults;
 mod discovery;
 mod event;
 pub(in crate::sim) mod eviction;
+mod impersonation;
 mod metrics;
 pub mod mischief;
 mod network_policy;
@@ -218,7 +219,6 @@ impl ApiServer {
             let message = format!("Request entity too large: limit is {MAX_BODY}");
             return Err(Status::failure(413, "RequestEntityTooLarge", message));
         }
-        self.impersonate(call)?;
         self.authorize(call)?;
         let Some(target) = call.target.clone() else { return discovery::answer(&self.store, call) };
         if let Some(answer) = self.virtual_resource(call, &target)? {
@@ -276,43 +276,8 @@ impl ApiServer {
         }
     }
 
-    /// Takes the user of the `Impersonate-User` header, when the caller may.
-    fn impersonate(&self, call: &mut Call) -> Result<(), Status> {
-        let header = |name: &str| call.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let name = header("impersonate-user").to_string();
-        if name.is_empty() {
-            return Ok(());
-        }
-        let groups: Vec<String> = call
-            .headers
-            .get_all("impersonate-group")
-            .iter()
-            .filter_map(|v| v.to_str().ok().map(ToString::to_string))
-            .collect();
-        let account = name.strip_prefix("system:serviceaccount:").and_then(|n| n.split_once(':'));
-        let mut wanted = vec![match account {
-            Some((namespace, name)) => ("serviceaccounts", namespace, name),
-            None => ("users", "", name.as_str()),
-        }];
-        wanted.extend(groups.iter().map(|g| ("groups", "", g.as_str())));
-        for (resource, namespace, name) in wanted {
-            let attributes = Attributes {
-                verb: "impersonate".into(),
-                resource: resource.into(),
-                namespace: namespace.into(),
-                name: name.into(),
-                ..Attributes::default()
-            };
-            if !rbac::allowed(&self.store, &call.user, &attributes) {
-                return Err(rbac::denied(&call.user, &attributes));
-            }
-        }
-        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
-        call.user = User::new(&name, &groups);
-        Ok(())
-    }
-
-    fn authorize(&self, call: &Call) -> Result<(), Status> {
+    /// Whether the caller may, as who else it may want to be meanwhile.
+    fn authorize(&self, call: &mut Call) -> Result<(), Status> {
         let attributes = match &call.target {
             Some(t) => Attributes {
                 namespace: t.namespace.clone(),
@@ -326,6 +291,10 @@ impl ApiServer {
             },
             None => Attributes { verb: call.verb.into(), path: call.path.clone(), ..Attributes::default() },
         };
+        if let Some(other) = impersonation::impersonated(&self.store, &call.headers, &call.user, &attributes)?
+        {
+            call.user = other;
+        }
         if rbac::allowed(&self.store, &call.user, &attributes) {
             Ok(())
         } else {

@@ -41,7 +41,8 @@ impl User {
     }
 }
 
-fn service_account(name: &str) -> Option<(&str, &str)> {
+/// Namespace and name of the ServiceAccount that a user is.
+pub(super) fn service_account(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix("system:serviceaccount:")?.split_once(':')
 }
 

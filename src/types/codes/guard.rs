@@ -233,7 +233,7 @@ pub static CODES: &[CodeInfo] = &[
         title: "the ServiceAccount that the run acts as is not there, or may not be used",
         standard: "The controller acts as the ServiceAccount that the file names and has no rights over workloads of its own (design: controller and security).",
         discovery: "The account was looked up, then asked who it is under impersonation; a deleted account could still be impersonated.",
-        resolution: "Make the account, bind the Role that the faults need to it, and give the controller impersonate on it by name: docs/controller.md has both.",
+        resolution: "firedrill allow NAMESPACE makes the account, binds the roles of the faults to it and lets the controller act as it. If the message says impersonate-on, the account may do that and the controller may not while it acts as it: docs/security.md, Acting as an account.",
     },
     CodeInfo {
         code: HOST,

@@ -7,7 +7,7 @@ use firedrill::{
     cluster::Write,
     controller::{
         self, Settings,
-        manifests::{Installed, Part, manifests, opened},
+        manifests::{Impersonation, Installed, Opening, Part, manifests, opened},
         metrics::Metrics,
     },
     env::Env,
@@ -47,7 +47,15 @@ async fn office(step: &str, namespace: &str) -> Office {
     let agents = manifests(Part::Agents, &installed).into_iter();
     objects.extend(agents.filter(|one| roles.contains(&one["kind"].as_str())));
     // The namespace is there already, in the house.
-    let shop = opened("shop", "firedrill", &["networkLatency", "podKill"], &installed).into_iter();
+    let opening = Opening {
+        namespace: "shop",
+        account: "firedrill",
+        faults: vec!["networkLatency", "podKill"],
+        secrets: Vec::new(),
+        reads: Vec::new(),
+        how: Impersonation::Constrained,
+    };
+    let shop = opened(&opening, &installed).into_iter();
     objects.extend(shop.filter(|one| one["kind"] != "Namespace"));
     Office::furnished(&experiment(&[step]), objects).await
 }

@@ -143,10 +143,10 @@ async fn curious(office: &Office, heard: &Heard) {
     assert_eq!(answer.status(), 403, "{answer:?}");
 }
 
-/// What `firedrill allow shop --fault scale` would apply.
-fn allowed() -> Vec<Value> {
+/// What `firedrill allow shop --fault scale` would apply, with that form of impersonation.
+fn allowed(form: &str) -> Vec<Value> {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_firedrill"));
-    command.args(["allow", "shop", "--fault", "scale", "--dry-run", "-o", "json"]);
+    command.args(["allow", "shop", "--fault", "scale", "--impersonation", form, "--dry-run", "-o", "json"]);
     let output = command.output().expect("it runs");
     assert!(output.status.success(), "{output:?}");
     let list: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -160,12 +160,12 @@ fn allowed() -> Vec<Value> {
         .collect()
 }
 
-async fn office() -> Office {
+async fn office(form: &str, step: &str) -> Office {
     let mut objects =
         vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "firedrill"}})];
     objects.extend(manifests(Part::Rights, &Installed::default()));
-    objects.extend(allowed());
-    Office::furnished(&experiment(&[BRIEFLY]), objects).await
+    objects.extend(allowed(form));
+    Office::furnished(&experiment(&[step]), objects).await
 }
 
 /// The verbs of the controller's own two roles.
@@ -221,7 +221,7 @@ fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
     in_virtual_time({
         let heard = heard.clone();
         async move {
-            let office = office().await;
+            let office = office("constrained", BRIEFLY).await;
             // One dies with its pod, another takes over and buries it.
             let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "firedrill-a", "namespace": "firedrill"},
                 "spec": {"containers": [{"name": "firedrill", "image": "app:1"}]}});
@@ -290,7 +290,7 @@ fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
 fn a_namespace_that_is_not_opted_in_is_refused_before_anything_is_done() {
     let heard = Heard::default();
     in_virtual_time(async move {
-        let office = office().await;
+        let office = office("legacy", BRIEFLY).await;
         let api = "rbac.authorization.k8s.io/v1";
         office
             .delete(&ObjectRef::namespaced(api, "RoleBinding", "shop", "firedrill:controller:firedrill"))
@@ -302,5 +302,35 @@ fn a_namespace_that_is_not_opted_in_is_refused_before_anything_is_done() {
         assert!(status["message"].as_str().is_some_and(|why| why.contains("may not act as it")), "{status}");
         end.send(()).expect("it listens");
         task.await.expect("it ends by itself");
+    });
+}
+
+/// An account that may do more than it was opened for: the controller may not, while it acts as that account.
+async fn kills(form: &str) -> Value {
+    let office =
+        office(form, "{name: kill, target: {pods: {matchLabels: {app: web}}, count: 1}, podKill: {}}").await;
+    let object = ObjectRef::namespaced("rbac.authorization.k8s.io/v1", "RoleBinding", "shop", "also");
+    let also = json!({"apiVersion": object.api_version, "kind": "RoleBinding",
+        "metadata": {"name": "also", "namespace": "shop"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "firedrill:fault:podKill"},
+        "subjects": [{"kind": "ServiceAccount", "name": "firedrill", "namespace": "shop"}]});
+    office.access.create(&object, also, Default::default()).await.expect("it is bound");
+    let (task, end) = replica(&office, &Heard::default(), "a", "");
+    let run = office.run("trial-1", json!({})).await;
+    let status = office.over(&run).await;
+    end.send(()).expect("it listens");
+    task.await.expect("it ends by itself");
+    status
+}
+
+#[test]
+fn acting_as_an_account_the_controller_may_do_only_what_it_was_opened_for() {
+    in_virtual_time(async {
+        let status = kills("constrained").await;
+        assert_eq!(status["verdict"], "Refused", "{status}");
+        let why = status["message"].as_str().unwrap_or_default();
+        assert!(why.contains("impersonate-on:serviceaccount:delete"), "{status}");
+        let status = kills("legacy").await;
+        assert_eq!(status["verdict"], "Passed", "{status}");
     });
 }

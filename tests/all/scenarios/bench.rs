@@ -9,10 +9,11 @@ use firedrill::{
     probes::{ServiceRef, Source},
     sim::{apiserver::User, cluster::PROMETHEUS},
 };
+use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccount};
 use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Value, json};
 
@@ -95,6 +96,18 @@ impl Real {
         let mut config = self.config.clone();
         config.auth_info.impersonate = Some(user.to_owned());
         Client::try_from(config).expect("the kubeconfig is one")
+    }
+
+    /// A client of a ServiceAccount itself, by a token of its own.
+    pub async fn client_of(&self, namespace: &str, account: &str) -> Result<Client, String> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
+        let given =
+            accounts.create_token_request(account, &PostParams::default(), &TokenRequest::default()).await;
+        let given = given.map_err(|error| format!("a token of {account}: {error}"))?;
+        let mut config = self.config.clone();
+        let token = given.status.and_then(|status| status.token).map(Into::into);
+        config.auth_info = AuthInfo { token, ..AuthInfo::default() };
+        Client::try_from(config).map_err(|error| error.to_string())
     }
 
     /// The row's corner, with all that it brings ready.
