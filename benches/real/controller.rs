@@ -42,12 +42,7 @@ const TICKS: f64 = 100.0;
 
 /// All of it.
 pub async fn all(bench: &Bench, table: &mut Table) -> Outcome {
-    for object in api::crds::crds() {
-        bench.create(&object).await?;
-    }
-    bench.create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OWN}})).await?;
-    // Until the kinds are served.
-    sleep(Duration::from_secs(3)).await;
+    installed(bench).await?;
     for filler in 0..FILLERS {
         bench.create(&program(NAMESPACE, &format!("filler-{filler:02}"), PODS / FILLERS)).await?;
     }
@@ -59,11 +54,22 @@ pub async fn all(bench: &Bench, table: &mut Table) -> Outcome {
     aborts(bench, table).await
 }
 
+/// What has to be in the cluster before a controller is.
+pub(super) async fn installed(bench: &Bench) -> Outcome {
+    for object in api::crds::crds() {
+        bench.create(&object).await?;
+    }
+    bench.create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OWN}})).await?;
+    // Until the kinds are served.
+    sleep(Duration::from_secs(3)).await;
+    Ok(())
+}
+
 /// The program, ended with this.
-struct Controller(Child);
+pub(super) struct Controller(Child);
 
 impl Controller {
-    fn start(bench: &Bench) -> Outcome<Self> {
+    pub(super) fn start(bench: &Bench) -> Outcome<Self> {
         let program =
             std::env::var_os("FIREDRILL_BENCH_PROGRAM").ok_or("FIREDRILL_BENCH_PROGRAM is not set")?;
         let log = File::create(bench.folder().join("controller.log"))?;
@@ -116,7 +122,7 @@ fn program(namespace: &str, name: &str, replicas: usize) -> Value {
 }
 
 /// The account that Runs of a namespace act as. Its rights are not what is measured.
-async fn account(bench: &Bench, namespace: &str) -> Outcome {
+pub(super) async fn account(bench: &Bench, namespace: &str) -> Outcome {
     let metadata = json!({"name": "firedrill", "namespace": namespace});
     bench.create(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})).await?;
     bench
@@ -127,14 +133,14 @@ async fn account(bench: &Bench, namespace: &str) -> Outcome {
         .await
 }
 
-fn experiment(namespace: &str, steady: &Value, step: &Value) -> Value {
+pub(super) fn experiment(namespace: &str, steady: &Value, step: &Value) -> Value {
     json!({"apiVersion": API_VERSION, "kind": "Experiment", "metadata": {"name": "bench", "namespace": namespace},
         "spec": {"hypothesis": "It is quick.", "steadyState": [steady], "baseline": {"duration": "1s"},
             "method": [step], "objectives": {"stableFor": "1s", "recoverWithin": "2m"},
             "limits": {"pods": "100%", "nodes": "100%", "duration": "30m"}}})
 }
 
-async fn begin(access: &Access, namespace: &str, name: &str) -> Outcome<ObjectRef> {
+pub(super) async fn begin(access: &Access, namespace: &str, name: &str) -> Outcome<ObjectRef> {
     let mut run = ObjectRef::namespaced(API_VERSION, "Run", namespace, name);
     let body = json!({"apiVersion": API_VERSION, "kind": "Run",
         "metadata": {"name": name, "namespace": namespace}, "spec": {"experimentRef": {"name": "bench"}}});

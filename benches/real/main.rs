@@ -16,6 +16,7 @@ mod kill;
 #[path = "../../tests/all/real/node.rs"]
 #[allow(dead_code, reason = "the tests want more of it")]
 mod node;
+mod targets;
 mod zone;
 
 use figures::{Table, load};
@@ -53,6 +54,10 @@ fn main() -> bench::Outcome {
         // Takes a larger cluster, and nothing else in it.
         if named.iter().any(|name| name == "controller") {
             controller::all(&bench, &mut table).await?;
+        }
+        // Takes nodes that nobody keeps.
+        if named.iter().any(|name| name == "targets") {
+            targets::all(&bench, &mut table).await?;
         }
         // Takes nodes where pods run.
         if named.iter().any(|name| name == "agents") {

@@ -5,6 +5,7 @@
 #   bench.sh [drain|budget|kill|zone|abort]...     all unless some are named;
 #                                                  FIREDRILL_LONG=1 for all rounds (about half an hour)
 #   bench.sh controller                            the controller, with 100 kwok nodes and 10,000 pods
+#   bench.sh targets                               a Run of 6,000 nodes by the controller
 #   bench.sh agents                                agents, on two real nodes (needs root)
 set -Eeuo pipefail
 
@@ -30,8 +31,13 @@ if [[ -z $bench ]]; then
     sed -n 's/.*"name":"real".*"executable":"\([^"]*\)".*/\1/p')
 fi
 nodes=(--nodes 4)
-if [[ ${1-} == controller ]]; then
-  nodes=(--nodes 100)
+if [[ ${1-} == targets ]]; then
+  # Six thousand that kwok kept would be all that it and the API server had time for.
+  nodes=(--nodes 0)
+  export NODE_GRACE=24h
+fi
+[[ ${1-} != controller ]] || nodes=(--nodes 100)
+if [[ ${1-} == controller || ${1-} == targets ]]; then
   if [[ -z ${FIREDRILL-} ]]; then
     cargo build --release --locked --manifest-path "$here/../../Cargo.toml"
     FIREDRILL=${CARGO_TARGET_DIR:-$here/../../target}/release/firedrill
