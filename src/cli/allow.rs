@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Global, Usage, connect, controller::NamespaceArgs};
 use crate::{
     cluster::{Access, ApiError, Write},
-    controller::manifests::{Impersonation, Installed, Opening, opened},
+    controller::manifests::{ACTING_ROLE, Impersonation, Installed, Opening, opened},
     faults::{self, FAULTS, LOAD_POD},
     plan::{protected, within_a_namespace},
     types::{ExitCode, ObjectRef, nearest},
@@ -43,8 +43,8 @@ pub(super) struct AllowArgs {
     #[arg(long, value_name = "RESOURCE", value_parser = reads)]
     read: Vec<(String, String)>,
 
-    /// How the controller is let act as the account. With constrained what it may do meanwhile is what is given here, and
-    /// nothing that the account was given elsewhere.
+    /// How the controller is let act as the account. With constrained it may do meanwhile what runs and faults take, and
+    /// what is read by --secret and --read; nothing else that the account was given.
     #[arg(long, value_name = "FORM", value_enum, default_value = "auto")]
     impersonation: Form,
 
@@ -60,9 +60,9 @@ pub(super) struct AllowArgs {
 /// How the controller is let act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Form {
-    /// Constrained where the server has it, else legacy; legacy too where no server is asked.
+    /// Constrained where the server and the installed controller have it, else legacy; legacy too where no server is asked.
     Auto,
-    /// For what runs and those faults take, and for nothing else; Kubernetes 1.36 and later.
+    /// For what runs and faults take, and for nothing else; Kubernetes 1.36 and later.
     Constrained,
     /// For whatever the account may do.
     Legacy,
@@ -95,7 +95,8 @@ pub(super) fn run(global: &Global, args: &AllowArgs) -> anyhow::Result<ExitCode>
     let objects = |how| opened(&opening(how), &controller);
     // Printed for somebody else to apply, it needs no cluster.
     let objects = if args.dry_run && args.output.is_some() {
-        objects(impersonation(args.impersonation, ""))
+        let constrained = args.impersonation == Form::Constrained;
+        objects(if constrained { Impersonation::Constrained } else { Impersonation::Legacy })
     } else {
         connect::runtime()?.block_on(write(global, args, objects))?
     };
@@ -112,22 +113,39 @@ pub(super) fn run(global: &Global, args: &AllowArgs) -> anyhow::Result<ExitCode>
     }
 }
 
-/// API group and resource of RESOURCE.GROUP.
+/// What is in no namespace, and may be what a probe looks at.
+const CLUSTER_WIDE: [&str; 8] = [
+    "customresourcedefinitions",
+    "namespaces",
+    "nodeclaims",
+    "nodepools",
+    "nodes",
+    "persistentvolumes",
+    "priorityclasses",
+    "storageclasses",
+];
+
+/// API group and resource of RESOURCE.GROUP, with a subresource behind either of them.
 fn reads(text: &str) -> Result<(String, String), String> {
-    let (resource, group) = text.split_once('.').unwrap_or((text, ""));
+    let (kind, sub) = text.split_once('/').map_or((text, None), |(kind, sub)| (kind, Some(sub)));
+    let (plural, group) = kind.split_once('.').map_or((kind, None), |(plural, group)| (plural, Some(group)));
     let word = |text: &str| {
-        text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-./".contains(&byte))
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+        !text.is_empty() && text.bytes().all(plain)
     };
-    if resource.is_empty() || !word(text) || text.ends_with('.') {
-        return Err(
-            "write the plural in small letters, with its group if it has one: jobs.batch, services/proxy"
-                .to_owned(),
-        );
+    if ![Some(plural), group, sub].into_iter().flatten().all(word) {
+        let how =
+            "write the plural in small letters, with its group if it has one: jobs.batch, services/proxy";
+        return Err(how.to_owned());
     }
-    if resource == "secrets" {
+    if plural == "secrets" {
         return Err("name each Secret with --secret".to_owned());
     }
-    Ok((group.to_owned(), resource.to_owned()))
+    if CLUSTER_WIDE.contains(&plural) {
+        return Err(format!("{plural} are in no namespace: docs/security.md has the ClusterRole for them"));
+    }
+    let resource = sub.map_or_else(|| plural.to_owned(), |sub| format!("{plural}/{sub}"));
+    Ok((group.unwrap_or_default().to_owned(), resource))
 }
 
 /// The faults that are named, or all that can be allowed within a namespace.
@@ -156,15 +174,30 @@ fn chosen(named: &[String]) -> anyhow::Result<Vec<&'static str>> {
     named.iter().map(one).collect()
 }
 
-/// The form for a server of that version, as in v1.36.3.
-fn impersonation(form: Form, version: &str) -> Impersonation {
+/// Whether a server of that version, as in v1.36.3, has constrained impersonation.
+fn constrains(version: &str) -> bool {
     let mut numbers =
         version.trim_start_matches('v').split('.').map_while(|number| number.parse::<u32>().ok());
-    let serves = (numbers.next(), numbers.next()) >= (Some(1), Some(36));
+    (numbers.next(), numbers.next()) >= (Some(1), Some(36))
+}
+
+/// The form that is right for a server and for the controller's roles in it.
+async fn impersonation(form: Form, version: &str, access: &Access) -> Impersonation {
     match form {
+        Form::Legacy => Impersonation::Legacy,
         Form::Constrained => Impersonation::Constrained,
-        Form::Auto if serves => Impersonation::Constrained,
-        Form::Auto | Form::Legacy => Impersonation::Legacy,
+        Form::Auto if !constrains(version) => Impersonation::Legacy,
+        Form::Auto => {
+            let role = ObjectRef::namespaced("rbac.authorization.k8s.io/v1", "ClusterRole", "", ACTING_ROLE);
+            if access.get(&role).await.is_ok() {
+                return Impersonation::Constrained;
+            }
+            super::say(&format!(
+                "clusterrole {ACTING_ROLE} of the controller is not there: it may do whatever the account may; run this again \
+                 once it is installed"
+            ));
+            Impersonation::Legacy
+        }
     }
 }
 
@@ -175,8 +208,8 @@ async fn write(
     objects: impl Fn(Impersonation) -> Vec<Value>,
 ) -> anyhow::Result<Vec<Value>> {
     let connection = connect::connect(global, 0).await?;
-    let objects = objects(impersonation(args.impersonation, &connection.environment.version));
     let access = Access::new(connection.env.kube.clone());
+    let objects = objects(impersonation(args.impersonation, &connection.environment.version, &access).await);
     let space = ObjectRef::namespaced("v1", "Namespace", "", &args.name);
     // Applying would make it: a slip of the pen is not meant to.
     match access.get(&space).await {
@@ -201,16 +234,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn constrained_impersonation_is_given_where_the_server_has_it() {
-        let auto = |version: &str| impersonation(Form::Auto, version);
+    fn servers_have_constrained_impersonation_from_their_version_on() {
         for version in ["v1.36.0", "v1.36.3+k3s1", "1.37.0", "v2.0.0", "v1.36.2-eks-1a2b3c4"] {
-            assert_eq!(auto(version), Impersonation::Constrained, "{version}");
+            assert!(constrains(version), "{version}");
         }
         for version in ["v1.35.9", "v1.9.1", "", "unknown"] {
-            assert_eq!(auto(version), Impersonation::Legacy, "{version}");
+            assert!(!constrains(version), "{version}");
         }
-        assert_eq!(impersonation(Form::Legacy, "v1.40.0"), Impersonation::Legacy);
-        assert_eq!(impersonation(Form::Constrained, ""), Impersonation::Constrained);
     }
 
     #[test]
@@ -219,7 +249,18 @@ mod tests {
         assert_eq!(reads("jobs.batch"), of("batch", "jobs"));
         assert_eq!(reads("services/proxy"), of("", "services/proxy"));
         assert_eq!(reads("certificates.cert-manager.io"), of("cert-manager.io", "certificates"));
-        for wrong in ["", ".batch", "jobs.", "Job", "*", "secrets"] {
+        assert_eq!(reads("deployments.apps/scale"), of("apps", "deployments/scale"));
+        for wrong in [
+            "",
+            ".batch",
+            "jobs.",
+            "Job",
+            "*",
+            "secrets",
+            "nodes",
+            "services/",
+            "storageclasses.storage.k8s.io",
+        ] {
             assert!(reads(wrong).is_err(), "{wrong}");
         }
     }

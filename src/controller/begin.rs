@@ -184,6 +184,18 @@ async fn prepared(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<Read
     }
 }
 
+/// What lets the controller act as an account that it may not act as, by the API server's words.
+fn let_it_act(namespace: &str, name: &str, why: &str) -> String {
+    let open = format!("firedrill allow {namespace} --service-account {name}");
+    if why.contains("selfsubjectreviews") {
+        // It may act as the account, and do nothing meanwhile.
+        return format!(
+            "upgrade the chart, whose role firedrill:acting is missing; until then: {open} --impersonation legacy"
+        );
+    }
+    format!("{open}; with --impersonation legacy where the API server has ConstrainedImpersonation off")
+}
+
 /// The account that a run acts as, and the world with its rights.
 pub(super) async fn actor(case: &Case, request: &Request, name: &str) -> Result<(Account, Env, Acting), No> {
     let account = account(&case.context.access, &request.namespace, name).await?;
@@ -193,10 +205,7 @@ pub(super) async fn actor(case: &Case, request: &Request, name: &str) -> Result<
         let message = format!("the controller may not act as it: {why}");
         let Account { namespace, name, .. } = &account;
         let finding = Finding::error(code::ACCOUNT, format!("serviceaccount/{name}"), message);
-        let open = format!("firedrill allow {namespace} --service-account {name}");
-        return Err(refused(vec![
-            finding.remedy(format!("let it: {open}, or what that prints with --dry-run -o yaml")),
-        ]));
+        return Err(refused(vec![finding.remedy(let_it_act(namespace, name, &why))]));
     }
     let covering = covering::covering(&case.context.access, &request.namespace).await?;
     let far = hosts::refused(&request.value, &covering.iter().collect::<Vec<_>>());

@@ -81,7 +81,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ControllerError> {
     let settings = Arc::new(settings);
-    let env = Env { kube: settings.metrics.counting(&env.kube), ..env };
+    // It is set by the API server's: nobody else's clock is to follow.
+    let env = Env { kube: settings.metrics.counting(&env.kube), clock: env.clock.apart(), ..env };
     let access = Access::new(env.kube.clone());
     let mut shutdown = std::pin::pin!(shutdown.fuse());
     loop {
@@ -93,6 +94,9 @@ pub async fn serve(
         let joined = Replica::join(&access, (&settings.namespace, &name), &settings.pod, now).await;
         let join = |error| ControllerError::Join { namespace: settings.namespace.clone(), error };
         let replica = joined.map_err(join)?;
+        if let Some(right) = replica.server_time() {
+            set(&env.clock, right);
+        }
         // Where nobody can be asked who this is, the server says so when a Run is made.
         let by = identity(&access).await.map(|identity| identity.name).unwrap_or_default();
         tracing::info!(replica = name, namespace = settings.namespace, "joined");
@@ -308,23 +312,10 @@ impl Desk {
         }
     }
 
-    /// The controller goes by the API server's clock, as its replicas and the times of objects do. Runs that are under
-    /// way keep the one that they began with: their records stay in order.
-    fn set_clock(&mut self) {
-        let Some(right) = self.right.borrow().as_ref().map(Clock::now) else { return };
-        let clock = &self.context.env.clock;
-        let off = right.duration_since(clock.now());
-        if off.abs() >= OFF {
-            tracing::warn!(
-                seconds = off.as_secs(),
-                "this clock is not the API server's; what begins now goes by that"
-            );
-            self.context.env.clock = clock.set(right);
-        }
-    }
-
     fn reconcile(&mut self) {
-        self.set_clock();
+        if let Some(right) = self.right.borrow().as_ref() {
+            set(&self.context.env.clock, right.now());
+        }
         let now = self.context.env.clock.now();
         self.rested.retain(|_, since| since.elapsed() < AGAIN);
         let runs: Vec<RunId> = self.runs.keys().cloned().collect();
@@ -472,6 +463,17 @@ async fn looked(looking: &mut Option<Looking>) -> Result<Vec<JournalFound>, ApiE
     }
 }
 
+/// Sets a clock that is off. The controller goes by the API server's, as the times of objects do; runs that are in force
+/// keep the one that they began with, and their records stay in order.
+fn set(clock: &Clock, right: Timestamp) {
+    let off = right.duration_since(clock.now());
+    if off.abs() >= OFF {
+        let seconds = off.as_secs();
+        tracing::warn!(seconds, "this clock is not the API server's; what begins now goes by that");
+        clock.set(right);
+    }
+}
+
 /// Renews the replica's Lease until it is fenced off, and hears from the API server what time it is.
 async fn keep(replica: &mut Replica, clock: Clock, right: watch::Sender<Option<Clock>>) -> ReplicaError {
     loop {
@@ -481,7 +483,11 @@ async fn keep(replica: &mut Replica, clock: Clock, right: watch::Sender<Option<C
             // An answer that takes long says nothing about the time.
             Ok(()) if asked.elapsed() >= RENEWED_EVERY => {}
             Ok(()) => {
-                right.send_replace(replica.server_time().map(|now| clock.set(now)));
+                right.send_replace(replica.server_time().map(|now| {
+                    let right = clock.apart();
+                    right.set(now);
+                    right
+                }));
             }
             Err(error @ ReplicaError::Fenced(_)) => return error,
             // Others take over when this goes on; what is ours stops by its own leases before that.

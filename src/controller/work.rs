@@ -330,6 +330,7 @@ impl Case {
                 true => self.context.env.agents.clone(),
                 false => Arc::new(NoAgents("the controller places no agents")),
             },
+            clock: self.context.env.clock.apart(),
             ..self.context.env.clone()
         }
     }

@@ -119,17 +119,18 @@ impl Driver {
                 tasks.injections.clear();
             }
             self.load(&mut tasks)?;
-            let until = match next(&self.state, self.clock.now(), self.patience) {
+            let patience = Patience { unseen: self.catching_up(), ..self.patience };
+            let until = match next(&self.state, self.clock.now(), patience) {
                 Command::Done => return Ok(()),
                 Command::Record(record) => {
                     self.before_record(&record);
                     self.append(*record)?;
                     continue;
                 }
-                Command::Prepare(step) => match self.prepare(step)? {
-                    None => continue,
-                    until => until,
-                },
+                Command::Prepare(step) => {
+                    self.prepare(step)?;
+                    continue;
+                }
                 Command::Arm => {
                     self.arm()?;
                     continue;

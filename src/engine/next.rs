@@ -45,11 +45,14 @@ impl Command {
     }
 }
 
-/// How long reverting is tried before what is left is named as residue.
+/// How long is waited for what is not in the journal.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// The command line gives up; a controller never does.
+    /// How long reverting is tried before what is left is named as residue. The command line gives up; a controller
+    /// never does.
     pub revert: Duration,
+    /// Until when no step chooses its targets: what the run has changed itself is not seen yet.
+    pub unseen: Option<Timestamp>,
 }
 
 /// What comes next at `now`.
@@ -91,7 +94,7 @@ pub fn next(state: &State, now: Timestamp, patience: Patience) -> Command {
     if state.baseline.is_none() {
         return baseline(state);
     }
-    method(state, now)
+    method(state, now, patience.unseen)
 }
 
 /// A loss of normal that is not yet acted on.
@@ -192,7 +195,7 @@ fn baseline(state: &State) -> Command {
 }
 
 /// The steps in their order, and the background ones whose time is up.
-fn method(state: &State, now: Timestamp) -> Command {
+fn method(state: &State, now: Timestamp, unseen: Option<Timestamp>) -> Command {
     if let Some(first) = state.first_intent
         && elapsed(first, now) >= state.duration_max
     {
@@ -212,7 +215,7 @@ fn method(state: &State, now: Timestamp) -> Command {
         Err(command) => return command,
     };
     for index in 0..state.steps.len() {
-        match step(state, index, now) {
+        match sighted(state, index, step(state, index, now), unseen) {
             Progress::Over => {}
             Progress::InForce(until) => wake = earlier(wake, until),
             Progress::Waiting(until) => return applying(beside, earlier(wake, until)),
@@ -233,6 +236,17 @@ fn method(state: &State, now: Timestamp) -> Command {
         progress.ended.is_none() && ends && progress.started.is_some()
     });
     if background { applying(beside, wake) } else { Command::record(Record::MethodEnded {}) }
+}
+
+/// The same, unless it is to be prepared and the world cannot be seen yet as the run has left it. What is in force stays
+/// so, and holds up nothing.
+fn sighted(state: &State, index: usize, progress: Progress, unseen: Option<Timestamp>) -> Progress {
+    let in_force = state.spec.method[index].background && !state.steps[index].rounds.is_empty();
+    match (progress, unseen) {
+        (Progress::Do(Command::Prepare(_)), Some(_)) if in_force => Progress::InForce(unseen),
+        (Progress::Do(Command::Prepare(_)), Some(_)) => Progress::Waiting(unseen),
+        (progress, _) => progress,
+    }
 }
 
 fn applying(ids: Vec<InjectionId>, until: Option<Timestamp>) -> Command {

@@ -28,7 +28,7 @@ struct Part<'a> {
 impl Driver {
     /// When to look again: what we have changed ourselves is not seen yet, and a before-image of it would be of a time
     /// before. None: it is seen, or its watch is not to be waited for.
-    fn catching_up(&self) -> Option<Timestamp> {
+    pub(super) fn catching_up(&self) -> Option<Timestamp> {
         if planted("prepared-from-the-past") {
             return None;
         }
@@ -41,17 +41,8 @@ impl Driver {
             .then(|| self.clock.now().checked_add(LOOKS_AGAIN).unwrap_or(Timestamp::MAX))
     }
 
-    /// Chooses the step's targets, or the next round's or batch's, and writes down the intent. Some: not yet, and when
-    /// to ask again.
-    pub(super) fn prepare(&mut self, index: usize) -> Result<Option<Timestamp>, EngineError> {
-        let until = self.catching_up();
-        if until.is_none() {
-            self.intend(index)?;
-        }
-        Ok(until)
-    }
-
-    fn intend(&mut self, index: usize) -> Result<(), EngineError> {
+    /// Chooses the step's targets, or the next round's or batch's, and writes down the intent.
+    pub(super) fn prepare(&mut self, index: usize) -> Result<(), EngineError> {
         let step = self.state.spec.method[index].clone();
         let snapshot = self.world.mirror.snapshot();
         if let Some((reason, by)) = self.forbidden(&snapshot, Some(self.server_time())) {

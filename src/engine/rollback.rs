@@ -189,7 +189,7 @@ pub fn close(env: &Env, run: &RunId, how: &Rollback) -> Result<Option<Outcome>, 
         let entry = writer.append(env.clock.now(), record)?;
         transition(&mut state, &entry)?;
         (how.observer)(&entry);
-        match next(&state, env.clock.now(), Patience { revert: how.revert_timeout }) {
+        match next(&state, env.clock.now(), Patience { revert: how.revert_timeout, unseen: None }) {
             Command::Record(next) => record = *next,
             _ => break,
         }
@@ -223,7 +223,7 @@ async fn blind_driver(
         rng: Rng::new(state.header.seed),
         consent: Consent::default(),
         bounds: Bounds::new(&Limits::default(), &[]),
-        patience: Patience { revert: revert_timeout },
+        patience: Patience { revert: revert_timeout, unseen: None },
         state,
         writer,
         observer,

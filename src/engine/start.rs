@@ -245,7 +245,7 @@ pub(super) fn attended(
         rng: Rng::new(request.seed),
         consent: request.consent,
         bounds: assessment.bounds,
-        patience: Patience { revert: revert_timeout },
+        patience: Patience { revert: revert_timeout, unseen: None },
         state,
         writer,
         observer,

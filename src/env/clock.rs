@@ -1,6 +1,10 @@
 //! What time it is, real or virtual.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -8,13 +12,19 @@ use tokio::time::Instant;
 /// Start time plus tokio's monotonic clock, so that paused (virtual) time governs both.
 ///
 /// Steps of the wall clock do not move it. [`Clock::slept`] says how far the wall clock has run away
-/// since: a laptop that slept, or a clock that was set. What lives on through that begins anew with
-/// [`Clock::set`].
+/// since: a laptop that slept, or a clock that was set. What lives on through that [sets](Clock::set) it; all
+/// clones go by that.
 #[derive(Clone)]
 pub struct Clock {
+    base: Arc<RwLock<Base>>,
+    wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+/// What time it was when.
+#[derive(Clone, Copy)]
+struct Base {
     start: Timestamp,
     origin: Instant,
-    wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 impl fmt::Debug for Clock {
@@ -28,14 +38,22 @@ impl Clock {
     pub fn system() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one place where the wall clock comes in")]
         let wall = Timestamp::now;
-        Self { start: wall(), origin: Instant::now(), wall: Arc::new(wall) }
+        Self::based(Base { start: wall(), origin: Instant::now() }, Arc::new(wall))
     }
 
     /// A clock of its own that begins at `start`, for virtual time; nothing ever sleeps there.
     pub fn starting_at(start: Timestamp) -> Self {
         let origin = Instant::now();
         let wall = move || after(start, origin.elapsed());
-        Self { start, origin, wall: Arc::new(wall) }
+        Self::based(Base { start, origin }, Arc::new(wall))
+    }
+
+    fn based(base: Base, wall: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
+        Self { base: Arc::new(RwLock::new(base)), wall }
+    }
+
+    fn base(&self) -> Base {
+        *self.base.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same, with a wall clock of the caller's making: for trying out machines that sleep.
@@ -44,20 +62,27 @@ impl Clock {
         self
     }
 
-    /// A clock that says `now` at this moment, beside the same wall clock.
-    pub fn set(&self, now: Timestamp) -> Self {
-        Self { start: now, origin: Instant::now(), wall: self.wall.clone() }
+    /// From this moment on it is `now`, for all clones.
+    pub fn set(&self, now: Timestamp) {
+        let base = Base { start: now, origin: Instant::now() };
+        *self.base.write().unwrap_or_else(PoisonError::into_inner) = base;
+    }
+
+    /// A clock of its own that goes on from what this one says, whoever sets this one.
+    pub fn apart(&self) -> Self {
+        Self::based(self.base(), self.wall.clone())
     }
 
     /// Now.
     pub fn now(&self) -> Timestamp {
-        after(self.start, self.origin.elapsed())
+        let base = self.base();
+        after(base.start, base.origin.elapsed())
     }
 
     /// The instant that [`Clock::now`] reaches at `at`; at once for what is past.
     pub fn instant_of(&self, at: Timestamp) -> Instant {
-        let wait = at.duration_since(self.start);
-        self.origin + Duration::try_from(wait).unwrap_or(Duration::ZERO)
+        let base = self.base();
+        base.origin + Duration::try_from(at.duration_since(base.start)).unwrap_or(Duration::ZERO)
     }
 
     /// Sleeps until `at`.
@@ -95,8 +120,10 @@ mod tests {
             .with_wall(|| Timestamp::from_second(600).expect("a valid time"));
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(clock.slept().as_secs(), 590);
-        let set = clock.set(Timestamp::from_second(500).expect("a valid time"));
+        let (apart, clone) = (clock.apart(), clock.clone());
+        clock.set(Timestamp::from_second(500).expect("a valid time"));
         tokio::time::sleep(Duration::from_secs(10)).await;
-        assert_eq!((set.now().as_second(), set.slept().as_secs()), (510, 90));
+        assert_eq!((clone.now().as_second(), clone.slept().as_secs()), (510, 90));
+        assert_eq!(apart.now().as_second(), 20);
     }
 }

@@ -36,6 +36,12 @@ pub fn base_rules() -> Vec<RoleRule> {
     gathered(base())
 }
 
+/// What every run that hits nodes, or is about a zone, reads in the whole cluster.
+pub fn node_rules() -> Vec<RoleRule> {
+    let wide = [("", "namespaces"), ("", "nodes")].into_iter().flat_map(reading);
+    gathered(FOLLOWED.into_iter().flat_map(reading).chain(wide))
+}
+
 /// What a fault asks for beside, wherever it asks for it.
 pub fn fault_rules(info: &'static FaultInfo) -> Vec<RoleRule> {
     let cluster = info.rights.iter().filter(|right| right.cluster_wide);
@@ -57,10 +63,14 @@ pub fn undo_rules() -> Vec<RoleRule> {
 type Right = (&'static str, &'static str, &'static str);
 
 fn base() -> impl Iterator<Item = Right> {
-    let read = FOLLOWED
+    FOLLOWED
         .into_iter()
-        .flat_map(|(group, resource)| ["get", "list", "watch"].map(|verb| (group, resource, verb)));
-    read.chain(["get", "create", "update", "delete"].map(|verb| ("coordination.k8s.io", "leases", verb)))
+        .flat_map(reading)
+        .chain(["get", "create", "update", "delete"].map(|verb| ("coordination.k8s.io", "leases", verb)))
+}
+
+fn reading((group, resource): (&'static str, &'static str)) -> [Right; 3] {
+    ["get", "list", "watch"].map(|verb| (group, resource, verb))
 }
 
 /// The rights of a fault within a namespace, on every kind of workload that a step may name.

@@ -16,7 +16,7 @@ mod overruled;
 mod select;
 
 pub use agents::PlannedAgents;
-pub use allowing::{RoleRule, base_rules, fault_rules, undo_rules, within_a_namespace};
+pub use allowing::{RoleRule, base_rules, fault_rules, node_rules, undo_rules, within_a_namespace};
 pub use bounds::{
     Bounds, Consent, covering, declared_production, guardrail_findings, labelled_production, leased,
     namespaces,

@@ -160,7 +160,7 @@ impl Catalog {
             for deed in said.deeds {
                 if let Deed::Make(run, _) = &deed {
                     let before = self.tried.get(run);
-                    if before.is_some_and(|at| now.duration_since(*at) < TRIED_AGAIN) {
+                    if before.is_some_and(|at| now.duration_since(*at).abs() < TRIED_AGAIN) {
                         continue;
                     }
                     self.tried.insert(run.clone(), now);
@@ -186,7 +186,7 @@ impl Catalog {
         self.show(self.days.items.keys().cloned().collect());
         let is_there = |object: &ObjectRef| self.days.items.values().any(|item| item.object == *object);
         self.skipped.retain(|object, _| is_there(object));
-        self.tried.retain(|_, at| now.duration_since(*at) < TRIED_AGAIN);
+        self.tried.retain(|_, at| now.duration_since(*at).abs() < TRIED_AGAIN);
         deeds
     }
 

@@ -14,7 +14,7 @@ mod tests;
 
 use serde_json::{Value, json};
 
-pub use acting::Impersonation;
+pub use acting::{ACTING_ROLE, Impersonation};
 pub use opened::{Opening, opened};
 
 use super::{ACCOUNT, NAMESPACE};

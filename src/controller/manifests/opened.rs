@@ -30,7 +30,12 @@ impl Opening<'_> {
         let mut rules: Vec<Value> = self
             .reads
             .iter()
-            .map(|(group, resource)| rule(group, &[resource], &["get", "list", "watch"]))
+            .map(|(group, resource)| {
+                // A request through the proxy is a read whatever its method.
+                let proxied = resource.ends_with("/proxy");
+                let verbs: &[&str] = if proxied { &["get", "create"] } else { &["get", "list", "watch"] };
+                rule(group, &[resource], verbs)
+            })
             .collect();
         if !self.secrets.is_empty() {
             let mut secrets = rule("", &["secrets"], &["get"]);
@@ -71,14 +76,18 @@ pub fn opened(opening: &Opening<'_>, installed: &Installed) -> Vec<Value> {
         }),
     );
     let reading = opening.reading();
+    let act = format!("firedrill:controller:{account}");
     if !reading.is_empty() {
-        let role = format!("{account}:reads");
+        let (role, beside) = (format!("{account}:reads"), format!("{act}:reads"));
         objects.extend([own_role(&role, reading), bound(&role, ("Role", &role), own)]);
+        objects.extend([
+            own_role(&beside, acting::reading(opening)),
+            bound(&beside, ("Role", &beside), controller),
+        ]);
     }
-    let role = format!("firedrill:controller:{account}");
     objects.extend([
-        own_role(&role, acting::within(opening)),
-        bound(&role, ("Role", &role), controller),
+        own_role(&act, vec![acting::who(account, opening.how)]),
+        bound(&act, ("Role", &act), controller),
         bound("firedrill:controller:undo", ("ClusterRole", UNDO_ROLE), controller),
     ]);
     objects
@@ -109,7 +118,7 @@ mod tests {
         let jobs = rule("batch", &["jobs"], &["get", "list", "watch"]);
         let slack = json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["slack"], "verbs": ["get"]});
         assert_eq!(role("drill:reads"), [jobs, slack]);
-        let acting = role("firedrill:controller:drill");
+        let acting = role("firedrill:controller:drill:reads");
         let of = |resource: &str| acting.iter().find(|rule| rule["resources"] == json!([resource])).cloned();
         let secrets = of("secrets").expect("it is given");
         assert_eq!(secrets["verbs"], json!(["impersonate-on:serviceaccount:get"]));

@@ -2,19 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::{Installed, RBAC, acting};
+use super::{ACTING_ROLE, Installed, RBAC, acting};
 use crate::{
     api::schema::GROUP,
     faults::{FAULTS, FaultInfo, LOAD_POD},
-    plan::{RoleRule, base_rules, fault_rules, undo_rules},
+    plan::{RoleRule, base_rules, fault_rules, node_rules, undo_rules},
 };
 
 /// What the controller may do in a namespace that is opted in, to put back what the account there cannot.
 pub(super) const UNDO_ROLE: &str = "firedrill:undo";
 /// The role with what every run reads and holds.
 pub(super) const BASE_ROLE: &str = "firedrill:runs";
-/// What the controller may do everywhere while it acts as an account that has let it.
-const ACTING: &str = "firedrill:acting";
 /// What the controller is called everywhere.
 const CONTROLLER: &str = "firedrill:controller";
 
@@ -36,8 +34,8 @@ pub(super) fn rights(installed: &Installed) -> Vec<Value> {
         binding(CONTROLLER, ("ClusterRole", CONTROLLER), who, None),
         own(installed),
         binding(CONTROLLER, ("Role", CONTROLLER), who, Some(&installed.namespace)),
-        cluster_role(ACTING, acting::everywhere()),
-        binding(ACTING, ("ClusterRole", ACTING), who, None),
+        cluster_role(ACTING_ROLE, acting::everything()),
+        binding(ACTING_ROLE, ("ClusterRole", ACTING_ROLE), who, None),
         cluster_role(UNDO_ROLE, rules(&undo_rules())),
         cluster_role(BASE_ROLE, rules(&base_rules())),
     ];
@@ -78,16 +76,14 @@ fn own(installed: &Installed) -> Value {
     })
 }
 
-/// What lets the controller take back changes of nodes, the policy beside it lets it do no more; and change them as an
-/// account that may.
+/// What lets the controller take back changes of nodes, the policy beside it lets it do no more; and what the accounts
+/// that may change them read in the whole cluster, to be bound by whoever administers it.
 pub(super) fn nodes(installed: &Installed) -> Vec<Value> {
-    let (undo, act) = ("firedrill:undo-nodes", "firedrill:acting-nodes");
-    let who = (installed.namespace.as_str(), installed.account.as_str());
+    let name = "firedrill:undo-nodes";
     vec![
-        cluster_role(undo, vec![rule("", &["nodes"], &["get", "list", "watch", "patch"])]),
-        binding(undo, ("ClusterRole", undo), who, None),
-        cluster_role(act, acting::of_nodes()),
-        binding(act, ("ClusterRole", act), who, None),
+        cluster_role(name, vec![rule("", &["nodes"], &["get", "list", "watch", "patch"])]),
+        binding(name, ("ClusterRole", name), (&installed.namespace, &installed.account), None),
+        cluster_role("firedrill:nodes", rules(&node_rules())),
     ]
 }
 

@@ -74,7 +74,7 @@ impl Run {
                 self.write(Record::LoadStarted { load, of_step, what: String::new() });
             }
         }
-        next(&self.state, self.at, Patience { revert: Duration::from_secs(60) })
+        next(&self.state, self.at, Patience { revert: Duration::from_secs(60), unseen: None })
     }
 
     /// Goes on until there is something to wait for, writing down what comes next.

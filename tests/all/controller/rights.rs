@@ -16,7 +16,7 @@ use firedrill::{
     },
     env::Env,
     journal::Environment,
-    sim::apiserver::User,
+    sim::{apiserver::User, store::Kind},
     types::ObjectRef,
 };
 use http::Request;
@@ -25,7 +25,10 @@ use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::office::Office;
-use crate::{crash::house::experiment, kit::in_virtual_time};
+use crate::{
+    crash::house::{experiment, object},
+    kit::in_virtual_time,
+};
 
 /// In force for long enough to be taken over in.
 const BRIEFLY: &str =
@@ -143,10 +146,10 @@ async fn curious(office: &Office, heard: &Heard) {
     assert_eq!(answer.status(), 403, "{answer:?}");
 }
 
-/// What `firedrill allow shop --fault scale` would apply, with that form of impersonation.
-fn allowed(form: &str) -> Vec<Value> {
+/// What `firedrill allow shop --fault scale` would apply, with these further words.
+fn allowed(more: &[&str]) -> Vec<Value> {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_firedrill"));
-    command.args(["allow", "shop", "--fault", "scale", "--impersonation", form, "--dry-run", "-o", "json"]);
+    command.args(["allow", "shop", "--fault", "scale", "--dry-run", "-o", "json"]).args(more);
     let output = command.output().expect("it runs");
     assert!(output.status.success(), "{output:?}");
     let list: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -160,12 +163,15 @@ fn allowed(form: &str) -> Vec<Value> {
         .collect()
 }
 
-async fn office(form: &str, step: &str) -> Office {
+const CONSTRAINED: [&str; 2] = ["--impersonation", "constrained"];
+const LEGACY: [&str; 2] = ["--impersonation", "legacy"];
+
+async fn office(form: &[&str], text: &str) -> Office {
     let mut objects =
         vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "firedrill"}})];
     objects.extend(manifests(Part::Rights, &Installed::default()));
     objects.extend(allowed(form));
-    Office::furnished(&experiment(&[step]), objects).await
+    Office::furnished(text, objects).await
 }
 
 /// The verbs of the controller's own two roles.
@@ -221,7 +227,7 @@ fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
     in_virtual_time({
         let heard = heard.clone();
         async move {
-            let office = office("constrained", BRIEFLY).await;
+            let office = office(&CONSTRAINED, &experiment(&[BRIEFLY])).await;
             // One dies with its pod, another takes over and buries it.
             let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "firedrill-a", "namespace": "firedrill"},
                 "spec": {"containers": [{"name": "firedrill", "image": "app:1"}]}});
@@ -290,7 +296,7 @@ fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
 fn a_namespace_that_is_not_opted_in_is_refused_before_anything_is_done() {
     let heard = Heard::default();
     in_virtual_time(async move {
-        let office = office("legacy", BRIEFLY).await;
+        let office = office(&LEGACY, &experiment(&[BRIEFLY])).await;
         let api = "rbac.authorization.k8s.io/v1";
         office
             .delete(&ObjectRef::namespaced(api, "RoleBinding", "shop", "firedrill:controller:firedrill"))
@@ -305,17 +311,24 @@ fn a_namespace_that_is_not_opted_in_is_refused_before_anything_is_done() {
     });
 }
 
-/// An account that may do more than it was opened for: the controller may not, while it acts as that account.
-async fn kills(form: &str) -> Value {
-    let office =
-        office(form, "{name: kill, target: {pods: {matchLabels: {app: web}}, count: 1}, podKill: {}}").await;
-    let object = ObjectRef::namespaced("rbac.authorization.k8s.io/v1", "RoleBinding", "shop", "also");
-    let also = json!({"apiVersion": object.api_version, "kind": "RoleBinding",
-        "metadata": {"name": "also", "namespace": "shop"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "firedrill:fault:podKill"},
+/// Binds a ClusterRole to the account by hand: within the namespace, or everywhere.
+async fn bind(office: &Office, role: &str, everywhere: bool) {
+    let (kind, space) = if everywhere { ("ClusterRoleBinding", "") } else { ("RoleBinding", "shop") };
+    let api = "rbac.authorization.k8s.io/v1";
+    let name = format!("by-hand-{}", role.replace(':', "-"));
+    let object = ObjectRef::namespaced(api, kind, space, &name);
+    let mut metadata = json!({"name": name});
+    if !everywhere {
+        metadata["namespace"] = space.into();
+    }
+    let body = json!({"apiVersion": api, "kind": kind, "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
         "subjects": [{"kind": "ServiceAccount", "name": "firedrill", "namespace": "shop"}]});
-    office.access.create(&object, also, Default::default()).await.expect("it is bound");
-    let (task, end) = replica(&office, &Heard::default(), "a", "");
+    office.access.create(&object, body, Default::default()).await.expect("it is bound");
+}
+
+async fn ended(office: &Office) -> Value {
+    let (task, end) = replica(office, &Heard::default(), "a", "");
     let run = office.run("trial-1", json!({})).await;
     let status = office.over(&run).await;
     end.send(()).expect("it listens");
@@ -323,14 +336,57 @@ async fn kills(form: &str) -> Value {
     status
 }
 
+/// A run whose probe looks at a ConfigMap, which the account may read by a role of its own.
+async fn looks(more: &[&str]) -> Value {
+    let deployment = "kubernetes: {apiVersion: apps/v1, kind: Deployment, name: web}";
+    let switch = "kubernetes: {apiVersion: v1, kind: ConfigMap, name: switch}";
+    let text = experiment(&[BRIEFLY]).replace(deployment, switch);
+    let text = text.replace("value: object.status.readyReplicas", "value: '4.0'");
+    let office = office(more, &text).await;
+    let object = ObjectRef::namespaced("v1", "ConfigMap", "shop", "switch");
+    let body =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "switch", "namespace": "shop"}});
+    office.access.create(&object, body, Default::default()).await.expect("it is created");
+    bind(&office, "view", false).await;
+    ended(&office).await
+}
+
 #[test]
-fn acting_as_an_account_the_controller_may_do_only_what_it_was_opened_for() {
+fn acting_as_an_account_the_controller_may_do_only_what_runs_take_and_what_it_was_opened_for() {
     in_virtual_time(async {
-        let status = kills("constrained").await;
-        assert_eq!(status["verdict"], "Refused", "{status}");
-        let why = status["message"].as_str().unwrap_or_default();
-        assert!(why.contains("impersonate-on:serviceaccount:delete"), "{status}");
-        let status = kills("legacy").await;
+        let status = looks(&CONSTRAINED).await;
+        assert_ne!(status["verdict"], "Passed", "{status}");
+        let status = looks(&[CONSTRAINED.as_slice(), &["--read", "configmaps"]].concat()).await;
         assert_eq!(status["verdict"], "Passed", "{status}");
+        let status = looks(&LEGACY).await;
+        assert_eq!(status["verdict"], "Passed", "{status}");
+    });
+}
+
+/// What docs/installation.md says of an account that may change nodes is enough.
+#[test]
+fn an_account_with_the_roles_for_nodes_cordons_one() {
+    in_virtual_time(async {
+        let cordon = "{name: close, target: {nodes: {matchLabels: {pool: shop}}, count: 1}, nodeCordon: {}, duration: 5s}";
+        let office = office(&CONSTRAINED, &experiment(&[cordon])).await;
+        let installed =
+            Installed { node_accounts: vec!["shop:firedrill".to_owned()], ..Installed::default() };
+        for object in manifests(Part::Nodes, &installed) {
+            if !object["kind"].as_str().is_some_and(|kind| kind.starts_with("ClusterRole")) {
+                continue;
+            }
+            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+            let at = ObjectRef::namespaced("rbac.authorization.k8s.io/v1", &kind, "", &name);
+            office.access.create(&at, object, Default::default()).await.expect("it is created");
+        }
+        bind(&office, "firedrill:nodes", true).await;
+        bind(&office, "firedrill:fault:nodeCordon", true).await;
+        let status = ended(&office).await;
+        assert_eq!(status["verdict"], "Passed", "{status}");
+        for number in 1..=4 {
+            let node = object(&office.stage, &Kind::NODE, "", &format!("n{number}"));
+            assert!(node["spec"]["unschedulable"].is_null(), "{node}");
+        }
     });
 }
