@@ -207,6 +207,9 @@ echo "installed: $(kubectl get pods -n firedrill --no-headers | grep -c Running)
 kubectl apply -f "$here/chart.yaml" >/dev/null
 kubectl rollout status -n shop deployment/web --timeout=60s >/dev/null
 firedrill allow shop 2>"$work/allow.log"
+# The form that says what may be done meanwhile, where the server has it and the chart's role is there.
+acts=$(kubectl get role firedrill:controller:firedrill -n shop -o jsonpath='{.rules[*].verbs[*]}')
+[[ $acts == impersonate:serviceaccount ]] || { echo "the controller may $acts" >&2 && exit 1; }
 for role in edit firedrill:experiment; do
   kubectl create rolebinding "ada-$role" -n shop --clusterrole="$role" --user=ada >/dev/null
 done

@@ -52,7 +52,10 @@ fn a_namespace_is_opted_in_by_one_command() {
     planned(&place, &kubeconfig).exits(3).prints("FD2003");
     run(&["allow", "shop", "--dry-run"]).exits(0).says("namespace shop would be applied");
     planned(&place, &kubeconfig).exits(3).prints("FD2003");
-    run(&["allow", "shop"]).exits(0).says("rolebinding firedrill:fault:podKill applied");
+    run(&["allow", "shop"])
+        .exits(0)
+        .says("rolebinding firedrill:fault:podKill applied")
+        .says("clusterrole firedrill:acting of the controller is not there");
     planned(&place, &kubeconfig).exits(0);
     run(&["allow", "shopp"]).exits(3).says("there is no namespace shopp");
     place.run(&["allow", "kube-system"]).exits(2).says("protected");
