@@ -55,9 +55,9 @@ fn constrained(
         return Err(None);
     }
     let on = Attributes { verb: format!("impersonate-on:{mode}:{}", attributes.verb), ..attributes.clone() };
-    let whom = std::iter::once(one).chain(wanted.groups.iter().map(|group| ("groups", "", group.as_str())));
-    let whom = whom.map(|whom| acting(&format!("impersonate:{mode}"), "authentication.k8s.io", whom));
-    all(store, user, &std::iter::once(on).chain(whom).collect::<Vec<_>>()).map_err(Some)
+    let mut rights = vec![on];
+    rights.extend(acting((&format!("impersonate:{mode}"), "authentication.k8s.io"), one, wanted));
+    all(store, user, &rights).map_err(Some)
 }
 
 fn legacy(wanted: &Wanted) -> Vec<Attributes> {
@@ -65,19 +65,24 @@ fn legacy(wanted: &Wanted) -> Vec<Attributes> {
         Some((namespace, name)) => ("serviceaccounts", namespace, name),
         None => ("users", "", wanted.name.as_str()),
     };
-    let whom = std::iter::once(one).chain(wanted.groups.iter().map(|group| ("groups", "", group.as_str())));
-    whom.map(|whom| acting("impersonate", "", whom)).collect()
+    acting(("impersonate", ""), one, wanted).collect()
 }
 
-fn acting(verb: &str, group: &str, (resource, namespace, name): (&str, &str, &str)) -> Attributes {
-    Attributes {
+/// The right to be that one, and of each of the groups.
+fn acting<'a>(
+    (verb, group): (&'a str, &'a str),
+    one: (&'a str, &'a str, &'a str),
+    wanted: &'a Wanted,
+) -> impl Iterator<Item = Attributes> + 'a {
+    let groups = wanted.groups.iter().map(|group| ("groups", "", group.as_str()));
+    std::iter::once(one).chain(groups).map(move |(resource, namespace, name)| Attributes {
         verb: verb.into(),
         group: group.into(),
         resource: resource.into(),
         namespace: namespace.into(),
         name: name.into(),
         ..Attributes::default()
-    }
+    })
 }
 
 fn all(store: &Store, user: &User, wanted: &[Attributes]) -> Result<(), Status> {

@@ -12,18 +12,21 @@ use firedrill::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::office::{Office, SCALE};
+use super::office::{Office, Replica, SCALE};
 use crate::kit::in_virtual_time;
 
-/// A controller in an office, and by how many seconds its wall clock is ahead.
-async fn jumpy() -> (Office, super::office::Replica, Arc<AtomicI64>) {
+/// A controller whose wall clock jumps by so many seconds while the fault of a Run is in force, and that Run.
+async fn jumped(seconds: i64) -> (Office, Replica, ObjectRef) {
     let office = Office::open(&[SCALE]).await;
     let ahead = Arc::new(AtomicI64::new(0));
-    let (right, jumped) = (office.stage.env.clock.clone(), ahead.clone());
-    let wall = move || right.now() + SignedDuration::from_secs(jumped.load(Ordering::Relaxed));
+    let (right, by) = (office.stage.env.clock.clone(), ahead.clone());
+    let wall = move || right.now() + SignedDuration::from_secs(by.load(Ordering::Relaxed));
     let clock = office.stage.env.clock.clone().with_wall(wall);
     let replica = office.replica_over(Env { clock, ..office.stage.env.clone() }, "a");
-    (office, replica, ahead)
+    let run = office.run("trial-1", json!({})).await;
+    office.shrunk().await;
+    ahead.store(seconds, Ordering::Relaxed);
+    (office, replica, run)
 }
 
 fn time(status: &Value, field: &str) -> Timestamp {
@@ -33,10 +36,7 @@ fn time(status: &Value, field: &str) -> Timestamp {
 #[test]
 fn a_clock_that_jumps_ahead_ends_what_is_in_force_and_nothing_that_begins_later() {
     in_virtual_time(async {
-        let (office, replica, ahead) = jumpy().await;
-        let run = office.run("trial-1", json!({})).await;
-        office.shrunk().await;
-        ahead.store(3600, Ordering::Relaxed);
+        let (office, replica, run) = jumped(3600).await;
         let status = office.over(&run).await;
         assert_eq!(
             (&status["verdict"], &status["reason"]),
@@ -57,10 +57,7 @@ fn a_clock_that_jumps_ahead_ends_what_is_in_force_and_nothing_that_begins_later(
 #[test]
 fn a_clock_that_is_put_back_neither_holds_up_a_run_nor_leaves_anything() {
     in_virtual_time(async {
-        let (office, replica, ahead) = jumpy().await;
-        let run = office.run("trial-1", json!({})).await;
-        office.shrunk().await;
-        ahead.store(-3600, Ordering::Relaxed);
+        let (office, replica, run) = jumped(-3600).await;
         let begun = office.stage.env.clock.now();
         let status = office.over(&run).await;
         assert_eq!(status["verdict"], "Passed", "{status}");
