@@ -162,7 +162,9 @@ impl Budgets {
                 Err(ApiError::NotFound | ApiError::Conflict(_)) => return Ok(Evicted::Gone),
                 Err(ApiError::Terminating) => {
                     // The namespace takes it along; wait for that.
-                    self.mirror.wait_for(|snapshot| snapshot.pod(&pod.object).is_none().then_some(())).await;
+                    self.mirror
+                        .wait_for_one(&pod.object, |now| now.pod(&pod.object).is_none().then_some(()))
+                        .await;
                     return Ok(Evicted::Gone);
                 }
                 // A budget that has been made since: waiting is all there is.

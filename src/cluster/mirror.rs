@@ -28,6 +28,7 @@ use super::{
     },
     written::{Written, version_of},
 };
+use crate::types::ObjectRef;
 
 /// How long to wait before a broken watch is begun again. Fixed: a run is short, and jitter would make
 /// rehearsals differ.
@@ -190,6 +191,17 @@ impl Mirror {
         self.seen = self.signal.after(self.seen).await;
     }
 
+    /// Waits until `seen` finds what it looks for in one object, a pod or a node; [looks](Self::look) at once, and then
+    /// whenever that has changed. What thousands wait for at a time has to be waited for so.
+    pub async fn wait_for_one<T>(
+        &self,
+        object: &ObjectRef,
+        mut seen: impl FnMut(&Snapshot) -> Option<T>,
+    ) -> T {
+        let key = (object.namespace.clone(), object.name.clone());
+        self.signal.of(key, || self.look(&mut seen)).await
+    }
+
     /// Waits until `seen` finds what it looks for; [looks](Self::look) at once, and then at every change.
     pub async fn wait_for<T>(&self, mut seen: impl FnMut(&Snapshot) -> Option<T>) -> T {
         loop {
@@ -293,7 +305,7 @@ fn follow_machines(
     watches: &mut Watches,
 ) {
     for (api_version, kind, plural) in served {
-        sink.update(|state| {
+        sink.update(None, |state| {
             Arc::make_mut(&mut state.snapshot.machine_kinds).insert(kind.to_owned());
         });
         let prefix = format!("{kind}/");
@@ -356,7 +368,7 @@ fn follow_with<K, V>(
     V: Send + Sync + PartialEq + 'static,
 {
     let name = format!("{}{}", api.resource_url(), config.field_selector.as_deref().unwrap_or_default());
-    sink.update(|state| {
+    sink.update(None, |state| {
         state.pending.insert(name.clone(), None);
         state.versions.insert(name.clone(), 0);
     });
@@ -399,7 +411,7 @@ async fn absorb<K, V>(
                 listed = version_of(raw.meta()).max(listed);
                 fresh.insert((keep.key)(&raw), Arc::new((keep.read)(raw)));
             }
-            Ok(watcher::Event::InitDone) => sink.update(|state| {
+            Ok(watcher::Event::InitDone) => sink.update(None, |state| {
                 *(keep.slot)(&mut state.snapshot) = merged(&keep, state, std::mem::take(&mut fresh));
                 state.pending.remove(&name);
                 state.has_seen(&name, listed);
@@ -407,18 +419,21 @@ async fn absorb<K, V>(
             Ok(watcher::Event::Apply(raw)) => {
                 let version = version_of(raw.meta());
                 let (key, value) = ((keep.key)(&raw), Arc::new((keep.read)(raw)));
-                sink.update(|state| {
-                    Arc::make_mut((keep.slot)(&mut state.snapshot)).insert(key, value);
+                sink.update(Some(&key), |state| {
+                    Arc::make_mut((keep.slot)(&mut state.snapshot)).insert(key.clone(), value);
                     state.has_seen(&name, version);
                 });
             }
-            Ok(watcher::Event::Delete(raw)) => sink.update(|state| {
-                state.has_seen(&name, version_of(raw.meta()));
-                Arc::make_mut((keep.slot)(&mut state.snapshot)).remove(&(keep.key)(&raw));
-            }),
+            Ok(watcher::Event::Delete(raw)) => {
+                let key = (keep.key)(&raw);
+                sink.update(Some(&key), |state| {
+                    state.has_seen(&name, version_of(raw.meta()));
+                    Arc::make_mut((keep.slot)(&mut state.snapshot)).remove(&key);
+                });
+            }
             Err(error) => {
                 tracing::debug!(watch = %name, %error, "a watch broke off and begins again");
-                sink.update(|state| {
+                sink.update(None, |state| {
                     if let Some(reason) = state.pending.get_mut(&name) {
                         *reason = Some(why(error));
                     }
@@ -462,8 +477,9 @@ impl State {
 }
 
 impl Sink {
-    fn update(&self, change: impl FnOnce(&mut State)) {
+    /// `object`: which has changed; None: any may have.
+    fn update(&self, object: Option<&Key>, change: impl FnOnce(&mut State)) {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
-        self.signal.raise();
+        self.signal.raise(object);
     }
 }

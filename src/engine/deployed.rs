@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{injection::lasting, state::State};
+use super::state::State;
 use crate::{
     cluster::{Snapshot, Workload},
     faults::{self, Injection},
@@ -109,7 +109,7 @@ pub fn foreign(state: &State, object: &ObjectRef, (before, now): (&Release, &Rel
         // What is under way may have been written; its outcome says with what.
         found.injected.is_none()
             || found.wrote.as_ref() == Some(&now.template)
-            || lasting(&found.injection) && before.template == now.template
+            || found.lasting && before.template == now.template
     })
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{
     EngineError, Observer,
+    awaited::Awaited,
     deployed::{self, Releases},
     guarding::Guarding,
     injection::InjectionState,
@@ -88,6 +89,7 @@ pub(super) struct Driver {
 }
 
 /// What is under way in this process; lost with it, and begun again from the journal.
+#[derive(Default)]
 pub(super) struct Tasks {
     injecting: FuturesUnordered<BoxFuture<'static, Outcome>>,
     attending: FuturesUnordered<BoxFuture<'static, Option<Outcome>>>,
@@ -95,6 +97,21 @@ pub(super) struct Tasks {
     reverting: FuturesUnordered<BoxFuture<'static, Outcome>>,
     injections: BTreeSet<InjectionId>,
     reverts: BTreeSet<InjectionId>,
+    awaited: Awaited,
+    /// How much was written down when it was asked what is next, or since then without changing that.
+    asked: u64,
+}
+
+impl Tasks {
+    /// Whether what is next stays as it was with this outcome. What is applied is looked for at once.
+    fn same_is_next(&mut self, outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Injected(id, Ok(Injected::Done(_))) => self.awaited.has(id),
+            Outcome::Injected(id, Ok(Injected::TargetGone)) | Outcome::Seen(id, _) => self.awaited.over(id),
+            Outcome::Unwound(unwound) if unwound.again.is_none() => self.awaited.over(&unwound.id),
+            _ => false,
+        }
+    }
 }
 
 impl Driver {
@@ -103,14 +120,7 @@ impl Driver {
     /// # Errors
     /// The run is somebody else's, or was left on request; and damage that nothing can be done about.
     pub(super) async fn run(&mut self) -> Result<(), EngineError> {
-        let mut tasks = Tasks {
-            injecting: FuturesUnordered::new(),
-            attending: FuturesUnordered::new(),
-            attended: BTreeMap::new(),
-            reverting: FuturesUnordered::new(),
-            injections: BTreeSet::new(),
-            reverts: BTreeSet::new(),
-        };
+        let mut tasks = Tasks::default();
         let mut mirror = self.world.mirror.clone();
         loop {
             if self.state.stop.is_some() && !tasks.injections.is_empty() {
@@ -141,20 +151,24 @@ impl Driver {
                     continue;
                 }
                 Command::Inject(ids, until) => {
+                    tasks.awaited = Awaited::in_force(&self.state, &ids);
                     self.inject(&ids, &mut tasks);
                     until
                 }
                 Command::Revert(ids, until) => {
+                    tasks.awaited = Awaited::back(&self.state, &ids);
                     self.revert(&ids, &mut tasks);
                     until
                 }
-                Command::Wait(until) => until,
+                Command::Wait(until) => {
+                    tasks.awaited = Awaited::default();
+                    until
+                }
             };
-            // Until something is written down or that time has come, the same is next; looking at every injection
-            // at every change of the world would cost more than the run itself.
-            let written = self.state.written();
+            // Until something is written down that changes it, or that time has come, the same is next.
+            tasks.asked = self.state.written();
             let mut due = false;
-            while self.state.written() == written && !due {
+            while self.state.written() == tasks.asked && !due {
                 tokio::select! {
                     biased;
                     Some(outside) = self.outside_rx.recv(),
@@ -260,6 +274,20 @@ impl Driver {
     }
 
     fn outcome(&mut self, outcome: Outcome, tasks: &mut Tasks) -> Result<(), EngineError> {
+        let same = tasks.same_is_next(&outcome);
+        let applied = match &outcome {
+            Outcome::Injected(id, Ok(Injected::Done(_))) if same => Some(id.clone()),
+            _ => None,
+        };
+        self.take_in(outcome, tasks)?;
+        if same {
+            tasks.asked = self.state.written();
+        }
+        self.inject(applied.as_slice(), tasks);
+        Ok(())
+    }
+
+    fn take_in(&mut self, outcome: Outcome, tasks: &mut Tasks) -> Result<(), EngineError> {
         match outcome {
             Outcome::Injected(injection, result) => {
                 tasks.injections.remove(&injection);

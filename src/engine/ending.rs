@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::Action,
     journal::{Record, Residue, StopReason},
-    types::{Length, Verdict},
+    types::{InjectionId, Length, Verdict},
 };
 
 /// How long the last try may take, which begins when reverting is given up.
@@ -72,7 +72,8 @@ fn taking_back(state: &State, now: Timestamp, patience: Patience) -> Option<Comm
     let give_up = since.checked_add(patience.revert).unwrap_or(Timestamp::MAX);
     if now < give_up {
         // Agents go last: they take the faults back. One that does not in time goes all the same, and the fault with it.
-        let faults = pending(state, |step| step.is_some());
+        let is_fault = |id: &&InjectionId| state.injections.get(*id).is_some_and(|found| !found.arms());
+        let faults: Vec<InjectionId> = all.iter().filter(is_fault).cloned().collect();
         let alone = since.checked_add(AGENTS_STAY).unwrap_or(Timestamp::MAX).min(give_up);
         if faults.is_empty() || now >= alone {
             return Some(Command::Revert(all, Some(give_up)));

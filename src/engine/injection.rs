@@ -12,6 +12,8 @@ use crate::{
 pub struct InjectionState {
     /// What it is.
     pub injection: Injection,
+    /// Whether it is one that is taken back.
+    pub lasting: bool,
     /// Which step it belongs to; None: to none, it arms them.
     pub step: Option<usize>,
     /// Where it stands among all injections.
@@ -48,6 +50,7 @@ impl InjectionState {
         intended: Timestamp,
     ) -> Self {
         Self {
+            lasting: lasting(&injection),
             injection,
             step,
             order,
@@ -72,7 +75,7 @@ impl InjectionState {
 
     /// Whether it is still to be taken back, as far as is known: what may have happened counts as having.
     pub fn pending(&self) -> bool {
-        self.reverted.is_none() && lasting(&self.injection)
+        self.reverted.is_none() && self.lasting
     }
 }
 

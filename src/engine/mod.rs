@@ -7,12 +7,15 @@
 mod agents;
 mod arming;
 mod assess;
+mod awaited;
 mod by_hand;
 mod clocks;
 mod deployed;
 mod doctor;
 mod drive;
 mod ending;
+#[cfg(test)]
+mod fixture;
 mod going_on;
 mod guarding;
 mod injection;

@@ -1,12 +1,16 @@
 //! What comes next, from where the run is. Pure and total: used live and after replay.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
 use super::{
     arming, by_hand,
     ending::{decide, finish, recover, unwound},
+    injection::InjectionState,
     loads, rounds,
     state::{State, Violation},
     steady::elapsed,
@@ -312,18 +316,15 @@ pub(super) fn reverted(state: &State, of: usize, over: &Step) -> Progress {
 
 /// What is to be taken back of these steps: of each object the newest change first.
 pub(super) fn pending(state: &State, of: impl Fn(Option<usize>) -> bool) -> Vec<InjectionId> {
-    let all = || state.injections.values().filter(|injection| injection.pending());
-    let mut newest: BTreeMap<&ObjectRef, usize> = BTreeMap::new();
-    for injection in all() {
-        let order = newest.entry(&injection.injection.target).or_default();
-        *order = injection.order.max(*order);
+    let all: Vec<&InjectionState> = state.injections.values().filter(|found| found.pending()).collect();
+    let mut newest: HashMap<&ObjectRef, usize> = HashMap::with_capacity(all.len());
+    for found in &all {
+        let order = newest.entry(&found.injection.target).or_default();
+        *order = found.order.max(*order);
     }
-    all()
-        .filter(|injection| {
-            of(injection.step) && newest.get(&injection.injection.target) == Some(&injection.order)
-        })
-        .map(|injection| injection.injection.id.clone())
-        .collect()
+    let mine =
+        |found: &&InjectionState| of(found.step) && newest.get(&found.injection.target) == Some(&found.order);
+    all.into_iter().filter(mine).map(|found| found.injection.id.clone()).collect()
 }
 
 fn check_step(state: &State, index: usize, check: &Check, now: Timestamp) -> Progress {

@@ -194,11 +194,13 @@ impl Driver {
     pub(super) fn follow(&mut self) -> Result<(), EngineError> {
         for index in 0..self.state.steps.len() {
             let step = &self.state.spec.method[index];
-            let follows = step.target.as_ref().is_some_and(|target| target.follow == Some(true));
+            if step.target.as_ref().is_none_or(|target| target.follow != Some(true)) {
+                continue;
+            }
             let progress = &self.state.steps[index];
             let in_force = progress.ended.is_none()
                 && progress.rounds.first().is_some_and(|ids| self.state.in_force_since(ids).is_some());
-            if !follows || !in_force {
+            if !in_force {
                 continue;
             }
             let step = step.clone();

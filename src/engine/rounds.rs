@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     ending::decide,
-    injection::{InjectionState, lasting},
+    injection::InjectionState,
     next::{Command, Progress, earlier, ended, pending, reverted},
     state::State,
     steady::elapsed,
@@ -237,8 +237,7 @@ fn applied(state: &State, step: &Step, ids: &[InjectionId], now: Timestamp) -> R
 }
 
 fn instant(state: &State, ids: &[InjectionId]) -> bool {
-    let known = ids.iter().filter_map(|id| state.injections.get(id));
-    known.map(|InjectionState { injection, .. }| injection).all(|injection| !lasting(injection))
+    ids.iter().filter_map(|id| state.injections.get(id)).all(|injection| !injection.lasting)
 }
 
 fn missed_by(step: &Step, found: &InjectionState) -> Progress {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    injection::{InjectionState, lasting},
+    injection::InjectionState,
     loads::{self, LoadState},
     steady::{Guard, Judged, Track},
 };
@@ -248,7 +248,7 @@ impl State {
             Some((at, outcome)) if outcome != RevertOutcome::NothingToDo => Some(at),
             _ => None,
         });
-        let instant = self.faults().filter(|state| !lasting(&state.injection)).filter_map(|state| state.seen);
+        let instant = self.faults().filter(|state| !state.lasting).filter_map(|state| state.seen);
         let unloaded = self.step_loads().filter_map(|load| load.ended.map(|(at, ..)| at));
         reverted
             .chain(instant)

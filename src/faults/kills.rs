@@ -221,7 +221,7 @@ async fn seen(world: &World, injection: &Injection) -> String {
     let Ok(action) = decode::<Action>(injection, &injection.action) else {
         return std::future::pending().await;
     };
-    world.mirror.wait_for(|snapshot| ended(snapshot, &injection.target, &action)).await
+    world.mirror.wait_for_one(&injection.target, |snapshot| ended(snapshot, &injection.target, &action)).await
 }
 
 fn ended(snapshot: &Snapshot, target: &ObjectRef, action: &Action) -> Option<String> {

@@ -84,7 +84,7 @@ impl Fault for NodeCordon {
 
     fn observe<'a>(&'a self, world: &'a World, injection: &'a Injection) -> BoxFuture<'a, String> {
         let target = &injection.target;
-        Box::pin(world.mirror.wait_for(move |snapshot| {
+        Box::pin(world.mirror.wait_for_one(target, move |snapshot| {
             let node = snapshot.node(&target.name).filter(|node| node.object.uid == target.uid)?;
             let tainted = node.taints.iter().any(|taint| taint.key == cordon::TAINT);
             tainted.then(|| format!("the node controller has tainted it {}", cordon::TAINT))

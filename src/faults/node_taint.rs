@@ -182,16 +182,21 @@ impl Fault for NodeTaint {
                 return std::future::pending().await;
             };
             let target = &injection.target;
+            let tainted = |snapshot: &Snapshot| {
+                let node = snapshot.node(&target.name).filter(|node| node.object.uid == target.uid)?;
+                node.taints.contains(&ours.taint).then_some(())
+            };
+            world.mirror.wait_for_one(target, tainted).await;
             world
                 .mirror
                 .wait_for(|snapshot| {
-                    let node = snapshot.node(&target.name).filter(|node| node.object.uid == target.uid)?;
+                    tainted(snapshot)?;
                     // Those that tolerate it for a while may still be there.
                     let gone = injection.displaced.iter().all(|pod| match snapshot.pod(pod) {
                         Some(pod) => stays_for(&pod.tolerations, &ours.taint) != Some(0),
                         None => !snapshot.serves(&pod.namespace, &pod.uid),
                     });
-                    (node.taints.contains(&ours.taint) && gone).then(|| seen(&ours.taint, injection))
+                    gone.then(|| seen(&ours.taint, injection))
                 })
                 .await
         })

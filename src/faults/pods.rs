@@ -8,7 +8,7 @@ use std::{
 
 use super::{FaultError, Injected, Prepare, World, patiently};
 use crate::{
-    cluster::ApiError,
+    cluster::{ApiError, Snapshot},
     types::{Finding, Length, ObjectRef, codes::guard},
 };
 
@@ -82,6 +82,8 @@ where
 
 /// Returns when the pod of this UID is gone, and no Service sends requests to it any more.
 pub(super) async fn gone(world: &World, target: &ObjectRef) -> String {
+    let away = |snapshot: &Snapshot| snapshot.pod(target).is_none().then_some(());
+    world.mirror.wait_for_one(target, away).await;
     let seen = world.mirror.wait_for(|snapshot| {
         let gone = snapshot.pod(target).is_none() && !snapshot.serves(&target.namespace, &target.uid);
         gone.then(|| "its UID is gone, and gone from all endpoints".to_owned())

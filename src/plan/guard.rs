@@ -1,12 +1,12 @@
 //! Limits, consent and built-in protection. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use kube::core::{Selector, SelectorExt};
 
 use super::{Setting, StepAsk};
 use crate::{
-    cluster::{Pod, RUN_LABEL},
+    cluster::{Node, Pod, RUN_LABEL},
     faults::{self, FaultInfo, Injection, LimitKind},
     types::{Finding, ObjectRef, codes::guard as code, counted},
 };
@@ -19,28 +19,81 @@ pub fn protected(namespace: &str) -> bool {
     PROTECTED.contains(&namespace) || namespace == "firedrill" || namespace.starts_with("firedrill-")
 }
 
-/// What speaks against these targets, whatever the fault does to them.
-pub(super) fn targets(ask: &StepAsk<'_>, info: &FaultInfo, targets: &[ObjectRef]) -> Vec<Finding> {
-    let setting = ask.setting;
-    let mut findings = Vec::new();
-    let spaces: BTreeSet<&str> =
-        targets.iter().map(|target| target.namespace.as_str()).filter(|n| !n.is_empty()).collect();
-    findings.extend(spaces.into_iter().filter_map(|namespace| unwilling(setting, namespace)));
-    for target in targets {
-        // What holds it already within this run is judged field by field.
-        if !ask.in_force.iter().any(|injection| injection.target == *target) {
-            findings.extend(held_by_another(setting, target));
+/// What is the same for whomever a step hits, found once: of thousands each is judged alone, too.
+pub(super) struct Ground<'a> {
+    ask: &'a StepAsk<'a>,
+    info: &'a FaultInfo,
+    /// What holds in this run already.
+    held: HashSet<&'a ObjectRef>,
+    /// The nodes among that.
+    out: BTreeSet<&'a str>,
+    /// How many nodes of each zone are ready and schedulable, those that are hit already aside.
+    open: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Ground<'a> {
+    /// For the targets of this step.
+    pub(super) fn of(ask: &'a StepAsk<'a>, info: &'a FaultInfo) -> Self {
+        let held = ask.in_force.iter().map(|injection| &injection.target).collect();
+        let out = out_by_then(std::iter::empty(), ask.in_force);
+        let mut ground = Self { ask, info, held, out, open: BTreeMap::new() };
+        if info.limits.contains(&LimitKind::Nodes) && !info.whole_zone() {
+            for node in ask.setting.snapshot.nodes.values() {
+                if let Some(zone) = node.zone() {
+                    let counts = usize::from(ground.is_open(node));
+                    *ground.open.entry(zone).or_default() += counts;
+                }
+            }
         }
+        ground
     }
-    if info.limits.contains(&LimitKind::Nodes) {
-        findings.extend(forbidden_nodes(setting, targets));
-        findings.extend(if info.whole_zone() {
-            last_zone(ask, targets).into_iter().collect()
-        } else {
-            last_in_zone(ask, targets)
-        });
+
+    fn is_open(&self, node: &Node) -> bool {
+        node.ready && !node.unschedulable && !self.out.contains(node.object.name.as_str())
     }
-    findings
+
+    /// What speaks against these targets, whatever the fault does to them.
+    pub(super) fn findings(&self, targets: &[ObjectRef]) -> Vec<Finding> {
+        let setting = self.ask.setting;
+        let mut findings = Vec::new();
+        let spaces: BTreeSet<&str> =
+            targets.iter().map(|target| target.namespace.as_str()).filter(|n| !n.is_empty()).collect();
+        findings.extend(spaces.into_iter().filter_map(|namespace| unwilling(setting, namespace)));
+        // What holds it already within this run is judged field by field.
+        let free = targets.iter().filter(|target| !self.held.contains(target));
+        findings.extend(free.filter_map(|target| held_by_another(setting, target)));
+        if self.info.limits.contains(&LimitKind::Nodes) {
+            findings.extend(forbidden_nodes(setting, targets));
+            findings.extend(if self.info.whole_zone() {
+                last_zone(self.ask, targets).into_iter().collect()
+            } else {
+                self.last_in_zone(targets)
+            });
+        }
+        findings
+    }
+
+    fn last_in_zone(&self, targets: &[ObjectRef]) -> Vec<Finding> {
+        // With one zone in all there is no zone to lose: then limits.nodes speaks.
+        if self.open.len() < 2 {
+            return Vec::new();
+        }
+        let nodes = &self.ask.setting.snapshot;
+        let zoned = || targets.iter().filter_map(|target| Some((target, nodes.node(&target.name)?)));
+        let mut left = self.open.clone();
+        for (_, node) in zoned().filter(|(_, node)| self.is_open(node)) {
+            if let Some(left) = node.zone().and_then(|zone| left.get_mut(zone)) {
+                *left = left.saturating_sub(1);
+            }
+        }
+        let last = zoned().filter_map(|(target, node)| Some((target, node.zone()?)));
+        let last = last.filter(|(_, zone)| left.get(zone) == Some(&0));
+        let finding = |(target, zone): (&ObjectRef, &str)| {
+            let message = format!("no other node of zone {zone} is ready and schedulable");
+            Finding::error(code::LAST_IN_ZONE, target, message).remedy("choose a node of a zone with several")
+        };
+        last.map(finding).collect()
+    }
 }
 
 /// Why nothing may be done to what is in a namespace.
@@ -110,39 +163,6 @@ fn out_by_then<'a>(
 ) -> BTreeSet<&'a str> {
     let held = in_force.iter().map(|injection| &injection.target);
     hit.chain(held).filter(|target| target.kind == "Node").map(|target| target.name.as_str()).collect()
-}
-
-fn last_in_zone(ask: &StepAsk<'_>, targets: &[ObjectRef]) -> Vec<Finding> {
-    let setting = ask.setting;
-    let hit = out_by_then(targets.iter(), ask.in_force);
-    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
-    for node in setting.snapshot.nodes.values() {
-        if let Some(zone) = node.zone() {
-            let counts = node.ready && !node.unschedulable && !hit.contains(node.object.name.as_str());
-            *left.entry(zone).or_default() += usize::from(counts);
-        }
-    }
-    // With one zone in all there is no zone to lose: then limits.nodes speaks.
-    if left.len() < 2 {
-        return Vec::new();
-    }
-    let mut findings = Vec::new();
-    for target in targets {
-        let zone = setting.snapshot.node(&target.name).and_then(|node| node.zone());
-        if let Some(zone) = zone
-            && left.get(zone) == Some(&0)
-        {
-            findings.push(
-                Finding::error(
-                    code::LAST_IN_ZONE,
-                    target,
-                    format!("no other node of zone {zone} is ready and schedulable"),
-                )
-                .remedy("choose a node of a zone with several"),
-            );
-        }
-    }
-    findings
 }
 
 /// Losing a zone is survived in the others: somewhere a node has to be left.

@@ -22,6 +22,7 @@ pub use bounds::{
     namespaces,
 };
 pub use forecast::query_window;
+use guard::Ground;
 pub use guard::protected;
 pub use lifelines::Lifeline;
 pub use loads::{PlannedLoad, by_pods};
@@ -128,7 +129,7 @@ pub fn prepare(ask: &StepAsk<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
     if !overlap.is_empty() {
         return Err(overlap);
     }
-    let mut findings = guard::targets(ask, fault.info(), &targets);
+    let mut findings = Ground::of(ask, fault.info()).findings(&targets);
     let request = Prepare {
         step: ask.step,
         params: ask.params,

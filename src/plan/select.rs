@@ -5,7 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
-use super::{Round, StepAsk, forecast, guard, overlap::holder, prepare};
+use super::{
+    Round, StepAsk, forecast,
+    guard::{self, Ground},
+    overlap::holder,
+    prepare,
+};
 use crate::{
     api::Target,
     cluster::{Snapshot, Workload},
@@ -92,16 +97,37 @@ pub(super) fn select(
 /// that are chosen already. None where there are not enough.
 fn one_by_one(ask: &StepAsk<'_>, mut fit: Vec<Candidate>, wanted: usize) -> Option<Vec<ObjectRef>> {
     let mut stream = ask.setting.rng.stream(&format!("{}, one by one", purpose(ask)));
-    let mut chosen: Vec<ObjectRef> = Vec::new();
-    while chosen.len() < wanted && !fit.is_empty() {
-        let next = fit.swap_remove(usize::try_from(stream.below(fit.len() as u64)).unwrap_or(0)).object;
-        chosen.push(next);
-        if refusal(ask, &chosen).is_some() {
-            chosen.pop();
-        }
+    let mut order = Vec::with_capacity(fit.len());
+    while !fit.is_empty() {
+        let next = usize::try_from(stream.below(fit.len() as u64)).unwrap_or(0);
+        order.push(fit.swap_remove(next).object);
     }
+    let mut chosen = as_far_as(&order, wanted, |some| refusal(ask, some).is_none());
     chosen.sort();
     (chosen.len() == wanted).then_some(chosen)
+}
+
+/// The first `wanted` of `order` that go together, each passed over that does not go with those before it. What goes
+/// together does so with fewer, too: so many are tried at a time, more after each success, or among thousands each
+/// would be judged with all that are chosen already.
+fn as_far_as(order: &[ObjectRef], wanted: usize, together: impl Fn(&[ObjectRef]) -> bool) -> Vec<ObjectRef> {
+    let (mut chosen, mut rest, mut size): (Vec<ObjectRef>, _, _) = (Vec::new(), order, wanted);
+    while chosen.len() < wanted && !rest.is_empty() {
+        let before = chosen.len();
+        let some = size.min(wanted - before).min(rest.len());
+        chosen.extend_from_slice(&rest[..some]);
+        if together(&chosen) {
+            rest = &rest[some..];
+            size = some * 2;
+            continue;
+        }
+        chosen.truncate(before);
+        if some == 1 {
+            rest = &rest[1..];
+        }
+        size = (some / 2).max(1);
+    }
+    chosen
 }
 
 /// What speaks against hitting these at the same time.
@@ -117,9 +143,10 @@ fn unfit(
     candidates: &[Candidate],
 ) -> BTreeMap<ObjectRef, Vec<Finding>> {
     let setting = ask.setting;
+    let ground = Ground::of(ask, fault.info());
     let findings = |target: &ObjectRef| {
         let targets = std::slice::from_ref(target);
-        let mut findings = guard::targets(ask, fault.info(), targets);
+        let mut findings = ground.findings(targets);
         let request = Prepare {
             step: ask.step,
             params: ask.params,
@@ -373,5 +400,66 @@ fn describe(target: &Target, namespace: &str) -> String {
         (_, _, Some(nodes), _) => format!("nodes {}", selector(nodes)),
         (.., Some(workload)) => format!("nodes running {workload}"),
         _ => format!("zone {}", target.zone.as_deref().unwrap_or("?")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Those of a zone go together while fewer than `room` of it are chosen.
+    fn fits(some: &[ObjectRef], room: usize) -> bool {
+        let mut zones: BTreeMap<char, usize> = BTreeMap::new();
+        some.iter()
+            .filter_map(|node| node.name.chars().next())
+            .for_each(|z| *zones.entry(z).or_default() += 1);
+        zones.values().all(|chosen| *chosen <= room)
+    }
+
+    fn one_after_the_other(order: &[ObjectRef], wanted: usize, room: usize) -> Vec<ObjectRef> {
+        let mut chosen: Vec<ObjectRef> = Vec::new();
+        for next in order {
+            if chosen.len() == wanted {
+                break;
+            }
+            chosen.push(next.clone());
+            if !fits(&chosen, room) {
+                chosen.pop();
+            }
+        }
+        chosen
+    }
+
+    proptest! {
+        #[test]
+        fn several_at_a_time_are_those_of_one_after_the_other(
+            zones in prop::collection::vec(prop::char::range('a', 'd'), 0..40),
+            wanted in 0_usize..40,
+            room in 0_usize..15,
+        ) {
+            let order: Vec<ObjectRef> =
+                zones.iter().enumerate().map(|(number, zone)| ObjectRef::node(&format!("{zone}{number}"))).collect();
+            let chosen = as_far_as(&order, wanted, |some| fits(some, room));
+            prop_assert_eq!(chosen, one_after_the_other(&order, wanted, room));
+        }
+    }
+
+    #[test]
+    fn thousands_are_not_judged_one_by_one() {
+        // Zone by zone in turn, and the last of each zone has to stay.
+        let order: Vec<ObjectRef> = (0..6_000)
+            .map(|number| ObjectRef::node(&format!("{}{number}", ["a", "b", "c"][number % 3])))
+            .collect();
+        let judged = Cell::new(0);
+        let chosen = as_far_as(&order, 5_997, |some| {
+            judged.set(judged.get() + 1);
+            fits(some, 1_999)
+        });
+        assert_eq!(chosen.len(), 5_997);
+        assert!(judged.get() < 100, "{}", judged.get());
     }
 }

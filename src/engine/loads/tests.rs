@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    engine::{Patience, next, transition},
-    journal::{Entry, Environment, Header, Record},
-    types::{Epoch, RunId, load::LoadTally},
+    engine::{Patience, fixture, next, transition},
+    journal::{Entry, Record},
+    types::{Epoch, load::LoadTally},
 };
 
 /// A run of an experiment with a load of its own that grows for 10 s, and a surge of a minute.
@@ -28,25 +28,7 @@ impl Run {
                             "duration": "1m", "background": background}],
             },
         });
-        let header = Header {
-            run: RunId::new("surge", 7),
-            version: String::new(),
-            experiment,
-            file: String::new(),
-            seed: 7,
-            by: String::new(),
-            holder: String::new(),
-            environment: Environment::default(),
-            namespace: "shop".to_owned(),
-            namespaces: Vec::new(),
-            limits: std::collections::BTreeMap::new(),
-            metrics: String::new(),
-            server_ahead_ms: 0,
-            approvals: 0,
-        };
-        let at = Timestamp::UNIX_EPOCH;
-        let first = Entry { seq: 0, at, epoch: Epoch(1), record: Record::RunStarted(Box::new(header)) };
-        Self { state: State::new(&first).expect("a header"), at }
+        Self { state: fixture::begun(experiment), at: Timestamp::UNIX_EPOCH }
     }
 
     fn after(&mut self, seconds: u64) -> &mut Self {

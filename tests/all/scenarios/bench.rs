@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use firedrill::{
-    cluster::WebSockets,
+    cluster::{Access, WebSockets},
     env::{Clock, Env, HttpClient, MemoryStorage, Rng},
     journal::Environment,
-    probes::{ServiceRef, Source},
+    probes::{MetricSource, ServiceRef, Source},
     sim::{apiserver::User, cluster::PROMETHEUS},
 };
 use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccount};
@@ -25,6 +25,8 @@ use crate::kit::{Stage, manifests};
 
 /// How long traffic flows on real nodes before a rate over a minute is looked at.
 const FULL_WINDOW: Duration = Duration::from_secs(60);
+/// Those of the shop's visitors who met an error within a window.
+const SENT_AWAY: &str = r#"sum(increase(http_requests_total{app="checkout",code=~"5.."}[1m]))"#;
 /// How long what a row brings may take to become ready.
 const SETTLE: Duration = Duration::from_secs(180);
 /// How long budgets alone may not know of pods that are ready before the controller is made to look again.
@@ -124,6 +126,7 @@ impl Real {
             // A rate over a minute wants most of a minute of traffic before it says what normal is.
             settled(&client, row).await?;
             tokio::time::sleep(FULL_WINDOW).await;
+            self.untroubled().await?;
         }
         let acting = account(row).map_or_else(|| self.client(), |account| self.client_as(&account));
         Ok(Place {
@@ -141,6 +144,27 @@ impl Real {
             environment: Environment { cluster: "bench".to_owned(), ..Environment::default() },
             _stage: None,
         })
+    }
+
+    /// Waits until no visitor of the shop was sent away for a whole window: a bench that has just come up
+    /// drops some, which is not what a row is judged by.
+    async fn untroubled(&self) -> Result<(), String> {
+        let Some(source) = &self.prometheus else { return Ok(()) };
+        let (access, http) = (Access::new(self.client()), HttpClient::network());
+        let source = MetricSource::resolve(&access, "", source).await.map_err(|error| error.to_string())?;
+        let begun = tokio::time::Instant::now();
+        loop {
+            let answer = source.query(&access, &http, SENT_AWAY).await.map_err(|error| error.to_string())?;
+            let answer: Value = serde_json::from_slice(answer.body()).map_err(|error| error.to_string())?;
+            let sent_away = &answer["data"]["result"][0]["value"][1];
+            if answer["status"] == "success" && (sent_away.is_null() || sent_away == "0") {
+                return Ok(());
+            }
+            if begun.elapsed() >= SETTLE {
+                return Err(format!("without any fault, {SENT_AWAY}: {answer}"));
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// Takes away what the row has brought.
