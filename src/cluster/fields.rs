@@ -17,11 +17,14 @@ pub fn owner_of(meta: &ObjectMeta, path: &[&str]) -> Option<String> {
 
 /// Whether `manager` is recorded as managing the field at `path`.
 pub fn manages(meta: &ObjectMeta, manager: &str, path: &[&str]) -> bool {
-    let mut entries = meta.managed_fields.iter().flatten();
-    entries.any(|entry| {
-        entry.manager.as_deref() == Some(manager)
-            && entry.fields_v1.as_ref().is_some_and(|fields| has(&fields.0, path))
-    })
+    managers_of(meta, path).iter().any(|other| other == manager)
+}
+
+/// Everybody who is recorded as managing the field at `path`.
+pub fn managers_of(meta: &ObjectMeta, path: &[&str]) -> Vec<String> {
+    let entries = meta.managed_fields.iter().flatten();
+    let theirs = entries.filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| has(&fields.0, path)));
+    theirs.filter_map(|entry| entry.manager.clone()).collect()
 }
 
 fn has(fields: &serde_json::Value, path: &[&str]) -> bool {

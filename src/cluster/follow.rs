@@ -1,13 +1,35 @@
 //! The objects of one kind as a stream: listed once, then what changes.
 
+use std::time::Duration;
+
 use futures::{StreamExt as _, stream::BoxStream};
 use kube::{
     api::DynamicObject,
     runtime::{WatchStreamExt as _, watcher},
 };
 
-use super::{Access, FixedBackoff};
+use super::Access;
 use crate::types::ObjectRef;
+
+/// How long to wait before a broken watch is begun again. Fixed: a run is short, and jitter would make
+/// rehearsals differ.
+const BACKOFF: Duration = Duration::from_millis(800);
+
+/// Waits the same time before each new try of a watch: without it one that is refused is begun again at once,
+/// for ever.
+pub struct FixedBackoff;
+
+impl Iterator for FixedBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(BACKOFF)
+    }
+}
+
+impl kube::runtime::utils::Backoff for FixedBackoff {
+    fn reset(&mut self) {}
+}
 
 /// What a watch says.
 #[derive(Clone, Debug)]

@@ -1,9 +1,10 @@
 //! The cluster followed by watches: listed once, then kept up to date.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 
 use super::{
-    ApiError, Snapshot,
+    ApiError, FixedBackoff, Snapshot,
     autoscaler::Autoscaler,
     machine::{self, Machine, RawMachine},
     signal::Signal,
@@ -30,11 +31,13 @@ use super::{
 };
 use crate::types::ObjectRef;
 
-/// How long to wait before a broken watch is begun again. Fixed: a run is short, and jitter would make
-/// rehearsals differ.
-const BACKOFF: Duration = Duration::from_millis(800);
 /// How long the first lists may take in all.
 const FIRST_LIST: Duration = Duration::from_secs(60);
+
+thread_local! {
+    /// Whether this thread looks into a mirror just now.
+    static LOOKING: Cell<bool> = const { Cell::new(false) };
+}
 
 /// What is followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,19 +172,31 @@ impl Mirror {
 
     /// The world as known now.
     pub fn snapshot(&self) -> Snapshot {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).snapshot.clone()
+        self.read().snapshot.clone()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        debug_assert!(
+            !LOOKING.get(),
+            "a look asks the mirror: with a change waiting, both would wait for ever"
+        );
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What `look` finds in the world as known now. A snapshot that is kept makes the next change copy what it
     /// changes; a look does not. Changes wait for it meanwhile, so it has to be short, and it must not ask
     /// the mirror anything itself.
     pub fn look<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> T {
-        look(&self.state.read().unwrap_or_else(PoisonError::into_inner).snapshot)
+        let state = self.read();
+        LOOKING.set(true);
+        let found = look(&state.snapshot);
+        LOOKING.set(false);
+        found
     }
 
     /// Whether a change of ours is still to come: its collection is followed, and no watch has come so far yet.
     pub fn lacks(&self, written: &Written) -> bool {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.read();
         let versions = written.collections.iter().filter_map(|collection| state.versions.get(collection));
         versions.max().is_some_and(|seen| *seen < written.version)
     }
@@ -375,22 +390,6 @@ fn follow_with<K, V>(
     let stream = watcher(api, config).backoff(FixedBackoff).boxed();
     let task = tokio::spawn(absorb(stream, keep, sink.clone(), name));
     watches.0.push(task.abort_handle());
-}
-
-/// Waits the same time before each new try of a watch: without it one that is refused is begun again at once,
-/// for ever.
-pub struct FixedBackoff;
-
-impl Iterator for FixedBackoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(BACKOFF)
-    }
-}
-
-impl kube::runtime::utils::Backoff for FixedBackoff {
-    fn reset(&mut self) {}
 }
 
 async fn absorb<K, V>(

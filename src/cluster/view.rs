@@ -17,6 +17,7 @@ use super::{
     fields,
     machine::MachineMark,
     rollout::{Rollout, Strategy, Template},
+    written::version_of,
 };
 use crate::types::ObjectRef;
 
@@ -104,10 +105,14 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Its annotations under `undo.firedrill.dev/`.
     pub undo: BTreeMap<String, String>,
+    /// Whether it has any annotation.
+    pub annotated: bool,
+    /// Its resourceVersion; 0 if that is no number.
+    pub version: u64,
     /// Whether nothing may be scheduled there.
     pub unschedulable: bool,
-    /// Who set `spec.unschedulable` last, as far as managed fields say.
-    pub unschedulable_manager: Option<String>,
+    /// Who manages `spec.unschedulable`, as far as managed fields say.
+    pub unschedulable_managers: Vec<String>,
     /// Whether it is Ready.
     pub ready: bool,
     /// Its taints.
@@ -410,9 +415,11 @@ impl Node {
         Self {
             mark: MachineMark::read(&meta, raw.spec.provider_id),
             undo: undo.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            annotated: meta.annotations.is_some(),
+            version: version_of(&meta),
             object: object(&meta, "v1", "Node"),
             unschedulable: raw.spec.unschedulable,
-            unschedulable_manager: fields::owner_of(&meta, &["f:spec", "f:unschedulable"]),
+            unschedulable_managers: fields::managers_of(&meta, &["f:spec", "f:unschedulable"]),
             ready: status
                 .conditions
                 .iter()

@@ -3,7 +3,7 @@
 
 use kube::api::DynamicObject;
 
-use super::{FaultError, Reverted, World};
+use super::{FaultError, Reverted, World, shown};
 use crate::{
     cluster::{ApiError, JsonPatch, Write},
     types::ObjectRef,
@@ -31,7 +31,8 @@ pub(super) struct Change {
 }
 
 /// Reads `target`, does what `decide` says, and reads again, until it says that it is over: that is the
-/// verification. `decide` is also told how the last change that was accepted came out.
+/// verification. `decide` is also told how the last change that was accepted came out. Nodes are read from the watch
+/// where it shows them; that nothing is to be done, or cannot be, is believed of a read only.
 ///
 /// # Errors
 /// What the API server answers, as the answer to `what`; and that somebody else keeps changing it.
@@ -42,21 +43,32 @@ pub(super) async fn put_back(
     decide: impl Fn(&DynamicObject, Option<Reverted>) -> Next,
 ) -> Result<Reverted, FaultError> {
     let how = Write { manager, dry_run: false };
-    let mut done = None;
+    let (mut done, mut watched) = (None, shown::now(world, target));
     for _ in 0..TRIES {
-        let now = match world.access.get(target).await {
+        let by_watch = watched.is_some();
+        let now = match watched.take() {
+            Some(now) => Ok(now),
+            None => world.access.get(target).await,
+        };
+        let now = match now {
             Ok(now) => now,
             Err(ApiError::NotFound) => return Ok(Reverted::TargetGone),
             Err(error) => return Err(FaultError::api(what)(error)),
         };
         let change = match decide(&now, done.clone()) {
+            Next::Over(_) if by_watch && done.is_none() => continue,
             Next::Over(outcome) => return Ok(outcome),
             Next::Change(change) => change,
         };
-        match world.access.patch(target, change.subresource, &change.patch, how).await {
-            Ok(_) => done = Some(change.outcome),
+        let patch = if by_watch { shown::only(change.patch, &now) } else { change.patch };
+        match world.access.patch(target, change.subresource, &patch, how).await {
+            Ok(written) => {
+                watched = shown::after(world, target, &written).await;
+                done = Some(change.outcome);
+            }
             // A test failed: read again, and judge what is there.
             Err(ApiError::Conflict(_) | ApiError::Invalid(_)) => {}
+            Err(error) if by_watch && !error.is_transient() => {}
             Err(ApiError::NotFound) => return Ok(Reverted::TargetGone),
             Err(error) => return Err(FaultError::api(what)(error)),
         }

@@ -35,6 +35,7 @@ mod pods;
 mod process_kill;
 mod rollout_restart;
 mod scale;
+mod shown;
 mod template;
 mod vacate;
 mod zone_outage;

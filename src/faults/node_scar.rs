@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 
-use super::{FaultError, Found, Injection, World, field::TRIES, patiently};
+use super::{FaultError, Found, Injection, World, field::TRIES, patiently, shown};
 use crate::{
     cluster::{Access, ApiError, JsonPatch, Node, RUN_LABEL, Scar, UNDO_PREFIX, Write},
     types::{Finding, InjectionId, Length, ObjectRef, codes::guard},
@@ -105,7 +105,8 @@ pub(super) struct Attempt<'a> {
     pub dry_run: bool,
 }
 
-/// Reads the node and sends what `change` makes of it, until that is accepted. None: it is as wanted already.
+/// Reads the object, a node from the watch at first, and sends what `change` makes of it, until that is accepted. None: it
+/// is as wanted already, which is believed of a read only, as is that it cannot be.
 ///
 /// # Errors
 /// What the API server answers; and that somebody else has the field, or keeps changing it.
@@ -118,13 +119,25 @@ pub(super) async fn apply(
     let (target, manager) = (&injection.target, manager(world));
     let failed = || FaultError::api(attempt.what);
     let how = Write { manager: &manager, dry_run: attempt.dry_run };
+    let mut watched = shown::now(world, target);
     for _ in 0..TRIES {
-        let now = patiently(5, || world.access.get(target)).await.map_err(failed())?;
-        let Some(patch) = change(&now).map_err(failed())? else { return Ok(()) };
+        let by_watch = watched.is_some();
+        let now = match watched.take() {
+            Some(now) => now,
+            None => patiently(5, || world.access.get(target)).await.map_err(failed())?,
+        };
+        let patch = match change(&now) {
+            Ok(Some(patch)) if by_watch => shown::only(patch, &now),
+            Ok(Some(patch)) => patch,
+            _ if by_watch => continue,
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(failed()(error)),
+        };
         match patiently(5, || world.access.patch(target, None, &patch, how)).await {
             Ok(_) => return Ok(()),
             // A test failed: read again and decide again.
             Err(ApiError::Invalid(_) | ApiError::Conflict(_)) if !attempt.dry_run => {}
+            Err(error) if by_watch && !error.is_transient() => {}
             Err(error) => return Err(failed()(error)),
         }
     }

@@ -1,5 +1,7 @@
 //! Every error at every call of a run: everything is back or named, and nothing passes without its effect.
 
+use std::collections::BTreeSet;
+
 use firedrill::{
     faults::FAULTS,
     sim::{
@@ -105,6 +107,20 @@ fn every_error_at_every_call_ends_with_everything_back_or_named() {
             in_virtual_time(hit(fault, number, action, &at));
         }
     });
+}
+
+/// The watch has shown the node already, and shows what has become of it.
+#[test]
+fn a_node_is_changed_by_one_call_and_put_back_by_one() {
+    for fault in ["nodeCordon", "nodeTaint"] {
+        let calls = calls(fault);
+        let of_nodes = || calls.iter().filter(|seen| seen.resource == "nodes" && !seen.name.is_empty());
+        let nodes: BTreeSet<&str> = of_nodes().map(|seen| seen.name.as_str()).collect();
+        assert!(nodes.len() > 1, "{fault} hits {nodes:?}");
+        assert!(of_nodes().all(|seen| seen.verb == "patch"), "{fault}: {calls:?}");
+        // And one before, to try the right.
+        assert_eq!(of_nodes().count(), 2 * nodes.len() + 1, "{fault}: {calls:?}");
+    }
 }
 
 /// Right after definitions were applied the real server answers so for their kinds.

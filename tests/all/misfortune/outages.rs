@@ -100,7 +100,8 @@ fn rights_withdrawn_during_the_run_leave_a_named_residue_that_rollback_puts_back
             Ok(outcome) => {
                 assert_ne!(outcome.verdict, Verdict::Passed);
                 assert_eq!(outcome.residue.len(), 2, "{:?}", outcome.residue);
-                assert!(outcome.residue.iter().all(|residue| residue.what.contains("not allowed")));
+                let forbidden = outcome.residue.iter().all(|residue| residue.what.contains("not allowed"));
+                assert!(forbidden, "{:?}", outcome.residue);
                 outcome.run.clone()
             }
             Err(error) => panic!("{error}"),

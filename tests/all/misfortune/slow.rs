@@ -298,6 +298,40 @@ fn a_watch_that_stands_still_is_neither_acted_on_nor_a_pass() {
     }
 }
 
+/// Nodes are read from the watch. One that somebody has made theirs since, which it does not show, stays theirs.
+#[test]
+fn a_cordon_that_is_somebody_elses_by_now_stays_also_where_the_watch_does_not_show_it() {
+    in_virtual_time(async {
+        let stage = settled(8).await;
+        let (person, mischief) = (Person::of(&stage), stage.cluster.sim().mischief().clone());
+        let nodes = || (1..=4).map(|number| ObjectRef::node(&format!("n{number}")));
+        let act = move || {
+            mischief.stall_watches(true);
+            let person = person.clone();
+            tokio::spawn(async move {
+                for node in nodes() {
+                    for cordoned in [false, true] {
+                        person
+                            .patch(&node, None, JsonPatch::new().add("/spec/unschedulable", cordoned))
+                            .await;
+                    }
+                }
+            });
+        };
+        let watch = once(|record| matches!(record, Record::EffectSeen { .. }), act);
+        let request = stage.request(&experiment(&[method("nodeCordon")]), 8);
+        let ran = stage.run_with(request, move |entry, _| watch(entry)).await.expect("not refused");
+        assert_sound(&stage, &ran, "cordoned by somebody else");
+        let outcome = ran.outcome.as_ref().expect("an end");
+        assert_eq!(outcome.residue, Vec::new());
+        for name in nodes().map(|node| node.name) {
+            let node = object(&stage, &Kind::NODE, "", &name);
+            assert_eq!(node["spec"]["unschedulable"], true, "{node}");
+            assert!(!node["metadata"].to_string().contains("undo.firedrill.dev"), "{node}");
+        }
+    });
+}
+
 /// The watches are two seconds late when a step has been taken back and the next one is about the same workload: its
 /// before-image is not of the time before.
 #[test]
