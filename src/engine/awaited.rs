@@ -1,7 +1,7 @@
 //! Which outcomes leave what is next as it was. With thousands of injections under way, looking at all of them after each
 //! would cost more than the run itself. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::State;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 /// less what is over already.
 #[derive(Default)]
 pub(super) struct Awaited {
-    group: HashMap<InjectionId, usize>,
+    group: BTreeMap<InjectionId, usize>,
     /// How many of each group are not over.
     left: Vec<usize>,
 }
@@ -22,7 +22,7 @@ impl Awaited {
     /// To be put in force: nothing follows a round before the last of it is. Where one has failed, answers are waited for,
     /// and each is asked about.
     pub(super) fn in_force(state: &State, ids: &[InjectionId]) -> Self {
-        let (mut awaited, asked) = (Self::default(), ids.iter().collect::<HashSet<_>>());
+        let (mut awaited, asked) = (Self::default(), ids.iter().collect::<BTreeSet<_>>());
         let failed = |id: &InjectionId| {
             let found = state.injections.get(id);
             found.is_some_and(|found| found.missed || found.injected == Some(InjectOutcome::Failed))
@@ -37,7 +37,7 @@ impl Awaited {
     /// To be taken back: nothing follows before the last is, but for what was done to the same object before. With that
     /// it goes on at once.
     pub(super) fn back(state: &State, ids: &[InjectionId]) -> Self {
-        let mut pending: HashMap<&ObjectRef, usize> = HashMap::new();
+        let mut pending: BTreeMap<&ObjectRef, usize> = BTreeMap::new();
         for found in state.pending() {
             *pending.entry(&found.injection.target).or_default() += 1;
         }

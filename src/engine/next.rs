@@ -1,9 +1,6 @@
 //! What comes next, from where the run is. Pure and total: used live and after replay.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
@@ -317,7 +314,7 @@ pub(super) fn reverted(state: &State, of: usize, over: &Step) -> Progress {
 /// What is to be taken back of these steps: of each object the newest change first.
 pub(super) fn pending(state: &State, of: impl Fn(Option<usize>) -> bool) -> Vec<InjectionId> {
     let all: Vec<&InjectionState> = state.injections.values().filter(|found| found.pending()).collect();
-    let mut newest: HashMap<&ObjectRef, usize> = HashMap::with_capacity(all.len());
+    let mut newest: BTreeMap<&ObjectRef, usize> = BTreeMap::new();
     for found in &all {
         let order = newest.entry(&found.injection.target).or_default();
         *order = found.order.max(*order);

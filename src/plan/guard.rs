@@ -1,6 +1,6 @@
 //! Limits, consent and built-in protection. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::core::{Selector, SelectorExt};
 
@@ -24,7 +24,7 @@ pub(super) struct Ground<'a> {
     ask: &'a StepAsk<'a>,
     info: &'a FaultInfo,
     /// What holds in this run already.
-    held: HashSet<&'a ObjectRef>,
+    held: BTreeSet<&'a ObjectRef>,
     /// The nodes among that.
     out: BTreeSet<&'a str>,
     /// How many nodes of each zone are ready and schedulable, those that are hit already aside.

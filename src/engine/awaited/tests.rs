@@ -210,7 +210,7 @@ impl Run {
             self.saved += 1;
             let now = self.next();
             let expected = less(&command, &id, &self.state);
-            assert_eq!(ids(&now), ids(&expected), "{:?}, then {id}: {now:?}", command);
+            assert_eq!(ids(&now), ids(&expected), "{command:?}, then {id}: {now:?}");
             command = expected;
         }
         self.at = until.unwrap_or(self.at + Duration::from_secs(1)).max(self.at);
