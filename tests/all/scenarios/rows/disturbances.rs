@@ -119,7 +119,8 @@ pub fn disturbances() -> Vec<Row> {
         )
         .sight(VISIT, "net", Sees::Slower(150.0))
         .sight(DATABASE, "net", Sees::AsBefore),
-        one("a-third-is-lost", HALF, "networkLoss: {share: 30%}")
+        // On both ways: half of the connections come too late, and of six all do once in fifty times.
+        of("a-third-is-lost", &step("net", HALF, "networkLoss: {share: 30%}").replace("6s", "20s"))
             .sight(VISIT, "net", Sees::Loses)
             .journal(&["EffectSeen net.0 round trips from another pod were lost", "Reverted net.0 Restored"]),
         one("cut-off-from-everybody", HALF, "networkPartition: {}")
