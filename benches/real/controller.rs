@@ -192,6 +192,9 @@ async fn busy(bench: &Bench, own: &Controller, table: &mut Table) -> Outcome {
         }
         sleep(Duration::from_millis(500)).await;
     }
+    if together < BUSY {
+        return Err(format!("{together} of {BUSY} runs were at work at once").into());
+    }
     table.at_most(format!("controller with {together} runs at once: resident"), most, (200.0, "MiB"));
     Ok(())
 }

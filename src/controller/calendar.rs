@@ -217,7 +217,8 @@ impl Calendar {
         let late = Duration::try_from(now.duration_since(due.at)).unwrap_or_default();
         if late > self.deadline {
             let times = cron.after(past.handled, self.hours.zone()).take_while(|due| due.at <= now);
-            return skip(Skipped::Missed { late: Length(late), times: times.take(COUNTED).count() });
+            let late = Length::from_secs(late.as_secs());
+            return skip(Skipped::Missed { late, times: times.take(COUNTED).count() });
         }
         // It was open when it was due; begun late it may not be any more.
         if let Some(closed) = self.closed(now) {

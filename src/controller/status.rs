@@ -225,14 +225,8 @@ pub fn render(run: &RunSeen, progress: &Progress, about: &About, now: Timestamp)
     put("measured", measured(progress));
     put("targets", targets(progress));
     put("residue", residue(&progress.residue()));
-    let findings = progress.findings.iter().take(FINDINGS.0).map(|finding| {
-        let words = format!("{}: {}", finding.subject, finding.message);
-        json!({"code": finding.code, "message": cut(&words, FINDINGS.1)})
-    });
-    put(
-        "findings",
-        Some(findings.collect::<Vec<_>>()).filter(|all| !all.is_empty()).map_or(Value::Null, Value::from),
-    );
+    let findings: Vec<Value> = progress.findings.iter().take(FINDINGS.0).map(told).collect();
+    put("findings", if findings.is_empty() { Value::Null } else { findings.into() });
     let SegmentSize { segments, bytes } = about.journal;
     put("journal", json!({"records": progress.records, "segments": segments, "bytes": bytes}));
     Value::Object(status)
@@ -400,6 +394,11 @@ fn conditions(before: &Value, progress: &Progress, now: Timestamp) -> Value {
                "lastTransitionTime": since.unwrap_or_else(|| second(now))})
     });
     Value::Array(told.collect())
+}
+
+fn told(finding: &Finding) -> Value {
+    let words = format!("{}: {}", finding.subject, finding.message);
+    json!({"code": finding.code, "message": cut(&words, FINDINGS.1), "remedy": cut(&finding.remedy, FINDINGS.1)})
 }
 
 /// At most so many bytes of a text, whole characters.

@@ -410,13 +410,19 @@ async fn sources(
         };
         match MetricSource::resolve(access, &request.namespace, &source).await {
             Ok(source) => {
+                let subject = format!("probe {}", spec.name);
+                let forbidden = source.forbidden(access).await;
+                findings.extend(forbidden.map(|finding| Finding { subject, ..finding }));
                 sources.insert(spec.name.clone(), source);
             }
-            Err(error) => findings.push(Finding::error(
-                code::NO_SOURCE,
-                format!("probe {}", spec.name),
-                error.to_string(),
-            )),
+            Err(error) => {
+                let finding =
+                    Finding::error(code::NO_SOURCE, format!("probe {}", spec.name), error.to_string());
+                let namespace = &request.namespace;
+                findings.push(finding.remedy(format!(
+                    "a Secret is opened to an account that the controller acts as by firedrill allow {namespace} --secret NAME"
+                )));
+            }
         }
     }
     sources
@@ -430,8 +436,11 @@ async fn doubts(
 ) -> Vec<Finding> {
     let spec = &request.experiment.spec;
     let params = spec.params();
-    let judged = spec.steady_state.iter().filter(|probe| probe.role != Role::Informational);
-    let asked = judged.filter_map(|probe| {
+    let checked = |name: &str| {
+        spec.method.iter().any(|step| matches!(&step.action, Action::Check(check) if check.probe == name))
+    };
+    let judged = |probe: &&ProbeSpec| probe.role != Role::Informational || checked(&probe.name);
+    let asked = spec.steady_state.iter().filter(judged).filter_map(|probe| {
         let (kind, judge) = (probes::find(&probe.kind)?, start::judge(probe, &params)?);
         let measure = Measure {
             access: access.clone(),

@@ -12,7 +12,7 @@ use kube::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Measure, Probe, ProbeInfo, Reading, Variable, VariableType, unfit};
+use super::{Judge, Measure, Probe, ProbeInfo, Reading, Variable, VariableType, forbidden, unfit};
 use crate::{
     cluster::{ApiError, FixedBackoff},
     types::{FieldSchema, Finding},
@@ -115,6 +115,22 @@ impl Probe for Kubernetes {
         })
     }
 
+    /// Reads once: access reviews say nothing of what whoever acts as somebody may read meanwhile.
+    fn doubts<'a>(
+        &'a self,
+        measure: &'a Measure,
+        params: &'a Value,
+        _judge: &'a Judge,
+    ) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(async move {
+            let Ok(params) = serde_json::from_value::<Params>(params.clone()) else { return Vec::new() };
+            match read(measure, &params).await {
+                Err(ApiError::Forbidden(why)) => vec![params.forbidden(measure, &why)],
+                _ => Vec::new(),
+            }
+        })
+    }
+
     fn changes(&self, measure: &Measure, params: &Value) -> Option<BoxStream<'static, ()>> {
         let params: Params = serde_json::from_value(params.clone()).ok()?;
         let (api, config) = (params.api(measure), params.watch()?);
@@ -153,17 +169,29 @@ impl Params {
         if CLUSTER_SCOPED.contains(&self.kind.as_str()) { Scope::Cluster } else { Scope::Namespaced }
     }
 
-    fn api(&self, measure: &Measure) -> Api<DynamicObject> {
+    fn resource(&self) -> ApiResource {
         let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &self.kind));
+        ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &self.kind))
+    }
+
+    /// None: it is in no namespace.
+    fn place<'a>(&'a self, measure: &'a Measure) -> Option<&'a str> {
+        let namespace = self.namespace.as_deref().unwrap_or(&measure.namespace);
+        (self.scope() == Scope::Namespaced).then_some(namespace)
+    }
+
+    fn api(&self, measure: &Measure) -> Api<DynamicObject> {
         let client = measure.access.client().clone();
-        match self.scope() {
-            Scope::Cluster => Api::all_with(client, &resource),
-            Scope::Namespaced => {
-                let namespace = self.namespace.as_deref().unwrap_or(&measure.namespace);
-                Api::namespaced_with(client, namespace, &resource)
-            }
+        match self.place(measure) {
+            None => Api::all_with(client, &self.resource()),
+            Some(namespace) => Api::namespaced_with(client, namespace, &self.resource()),
         }
+    }
+
+    fn forbidden(&self, measure: &Measure, why: &str) -> Finding {
+        let ApiResource { group, plural, .. } = self.resource();
+        let name = if group.is_empty() { plural } else { format!("{plural}.{group}") };
+        forbidden(&name, self.place(measure), why)
     }
 
     fn labels(&self) -> Option<String> {

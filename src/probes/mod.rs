@@ -154,3 +154,20 @@ pub fn find(name: &str) -> Option<&'static dyn Probe> {
 fn unfit(probe: &str, message: &str, remedy: &str) -> Finding {
     Finding::error(guard::FIELDS, probe, message).remedy(remedy)
 }
+
+/// A right that measuring takes and that nobody gave: what was asked for, and the API server's words. Their subject is
+/// the caller's.
+fn forbidden(resource: &str, namespace: Option<&str>, why: &str) -> Finding {
+    let place =
+        namespace.map_or("in all namespaces".to_owned(), |namespace| format!("in namespace {namespace}"));
+    let (verbs, flag) = match resource {
+        "secrets" => ("get", "--secret NAME".to_owned()),
+        _ if resource.ends_with("/proxy") => ("get", format!("--read {resource}")),
+        _ => ("get, list and watch", format!("--read {resource}")),
+    };
+    let open = namespace.map_or(String::new(), |namespace| {
+        format!("; an account that the controller acts as gets it by firedrill allow {namespace} {flag}")
+    });
+    Finding::error(guard::NO_RIGHT, "", format!("{resource} {place} may not be read: {why}"))
+        .remedy(format!("grant {verbs} on {resource} {place}{open}"))
+}

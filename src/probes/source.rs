@@ -19,6 +19,7 @@ use crate::{
 };
 
 use super::{
+    forbidden,
     freshness::{self, Reads},
     unfit,
 };
@@ -177,6 +178,9 @@ pub enum SourceError {
     /// No answer.
     #[error("{0}")]
     Unreachable(String),
+    /// The API server does not pass anything on for whoever asks.
+    #[error("{0}")]
+    Forbidden(String),
 }
 
 impl FromStr for Source {
@@ -313,6 +317,17 @@ impl MetricSource {
         Ok(Self { source, credentials, reads: Arc::default() })
     }
 
+    /// Whether it may be asked at all, as far as that is the API server's to say. None: nothing speaks against it.
+    pub async fn forbidden(&self, access: &Access) -> Option<Finding> {
+        let service = self.source.service.as_ref()?;
+        match through_proxy(access, service, "/api/v1/query?query=1").await {
+            Err(SourceError::Forbidden(why)) => {
+                Some(forbidden("services/proxy", Some(&service.namespace), &why))
+            }
+            _ => None,
+        }
+    }
+
     /// What `query` reads of the present.
     pub(super) fn reads(&self, query: &str) -> Arc<[Reads]> {
         let mut known = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -374,6 +389,7 @@ async fn through_proxy(
     let request = Request::get(url).body(Vec::new()).map_err(|error| failed(error.to_string()))?;
     match access.read(access.client().request_text(request)).await {
         Ok(body) => Ok(Response::new(Bytes::from(body))),
+        Err(ApiError::Forbidden(why)) => Err(SourceError::Forbidden(why)),
         Err(error) => Err(failed(error.to_string())),
     }
 }

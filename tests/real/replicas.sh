@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Kills the controller's replica with SIGKILL at random moments of four Runs that it has, and lets another one take them
-# up. Afterwards every workload and its labels and annotations, and every lease, are as before, and every Run is over.
-# Prints a line for each Run; exits 1 on any difference.
+# Kills the controller's replica with SIGKILL at random moments of four Runs that it has, one of a game day and one of
+# faults of nodes among them, and lets another one take them up. Afterwards all objects that are nobody's record, with
+# their labels and annotations, and every lease are as before, and every Run is over. Prints a line for each Run; exits 1
+# on any difference.
 #
 #   replicas.sh [N]    N Runs that are killed, four at a time; default 200
 #
@@ -42,7 +43,7 @@ start() { # a replica, its pid in $replica
   replica=$!
 }
 
-# A namespace with a Deployment that is scaled, one that is killed and evicted, and an experiment of both.
+# A namespace with a Deployment that is scaled, one that is killed and evicted.
 namespace() { # NAME
   local app
   echo "{apiVersion: v1, kind: Namespace, metadata: {name: $1}}"
@@ -66,10 +67,15 @@ apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata: {name: web, namespace: $1}
 spec: {maxUnavailable: 3, selector: {matchLabels: {app: web}}}
----
+YAML
+}
+
+# An experiment of a namespace; what it breaks is read.
+experiment() { # NAME NAMESPACE
+  cat <<YAML
 apiVersion: firedrill.dev/v1alpha1
 kind: Experiment
-metadata: {name: kills, namespace: $1}
+metadata: {name: $1, namespace: $2}
 spec:
   hypothesis: Whenever its replica dies, everything is put back.
   steadyState:
@@ -79,7 +85,15 @@ spec:
     expect: value >= 0.0
     every: 1s
   baseline: {duration: 1s}
+  objectives: {stableFor: 1s, recoverWithin: 1m}
+  limits: {pods: 100%, nodes: 70%, duration: 10m}
   method:
+$(cat)
+YAML
+}
+
+of_workloads() {
+  cat <<'YAML'
   - name: shrink
     target: {workload: deployment/side}
     scale: {replicas: 2}
@@ -97,14 +111,47 @@ spec:
     target: {workload: deployment/web}
     scale: {replicas: 8}
     duration: 3s
-  objectives: {stableFor: 1s, recoverWithin: 1m}
-  limits: {pods: 100%, duration: 10m}
 YAML
 }
 
+of_nodes() {
+  cat <<'YAML'
+  - name: close
+    target: {nodes: {matchLabels: {pool: general}}, count: 2}
+    nodeCordon: {}
+    duration: 1m
+    background: true
+  - name: taint
+    target: {nodes: {matchLabels: {pool: general}}, count: 2}
+    nodeTaint: {taint: {key: example.com/drill, value: "yes", effect: NoSchedule}}
+    duration: 3s
+  - name: more
+    target: {nodes: {matchLabels: {pool: general}}, count: 1}
+    nodeTaint: {taint: {key: example.com/more, effect: PreferNoSchedule}}
+    duration: 3s
+YAML
+}
+
+game_day() { # NAMESPACE
+  echo "{apiVersion: firedrill.dev/v1alpha1, kind: GameDay, metadata: {name: day, namespace: $1},
+    spec: {experiments: [{name: first, experimentRef: {name: kills}}, {name: second, experimentRef: {name: kills}}]}}"
+}
+
+# As docs/installation.md says it.
+nodes_opened() {
+  local role
+  kubectl create namespace four >/dev/null
+  kubectl label namespace four firedrill.dev/node-faults=true >/dev/null
+  kubectl label nodes --all firedrill.dev/allowed=true >/dev/null
+  for role in nodes fault:nodeCordon fault:nodeTaint; do
+    kubectl create clusterrolebinding "drills-${role//:/-}" --clusterrole="firedrill:$role" --serviceaccount=four:firedrill >/dev/null
+  done
+}
+
 state() {
-  kubectl get deployments -A -o json | jq -S '.items[] | {name: .metadata.name, space: .metadata.namespace,
-    labels: .metadata.labels, marks: (.metadata.annotations | with_entries(select(.key | contains("firedrill")))), replicas: .spec.replicas}'
+  kubectl get nodes,namespaces,deployments,poddisruptionbudgets,configmaps,serviceaccounts,roles,rolebindings -A -o json |
+    jq -S '.items[] | select(.metadata.namespace != "firedrill") | del(.status, .metadata.resourceVersion,
+      .metadata.generation, .metadata.managedFields)'
   # Those of replicas stay until others find them lapsed.
   kubectl get leases -A -o name | grep -E '/(run-|firedrill$)' || true
 }
@@ -117,11 +164,13 @@ whole() {
 }
 
 round() {
-  local space after died took result verdict
+  local space after died took result verdict changed what
   after=$((RANDOM * span / 32768))
   for space in "${spaces[@]}"; do
+    what='experimentRef: {name: kills}'
+    [[ $space != three ]] || what='gameDayRef: {name: day}'
     kubectl create -n "$space" -f - >/dev/null \
-      <<<"{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {name: round-$number}, spec: {experimentRef: {name: kills}, requestedBy: admin, seed: $number}}"
+      <<<"{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {name: round-$number}, spec: {$what, requestedBy: admin, seed: $number}}"
   done
   sleep "$(printf '%d.%03d' $((after / 1000)) $((after % 1000)))"
   died=$replica
@@ -133,9 +182,10 @@ round() {
     result=same
     kubectl wait -n "$space" "run/$name" --for=jsonpath='{.status.phase}'=Finished --timeout=120s >/dev/null || result='not over'
     verdict=$(kubectl get -n "$space" "run/$name" -o 'jsonpath={.status.verdict} {.status.reason}')
+    changed=$(kubectl get -n "$space" "run/$name" -o 'jsonpath={.status.targets.reverted}')
     took=$((SECONDS - begun))
     [[ $verdict != Refused* ]] || result=refused
-    printf '%4d  %6d ms  %-26s  %3d s  %s\n' "$((++killed))" "$after" "$verdict" "$took" "$result"
+    printf '%4d  %6d ms  %-26s  %9d  %3d s  %s\n' "$((++killed))" "$after" "$verdict" "$((changed))" "$took" "$result"
     [[ $result == same ]] || bad=$((bad + 1))
   done
   if ! as_before; then
@@ -154,18 +204,24 @@ program=$(program)
 "$here/cluster.sh" up --dir "$dir" --nodes 6 >/dev/null
 define
 kubectl create namespace firedrill >/dev/null
-firedrill controller manifests | kubectl apply --server-side -f - >/dev/null
+firedrill controller manifests --node-account four:firedrill | kubectl apply --server-side -f - >/dev/null
 kubectl create serviceaccount firedrill -n firedrill >/dev/null
 account
+nodes_opened
 for space in "${spaces[@]}"; do
-  namespace "$space" | kubectl apply --server-side -f - >/dev/null
+  namespace "$space" | kubectl apply --server-side --force-conflicts -f - >/dev/null
   firedrill allow "$space" 2>>"$work/allow.log"
+  of=of_workloads
+  [[ $space != four ]] || of=of_nodes
+  $of | experiment kills "$space" >"$work/experiment.yaml"
+  kubectl apply --server-side -f "$work/experiment.yaml" >/dev/null
 done
+game_day three | kubectl apply --server-side -f - >/dev/null
 whole
 state >"$work/before"
 RANDOM=$seed
 say "SEED=$seed, $runs Runs"
-echo "   N  killed at  verdict                     over  state"
+echo "   N  killed at  verdict                     put back   over  state"
 start
 while ((killed < runs)); do round; done
 echo "$killed Runs killed, $bad not as they should be"

@@ -251,7 +251,11 @@ fn status() -> Schema {
             "findings",
             "The first 16.",
             list(
-                object(vec![field("code", "Stable code.", text(16)), field("message", "What.", text(1024))]),
+                object(vec![
+                    field("code", "Stable code.", text(16)),
+                    field("message", "What.", text(1024)),
+                    field("remedy", "What to do about it.", text(1024)),
+                ]),
                 0,
                 16,
                 Merge::Atomic,

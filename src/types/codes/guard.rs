@@ -113,7 +113,7 @@ pub static CODES: &[CodeInfo] = &[
         code: NO_RIGHT,
         title: "a right that the run needs is not granted",
         standard: "Kubernetes RBAC: whoever runs an experiment acts with their own rights, and every right is asked for before the first change.",
-        discovery: "A SelfSubjectAccessReview for each verb that the faults of the file need.",
+        discovery: "A SelfSubjectAccessReview for each verb that the faults of the file need; what probes measure was read once.",
         resolution: "Ask for the Role that the message names, or run as somebody who has it: kubectl auth can-i shows the same answer.",
     },
     CodeInfo {

@@ -28,6 +28,9 @@ fn trial() -> Value {
     json!({"experimentRef": {"name": "trial"}})
 }
 
+/// Looks at a probe that is not judged.
+const LOOK: &str = "{name: look, check: {probe: more, expect: value > 0}}";
+
 #[test]
 fn an_experiment_that_is_not_there() {
     in_virtual_time(async {
@@ -57,6 +60,27 @@ fn an_account_without_the_rights_of_the_fault() {
         assert_eq!(code(&status), "FD2001");
         assert!(status["message"].as_str().is_some_and(|words| words.contains("pods/eviction")), "{status}");
     });
+}
+
+/// What a check looks at, what is judged, and where metrics come from: found by reading, before anything is changed.
+#[test]
+fn an_account_that_may_not_read_what_is_measured() {
+    let secret = "kubernetes: {apiVersion: v1, kind: Secret, name: key}, value: '1'";
+    let proxied = "prometheus: {query: up, service: {name: metrics, port: 9090}}";
+    for (probe, method, resource) in [
+        (format!("{{name: more, {secret}, expect: value > 0}}"), SCALE, "secrets"),
+        (format!("{{name: more, {secret}, role: Informational}}"), LOOK, "secrets"),
+        (format!("{{name: more, {proxied}, expect: value > 0}}"), SCALE, "services/proxy"),
+    ] {
+        in_virtual_time(async {
+            let text = experiment_of("value >= 4.0", "\"true\"", &[method]);
+            let text = text.replace("  baseline:", &format!("  - {probe}\n  baseline:"));
+            let status = declined(&Office::with(&text).await, trial()).await;
+            assert_eq!(code(&status), "FD2001", "{probe}");
+            let words = status["message"].as_str().unwrap_or_default();
+            assert!(words.contains("probe more") && words.contains(resource), "{probe}: {words}");
+        });
+    }
 }
 
 #[test]

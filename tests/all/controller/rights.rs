@@ -355,7 +355,15 @@ async fn looks(more: &[&str]) -> Value {
 fn acting_as_an_account_the_controller_may_do_only_what_runs_take_and_what_it_was_opened_for() {
     in_virtual_time(async {
         let status = looks(&CONSTRAINED).await;
-        assert_ne!(status["verdict"], "Passed", "{status}");
+        assert_eq!(
+            (&status["verdict"], &status["findings"][0]["code"]),
+            (&json!("Refused"), &json!("FD2001")),
+            "{status}"
+        );
+        let words = status["message"].as_str().unwrap_or_default();
+        assert!(words.contains("probe ready") && words.contains("configmaps in namespace shop"), "{status}");
+        let remedy = status["findings"][0]["remedy"].as_str().unwrap_or_default();
+        assert!(remedy.contains("firedrill allow shop --read configmaps"), "{status}");
         let status = looks(&[CONSTRAINED.as_slice(), &["--read", "configmaps"]].concat()).await;
         assert_eq!(status["verdict"], "Passed", "{status}");
         let status = looks(&LEGACY).await;
