@@ -69,6 +69,22 @@ YAML
   kubectl delete guardrail hooks >/dev/null
 }
 
+# What kubectl shows of all that, as a table.
+columns() {
+  local kind
+  header() { kubectl get "$@" | head -n 1 | tr -s ' ' | sed 's/ $//'; }
+  [[ $(header runs -n shop -o wide) == 'NAME SUBJECT PHASE STEP VERDICT RTO RECOVERY RESIDUE REASON REQUESTED-BY SEED AGE' ]]
+  [[ $(header gamedays -n shop) == 'NAME SCHEDULE TIME-ZONE SUSPEND NEXT LAST-VERDICT AGE' ]]
+  [[ $(header experiments -n shop -o wide) == 'NAME READY LAST-VERDICT LAST-RUN HYPOTHESIS AGE' ]]
+  # No step any more; how long it took to heal, and to recover.
+  kubectl get runs -n shop -l firedrill.dev/gameday=unheard --no-headers >"$work/columns.log"
+  grep -Eq '^unheard-\S+ +GameDay/unheard +Finished +Passed +[0-9.]+m?s +[0-9.]+m?s +0 +[0-9]+s$' "$work/columns.log"
+  kubectl get gamedays -n shop --no-headers | grep -Eq '^often +\* \* \* \* \* +UTC +true '
+  for kind in experiments gamedays; do
+    kubectl wait -n shop "$kind" --all --for=condition=Ready --timeout=10s >/dev/null
+  done
+}
+
 # Its account is there and may nothing any more.
 withdrawn() {
   begin long
@@ -181,6 +197,7 @@ kubectl rollout status -n shop deployment/web --timeout=60s >/dev/null
 replica replica-a
 a=$pid
 unheard
+columns
 withdrawn
 planted
 missed "$a"
