@@ -61,12 +61,13 @@ pub(super) struct ControllerArgs {
 
 #[derive(Subcommand)]
 enum ControllerCommand {
-    /// Print the roles and admission policies that the controller stands on, for kubectl apply --server-side -f -. The
-    /// chart has them already. Needs no cluster.
+    /// Print the roles, admission policies and Guardrails that the controller stands on, for kubectl apply --server-side
+    /// -f -, after firedrill crds. The chart has them already. Needs no cluster.
     Manifests(ManifestsArgs),
 
-    /// End every Run and wait until everything is put back, before the controller is taken away: its rights go with it.
-    /// The chart does so when it is uninstalled. Exit code 6 when something is left.
+    /// Halt by the Guardrail firedrill-drain, end every Run, and wait until everything is put back, before the controller
+    /// is taken away: its rights go with it. The chart does so when it is uninstalled. The halt stays until firedrill unhalt
+    /// --guardrail firedrill-drain. Exit code 6 when something is left.
     Drain(DrainArgs),
 }
 
@@ -85,7 +86,7 @@ struct ManifestsArgs {
     #[command(flatten)]
     namespace: NamespaceArgs,
 
-    /// Only these. Repeatable; default: rights and policies, nodes when an account is named, and agents when their
+    /// Only these. Repeatable; default: rights, policies and guardrails, nodes when an account is named, and agents when their
     /// namespace is.
     #[arg(long, value_enum, value_name = "PART")]
     only: Vec<OnlyPart>,
@@ -109,6 +110,8 @@ enum OnlyPart {
     Rights,
     /// Who may write which Experiment, Run and GameDay.
     Policies,
+    /// The red button, halt, and the one of a drain, neither of them pressed.
+    Guardrails,
     /// Changes of nodes, and taking them back.
     Nodes,
     /// Fills in who asks for a Run; Kubernetes 1.36 and later.
@@ -147,7 +150,7 @@ fn print(args: &ManifestsArgs) -> anyhow::Result<ExitCode> {
     if agents.is_none() && args.only.contains(&OnlyPart::Agents) {
         bail!(Usage("--only agents: name their namespace with --agent-namespace".to_owned()));
     }
-    let mut usual = vec![OnlyPart::Rights, OnlyPart::Policies];
+    let mut usual = vec![OnlyPart::Rights, OnlyPart::Policies, OnlyPart::Guardrails];
     usual.extend((!accounts.is_empty()).then_some(OnlyPart::Nodes));
     usual.extend(agents.is_some().then_some(OnlyPart::Agents));
     let installed = Installed {
@@ -162,6 +165,7 @@ fn print(args: &ManifestsArgs) -> anyhow::Result<ExitCode> {
         let part = match part {
             OnlyPart::Rights => Part::Rights,
             OnlyPart::Policies => Part::Policies,
+            OnlyPart::Guardrails => Part::Guardrails,
             OnlyPart::Nodes => Part::Nodes,
             OnlyPart::Stamp => Part::Stamp,
             OnlyPart::Agents => Part::Agents,
@@ -180,12 +184,13 @@ async fn drain(global: &Global, args: &DrainArgs) -> anyhow::Result<ExitCode> {
     let tell = |run: &str| super::say(&format!("Run {run} is asked to end"));
     let namespace = &args.namespace.controller_namespace;
     let left = controller::drain(&access, namespace, args.timeout.0, tell).await?;
+    let until = format!("until firedrill unhalt --guardrail {}", controller::DRAIN_GUARDRAIL);
     if left.is_empty() {
-        super::say("no Run is under way, and nothing is in force");
+        super::say(&format!("no Run is under way, nothing is in force, and nothing begins {until}"));
         return Ok(ExitCode::Ok);
     }
     super::say(&format!(
-        "after {} these are not over: {}; is a replica at work? firedrill doctor --installation",
+        "after {} these are not over: {}; is a replica at work? firedrill doctor --installation. Nothing begins {until}",
         args.timeout,
         left.join(", ")
     ));

@@ -33,7 +33,7 @@ mod serve;
 pub mod status;
 mod work;
 
-pub use drain::drain;
+pub use drain::{DRAIN_GUARDRAIL, drain};
 pub use seen::{FINALIZER, RunSeen, owns, run_id};
 pub use serve::{ControllerError, serve};
 

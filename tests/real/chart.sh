@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The chart on a real control plane with kwok's nodes: linted, every set of values as the API server's own schemas have
-# it (kubeconform) and taken by it, installed; a namespace opted in, a Run made with kubectl by somebody who may, refused
-# to somebody who may not; uninstalled, and nothing left. kwok runs no program in pods, so the controller runs here, with
-# the token of the chart's account and so with its rights; a Prometheus scrapes it as an account that may, and knows what
-# each panel of the dashboard asks for. Exits 1 on any difference.
+# it (kubeconform) and taken by it, what refers to something found (chart.jq), installed; a namespace opted in, a Run made
+# with kubectl by somebody who may, refused to somebody who may not; the red button pressed by on call, which no upgrade
+# takes back; drained and uninstalled, and nothing left but that button. kwok runs no program in pods, so the controller
+# and its drain run here, with the token of the chart's account and so with its rights; a Prometheus scrapes it as an
+# account that may, and knows what each panel of the dashboard asks for. Exits 1 on any difference.
 #
 #   chart.sh
 #
@@ -38,6 +39,9 @@ finish() {
 
 kubectl() { timeout 90 "$BIN/kubectl" --kubeconfig "$dir/kubeconfig" "$@"; }
 helm() { KUBECONFIG=$dir/kubeconfig HELM_CACHE_HOME=$work/helm HELM_CONFIG_HOME=$work/helm HELM_DATA_HOME=$work/helm "$helm" "$@"; }
+
+# The chart's objects without a look at the cluster, for a version of Kubernetes that it takes.
+rendered() { helm template firedrill "$chart" -n firedrill --kube-version 1.36.0 "$@"; }
 
 # A JSON schema for each kind in FILE as this API server publishes it, ours among them; nothing else is allowed in it.
 # What has no group kubeconform calls by its version.
@@ -77,10 +81,45 @@ operator_kinds() {
   done
 }
 
-# Everything of ours that is not in a namespace.
+# Everything of ours that there is, of whichever kind, in whichever namespace.
 ours() {
-  kubectl get clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding,mutatingadmissionpolicy,mutatingadmissionpolicybinding \
-    -l app.kubernetes.io/name=firedrill -o name
+  kubectl get "$(kubectl api-resources --verbs=list -o name | grep -v '^events' | paste -sd,)" -A \
+    -l app.kubernetes.io/name=firedrill -o json | jq -r '.items[] | "\(.kind)/\(.metadata.namespace // "")/\(.metadata.name)"'
+}
+only_the_button_is_left() { [[ $(ours) == Guardrail//halt ]]; }
+
+# With everything switched on, each kind is there by name, and what refers to something finds it.
+wired() {
+  helm template firedrill "$chart" -n firedrill --validate \
+    --set 'monitoring.enabled=true,monitoring.accounts={monitoring:prometheus},monitoring.serviceMonitor.enabled=true' \
+    --set 'monitoring.alerts.enabled=true,monitoring.dashboard.enabled=true' \
+    --set 'networkPolicy.egress[0].to[0].ipBlock.cidr=10.0.0.0/8' >"$work/wired.yaml"
+  kubectl create --dry-run=client -o json -f "$work/wired.yaml" |
+    jq -s '[.[] | if .kind == "List" then .items[] else . end]' >"$work/wired.json"
+  jq -f "$here/chart.jq" --argjson egress '[{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]' \
+    --argjson alerts "$(sed -n 's/^  - alert: //p' "$chart/alerts/firedrill.yaml" | jq -Rsc 'split("\n") | map(select(. != ""))')" \
+    --argjson dashboard "$(cat "$chart/dashboards/firedrill.json")" "$work/wired.json" >"$work/wrong.json"
+  jq -e '. == []' "$work/wrong.json" >/dev/null || { cat "$work/wrong.json" >&2; return 1; }
+  # What nobody has asked for is not there.
+  rendered --set replicas=1 >"$work/wired.yaml"
+  if grep -E '^kind: (PodDisruptionBudget|Service|ServiceMonitor|PrometheusRule|ConfigMap)$' "$work/wired.yaml" >&2; then return 1; fi
+  echo 'wired: services, budgets, policies and monitors find the replicas, and nothing else'
+}
+
+# Another chart may depend on it: Helm gives it what that one says to all of its charts.
+depended_on() {
+  mkdir -p "$work/parent/charts"
+  cp -r "$chart" "$work/parent/charts/firedrill"
+  cat >"$work/parent/Chart.yaml" <<'YAML'
+apiVersion: v2
+name: parent
+version: 1.0.0
+dependencies: [{name: firedrill, version: "*"}]
+YAML
+  echo '{global: {team: shop}, firedrill: {replicas: 3}}' >"$work/parent/values.yaml"
+  chart=$work/parent rendered >"$work/parent.yaml"
+  grep -qx '  replicas: 3' "$work/parent.yaml"
+  echo 'depended on: by a chart with values for all of its charts'
 }
 
 # Where the controller's port is, as it says itself.
@@ -159,6 +198,91 @@ panels() {
   echo "watched: $count queries of the dashboard have data, every alert is quiet"
 }
 
+# A kubeconfig at $work/NAME with the token of that account of shop's and nothing else.
+token_of() { # ACCOUNT
+  kubectl create serviceaccount "$1" -n shop >/dev/null
+  sed "s/^    token: .*/    token: $(kubectl create token "$1" -n shop)/" "$work/account" >"$work/$1"
+}
+
+halted() { kubectl get guardrail halt -o 'jsonpath={.spec.halt} {.spec.haltReason}'; }
+
+upgrade() { # VALUES...
+  helm upgrade firedrill "$chart" -n firedrill --wait --timeout 60s \
+    --set 'monitoring.enabled=true,monitoring.accounts={monitoring:prometheus}' "$@" >/dev/null
+}
+
+# On call holds one role, and presses with it; nothing that is done with the release takes it back.
+pressed() {
+  token_of oncall
+  local oncall=(kubectl --kubeconfig "$work/oncall")
+  kubectl create clusterrolebinding on-call --clusterrole=firedrill:halt --serviceaccount=shop:oncall >/dev/null
+  # One that somebody has pressed before there was a chart, and one that somebody has deleted.
+  [[ $(halted) == 'true before the chart '* ]]
+  KUBECONFIG=$work/oncall "$program" unhalt 2>>"$work/oncall.log"
+  kubectl delete guardrail halt >/dev/null
+  upgrade
+  [[ $(halted) == ' ' && $(kubectl get guardrail halt -o 'jsonpath={.metadata.annotations.meta\.helm\.sh/release-name}') == firedrill ]]
+  "${oncall[@]}" patch guardrail halt --type=merge -p '{"spec":{"halt":true,"haltReason":"by kubectl"}}' >/dev/null
+  upgrade --set log=debug
+  [[ $(halted) == 'true by kubectl' ]]
+  helm rollback firedrill -n firedrill --wait --timeout 60s >/dev/null
+  [[ $(halted) == 'true by kubectl' ]]
+  firedrill controller manifests | kubectl apply --server-side --force-conflicts -f - >/dev/null
+  [[ $(halted) == 'true by kubectl' ]]
+  KUBECONFIG=$work/oncall "$program" unhalt 2>>"$work/oncall.log"
+  KUBECONFIG=$work/oncall "$program" halt --reason 'incident 42' 2>>"$work/oncall.log"
+  sleep 1
+  if kubectl --as ada create -f "$work/run.yaml" >"$work/halt.log" 2>&1; then echo "a halt does not hold" >&2 && exit 1; fi
+  grep -q 'halted by Guardrail halt: incident 42' "$work/halt.log"
+  if "${oncall[@]}" patch guardrail firedrill-drain --type=merge -p '{"spec":{"halt":true}}' >/dev/null 2>&1; then
+    echo "on call may press another one" >&2 && exit 1
+  fi
+  # Where it is gone altogether, the same role makes it.
+  kubectl delete guardrail halt >/dev/null
+  KUBECONFIG=$work/oncall "$program" halt 2>>"$work/oncall.log"
+  [[ $(halted) == true* ]]
+  KUBECONFIG=$work/oncall "$program" unhalt 2>>"$work/oncall.log"
+  echo 'halted: by on call with one role, the API server refuses the next Run, and no upgrade takes it back'
+}
+
+# What is switched on and off again comes and goes.
+switched() {
+  kubectl wait --for=delete namespace/firedrill-agents --timeout=60s >/dev/null
+  upgrade --set 'agents.enabled=true,nodeFaults.accounts={ops:breaker}'
+  kubectl get namespace/firedrill-agents validatingadmissionpolicy/node-scars.firedrill.dev clusterrole/firedrill:undo-nodes >/dev/null
+  kubectl get role/firedrill:agents rolebinding/firedrill:agents -n firedrill-agents >/dev/null
+  upgrade
+  kubectl wait --for=delete namespace/firedrill-agents --timeout=60s >/dev/null
+  ours >"$work/ours"
+  if grep -E 'agents|node-(scars|undo)|undo-nodes|firedrill:nodes' "$work/ours" >&2; then return 1; fi
+  upgrade --set 'agents.enabled=true,nodeFaults.accounts={ops:breaker}'
+  echo 'upgraded: agents and faults of nodes come and go'
+}
+
+# Journals are read with the role for them, and without it they are not.
+read_by_people() {
+  token_of reader
+  kubectl create clusterrolebinding reader --clusterrole=firedrill:view --serviceaccount=shop:reader >/dev/null
+  local as=(env "KUBECONFIG=$work/reader" "$program" runs --controller --state "$work/none")
+  if "${as[@]}" >"$work/reader.log" 2>&1; then echo "journals are open to everybody" >&2 && exit 1; fi
+  kubectl create rolebinding journals -n firedrill --role=firedrill:journals --serviceaccount=shop:reader >/dev/null
+  "${as[@]}" | grep -q Passed
+  echo 'read: journals, by whoever is bound to the role for them'
+}
+
+# The drain before the deletion, with the rights of the chart's account: what waits ends, and from then on nobody is let in.
+drained() {
+  run=$(kubectl create --as ada -o name -f - <<<'{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {generateName: later-, namespace: shop}, spec: {experimentRef: {name: trial}, startTime: "2099-01-01T00:00:00Z"}}')
+  KUBECONFIG=$work/account "$program" controller drain --controller-namespace firedrill 2>"$work/drain.log"
+  grep -q 'until firedrill unhalt --guardrail firedrill-drain' "$work/drain.log"
+  [[ $(kubectl get -n shop "$run" -o 'jsonpath={.status.verdict} {.status.reason}') == 'Aborted UserAbort' ]]
+  if kubectl --as ada create -f "$work/run.yaml" >"$work/drained.log" 2>&1; then echo "a drain lets a Run in" >&2 && exit 1; fi
+  grep -q 'halted by Guardrail firedrill-drain: the controller is being taken away' "$work/drained.log"
+  # Once more, as after an uninstallation that has failed.
+  KUBECONFIG=$work/account "$program" controller drain --controller-namespace firedrill 2>"$work/drain.log"
+  echo 'drained: what waits is ended, and nothing begins from then on'
+}
+
 trap finish EXIT
 trap 'exit 130' INT TERM
 command -v prometheus >/dev/null || apt_install prometheus
@@ -185,6 +309,7 @@ sets=(
   '--set replicas=1,prometheus=service/monitoring/prometheus:9090,log=debug,priorityClassName=system-cluster-critical'
   '--set nodeFaults.accounts={ops:breaker,ops:other},image.pullSecrets={mirror},networkPolicy.egress[0].to[0].ipBlock.cidr=10.0.0.0/8'
   '--set agents.enabled=true,agents.users={ada,bo@example.com},agents.pullSecret=mirror'
+  '--set monitoring.enabled=true,networkPolicy.egress[0].to[0].ipBlock.cidr=10.0.0.0/8'
 )
 # A dry run makes no namespace for what is to be in it, and Helm takes none that is not its own.
 kubectl create namespace firedrill-agents >/dev/null
@@ -198,12 +323,19 @@ for set in "${sets[@]}"; do
   echo "taken by the API server: $(wc -l <"$work/dry.log") objects with ${set:-the usual values}"
 done
 kubectl delete namespace firedrill-agents --wait=false >/dev/null
-if helm template firedrill "$chart" --set replica=3 >/dev/null 2>&1; then echo "a value that is none is taken" >&2 && exit 1; fi
+if rendered --set replica=3 >"$work/none.log" 2>&1; then echo "a value that is none is taken" >&2 && exit 1; fi
+grep -q "additional properties 'replica' not allowed" "$work/none.log"
+wired
+depended_on
 
 kubectl label namespace firedrill pod-security.kubernetes.io/enforce=restricted >/dev/null
+firedrill halt --reason 'before the chart' 2>/dev/null
 helm install firedrill "$chart" -n firedrill --wait --timeout 60s \
   --set 'monitoring.enabled=true,monitoring.accounts={monitoring:prometheus}' >/dev/null
 echo "installed: $(kubectl get pods -n firedrill --no-headers | grep -c Running) replicas, Pod Security restricted"
+slices=$(kubectl get endpointslices -n firedrill -l kubernetes.io/service-name=firedrill-metrics -o json)
+jq -e '[.items[] | .ports[] as $port | .endpoints[] | "\($port.name) \($port.port)"] == ["metrics 8443", "metrics 8443"]' <<<"$slices" >/dev/null ||
+  { jq -c '.items[] | [.ports, .endpoints]' <<<"$slices" >&2; exit 1; }
 kubectl apply -f "$here/chart.yaml" >/dev/null
 kubectl rollout status -n shop deployment/web --timeout=60s >/dev/null
 firedrill allow shop 2>"$work/allow.log"
@@ -224,12 +356,15 @@ kubectl create namespace other >/dev/null
 kubectl create rolebinding carl -n other --clusterrole=firedrill:experiment --user=carl >/dev/null
 
 account
+echo '{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {generateName: trial-, namespace: shop}, spec: {experimentRef: {name: trial}}}' >"$work/run.yaml"
+pressed
+switched
 KUBECONFIG=$work/account POD_NAME=outside "$program" controller --controller-namespace firedrill \
   --metrics-address 127.0.0.1:0 >"$work/controller.log" 2>&1 &
 controller=$!
 address=$(port_of "$work/controller.log")
 scrape
-run=$(kubectl create --as ada -o name -f - <<<'{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {generateName: trial-, namespace: shop}, spec: {experimentRef: {name: trial}}}')
+run=$(kubectl create --as ada -o name -f "$work/run.yaml")
 kubectl wait --for=condition=Succeeded --timeout=60s -n shop "$run" >/dev/null
 [[ $(kubectl get -n shop "$run" -o 'jsonpath={.status.verdict} {.spec.requestedBy}') == 'Passed ada' ]]
 [[ $(kubectl get deployment web -n shop -o 'jsonpath={.spec.replicas}') == 4 ]]
@@ -265,17 +400,18 @@ wait "$prometheus" 2>/dev/null || true
 prometheus=''
 if grep -i forbidden "$work/controller.log" >&2; then exit 1; fi
 [[ $(jq -c 'select(.target == "firedrill::controller::work" and .span.run == null)' "$work/controller.log") == '' ]]
-firedrill halt --reason 'incident 42' 2>/dev/null
-sleep 1
-if kubectl --as ada create -f - <<<'{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {generateName: trial-, namespace: shop}, spec: {experimentRef: {name: trial}}}' >"$work/halt.log" 2>&1; then echo "a halt does not hold" >&2 && exit 1; fi
-grep -q 'halted by Guardrail halt: incident 42' "$work/halt.log"
-echo 'halted: the API server refuses the next Run'
+read_by_people
+drained
 kill -TERM "$controller"
 wait "$controller"
 controller=''
 
 helm uninstall firedrill -n firedrill --wait >/dev/null
+wait_for 60 'all of it to go' only_the_button_is_left || { ours >&2; exit 1; }
+[[ -z $(kubectl get leases -n firedrill -o name)$(kubectl get secrets -A -l owner=helm -o name) ]]
+kubectl get runs -A -o json | jq -e '[.items[].metadata.finalizers // [] | .[]] == []' >/dev/null
+kubectl get namespace/firedrill-agents >/dev/null 2>&1 && exit 1
 kubectl delete namespace firedrill shop other monitoring --wait=true >/dev/null
 kubectl delete crd experiments.firedrill.dev gamedays.firedrill.dev guardrails.firedrill.dev runs.firedrill.dev >/dev/null
-[[ -z $(ours) ]]
+wait_for 30 'the button to go' eval '[[ -z $(ours) ]]' || { ours >&2; exit 1; }
 echo 'uninstalled: nothing of it is left'

@@ -13,6 +13,20 @@
 {{- end -}}
 {{- end }}
 
+{{- /* Whether the red button is this release's: one that is there already is somebody's, and may be pressed. */ -}}
+{{- define "firedrill.haltIsOurs" -}}
+{{- $there := dict -}}
+{{- if .Capabilities.APIVersions.Has "firedrill.dev/v1alpha1" -}}
+{{- $there = lookup "firedrill.dev/v1alpha1" "Guardrail" "" "halt" -}}
+{{- end -}}
+{{- $by := dig "metadata" "annotations" (dict) $there -}}
+{{- $name := get $by "meta.helm.sh/release-name" -}}
+{{- $namespace := get $by "meta.helm.sh/release-namespace" -}}
+{{- if or (not $there) (and (eq $name .Release.Name) (eq $namespace .Release.Namespace)) -}}
+true
+{{- end -}}
+{{- end }}
+
 {{- define "firedrill.selector" -}}
 app.kubernetes.io/name: firedrill
 app.kubernetes.io/component: controller

@@ -1,10 +1,11 @@
-//! What has to be in the cluster beside the controller itself: its rights and everybody's, and the policies that
-//! hold at the API server. Pure, and all of it from the registry of faults.
+//! What has to be in the cluster beside the controller itself: its rights and everybody's, the policies that hold at
+//! the API server, and the Guardrails that somebody may have to press. Pure, and all of it from the registry of faults.
 //!
 //! The chart's templates are this, with the release's namespace in it.
 
 mod acting;
 mod agents;
+mod guardrails;
 mod opened;
 mod policies;
 mod rights;
@@ -15,6 +16,7 @@ mod tests;
 use serde_json::{Value, json};
 
 pub use acting::{ACTING_ROLE, Impersonation};
+pub use guardrails::HALT_GUARDRAIL;
 pub use opened::{Opening, opened};
 
 use super::{ACCOUNT, NAMESPACE};
@@ -67,6 +69,8 @@ pub enum Part {
     Rights,
     /// ValidatingAdmissionPolicies and their bindings (Kubernetes 1.30 and later).
     Policies,
+    /// The red button and the one of a drain, neither of them pressed. The kind has to be known.
+    Guardrails,
     /// What only a cluster needs where faults of nodes may come from the controller.
     Nodes,
     /// The MutatingAdmissionPolicy that fills in who asks (Kubernetes 1.36 and later).
@@ -80,6 +84,7 @@ pub fn manifests(part: Part, installed: &Installed) -> Vec<Value> {
     let mut objects = match part {
         Part::Rights => rights::rights(installed),
         Part::Policies => policies::policies(),
+        Part::Guardrails => guardrails::guardrails(),
         Part::Nodes => [rights::nodes(installed), policies::nodes(installed)].concat(),
         Part::Stamp => stamp::stamp(),
         Part::Agents => agents::agents(installed),

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{ACTING_ROLE, Installed, RBAC, acting};
+use super::{ACTING_ROLE, HALT_GUARDRAIL, Installed, RBAC, acting};
 use crate::{
     api::schema::GROUP,
+    controller::DRAIN_GUARDRAIL,
     faults::{FAULTS, FaultInfo, LOAD_POD},
     plan::{RoleRule, base_rules, fault_rules, node_rules, undo_rules},
 };
@@ -41,6 +42,7 @@ pub(super) fn rights(installed: &Installed) -> Vec<Value> {
     ];
     objects.extend(faults().map(|info| cluster_role(&fault_role(info.name), rules(&fault_rules(info)))));
     objects.extend(people());
+    objects.push(journals(installed));
     objects
 }
 
@@ -53,6 +55,8 @@ fn everywhere() -> Vec<Value> {
         rule(GROUP, &["gamedays"], &["get", "list", "watch", "run"]),
         rule(GROUP, &["runs/status", "experiments/status", "gamedays/status"], &["patch"]),
         rule(GROUP, &["guardrails"], &["list", "watch"]),
+        // To keep new Runs out while it is taken away.
+        button(DRAIN_GUARDRAIL),
         rule("", &["namespaces"], &["get", "list", "watch"]),
         rule("", &["serviceaccounts"], &["get"]),
         rule("", &["events"], &["create"]),
@@ -102,16 +106,27 @@ fn people() -> Vec<Value> {
             "firedrill:approve",
             vec![rule(GROUP, all, read), rule(GROUP, &["runs"], &["patch", "approve"])],
         ),
-        cluster_role(
-            "firedrill:halt",
-            vec![
-                rule(GROUP, &["guardrails"], read),
-                json!({"apiGroups": [GROUP], "resources": ["guardrails"], "resourceNames": ["halt"], "verbs": ["patch"]}),
-            ],
-        ),
+        cluster_role("firedrill:halt", vec![rule(GROUP, &["guardrails"], read), button(HALT_GUARDRAIL)]),
         // For Prometheus' account.
         cluster_role("firedrill:metrics", vec![json!({"nonResourceURLs": ["/metrics"], "verbs": ["get"]})]),
     ]
+}
+
+/// To press the one Guardrail of that name, and to make it where somebody has deleted it.
+fn button(name: &str) -> Value {
+    let mut button = rule(GROUP, &["guardrails"], &["create", "patch"]);
+    button["resourceNames"] = json!([name]);
+    button
+}
+
+/// For people who read what runs have come to: their journals are the controller's, in its namespace.
+fn journals(installed: &Installed) -> Value {
+    json!({
+        "apiVersion": format!("{RBAC}/v1"),
+        "kind": "Role",
+        "metadata": {"name": "firedrill:journals", "namespace": installed.namespace},
+        "rules": [rule("", &["configmaps"], &["get", "list", "watch"])],
+    })
 }
 
 pub(super) fn rules(rules: &[RoleRule]) -> Vec<Value> {

@@ -1,6 +1,7 @@
 //! Server-side apply: merge by the types' list keys, conflicts by `managedFields`
 //! (sigs.k8s.io/structured-merge-diff/merge/update.go).
 
+use super::rbac::{self, Attributes};
 use super::request::{Call, Target};
 use super::write::{Writing, retry, text};
 use super::{ApiBody, ApiServer, schema};
@@ -41,6 +42,11 @@ impl ApiServer {
                 self.apply_to(writing, &writer, &old, (&config, force))
             }
             None if target.subresource.is_empty() => {
+                // What is made by it takes the right to make it beside (handlers/patch.go, withAuthorization).
+                let create = Attributes::of(target, "create");
+                if !rbac::allowed(&self.store, &call.user, &create) {
+                    return Err(rbac::denied(&call.user, &create));
+                }
                 code = StatusCode::CREATED;
                 let writing =
                     Writing { kind, writer: writer.clone(), dry_run: writing.dry_run, subresource: "" };

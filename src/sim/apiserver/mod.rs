@@ -279,16 +279,7 @@ impl ApiServer {
     /// Whether the caller may, as who else it may want to be meanwhile.
     fn authorize(&self, call: &mut Call) -> Result<(), Status> {
         let attributes = match &call.target {
-            Some(t) => Attributes {
-                namespace: t.namespace.clone(),
-                verb: call.verb.into(),
-                group: t.group.clone(),
-                version: t.version.clone(),
-                resource: t.resource.clone(),
-                subresource: t.subresource.clone(),
-                name: t.name.clone(),
-                path: String::new(),
-            },
+            Some(target) => Attributes::of(target, call.verb),
             None => Attributes { verb: call.verb.into(), path: call.path.clone(), ..Attributes::default() },
         };
         if let Some(other) = impersonation::impersonated(&self.store, &call.headers, &call.user, &attributes)?

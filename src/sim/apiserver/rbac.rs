@@ -1,6 +1,7 @@
 //! Who may do what: Kubernetes RBAC over the stored roles and bindings, and the reviews of users and tokens
 //! (plugin/pkg/auth/authorizer/rbac/rbac.go of kubernetes v1.36).
 
+use super::request::Target;
 use crate::sim::store::{Kind, Object, Selector, Status, StatusDetails, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -60,6 +61,22 @@ pub(super) struct Attributes {
     /// Set for paths that are no resource.
     #[serde(skip)]
     pub path: String,
+}
+
+impl Attributes {
+    /// To do that to what a request is about.
+    pub(super) fn of(target: &Target, verb: &str) -> Self {
+        Self {
+            namespace: target.namespace.clone(),
+            verb: verb.into(),
+            group: target.group.clone(),
+            version: target.version.clone(),
+            resource: target.resource.clone(),
+            subresource: target.subresource.clone(),
+            name: target.name.clone(),
+            path: String::new(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

@@ -35,6 +35,37 @@ fn the_red_button_refuses_everything_until_it_is_taken_back() {
     planned(&place, &kubeconfig).exits(0);
 }
 
+/// `firedrill:halt` and nothing else, whether the installation has brought the Guardrail or somebody has deleted it.
+#[test]
+fn on_call_presses_the_red_button_with_the_role_for_it_alone() {
+    const BOUND: &str = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: firedrill}\n---\n\
+        apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: on-call}\n\
+        roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: firedrill:halt}\n\
+        subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: dora}]\n";
+    for there in [true, false] {
+        let place = Place::new();
+        let manifests = place.home.path().join("manifests");
+        std::fs::create_dir(&manifests).expect("a folder");
+        let mut print = vec!["controller", "manifests", "--only", "rights"];
+        print.extend(there.then_some(["--only", "guardrails"]).into_iter().flatten());
+        let installed = place.run(&print).exits(0).out + BOUND;
+        std::fs::write(manifests.join("installed.yaml"), installed).expect("a file");
+        let (_served, kubeconfig) = serve(&place, &manifests.display().to_string());
+        let text = std::fs::read_to_string(&kubeconfig).expect("it is written");
+        let mut own: serde_json::Value = serde_yaml::from_str(&text).expect("YAML");
+        own["users"][0]["user"]["as"] = "dora".into();
+        let own = place.write("dora", &own.to_string());
+        let run = |arguments: &[&str]| place.run(&[arguments, &["--kubeconfig", &own]].concat());
+        if there {
+            run(&["unhalt"]).exits(0).says("Guardrail halt halts nothing");
+        }
+        run(&["halt", "--reason", "incident 42"]).exits(0).says("incident 42 (halted by dora)");
+        run(&["unhalt"]).exits(0).says("Guardrail halt halts nothing any more");
+        run(&["halt"]).exits(0).says("halted by dora");
+        run(&["halt", "--guardrail", "firedrill-drain"]).exits(3);
+    }
+}
+
 #[test]
 fn a_namespace_is_opted_in_by_one_command() {
     let place = Place::new();

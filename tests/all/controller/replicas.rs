@@ -137,7 +137,16 @@ fn one_that_was_held_for_dead_does_nothing_when_it_wakes_up() {
     });
 }
 
-/// Before the controller is taken away: its rights go with it.
+/// Of a drain; the rest is as before.
+async fn nothing_but_the_halt_is_left(office: &Office) {
+    let name = controller::DRAIN_GUARDRAIL;
+    let guardrail = ObjectRef::namespaced("firedrill.dev/v1alpha1", "Guardrail", "", name);
+    assert_eq!(office.get(&guardrail).await.expect("it is there").data["spec"]["halt"], true);
+    office.delete(&guardrail).await;
+    office.assert_as_before().await;
+}
+
+/// Before the controller is taken away: its rights go with it. What is at work is halted, what waits is asked to end.
 #[test]
 fn a_drain_ends_every_run_and_waits_until_all_is_back() {
     in_virtual_time(async {
@@ -151,11 +160,11 @@ fn a_drain_ends_every_run_and_waits_until_all_is_back() {
         assert_eq!(office.replicas(), 4);
         assert_eq!(office.held(), Vec::<String>::new());
         asked.sort();
-        assert_eq!(asked, ["shop/trial-1", "shop/trial-2"]);
-        for run in [&run, &later] {
-            assert_eq!(office.status(run).await["reason"], "UserAbort");
+        assert!(asked.contains(&"shop/trial-2".to_owned()), "{asked:?}");
+        for (run, reason) in [(&run, "Halted"), (&later, "UserAbort")] {
+            assert_eq!(office.status(run).await["reason"], reason);
         }
-        office.assert_as_before().await;
+        nothing_but_the_halt_is_left(&office).await;
     });
 }
 
@@ -169,6 +178,53 @@ fn a_drain_with_nobody_at_work_says_what_is_left() {
         let _next = office.replica("b");
         let left = controller::drain(&office.access, "firedrill", Duration::from_secs(120), |_| {}).await;
         assert_eq!(left.expect("it answers"), Vec::<String>::new());
-        office.assert_as_before().await;
+        nothing_but_the_halt_is_left(&office).await;
+    });
+}
+
+/// Roles go a moment after the drain: what began in between would stay in force, or keep its finalizer.
+#[test]
+fn nothing_begins_from_the_beginning_of_a_drain_on() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let _replica = office.replica("a");
+        let drained = controller::drain(&office.access, "firedrill", Duration::from_secs(120), |_| {});
+        let meanwhile = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            office.run("trial-1", json!({})).await
+        };
+        let (left, run) = tokio::join!(drained, meanwhile);
+        assert_eq!(left.expect("it answers"), Vec::<String>::new());
+        let over = office.status(&run).await;
+        assert_eq!((&over["phase"], office.held()), (&json!("Finished"), vec![]), "{over}");
+        let later = office.run("trial-2", json!({})).await;
+        for run in [&run, &later] {
+            let status = office.over(run).await;
+            assert_eq!(status["verdict"], "Refused", "{status}");
+            let said = status["message"].as_str().unwrap_or_default();
+            assert!(said.contains("the controller is being taken away"), "{status}");
+        }
+        assert!(office.journals().await.is_empty());
+        nothing_but_the_halt_is_left(&office).await;
+    });
+}
+
+/// A drain that is repeated halts again, whoever has taken that back; the red button stays as somebody has pressed it.
+#[test]
+fn a_drain_halts_by_a_guardrail_of_its_own() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        office.halt().await;
+        let guardrail = |name: &str| ObjectRef::namespaced("firedrill.dev/v1alpha1", "Guardrail", "", name);
+        let spec =
+            async |name: &str| office.get(&guardrail(name)).await.expect("it is there").data["spec"].clone();
+        let pressed = spec("halt").await;
+        for _ in 0..2 {
+            let left = controller::drain(&office.access, "firedrill", Duration::from_secs(30), |_| {}).await;
+            assert_eq!(left.expect("it answers"), Vec::<String>::new());
+            assert_eq!(spec(controller::DRAIN_GUARDRAIL).await["halt"], true);
+            office.set(&guardrail(controller::DRAIN_GUARDRAIL), json!({"halt": false})).await;
+        }
+        assert_eq!(spec("halt").await, pressed);
     });
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use firedrill::{
+    cluster::{Access, ApiError, Segments},
     controller::{
         self, Settings,
         manifests::{Installed, Part, manifests},
@@ -197,11 +198,13 @@ fn granted() -> BTreeSet<Call> {
 }
 
 /// Granted, and used where it is not tried here.
-const RARELY: [(&str, &str, &str); 2] = [
+const RARELY: [(&str, &str, &str); 3] = [
     // When a segment's number is taken, or an answer was lost: whose is it?
     ("", "configmaps", "get"),
     // The policy over Runs asks for it when one is made.
     ("firedrill.dev", "gamedays", "run"),
+    // When somebody has deleted the Guardrail of the drain; to apply it is a patch whether it is there or not.
+    ("firedrill.dev", "guardrails", "create"),
 ];
 
 /// Looked for once more after a takeover, in case, and not there to be found: scars of faults that nobody can have
@@ -261,6 +264,9 @@ fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
             let journals = office.journals().await;
             let trials = journals.iter().filter(|journal| journal.object.starts_with("shop/trial"));
             assert_eq!(trials.count(), 1, "those that have expired are gone");
+            let access = Access::new(listening(&office, &heard));
+            let left = controller::drain(&access, "firedrill", Duration::from_secs(60), |_| {}).await;
+            assert_eq!(left.expect("it may"), Vec::<String>::new());
             end.send(()).expect("it listens");
             second.await.expect("it ends by itself");
         }
@@ -368,6 +374,48 @@ fn acting_as_an_account_the_controller_may_do_only_what_runs_take_and_what_it_wa
         assert_eq!(status["verdict"], "Passed", "{status}");
         let status = looks(&LEGACY).await;
         assert_eq!(status["verdict"], "Passed", "{status}");
+    });
+}
+
+/// With the role for journals somebody reads what runs have come to and no more, and nothing of a Secret is in it.
+#[test]
+fn the_role_for_journals_reads_them_and_they_hold_no_secret() {
+    in_virtual_time(async {
+        let deployment = "kubernetes: {apiVersion: apps/v1, kind: Deployment, name: web}";
+        let header = "{name: x-door, valueFrom: {secretKeyRef: {name: door, key: token}}}";
+        let asks = format!("http: {{url: 'http://web.shop.svc/', headers: [{header}]}}");
+        let text = experiment(&[BRIEFLY]).replace(deployment, &asks);
+        let text = text.replace("value: object.status.readyReplicas", "value: double(status)");
+        let reads = ["--secret", "door", "--read", "services/proxy"];
+        let office = office(&[CONSTRAINED.as_slice(), &reads].concat(), &text).await;
+        let secret = ObjectRef::namespaced("v1", "Secret", "shop", "door");
+        let body = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "door", "namespace": "shop"},
+            "stringData": {"token": "s3cret"}});
+        office.access.create(&secret, body, Default::default()).await.expect("it is created");
+        let status = ended(&office).await;
+        assert_eq!(status["verdict"], "Passed", "{status}");
+        let ada = Access::new(office.stage.cluster.sim().client_as(User::new("ada", &[])));
+        assert!(matches!(Segments::list(&ada, "firedrill").await, Err(ApiError::Forbidden(_))));
+        // kubectl create rolebinding journals -n firedrill --role=firedrill:journals --user=ada
+        let api = "rbac.authorization.k8s.io/v1";
+        let binding = json!({"apiVersion": api, "kind": "RoleBinding",
+            "metadata": {"name": "journals", "namespace": "firedrill"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "firedrill:journals"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ada"}]});
+        let at = ObjectRef::namespaced(api, "RoleBinding", "firedrill", "journals");
+        office.access.create(&at, binding, Default::default()).await.expect("it is bound");
+        let journals = Segments::list(&ada, "firedrill").await.expect("she may");
+        let [journal] = &journals[..] else { panic!("one: {journals:?}") };
+        let bytes = Segments::bytes(&ada, "firedrill", &journal.run).await.expect("she may");
+        let told = String::from_utf8_lossy(&bytes);
+        assert!(told.contains("secretKeyRef") && !told.contains("s3cret"), "{told}");
+        let maps = ObjectRef::namespaced("v1", "ConfigMap", "firedrill", "");
+        let others = office.access.list(&maps, "").await.expect("all of them");
+        assert!(others.iter().all(|map| !map.data.to_string().contains("s3cret")));
+        for (kind, namespace) in [("ConfigMap", "shop"), ("Secret", "shop"), ("Secret", "firedrill")] {
+            let listed = ada.list(&ObjectRef::namespaced("v1", kind, namespace, ""), "").await;
+            assert!(matches!(listed, Err(ApiError::Forbidden(_))), "{kind} in {namespace}: {listed:?}");
+        }
     });
 }
 

@@ -210,6 +210,33 @@ async fn rights_are_checked_and_reviewed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_made_by_applying_it_takes_the_right_to_make_it() {
+    let sim = sim();
+    let rbac = "rbac.authorization.k8s.io/v1";
+    sim.apply_manifests(&[
+        json!({"apiVersion": rbac, "kind": "Role", "metadata": {"name": "apply", "namespace": "shop"}, "rules": [
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["mine"], "verbs": ["create"]}]}),
+        json!({"apiVersion": rbac, "kind": "RoleBinding", "metadata": {"name": "apply", "namespace": "shop"},
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "apply"},
+            "subjects": [{"kind": "User", "name": "ada"}]}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "there", "namespace": "shop"}}),
+    ])
+    .expect("rights");
+    let maps: Api<ConfigMap> = Api::namespaced(sim.client_as(User::new("ada", &[])), "shop");
+    let apply = async |name: &str| {
+        let body =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "b"}});
+        maps.patch(name, &PatchParams::apply("ada"), &Patch::Apply(&body)).await.map_err(api_error)
+    };
+    apply("there").await.expect("it is there");
+    apply("mine").await.expect("of that name she may");
+    let denied = apply("other").await.expect_err("of another she may not");
+    assert_eq!(denied.code, 403);
+    assert!(denied.message.contains("cannot create resource \"configmaps\""), "{}", denied.message);
+}
+
+#[tokio::test(start_paused = true)]
 async fn custom_resources_live_as_long_as_their_definition() {
     let sim = sim();
     let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
