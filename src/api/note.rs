@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::RunSpec;
+
+/// How long the words of an item may be where it outlives its Run, in bytes; those of a note may be longer, and are the
+/// same as far as they go.
+const WORDS: usize = 512;
 
 /// Something that somebody has observed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,16 +43,43 @@ pub struct ActionItem {
 }
 
 /// An action item that nobody has said is done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenAction {
     /// The Run in which it was written down last.
     pub run: String,
+    /// When that was.
+    pub time: Timestamp,
     /// What is to be done.
     pub text: String,
     /// Who does it.
     pub owner: String,
     /// Until which day.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub due: Option<Date>,
+}
+
+impl OpenAction {
+    /// Those that the status of a GameDay names: they outlive the Runs in which they were written down.
+    pub fn carried(status: &Value) -> Vec<Self> {
+        let all = status["openActions"].as_array().into_iter().flatten();
+        all.filter_map(|one| serde_json::from_value(one.clone()).ok()).collect()
+    }
+
+    /// As the status of a GameDay names it.
+    pub fn to_status(&self) -> Value {
+        let text = words(&self.text).to_owned();
+        serde_json::to_value(Self { text, ..self.clone() }).unwrap_or_default()
+    }
+}
+
+/// By which words an item is known.
+fn words(text: &str) -> &str {
+    let text = text.trim();
+    let mut end = text.len().min(WORDS);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].trim_end()
 }
 
 impl Observation {
@@ -65,29 +97,35 @@ impl Observation {
     }
 }
 
-/// The action items of these Runs, each with its name, that are open: what was written last about an item, by its words,
-/// is what holds. By the day on which they are due. Pure.
-pub fn open_actions<'a>(runs: impl IntoIterator<Item = (&'a str, &'a RunSpec)>) -> Vec<OpenAction> {
-    let mut last: BTreeMap<&str, (Timestamp, &str, &ActionItem)> = BTreeMap::new();
-    for (run, spec) in runs {
-        for note in &spec.notes {
-            let Some(action) = &note.action else { continue };
-            let said = (note.time, run, action);
-            let known = last.entry(note.text.trim()).or_insert(said);
-            if known.0 <= note.time {
-                *known = said;
-            }
+/// The action items of these Runs, each with its name, that are open, and those that were `carried` from Runs before
+/// them: what was written last about an item, by its words, is what holds. By the day on which they are due. Pure.
+pub fn open_actions<'a>(
+    carried: Vec<OpenAction>,
+    runs: impl IntoIterator<Item = (&'a str, &'a RunSpec)>,
+) -> Vec<OpenAction> {
+    let carried = carried.into_iter().map(|open| (open, false));
+    let written = runs.into_iter().flat_map(|(run, spec)| {
+        spec.notes.iter().filter_map(move |note| {
+            let action = note.action.as_ref()?;
+            let open = OpenAction {
+                run: run.to_owned(),
+                time: note.time,
+                text: note.text.trim().to_owned(),
+                owner: action.owner.clone(),
+                due: action.due,
+            };
+            Some((open, action.done))
+        })
+    });
+    let mut last: BTreeMap<String, (OpenAction, bool)> = BTreeMap::new();
+    for said in carried.chain(written) {
+        let known = last.entry(words(&said.0.text).to_owned()).or_insert_with(|| said.clone());
+        if known.0.time <= said.0.time {
+            *known = said;
         }
     }
-    let open = last.into_iter().filter(|(_, (.., action))| !action.done);
-    let mut open: Vec<OpenAction> = open
-        .map(|(text, (_, run, action))| OpenAction {
-            run: run.to_owned(),
-            text: text.to_owned(),
-            owner: action.owner.clone(),
-            due: action.due,
-        })
-        .collect();
+    let mut open: Vec<OpenAction> =
+        last.into_values().filter(|(_, done)| !done).map(|(open, _)| open).collect();
     open.sort_by(|a, b| (a.due.is_none(), a.due, &a.text).cmp(&(b.due.is_none(), b.due, &b.text)));
     open
 }
@@ -121,7 +159,7 @@ mod tests {
         ]));
         // In whichever order they are listed.
         for runs in [[("a", &first), ("b", &second)], [("b", &second), ("a", &first)]] {
-            let open = open_actions(runs);
+            let open = open_actions(Vec::new(), runs);
             let said: Vec<(&str, &str, &str, String)> = open
                 .iter()
                 .map(|one| {
@@ -141,7 +179,29 @@ mod tests {
                 ]
             );
         }
-        assert_eq!(open_actions([("b", &second)]).len(), 1, "what is done was never open there");
+        let alone = open_actions(Vec::new(), [("b", &second)]);
+        assert_eq!(alone.len(), 1, "what is done was never open there");
+    }
+
+    #[test]
+    fn what_is_open_outlives_the_run_in_which_it_was_written_down() {
+        let long = "ü".repeat(2000);
+        let due = || json!({"owner": "cy", "due": "2026-12-01"});
+        let first = spec(json!([note(3, "write the runbook", due()), note(4, &long, due())]));
+        let open = open_actions(Vec::new(), [("a", &first)]);
+        let status = json!({"openActions": open.iter().map(OpenAction::to_status).collect::<Vec<_>>()});
+        assert!(status.to_string().len() < 1500, "{status}");
+        let carried = || OpenAction::carried(&status);
+        assert_eq!(carried()[0], open[0]);
+        // Whether the Run is still there or not, it is one item.
+        for open in [open_actions(carried(), [("a", &first)]), open_actions(carried(), [])] {
+            assert_eq!(open.iter().map(|one| one.run.as_str()).collect::<Vec<_>>(), ["a", "a"]);
+        }
+        let done = || json!({"done": true});
+        let second = spec(json!([note(5, &long, done()), note(5, "write the runbook", done())]));
+        assert_eq!(open_actions(carried(), [("b", &second)]), []);
+        let earlier = spec(json!([note(2, "write the runbook", done())]));
+        assert_eq!(open_actions(carried(), [("b", &earlier)]).len(), 2, "it was written down again since");
     }
 
     #[test]

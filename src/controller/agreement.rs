@@ -5,13 +5,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use super::{
-    begin::{No, waited},
+    begin::{ASK_AGAIN, No, waited_for},
     covering,
     notices::Notice,
     status::second,
-    work::Case,
+    work::{Case, WorkError},
 };
 use crate::{
     api::{Approval, Guardrail, NoticeEvent},
@@ -22,6 +23,9 @@ use crate::{
 
 /// How long an approval counts where nothing else is said, as in a GameDay.
 pub(super) const VALID_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How long what is agreed to is taken to be as it was read, where no watch says that it has changed: labels of
+/// namespaces, and changes that a watch has missed.
+const READ_AGAIN: Duration = Duration::from_secs(300);
 /// How far the clock of whoever approves may be ahead.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 
@@ -102,12 +106,58 @@ pub(super) fn agreed<'a>(
     names
 }
 
-/// Looks once: who has agreed if it may begin now. None: it has waited a moment, and has to be read again.
+/// Waits until enough have agreed and its time has come; who has agreed. None: what they agree to may have changed since
+/// it was read, and has to be read again. While it waits it takes no place, and asks nobody.
 pub(super) async fn look(case: &mut Case, ask: &Ask) -> Result<Option<Vec<String>>, No> {
-    let Some((run, writer)) = case.told.clone() else { return Ok(None) };
-    let now = case.context.env.clock.now();
-    let asked = run.spec.as_ref().map(|spec| spec.requested_by.clone()).unwrap_or_default();
-    let own: Vec<String> = ask.authors.iter().cloned().chain([asked]).collect();
+    let Some((_, writer)) = case.told.clone() else { return Ok(None) };
+    let (read, outdated) = (Instant::now(), case.answers.outdated());
+    let mut fresh = true;
+    loop {
+        let now = case.context.env.clock.now();
+        let Asked { hash, names, words, begins } = asked(case, ask, now);
+        let enough = names.len() >= ask.required as usize;
+        let approved = (ask.required > 0).then(|| (enough, names.join(", ")));
+        case.tell(|progress| progress.asks(&hash, approved, words.clone()));
+        if now > ask.deadline {
+            let reason = if enough { "DeadlineExceeded" } else { "ApprovalMissing" };
+            let until = second(ask.deadline);
+            let words = if enough { format!("it could not begin before {until}") } else { words };
+            return Err(No::Declined(Verdict::Refused, reason, words, Vec::new()));
+        }
+        match (begins, fresh) {
+            (true, true) if case.slot.take() => return Ok(Some(names)),
+            // Whoever has room begins it.
+            (true, true) => return Err(No::Failed(WorkError::Full)),
+            (true, false) => return Ok(None),
+            _ => {}
+        }
+        case.slot.give_back();
+        writer.write(now).await?;
+        let left = ask.start.and_then(|start| Duration::try_from(start.duration_since(now)).ok());
+        waited_for(case, ASK_AGAIN.min(left.filter(|left| !left.is_zero()).unwrap_or(ASK_AGAIN))).await?;
+        if case.answers.outdated() != outdated || read.elapsed() >= READ_AGAIN {
+            return Ok(None);
+        }
+        fresh = false;
+    }
+}
+
+/// Where it stands.
+struct Asked {
+    hash: String,
+    /// Who has agreed and counts.
+    names: Vec<String>,
+    /// What it waits for.
+    words: String,
+    /// Whether it waits for nothing more.
+    begins: bool,
+}
+
+/// Looks who has agreed at `now`, and asks those who are to agree once for each thing that is asked.
+fn asked(case: &mut Case, ask: &Ask, now: Timestamp) -> Asked {
+    let run = case.told.as_ref().map(|(run, _)| run);
+    let by = run.and_then(|run| run.spec.as_ref().ok()).map(|spec| spec.requested_by.clone());
+    let own: Vec<String> = ask.authors.iter().cloned().chain(by).collect();
     let hash = hash(&ask.what);
     let approvals = case.answers.approvals();
     let names = agreed(&approvals, (&hash, &own), ask.valid_for, now);
@@ -117,7 +167,7 @@ pub(super) async fn look(case: &mut Case, ask: &Ask) -> Result<Option<Vec<String
     let words = match (enough, start) {
         (false, _) => {
             let needed = counted(ask.required as usize, "approval");
-            format!("{needed} needed, {} there: firedrill approve {}", names.len(), run.object.name)
+            format!("{needed} needed, {} there: firedrill approve {}", names.len(), case.object.name)
         }
         (true, Some(start)) => format!("begins {}", second(start)),
         (true, None) => String::new(),
@@ -131,20 +181,7 @@ pub(super) async fn look(case: &mut Case, ask: &Ask) -> Result<Option<Vec<String
         notices.tell(asked);
         case.asked.clone_from(&hash);
     }
-    let needed = ask.required > 0;
-    case.tell(|progress| progress.asks(&hash, needed.then(|| (enough, names.join(", "))), words.clone()));
-    if enough && start.is_none() && now <= ask.deadline {
-        return Ok(Some(names));
-    }
-    if now > ask.deadline {
-        let reason = if enough { "DeadlineExceeded" } else { "ApprovalMissing" };
-        let until = second(ask.deadline);
-        let words = if enough { format!("it could not begin before {until}") } else { words };
-        return Err(No::Declined(Verdict::Refused, reason, words, Vec::new()));
-    }
-    writer.write(now).await?;
-    waited(case).await?;
-    Ok(None)
+    Asked { hash, names, words, begins: enough && start.is_none() }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How often it is asked again whether the namespaces are free.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// How often the account is looked at.
 const LOOK_AT_ACCOUNT: Duration = Duration::from_secs(5);
 
@@ -75,11 +75,15 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
     let Some((run, _)) = case.told.clone() else { return Ok(()) };
     let Ok(spec) = run.spec.clone() else { return Ok(()) };
     let experiment = spec.experiment_ref.as_ref().map(|named| named.name.clone()).unwrap_or_default();
+    let (request, account) = match agreed(case, &run, &spec).await {
+        Ok(agreed) => agreed,
+        Err(no) => return declined(case, no),
+    };
     if !object::hold(&case.context.access, &run.object, (object::EXPERIMENT, &experiment)).await? {
         // It was deleted before anything was done.
         return Ok(());
     }
-    match prepared(case, &run, &spec).await {
+    match admitted(case, request, (&account, spec.deadline(run.created))).await {
         Ok(ready) => go(case, ready, Going::New).await,
         Err(no) => declined(case, no),
     }
@@ -156,9 +160,10 @@ pub(super) async fn seed(case: &Case, run: &RunSeen, spec: &RunSpec) -> Result<u
     Ok(seed)
 }
 
-async fn prepared(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<Ready, No> {
+/// Reads what is to be run until it may begin: enough have agreed, and its time has come. With the account that it acts
+/// as.
+async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<(Request, String), No> {
     let seed = seed(case, run, spec).await?;
-    let deadline = spec.deadline(run.created);
     loop {
         let context = &case.context;
         let read = request::read(context, &run.object.namespace, spec, seed).await;
@@ -174,12 +179,12 @@ async fn prepared(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<Read
             authors,
             required: rules.required,
             valid_for: agreement::VALID_FOR,
-            start: None,
-            deadline,
+            start: spec.start_time,
+            deadline: spec.deadline(run.created),
         };
         if let Some(names) = agreement::look(case, &ask).await? {
             request.consent.approvals = u32::try_from(names.len()).unwrap_or(u32::MAX);
-            return admitted(case, request, (&account, deadline)).await;
+            return Ok((request, account));
         }
     }
 }
@@ -242,13 +247,22 @@ async fn admitted(
             writer.write(clock.now()).await?;
         }
         drop(assessment);
+        case.slot.give_back();
         waited(case).await?;
+        while !case.slot.take() {
+            waited(case).await?;
+        }
     }
 }
 
 /// Waits until it is asked again, or until somebody does not want it any more.
 pub(super) async fn waited(case: &mut Case) -> Result<(), No> {
-    let until = tokio::time::Instant::now() + ASK_AGAIN;
+    waited_for(case, ASK_AGAIN).await
+}
+
+/// The same for so long.
+pub(super) async fn waited_for(case: &mut Case, length: Duration) -> Result<(), No> {
+    let until = tokio::time::Instant::now() + length;
     while let Ok(Some(said)) = tokio::time::timeout_at(until, case.outside.1.recv()).await {
         match said {
             Outside::Stop(reason, by) => {

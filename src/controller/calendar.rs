@@ -87,9 +87,11 @@ pub enum Decision {
 /// What is known of a game day's past.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Past {
-    /// The last time that was dealt with, or when the game day was made.
+    /// The last time that came due and was dealt with, or when the game day was made.
     pub handled: Timestamp,
-    /// Names of unfinished Runs.
+    /// Up to when there are Runs for times that are still to come; None: for none of them.
+    pub made: Option<Timestamp>,
+    /// Names of Runs that have begun and are not over.
     pub active: Vec<String>,
 }
 
@@ -214,6 +216,10 @@ impl Calendar {
         if let Some(why) = occurrence.skipped {
             return skip(why);
         }
+        // It had its Run ahead of time, and that is gone.
+        if past.made.is_some_and(|made| due.at <= made) {
+            return next();
+        }
         let late = Duration::try_from(now.duration_since(due.at)).unwrap_or_default();
         if late > self.deadline {
             let times = cron.after(past.handled, self.hours.zone()).take_while(|due| due.at <= now);
@@ -230,19 +236,22 @@ impl Calendar {
         }
     }
 
-    /// The next time, if there is something to be done about it before it comes.
+    /// The next time that is held, if there is something to be done about it before it comes: what is skipped until then
+    /// hides it from nobody.
     fn ahead_of_time(&self, past: &Past, now: Timestamp) -> Decision {
-        let Some(due) = self.occurrences(now).take(LOOKED_THROUGH).find(|due| due.at > past.handled) else {
-            return Decision::Wait(None);
-        };
-        let asked = self.ahead.and_then(|ahead| due.at.checked_sub(ahead).ok());
-        match asked {
-            Some(asked) if asked <= now && due.skipped.is_none() => {
-                Decision::Start { at: due.at, replaces: Vec::new() }
+        let Some(next) = self.occurrences(now).next() else { return Decision::Wait(None) };
+        let until = self.ahead.and_then(|ahead| now.checked_add(ahead).ok());
+        let (Some(ahead), Some(until)) = (self.ahead, until) else { return Decision::Wait(Some(next.at)) };
+        for due in self.occurrences(past.made.unwrap_or(now).max(now)).take(LOOKED_THROUGH) {
+            if due.at > until {
+                let asked = due.at.checked_sub(ahead).unwrap_or(due.at);
+                return Decision::Wait(Some(asked.min(next.at)));
             }
-            Some(asked) if asked > now => Decision::Wait(Some(asked)),
-            _ => Decision::Wait(Some(due.at)),
+            if due.skipped.is_none() {
+                return Decision::Start { at: due.at, replaces: Vec::new() };
+            }
         }
+        Decision::Wait(Some(next.at))
     }
 
     /// Since when it must have run again, if `cadence` says so and it has not: `last` is when it ran last, or was made.

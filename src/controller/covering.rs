@@ -4,9 +4,30 @@ use std::collections::BTreeMap;
 
 use crate::{
     api::{API_VERSION, Guardrail},
-    cluster::{Access, ApiError},
+    cluster::{Access, ApiError, Change},
     types::ObjectRef,
 };
+
+/// What each of them says, as a watch shows it.
+#[derive(Default)]
+pub(super) struct Generations(BTreeMap<String, i64>);
+
+impl Generations {
+    /// Takes in what the watch says; whether one of them says something else now. Its status says nothing.
+    pub(super) fn take(&mut self, change: &Change) -> bool {
+        match change {
+            Change::Is(found) => {
+                let generation = found.metadata.generation.unwrap_or(0);
+                let name = found.metadata.name.clone().unwrap_or_default();
+                self.0.insert(name, generation) != Some(generation)
+            }
+            Change::Gone(found) => {
+                found.metadata.name.as_ref().is_some_and(|name| self.0.remove(name).is_some())
+            }
+            Change::Listing | Change::Listed | Change::Broken(_) => false,
+        }
+    }
+}
 
 /// They only allow where this is asked: what cannot be read allows nothing, and refuses a run when it is assessed.
 ///

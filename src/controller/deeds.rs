@@ -46,6 +46,17 @@ pub(super) async fn carry_out(context: Context, deed: Deed, undone: mpsc::Unboun
                 }
             }
         }
+        Deed::Waits(run, before, status) => {
+            // Whoever has taken it up meanwhile knows better.
+            let patch = JsonPatch::new().test("/metadata/uid", &run.uid).test("/status", &before);
+            let patch = patch.add("/status", &status);
+            match access.patch(&run, Some("status"), &patch, how).await {
+                Ok(_) | Err(ApiError::NotFound | ApiError::Invalid(_) | ApiError::Conflict(_)) => {}
+                Err(error) => {
+                    tracing::warn!(namespace = run.namespace, name = run.name, %error, "what a Run waits for could not be told");
+                }
+            }
+        }
         Deed::Upcoming(on, day, notification, starts) => {
             let account = day.spec.service_account_name.as_deref();
             if let Some(notices) = held::notices(&context, &on, (&day, account)).await {

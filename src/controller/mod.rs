@@ -23,14 +23,18 @@ pub mod manifests;
 pub mod metrics;
 pub mod notices;
 mod object;
+mod orphans;
 mod people;
 pub mod port;
 pub mod reconcile;
+mod renewing;
 mod request;
 mod roster;
 mod seen;
 mod serve;
+mod slots;
 pub mod status;
+mod waiting;
 mod work;
 
 pub use drain::{DRAIN_GUARDRAIL, drain};

@@ -21,6 +21,10 @@ struct Said {
     steps: BTreeMap<String, StepAnswer>,
     approvals: Vec<Approval>,
     held: bool,
+    /// The generation of the Run that they are of.
+    generation: i64,
+    /// How often what it waits with has become another thing.
+    outdated: u64,
 }
 
 impl Answers {
@@ -67,6 +71,26 @@ impl Answers {
             Some(told(step, answer))
         });
         held.into_iter().chain(own).collect()
+    }
+
+    /// The Run was seen at that generation.
+    pub(super) fn seen(&self, generation: i64) {
+        self.lock().generation = generation;
+    }
+
+    /// The generation at which the Run was seen last; 0: it was not.
+    pub(super) fn generation(&self) -> i64 {
+        self.lock().generation
+    }
+
+    /// What is agreed to may be another thing now: files, Guardrails.
+    pub(super) fn outdate(&self) {
+        self.lock().outdated += 1;
+    }
+
+    /// How often that was so: what was read before is to be read once more when it is another number.
+    pub(super) fn outdated(&self) -> u64 {
+        self.lock().outdated
     }
 
     /// Whether nothing new is to begin.

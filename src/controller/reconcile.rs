@@ -67,7 +67,11 @@ pub fn desired(run: &RunSeen, claim: &Claim, here: Here, now: Timestamp) -> Desi
             None => Desired::Wait(None),
         };
     }
-    let ending = brought_to_its_end(claim, Here { room: here.room || run.finalizer, ..here });
+    // What is for later waits in somebody's hands, collects approvals until then, and takes no place; what nobody wants
+    // any more takes none either.
+    let later = run.spec.as_ref().is_ok_and(|spec| spec.start_time.is_some_and(|start| start > now));
+    let room = here.room || run.finalizer || later || aborted(run);
+    let ending = brought_to_its_end(claim, Here { room, ..here });
     // A claim that nobody works on is to be brought to its end, whatever became of the Run.
     if *claim != Claim::Free || run.finalizer || !matches!(ending, Desired::Work(_)) {
         return ending;
@@ -75,15 +79,7 @@ pub fn desired(run: &RunSeen, claim: &Claim, here: Here, now: Timestamp) -> Desi
     if run.deleted {
         return Desired::Wait(None);
     }
-    if run.over() {
-        return expiry(run, now);
-    }
-    // A game day that is for later collects approvals until then.
-    let start = run.spec.as_ref().ok().and_then(|spec| spec.start_time).filter(|start| *start > now);
-    match start {
-        Some(start) if !aborted(run) && !run.is_day() => Desired::Wait(Some(start)),
-        _ => Desired::Work(None),
-    }
+    if run.over() { expiry(run, now) } else { Desired::Work(None) }
 }
 
 /// What is to be done about what was begun, whether its Run is still there or not.
@@ -321,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn one_for_later_waits_until_then() {
+    fn one_for_later_takes_no_place_until_then() {
         let run = RunSeen {
             id: run_id(&object()),
             object: object(),
@@ -336,10 +332,10 @@ mod tests {
             finalizer: false,
             status: json!({}),
         };
-        let here = Here { working: false, draining: false, rested: false, room: true };
-        assert_eq!(desired(&run, &Claim::Free, here, at(0)), Desired::Wait(Some(at(60))));
-        assert_eq!(desired(&run, &Claim::Free, here, at(60)), Desired::Work(None));
-        let full = Here { room: false, ..here };
+        let full = Here { working: false, draining: false, rested: false, room: false };
+        assert_eq!(desired(&run, &Claim::Free, full, at(0)), Desired::Work(None));
         assert_eq!(desired(&run, &Claim::Free, full, at(60)), Desired::Wait(None));
+        let here = Here { room: true, ..full };
+        assert_eq!(desired(&run, &Claim::Free, here, at(60)), Desired::Work(None));
     }
 }

@@ -81,6 +81,16 @@ impl RunSeen {
         self.status["phase"].as_str() == Some("Finished")
     }
 
+    /// Whether anything of it was tried: a Baseline has begun at least. One that was refused, or ended while it waited,
+    /// was not held.
+    pub fn began(&self) -> bool {
+        let begun = |status: &Value| status["startTime"].is_string();
+        match self.status["experiments"].as_array() {
+            Some(experiments) => experiments.iter().any(begun),
+            None => begun(&self.status) && self.status["verdict"] != "Refused",
+        }
+    }
+
     /// When it was over.
     pub fn completed(&self) -> Option<Timestamp> {
         self.status["completionTime"].as_str()?.parse().ok()

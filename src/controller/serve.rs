@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
-use jiff::{SignedDuration, Timestamp};
+use futures::{FutureExt as _, StreamExt as _};
+use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -18,18 +18,22 @@ use tracing::Instrument as _;
 use super::{
     Context, Settings,
     catalog::Catalog,
-    deeds, keeping, object,
+    covering::Generations,
+    deeds, object,
+    orphans::{self, LookedThrough, Looking, Orphans, looked},
     people::{Answers, Heard},
     reconcile::{AGAIN, Claim, Desired, Here, Stop, brought_to_its_end, desired},
+    renewing::{keep, set},
     roster::Roster,
-    seen::{RunSeen, owner},
+    seen::RunSeen,
+    slots::Slots,
+    waiting::Waiting,
     work::{Job, work},
 };
 use crate::{
     api::API_VERSION,
     cluster::{
-        Access, ApiError, Change, JournalFound, LEASE_LABEL, RENEWED_EVERY, Replica, ReplicaError, Segments,
-        bury, follow, identity, leases_in,
+        Access, Change, LEASE_LABEL, Replica, ReplicaError, Segments, bury, follow, identity, leases_in,
     },
     engine::Outside,
     env::{Clock, Env, Rng},
@@ -46,9 +50,6 @@ const LOOK_AT_JOURNALS: Duration = Duration::from_secs(60);
 const DRAINED_WITHIN: Duration = Duration::from_secs(25);
 /// How long what still goes on may take to see that it owns nothing any more.
 const LOST_WITHIN: Duration = Duration::from_secs(5);
-
-/// How far this clock may be off before it is set by the API server's, which is known to the second.
-const OFF: SignedDuration = SignedDuration::from_secs(5);
 
 /// Why a controller ends before it is told to.
 #[derive(Debug, thiserror::Error)]
@@ -127,15 +128,19 @@ struct Desk {
     working: BTreeMap<RunId, Working>,
     /// What has been worked on a moment ago: the watch may not show yet what came of it.
     rested: BTreeMap<RunId, Instant>,
-    /// Runs that are gone, and of which nothing is left to be done.
-    settled: BTreeSet<RunId>,
+    slots: Slots,
+    /// What is told of Runs that nobody has taken up.
+    waiting: Waiting,
     tasks: JoinSet<(RunId, bool)>,
     /// Runs that a list which is under way has not shown yet.
     unseen: BTreeSet<RunId>,
     /// Whether all were listed once.
     listed: bool,
-    journals: Vec<JournalFound>,
+    orphans: Orphans,
+    /// Journals without an end whose Run is gone, as they are found.
+    open: (mpsc::UnboundedSender<(RunId, ObjectRef)>, mpsc::UnboundedReceiver<(RunId, ObjectRef)>),
     catalog: Catalog,
+    rules: Generations,
     /// What could not be done.
     undone: (mpsc::UnboundedSender<ObjectRef>, mpsc::UnboundedReceiver<ObjectRef>),
     draining: bool,
@@ -149,15 +154,18 @@ impl Desk {
         Self {
             roster: Roster::new(&context.holder),
             catalog: Catalog::new(by, context.settings.metrics.clone()),
+            slots: Slots::new(context.settings.at_once),
+            waiting: Waiting::default(),
             context,
             runs: BTreeMap::new(),
             working: BTreeMap::new(),
             rested: BTreeMap::new(),
-            settled: BTreeSet::new(),
             tasks: JoinSet::new(),
             unseen: BTreeSet::new(),
             listed: false,
-            journals: Vec::new(),
+            orphans: Orphans::default(),
+            rules: Generations::default(),
+            open: mpsc::unbounded_channel(),
             undone: mpsc::unbounded_channel(),
             draining: false,
             right: watch::channel(None).1,
@@ -174,7 +182,7 @@ impl Desk {
         let namespace = self.context.settings.namespace.clone();
         let mut runs = follow(&access, &ObjectRef::namespaced(API_VERSION, "Run", "", ""), "");
         let of = |kind| follow(&access, &ObjectRef::namespaced(API_VERSION, kind, "", ""), "");
-        let (mut experiments, mut days) = (of("Experiment"), of("GameDay"));
+        let (mut experiments, mut days, mut rules) = (of("Experiment"), of("GameDay"), of("Guardrail"));
         let mut leases = follow(&access, &leases_in(&namespace), LEASE_LABEL);
         let mut journals: Option<Looking> = None;
         let (mut look, mut deadline) = (Instant::now(), None);
@@ -197,8 +205,10 @@ impl Desk {
                     Some(done) = self.tasks.join_next() => self.done(done),
                     Some(change) = leases.next() => self.roster.take(change),
                     Some(change) = runs.next() => self.run(change),
-                    Some(change) = experiments.next() => self.catalog.experiment(change),
-                    Some(change) = days.next() => self.catalog.game_day(change),
+                    Some(change) = experiments.next() => self.changed(|catalog| catalog.experiment(change)),
+                    Some(change) = days.next() => self.changed(|catalog| catalog.game_day(change)),
+                    Some(change) = rules.next() => self.rule(&change),
+                    Some((run, object)) = self.open.1.recv() => self.orphans.left_open(run, object),
                     Some(object) = self.undone.1.recv() => self.catalog.unwritten(&object),
                     found = looked(&mut journals) => {
                         journals = None;
@@ -212,8 +222,7 @@ impl Desk {
                     self.reconcile();
                     if journals.is_none() && Instant::now() >= look && !self.draining {
                         look = Instant::now() + LOOK_AT_JOURNALS;
-                        let (access, namespace) = (access.clone(), namespace.clone());
-                        journals = Some(async move { Segments::list(&access, &namespace).await }.boxed());
+                        journals = Some(self.look_through(&access).boxed());
                     }
                 }
                 if let Some(deadline) = deadline
@@ -248,7 +257,7 @@ impl Desk {
             Ok((run, ended)) => {
                 self.working.remove(&run);
                 if ended && !self.runs.contains_key(&run) {
-                    self.settled.insert(run.clone());
+                    self.orphans.settle(run.clone());
                 }
                 self.rested.insert(run, Instant::now());
             }
@@ -297,9 +306,27 @@ impl Desk {
     /// Hands on what is new in a Run that is worked on here.
     fn hear(&mut self, run: &RunSeen) {
         if let (Some(working), Ok(spec)) = (self.working.get_mut(&run.id), &run.spec) {
+            working.answers.seen(run.generation);
             for news in working.heard.news(spec, &working.answers) {
                 let _ = working.tx.send(news);
             }
+        }
+    }
+
+    /// Takes in what a watch says: whoever waits where something has changed reads once more what it waits with.
+    fn changed(&mut self, take: impl FnOnce(&mut Catalog) -> Option<String>) {
+        let Some(namespace) = take(&mut self.catalog) else { return };
+        for (run, working) in &self.working {
+            if self.runs.get(run).is_some_and(|run| run.object.namespace == namespace) {
+                working.answers.outdate();
+            }
+        }
+    }
+
+    /// A Guardrail may be over any of them.
+    fn rule(&mut self, change: &Change) {
+        if self.rules.take(change) {
+            self.working.values().for_each(|working| working.answers.outdate());
         }
     }
 
@@ -308,7 +335,7 @@ impl Desk {
             working: self.working.contains_key(run),
             draining: self.draining,
             rested: self.rested.contains_key(run),
-            room: self.working.len() < self.context.settings.at_once,
+            room: self.slots.has_room(),
         }
     }
 
@@ -336,7 +363,9 @@ impl Desk {
         if self.draining || !self.roster.leads() {
             self.catalog.rest();
         } else {
-            for deed in self.catalog.deeds(&self.runs, now) {
+            let free = |run: &RunId| self.roster.claim(run) == Claim::Free && !self.working.contains_key(run);
+            let waiting = self.waiting.deeds(&self.runs, free, now);
+            for deed in self.catalog.deeds(&self.runs, now).into_iter().chain(waiting) {
                 tokio::spawn(deeds::carry_out(self.context.clone(), deed, self.undone.0.clone()));
             }
         }
@@ -344,45 +373,45 @@ impl Desk {
 
     /// Journals and claims whose Run is gone: what is in force goes back all the same.
     fn orphans(&mut self, now: Timestamp) {
-        let journals = std::mem::take(&mut self.journals);
-        let mut orphans: BTreeMap<RunId, ObjectRef> = BTreeMap::new();
-        for (run, object) in self.roster.claimed() {
+        let mut gone: BTreeMap<RunId, ObjectRef> = BTreeMap::new();
+        for (run, object) in self.roster.claimed().filter(|(run, _)| !self.runs.contains_key(*run)) {
             let Some((namespace, name)) = object.split_once('/') else { continue };
             let mut object = ObjectRef::namespaced(API_VERSION, "Run", namespace, name);
             // One that nobody has: a UID that no object has either.
             "unknown".clone_into(&mut object.uid);
-            orphans.insert(run.clone(), object);
+            gone.insert(run.clone(), object);
         }
-        orphans.extend(journals.iter().filter_map(owner).filter(|(run, _)| !self.settled.contains(run)));
-        orphans.retain(|run, _| !self.runs.contains_key(run));
-        for (run, object) in orphans {
+        gone.extend(self.orphans.open(&self.runs));
+        for (run, object) in gone {
             let here = Here { room: true, ..self.here(&run) };
             if let Desired::Work(over) = brought_to_its_end(&self.roster.claim(&run), here) {
                 self.take_up((run, object), over);
             }
         }
-        let needed: BTreeSet<RunId> = self
-            .runs
-            .values()
-            .filter(|run| !run.over() || run.finalizer)
-            .map(|run| run.id.clone())
-            .chain(self.roster.claimed().map(|(run, _)| run.clone()))
-            .chain(self.working.keys().cloned())
-            .collect();
-        for journal in keeping::expired(&journals, &needed, now) {
+        let mut needed = orphans::needed(self.runs.values());
+        needed.extend(self.roster.claimed().map(|(run, _)| run.clone()));
+        needed.extend(self.working.keys().cloned());
+        for journal in self.orphans.expired(&needed, now) {
             let (access, namespace) = (self.context.access.clone(), self.context.settings.namespace.clone());
-            self.tasks.spawn(async move {
+            tokio::spawn(async move {
                 if let Err(error) = Segments::delete(&access, &namespace, &journal).await {
                     tracing::warn!(run = %journal.run, %error, "an old journal could not be deleted");
                 }
-                (journal.run, true)
             });
         }
     }
 
-    fn found(&mut self, found: Result<Vec<JournalFound>, ApiError>) {
+    /// Looks through the journals: for those whose Run is gone, and for old ones.
+    fn look_through(&self, access: &Access) -> impl Future<Output = LookedThrough> + Send + use<> {
+        let known = self.runs.keys().chain(self.orphans.known()).chain(self.working.keys());
+        let known = known.chain(self.roster.claimed().map(|(run, _)| run)).cloned().collect();
+        let namespace = self.context.settings.namespace.clone();
+        orphans::look(access.clone(), namespace, (known, self.open.0.clone()))
+    }
+
+    fn found(&mut self, found: LookedThrough) {
         match found {
-            Ok(journals) => self.journals = journals,
+            Ok(found) => self.orphans.found(found),
             Err(error) => tracing::warn!(%error, "the journals cannot be listed"),
         }
     }
@@ -412,9 +441,10 @@ impl Desk {
         if let Some(run) = self.runs.get(&id).cloned() {
             self.hear(&run);
         }
+        let slot = self.slots.slot();
         // Every line of its log says which run it is about.
         let span = tracing::info_span!("run", run = %id);
-        let job = Job { id, object, over, answers, outside: (tx, rx) };
+        let job = Job { id, object, over, answers, slot, outside: (tx, rx) };
         self.tasks.spawn(work(self.context.clone(), job).instrument(span));
     }
 
@@ -437,11 +467,7 @@ impl Desk {
         let (access, namespace) = (self.context.access.clone(), self.context.settings.namespace.clone());
         self.tasks.spawn(async move {
             let deleted = async {
-                let journals = Segments::list(&access, &namespace).await?;
-                let own = |journal: &&JournalFound| owner(journal).is_some_and(|(run, _)| run == id);
-                for journal in journals.iter().filter(own) {
-                    Segments::delete(&access, &namespace, journal).await?;
-                }
+                orphans::delete_of(&access, &namespace, &id).await?;
                 object::delete(&access, &object).await
             };
             if let Err(error) = deleted.await {
@@ -450,48 +476,5 @@ impl Desk {
             }
             (id, true)
         });
-    }
-}
-
-/// The journals being listed.
-type Looking = BoxFuture<'static, Result<Vec<JournalFound>, ApiError>>;
-
-async fn looked(looking: &mut Option<Looking>) -> Result<Vec<JournalFound>, ApiError> {
-    match looking {
-        Some(looking) => looking.await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Sets a clock that is off. The controller goes by the API server's, as the times of objects do; runs that are in force
-/// keep the one that they began with, and their records stay in order.
-fn set(clock: &Clock, right: Timestamp) {
-    let off = right.duration_since(clock.now());
-    if off.abs() >= OFF {
-        let seconds = off.as_secs();
-        tracing::warn!(seconds, "this clock is not the API server's; what begins now goes by that");
-        clock.set(right);
-    }
-}
-
-/// Renews the replica's Lease until it is fenced off, and hears from the API server what time it is.
-async fn keep(replica: &mut Replica, clock: Clock, right: watch::Sender<Option<Clock>>) -> ReplicaError {
-    loop {
-        tokio::time::sleep(RENEWED_EVERY).await;
-        let asked = Instant::now();
-        match replica.renew(clock.now()).await {
-            // An answer that takes long says nothing about the time.
-            Ok(()) if asked.elapsed() >= RENEWED_EVERY => {}
-            Ok(()) => {
-                right.send_replace(replica.server_time().map(|now| {
-                    let right = clock.apart();
-                    right.set(now);
-                    right
-                }));
-            }
-            Err(error @ ReplicaError::Fenced(_)) => return error,
-            // Others take over when this goes on; what is ours stops by its own leases before that.
-            Err(error) => tracing::warn!(%error, "the Lease of this replica could not be renewed"),
-        }
     }
 }

@@ -3,17 +3,16 @@
 //! At most 32 KiB, however many targets: counts, the first few of what could be many, and texts that are cut.
 
 mod day;
-
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod writer;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use tokio::sync::Notify;
 
 use self::day::DayTold;
-use super::{object::MANAGER, seen::RunSeen};
+pub(super) use self::writer::Writer;
+use super::seen::RunSeen;
 use crate::{
-    cluster::{Access, ApiError, JsonPatch, SegmentSize, Write},
+    cluster::SegmentSize,
     engine::{self, State},
     journal::{Clocks, Entry, InjectOutcome, Record, Residue},
     types::{Finding, Length, Phase, Verdict, counted},
@@ -27,8 +26,6 @@ const FINDINGS: (usize, usize) = (16, 300);
 const RESIDUE: (usize, usize) = (10, 400);
 /// How long any other text may be, in bytes.
 const WORDS: usize = 500;
-/// Between two writes: what happens faster is seen in the next.
-const PACE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What is known of a run that is to be told.
 #[derive(Clone, Debug, Default)]
@@ -232,6 +229,24 @@ pub fn render(run: &RunSeen, progress: &Progress, about: &About, now: Timestamp)
     Value::Object(status)
 }
 
+/// The status of a Run that nobody has taken up, and why: what was known of it before stays.
+pub fn waits(run: &RunSeen, words: &str, now: Timestamp) -> Value {
+    let mut progress = Progress::default();
+    progress.wait(words.to_owned());
+    let said = render(run, &progress, &About::default(), now);
+    let mut status = run.status.as_object().cloned().unwrap_or_default();
+    for name in ["observedGeneration", "subject", "phase", "reason", "message"] {
+        status.insert(name.to_owned(), said[name].clone());
+    }
+    let conditions = |status: &Value| status["conditions"].as_array().cloned().unwrap_or_default();
+    let said = conditions(&said);
+    let mut all = conditions(&run.status);
+    all.retain(|known| said.iter().all(|said| said["type"] != known["type"]));
+    all.extend(said);
+    status.insert("conditions".to_owned(), all.into());
+    Value::Object(status)
+}
+
 /// A time to the second, as the API server writes them.
 pub(crate) fn second(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -411,89 +426,6 @@ pub(super) fn cut(text: &str, most: usize) -> String {
         end -= 1;
     }
     format!("{}…", &text[..end])
-}
-
-/// Writes a Run's status as it goes.
-#[derive(Clone)]
-pub(super) struct Writer(Arc<Shared>);
-
-struct Shared {
-    access: Access,
-    known: Mutex<Known>,
-    changed: Notify,
-}
-
-struct Known {
-    run: RunSeen,
-    progress: Progress,
-    about: About,
-}
-
-impl Writer {
-    /// For a Run as it was seen.
-    pub(super) fn new(access: &Access, run: RunSeen, progress: Progress, about: About) -> Self {
-        let known = Mutex::new(Known { run, progress, about });
-        Self(Arc::new(Shared { access: access.beside(), known, changed: Notify::new() }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes what is known; it is written within [`PACE`].
-    pub(super) fn tell(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut self.lock().progress);
-        self.0.changed.notify_one();
-    }
-
-    /// How much of the journal is in the cluster by now.
-    pub(super) fn journal(&self, size: SegmentSize) {
-        self.lock().about.journal = size;
-    }
-
-    /// The seed that was chosen.
-    pub(super) fn seed(&self, seed: u64) {
-        self.lock().about.seed = Some(seed);
-    }
-
-    /// Writes whenever something has changed, until it is dropped.
-    pub(super) async fn keep(&self, clock: &crate::env::Clock, size: impl Fn() -> SegmentSize) {
-        loop {
-            self.0.changed.notified().await;
-            self.journal(size());
-            if let Err(error) = self.write(clock.now()).await {
-                tracing::warn!(%error, "the status of a Run could not be written; the next change does it");
-            }
-            tokio::time::sleep(PACE).await;
-        }
-    }
-
-    /// Writes it now, if it says something new. A Run that is gone needs none.
-    pub(super) async fn write(&self, now: Timestamp) -> Result<(), ApiError> {
-        let (object, status) = {
-            let known = self.lock();
-            let status = render(&known.run, &known.progress, &known.about, now);
-            if status == known.run.status {
-                return Ok(());
-            }
-            (known.run.object.clone(), status)
-        };
-        let patch = JsonPatch::new().test("/metadata/uid", &object.uid).add("/status", &status);
-        let how = Write { manager: MANAGER, dry_run: false };
-        match self.0.access.patch(&object, Some("status"), &patch, how).await {
-            Ok(_) => {
-                self.lock().run.status = status;
-                Ok(())
-            }
-            Err(ApiError::NotFound) => Ok(()),
-            // The test of its UID: another Run of that name is not ours to write on.
-            Err(error @ ApiError::Invalid(_)) => match self.0.access.get(&object).await {
-                Err(ApiError::NotFound) => Ok(()),
-                _ => Err(error),
-            },
-            Err(error) => Err(error),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use super::{
     people::Answers,
     reconcile::{AGAIN, Course, Record as OnRecord, course},
     seen::{RunSeen, key},
+    slots::Slot,
     status::{About, Progress, Writer},
 };
 use crate::{
@@ -45,6 +46,9 @@ pub(super) enum WorkError {
     /// Another replica has it.
     #[error("another replica has it")]
     Taken,
+    /// Its time has come, and there is no room for it here.
+    #[error("as many runs are at work here as may be: whoever has room takes it up")]
+    Full,
     /// The API server.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -84,6 +88,8 @@ pub(super) struct Job {
     pub over: Option<(String, String)>,
     /// What people say.
     pub answers: Answers,
+    /// Its place among those that are carried out here.
+    pub slot: Slot,
     /// The way to the engine, both ends.
     pub outside: (mpsc::UnboundedSender<Outside>, mpsc::UnboundedReceiver<Outside>),
 }
@@ -99,6 +105,8 @@ pub(super) struct Case {
     /// None: the Run is gone.
     pub told: Option<(RunSeen, Writer)>,
     pub answers: Answers,
+    /// Its place among those that are carried out here.
+    pub slot: Slot,
     /// Whoever is told of what happens in it.
     pub part: Option<PartTold>,
     /// Whoever is told of it as a whole.
@@ -119,6 +127,7 @@ pub(super) async fn work(context: Context, job: Job) -> (RunId, bool) {
     match done {
         Ok(()) => tracing::info!(run = %id, "done"),
         Err(WorkError::Taken) => tracing::info!(run = %id, "another replica has it"),
+        Err(error @ WorkError::Full) => tracing::info!(run = %id, %error, "let go"),
         Err(error) => {
             tracing::warn!(run = %id, %error, "it could not be brought to its end; it is tried again");
             tokio::time::sleep(AGAIN).await;
@@ -143,10 +152,10 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
     let told = run.map(|run| {
         let seed = seed.or_else(|| run.spec.as_ref().ok()?.seed).or_else(|| run.status["seed"].as_u64());
         let about = About { holder: context.holder.clone(), seed, journal: segments.size() };
-        let writer = Writer::new(&context.access, run.clone(), progress, about);
+        let writer = Writer::new(&context.access, (run.clone(), job.answers.clone()), progress, about);
         (run, writer)
     });
-    let (id, object, answers, outside) = (job.id, job.object, job.answers, job.outside);
+    let Job { id, object, answers, slot, outside, .. } = job;
     let mut case = Case {
         context,
         id,
@@ -155,6 +164,7 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
         entries,
         told,
         answers,
+        slot,
         part: None,
         notices: None,
         asked: String::new(),
@@ -163,8 +173,17 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
     };
     let silent = course == Course::LetGo;
     match course {
-        Course::Start if of_day => Box::pin(held::begin(&mut case)).await?,
-        Course::Start => Box::pin(begin::begin(&mut case)).await?,
+        Course::Start => {
+            let begun = match of_day {
+                true => Box::pin(held::begin(&mut case)).await,
+                false => Box::pin(begin::begin(&mut case)).await,
+            };
+            if matches!(begun, Err(WorkError::Full)) {
+                let (namespace, holder) = (&case.context.settings.namespace, &case.context.holder);
+                cluster::unclaim(&case.context.access, namespace, (&case.id, holder)).await?;
+            }
+            begun?;
+        }
         Course::Recover if of_day => Box::pin(held::resume(&mut case, dead_pod.then_some(taken))).await?,
         Course::Recover => Box::pin(taken_up(&mut case, dead_pod.then_some(taken))).await?,
         Course::Decline(verdict, reason, words) => {

@@ -52,6 +52,12 @@ pub fn decode(bytes: &[u8]) -> Result<(Vec<Entry>, usize), Damage> {
     Ok((entries, offset))
 }
 
+/// The last record in the end of a journal, wherever that was cut; None where not all of it is there, or not whole.
+pub fn last(end: &[u8]) -> Option<Entry> {
+    let lines = end.strip_suffix(b"\n")?;
+    line(lines.rsplit(|&byte| byte == b'\n').next()?).ok()
+}
+
 fn line(line: &[u8]) -> Result<Entry, String> {
     let text = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
     let mut parts = text.splitn(3, ' ');
@@ -109,6 +115,16 @@ mod tests {
         fn rubbish_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode(&bytes);
         }
+    }
+
+    #[test]
+    fn the_last_record_is_read_from_the_end_alone() {
+        let (seven, all) = (journal(7).len(), journal(8));
+        for from in 0..=seven {
+            assert_eq!(last(&all[from..]).map(|entry| entry.seq), Some(7), "{from}");
+        }
+        assert_eq!(last(&all[seven + 1..]), None, "half of it is none");
+        assert_eq!((last(&all[..all.len() - 1]), last(b""), last(b"\n")), (None, None, None));
     }
 
     #[test]

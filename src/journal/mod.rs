@@ -16,7 +16,7 @@ pub use clocks::Clocks;
 pub use day::{Asked, DayHeader, DayRecord};
 pub use deployed::{Deployed, Moment};
 pub use environment::Environment;
-pub use frame::{Damage, decode, encode};
+pub use frame::{Damage, decode, encode, last};
 pub use record::{
     Answer, CheckOutcome, Entry, Header, InjectOutcome, Record, Residue, RevertOutcome, SampleState,
     StopReason,

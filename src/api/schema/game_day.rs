@@ -196,6 +196,13 @@ fn status() -> Schema {
             field("reason", "Why it does not.", text(253)),
         ])
     };
+    let open = object(vec![
+        field("text", "What is to be done.", text(512)),
+        field("owner", "Who does it.", text(253)),
+        field("due", "Until which day.", text(10)),
+        field("run", "The Run in which it was written down last.", text(253)),
+        field("time", "When that was.", time()),
+    ]);
     object(vec![
         field("observedGeneration", "The generation that the rest is about.", integer(0, i64::MAX)),
         field("hash", "Hash of files, parameters and limits.", text(128)),
@@ -206,6 +213,11 @@ fn status() -> Schema {
         field("lastScheduleTime", "The last time that a Run was made for.", time()),
         field("lastSkipped", "The last time that came due and was not run.", skipped()),
         field("active", "Names of unfinished Runs.", list(text(253), 0, 16, Merge::Atomic)),
+        field(
+            "openActions",
+            "Action items of its Runs, also of those that are gone, that nobody has said are done.",
+            list(open, 0, 64, Merge::Atomic),
+        ),
         field("lastRun", "The last Run that finished.", shared::last_run()),
     ])
 }

@@ -161,6 +161,19 @@ impl Segments {
         Ok(read(access, namespace, run).await?.bytes)
     }
 
+    /// The bytes in the last segment of a journal, which may begin in the midst of a record; none if it is gone.
+    ///
+    /// # Errors
+    /// As [`Segments::open`].
+    pub async fn end(access: &Access, namespace: &str, journal: &JournalFound) -> Result<Vec<u8>, ApiError> {
+        let Some(name) = journal.names.last() else { return Ok(Vec::new()) };
+        match access.read(api(access, namespace).get(name)).await {
+            Ok(segment) => pack::unpacked(&segment),
+            Err(ApiError::NotFound) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What is new of a journal since `seen`; `seen` is brought up to date. For whoever follows a run.
     ///
     /// # Errors

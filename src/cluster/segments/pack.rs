@@ -75,17 +75,32 @@ pub(super) fn same(one: &ConfigMap, other: &ConfigMap) -> bool {
 
 /// Puts what a segment holds after the segments before it. How many bytes it takes in the cluster.
 pub(super) fn append(segment: &ConfigMap, into: &mut Vec<u8>) -> Result<u64, ApiError> {
-    let name = segment.metadata.name.as_deref().unwrap_or_default();
-    let wrong = |what: &str| ApiError::Malformed(format!("journal segment {name}: {what}"));
     let offset = segment.data.as_ref().and_then(|data| data.get(OFFSET)?.parse::<usize>().ok());
     let offset = offset.filter(|offset| *offset <= into.len());
-    let offset = offset.ok_or_else(|| wrong("it does not say where it begins"))?;
-    let packed = segment.binary_data.as_ref().and_then(|data| data.get(RECORDS));
-    let packed = packed.ok_or_else(|| wrong("it has no records"))?;
+    let offset = offset.ok_or_else(|| wrong(segment, "it does not say where it begins"))?;
     into.truncate(offset);
+    unpack(segment, into)
+}
+
+/// What a segment holds by itself.
+pub(super) fn unpacked(segment: &ConfigMap) -> Result<Vec<u8>, ApiError> {
+    let mut bytes = Vec::new();
+    unpack(segment, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn unpack(segment: &ConfigMap, into: &mut Vec<u8>) -> Result<u64, ApiError> {
+    let packed = segment.binary_data.as_ref().and_then(|data| data.get(RECORDS));
+    let packed = packed.ok_or_else(|| wrong(segment, "it has no records"))?;
     let mut decoder = DeflateDecoder::new(packed.0.as_slice()).take(MOST_UNPACKED);
-    decoder.read_to_end(into).map_err(|error| wrong(&format!("it cannot be unpacked: {error}")))?;
+    let unpacked = decoder.read_to_end(into);
+    unpacked.map_err(|error| wrong(segment, &format!("it cannot be unpacked: {error}")))?;
     Ok(packed.0.len() as u64)
+}
+
+fn wrong(segment: &ConfigMap, what: &str) -> ApiError {
+    let name = segment.metadata.name.as_deref().unwrap_or_default();
+    ApiError::Malformed(format!("journal segment {name}: {what}"))
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn past(handled: &str, active: &[&str]) -> Past {
-    Past { handled: at(handled), active: active.iter().map(|name| (*name).to_owned()).collect() }
+    let active = active.iter().map(|name| (*name).to_owned()).collect();
+    Past { handled: at(handled), made: None, active }
 }
 
 #[test]
@@ -91,6 +92,29 @@ fn one_at_a_time_or_the_new_for_the_old() {
     assert_eq!(replace, Decision::Start { at: due, replaces: vec!["shop-weekly-1".to_owned()] });
 }
 
+/// What is skipped hides nothing that comes after it from who has to agree, and is told all the same when it comes.
+#[test]
+fn a_time_that_is_skipped_hides_no_later_one() {
+    let calendar = calendar(json!({
+        "schedule": "0 */6 * * *", "limits": {"duration": "1h"}, "approvals": {"required": 1, "requestBefore": "24h"},
+        "windows": [{"days": ["Monday", "Tuesday", "Wednesday"], "from": "09:00", "to": "18:00"}],
+    }));
+    let open = at("2026-11-24T12:00:00Z");
+    let asked = |now: &str, made: Option<Timestamp>| {
+        calendar.decide(&Past { made, ..past("2026-11-23T12:00:00Z", &[]) }, at(now))
+    };
+    assert_eq!(asked("2026-11-23T12:00:05Z", None), Decision::Start { at: open, replaces: Vec::new() });
+    assert_eq!(asked("2026-11-23T12:00:06Z", Some(open)), Decision::Wait(Some(at("2026-11-23T18:00:00Z"))));
+    let why = Skipped::Closed(Closed::Outside);
+    assert_eq!(
+        asked("2026-11-23T18:00:01Z", Some(open)),
+        Decision::Skip { at: at("2026-11-23T18:00:00Z"), why }
+    );
+    // Somebody has deleted its Run: it does not come back when it is due.
+    let next = Decision::Start { at: at("2026-11-25T12:00:00Z"), replaces: Vec::new() };
+    assert_eq!(asked("2026-11-24T12:00:01Z", Some(open)), next);
+}
+
 #[test]
 fn a_schedule_that_rests_says_so() {
     let calendar = calendar(json!({"suspend": true}));
@@ -152,7 +176,7 @@ proptest! {
     fn every_time_is_dealt_with_at_most_once(pauses in prop::collection::vec(1..7200_i64, 1..200)) {
         let calendar = calendar(json!({"schedule": "*/30 * * * *", "startingDeadline": "20m"}));
         let mut now = at("2026-03-28T20:00:00Z");
-        let mut past = Past { handled: now, active: Vec::new() };
+        let mut past = Past { handled: now, made: None, active: Vec::new() };
         for pause in pauses {
             now += SignedDuration::from_secs(pause);
             let dealt = match calendar.decide(&past, now) {

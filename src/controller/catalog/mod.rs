@@ -32,6 +32,8 @@ pub(super) enum Deed {
     Delete(ObjectRef),
     /// This is the status of that object.
     Status(ObjectRef, Value),
+    /// This is the status of that Run, if it is still the former one, for nobody works on it.
+    Waits(ObjectRef, Value, Value),
     /// One notification of that GameDay is told that it begins then.
     Upcoming(ObjectRef, Box<GameDay>, String, Timestamp),
     /// An Event on that object: reason and words.
@@ -113,23 +115,23 @@ impl Catalog {
         }
     }
 
-    /// Takes in what a watch on Experiments says.
-    pub(super) fn experiment(&mut self, change: Change) {
-        if let Some(changed) = self.experiments.take(change) {
-            // Whoever may take it over, or may run it, is asked again.
-            for shelf in [&mut self.experiments, &mut self.days] {
-                for (key, item) in &mut shelf.items {
-                    if key.0 == changed.0 && (key.1 == changed.1 || item.mentions(&changed.1)) {
-                        item.checked = None;
-                    }
+    /// Takes in what a watch on Experiments says: the namespace of one that is another one now.
+    pub(super) fn experiment(&mut self, change: Change) -> Option<String> {
+        let changed = self.experiments.take(change)?;
+        // Whoever may take it over, or may run it, is asked again.
+        for shelf in [&mut self.experiments, &mut self.days] {
+            for (key, item) in &mut shelf.items {
+                if key.0 == changed.0 && (key.1 == changed.1 || item.mentions(&changed.1)) {
+                    item.checked = None;
                 }
             }
         }
+        Some(changed.0)
     }
 
-    /// Takes in what a watch on GameDays says.
-    pub(super) fn game_day(&mut self, change: Change) {
-        self.days.take(change);
+    /// Takes in what a watch on GameDays says: the namespace of one that is another one now.
+    pub(super) fn game_day(&mut self, change: Change) -> Option<String> {
+        Some(self.days.take(change)?.0)
     }
 
     /// A status could not be written: it is tried again.
@@ -157,6 +159,10 @@ impl Catalog {
                 .collect();
             let last = last.get(&(key.0.clone(), format!("GameDay/{}", key.1)));
             let said = schedule::of((item, self.skipped.get(&item.object)), &own, (&self.by, now));
+            let status = told::game_day(item, (&own, last), &said.past, now);
+            // What is still to be done is written down elsewhere before the Run goes that says so.
+            let carried = status["openActions"] == item.status["openActions"];
+            deeds.extend(said.surplus.into_iter().filter(|_| carried).map(Deed::Delete));
             for deed in said.deeds {
                 if let Deed::Make(run, _) = &deed {
                     let before = self.tried.get(run);
@@ -167,7 +173,6 @@ impl Catalog {
                 }
                 deeds.push(deed);
             }
-            let status = told::game_day(item, (&own, last), &said.past, now);
             self.metrics.set_game_day(&key.0, &key.1, told::measured(&status, last));
             let written = wanted(&mut self.written, item, status);
             self.skipped.extend(said.past.skipped.map(|skipped| (item.object.clone(), skipped)));
@@ -251,7 +256,7 @@ fn last_runs(runs: &BTreeMap<RunId, RunSeen>) -> BTreeMap<(String, String), Last
         let (Ok(spec), Some(at)) = (&run.spec, run.completed()) else { continue };
         let text = |field: &str| run.status[field].as_str().unwrap_or_default().to_owned();
         // What never began says nothing of what it would have tried.
-        if text("verdict") == "Refused" {
+        if !run.began() {
             continue;
         }
         let key = (run.object.namespace.clone(), spec.subject());

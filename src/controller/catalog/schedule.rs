@@ -17,10 +17,15 @@ use crate::{
     types::{Length, ObjectRef},
 };
 
+/// So many times are looked through for one that is held.
+const LOOKED_THROUGH: usize = 400;
+
 /// What there is to be done, and what is known of times that came due.
 #[derive(Debug, Default)]
 pub(super) struct Said {
     pub deeds: Vec<Deed>,
+    /// Runs beyond those that are kept.
+    pub surplus: Vec<ObjectRef>,
     pub past: Known,
     /// What is to be told of a time that is skipped.
     pub skipped: Option<String>,
@@ -31,6 +36,8 @@ pub(super) struct Said {
 pub(super) struct Known {
     /// The last one that a Run was made for.
     pub scheduled: Option<Timestamp>,
+    /// All that are known to have had one.
+    pub made: Vec<Timestamp>,
     /// The last one that was skipped, and why.
     pub skipped: Option<(Timestamp, String)>,
 }
@@ -44,10 +51,17 @@ pub(super) fn of(
     let mut said = Said { past: known(item, runs, now), ..Said::default() };
     said.past.skipped = said.past.skipped.max(skipped.cloned());
     let Some((day, calendar)) = item.day().filter(|_| item.ready()) else { return said };
-    let dealt = [said.past.scheduled, said.past.skipped.as_ref().map(|(at, _)| *at), Some(item.created)];
+    let skipped = said.past.skipped.as_ref().map(|(at, _)| *at);
+    let made = said.past.made.iter().copied();
     let past = Past {
-        handled: dealt.into_iter().flatten().max().unwrap_or(now),
-        active: runs.iter().filter(|run| !run.over()).map(|run| run.object.name.clone()).collect(),
+        handled: made.filter(|at| *at <= now).chain(skipped).chain([item.created]).max().unwrap_or(now),
+        made: said.past.scheduled.filter(|at| *at > now),
+        // One that waits for others, or for its time, is in nobody's way.
+        active: runs
+            .iter()
+            .filter(|run| run.finalizer && !run.over())
+            .map(|run| run.object.name.clone())
+            .collect(),
     };
     match calendar.decide(&past, now) {
         Decision::Wait(_) => {}
@@ -83,7 +97,7 @@ pub(super) fn of(
         .collect();
     for name in surplus(&finished, day.spec.runs_history_limit()) {
         let run = runs.iter().find(|run| run.object.name == name && !run.deleted);
-        said.deeds.extend(run.map(|run| Deed::Delete(run.object.clone())));
+        said.surplus.extend(run.map(|run| run.object.clone()));
     }
     said
 }
@@ -94,10 +108,11 @@ pub(super) fn upcoming(item: &Item, now: Timestamp) -> Vec<(String, Timestamp)> 
     if day.spec.notifications.is_empty() {
         return Vec::new();
     }
-    // The next one alone: what comes after it is announced in its turn.
-    let Some(next) = calendar.occurrences(now).next().filter(|next| next.skipped.is_none()) else {
-        return Vec::new();
-    };
+    let longest = day.leads().map(|(_, lead)| lead).max().unwrap_or_default();
+    let near = now.checked_add(longest).unwrap_or(Timestamp::MAX);
+    // The next one that is held alone: what comes after it is announced in its turn.
+    let mut soon = calendar.occurrences(now).take_while(|next| next.at <= near).take(LOOKED_THROUGH);
+    let Some(next) = soon.find(|next| next.skipped.is_none()) else { return Vec::new() };
     let left = Duration::try_from(next.at.duration_since(now)).unwrap_or_default();
     let due = day.leads().filter(|(_, lead)| left <= *lead);
     due.map(|(name, _)| (name.to_owned(), next.at)).collect()
@@ -116,8 +131,10 @@ fn known(item: &Item, runs: &[&RunSeen], now: Timestamp) -> Known {
         (run.object.name == run_name(&item.object.name, start)).then_some(start)
     });
     let before = time(&item.status["lastScheduleTime"]);
+    let made: Vec<Timestamp> = made.chain(before).filter(near).collect();
     Known {
-        scheduled: made.chain(before).filter(near).max(),
+        scheduled: made.iter().copied().max(),
+        made,
         skipped: time(&skipped["time"])
             .map(|at| (at, skipped["reason"].as_str().unwrap_or_default().to_owned())),
     }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Item, LastRun, schedule::Known};
 use crate::{
+    api::{OpenAction, open_actions},
     controller::{
         calendar::Calendar,
         metrics::GameDayTold,
@@ -18,6 +19,8 @@ use crate::{
 const SKIPPED: usize = 16;
 /// So many times are looked through for one that is not.
 const LOOKED_THROUGH: usize = 400;
+/// So many action items are kept beyond their Runs.
+const ACTIONS: usize = 64;
 /// How long words may be, in bytes.
 const WORDS: usize = 1000;
 
@@ -66,6 +69,12 @@ pub(super) fn game_day(
     let active: Vec<&str> =
         runs.iter().filter(|run| !run.over()).map(|run| run.object.name.as_str()).take(16).collect();
     status.insert("active".to_owned(), json!(active));
+    let notes = runs.iter().filter_map(|run| Some((run.object.name.as_str(), run.spec.as_ref().ok()?)));
+    let open = open_actions(OpenAction::carried(&item.status), notes);
+    if !open.is_empty() {
+        let open: Vec<Value> = open.iter().take(ACTIONS).map(OpenAction::to_status).collect();
+        status.insert("openActions".to_owned(), open.into());
+    }
     status.insert("conditions".to_owned(), conditions(item, said, now));
     Value::Object(status)
 }

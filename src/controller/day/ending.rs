@@ -23,7 +23,7 @@ impl<V: Venue> Going<'_, V> {
             entries.map(|(entry, chapter)| DayEntry::of(&entry.name, entry.experiment(), chapter)).collect();
         let ended = self.end.as_ref().map(|end| end.code);
         let code = ExitCode::worst(self.codes.iter().copied().chain(ended));
-        let (reason, message) = words(&experiments, self.end.as_ref());
+        let (reason, message) = words(&experiments, (self.end.as_ref(), self.not_run));
         let facts = DayFacts {
             game_day: day.metadata.name.clone(),
             namespace: day.metadata.namespace.clone().unwrap_or_default(),
@@ -65,8 +65,8 @@ fn verdict(code: ExitCode, chapters: &[Chapter]) -> Verdict {
     }
 }
 
-/// Why it came to that.
-fn words(experiments: &[DayEntry], end: Option<&End>) -> (String, String) {
+/// Why it came to that; `not_run`: why an experiment was skipped where the day was not over for it.
+fn words(experiments: &[DayEntry], (end, not_run): (Option<&End>, &str)) -> (String, String) {
     let all = experiments.len();
     let of = |word: &str| experiments.iter().filter(|entry| entry.verdict == word).count();
     let (passed, skipped) = (of("Passed"), of("Skipped"));
@@ -88,14 +88,17 @@ fn words(experiments: &[DayEntry], end: Option<&End>) -> (String, String) {
     if let Some(end) = end.filter(|end| !end.reason.is_empty()) {
         return (end.reason.to_owned(), format!("{}; {told}", end.message));
     }
-    // What was not run because nobody said go has no reason of its own.
+    // What was not run because somebody did not want it has no reason of its own.
     let reason = others.map(|entry| entry.reason.clone()).find(|reason| !reason.is_empty());
-    (reason.unwrap_or_else(|| super::NO_GO.to_owned()), told)
+    (reason.unwrap_or_else(|| not_run.to_owned()), told)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{NO_GO, SKIPPED},
+        *,
+    };
 
     fn entry(name: &str, verdict: &str, reason: &str) -> DayEntry {
         let chapter = Chapter::Skipped { experiment: name.to_owned(), why: String::new() };
@@ -107,18 +110,26 @@ mod tests {
     fn nothing_but_all_passed_is_told_as_passed() {
         let passed = entry("a", "Passed", "HypothesisHeld");
         let both = [passed.clone(), entry("b", "Passed", "HypothesisHeld")];
-        assert_eq!(words(&both, None), ("AllPassed".to_owned(), "all 2 experiments passed".to_owned()));
+        assert_eq!(
+            words(&both, (None, NO_GO)),
+            ("AllPassed".to_owned(), "all 2 experiments passed".to_owned())
+        );
         let failed = [passed.clone(), entry("b", "Failed", "Violated"), entry("c", "Skipped", "")];
-        let (reason, message) = words(&failed, None);
+        let (reason, message) = words(&failed, (None, NO_GO));
         assert_eq!(
             (reason.as_str(), message.as_str()),
             ("Violated", "1 of 3 experiments passed, b Failed, 1 skipped")
         );
         let end = End { code: ExitCode::Aborted, reason: "NoGo", message: "no go for b".to_owned() };
-        let (reason, message) = words(&[passed, entry("b", "Skipped", "")], Some(&end));
+        let (reason, message) = words(&[passed.clone(), entry("b", "Skipped", "")], (Some(&end), NO_GO));
         assert_eq!(
             (reason.as_str(), message.as_str()),
             ("NoGo", "no go for b; 1 of 2 experiments passed, 1 skipped")
+        );
+        let (reason, message) = words(&[entry("b", "Skipped", ""), passed], (None, SKIPPED));
+        assert_eq!(
+            (reason.as_str(), message.as_str()),
+            ("ExperimentSkipped", "1 of 2 experiments passed, 1 skipped")
         );
     }
 }

@@ -90,6 +90,8 @@ pub(crate) struct Question<'a> {
 pub(crate) enum Heard {
     /// Whether it is so, and who says it.
     Answer(bool, String),
+    /// What it is about is not to be run, and who says it: what comes after it is.
+    Skipped(String),
     /// Nobody has answered until then.
     Nobody,
     /// Somebody ended the day.
@@ -141,6 +143,15 @@ pub(crate) trait Venue {
 
 /// The reason of a go that was not given.
 const NO_GO: &str = "NoGo";
+/// The reason where somebody has an experiment not run.
+const SKIPPED: &str = "ExperimentSkipped";
+
+/// What came of asking for a go, or whether something is so.
+enum Said {
+    Yes,
+    No,
+    Skip,
+}
 
 /// A game day under way.
 struct Going<'a, V> {
@@ -151,6 +162,8 @@ struct Going<'a, V> {
     asked: Vec<Asked>,
     chapters: Vec<Chapter>,
     codes: Vec<ExitCode>,
+    /// Why an experiment was not run, though the day went on.
+    not_run: &'static str,
     end: Option<End>,
 }
 
@@ -179,6 +192,11 @@ pub(crate) fn closed(planned: &Planned<'_>, calendar: &Calendar, at: Timestamp) 
 pub(crate) fn answer(holds: bool, by: &str, comment: &str) -> String {
     let word = if holds { "yes" } else { "no" };
     if comment.is_empty() { format!("{word}, {by}") } else { format!("{word}, {by}: {comment}") }
+}
+
+/// That somebody has something not run, in words.
+pub(crate) fn skipped(by: &str, comment: &str) -> String {
+    if comment.is_empty() { format!("skipped, {by}") } else { format!("skipped, {by}: {comment}") }
 }
 
 /// The chapter of an experiment that was refused before there was a journal of it.
@@ -218,6 +236,7 @@ pub(crate) async fn hold<V: Venue>(
         asked: Vec::new(),
         chapters: Vec::new(),
         codes: Vec::new(),
+        not_run: NO_GO,
         end: None,
     };
     let word = if resumed { "goes on" } else { "begins" };
@@ -234,11 +253,20 @@ pub(crate) async fn hold<V: Venue>(
         if going.end.is_none()
             && let Err(end) = going.before(entry).await?
         {
-            // A go that was not given is the entry's own; everything else ends the day.
-            let goes_on = end.reason == NO_GO && day.spec.on_failure(entry) == OnFailure::Continue;
+            // A go that was not given is the entry's own, and one that is not to be run concerns no other; everything else
+            // ends the day.
+            let goes_on = match end.reason {
+                SKIPPED => true,
+                NO_GO => day.spec.on_failure(entry) == OnFailure::Continue,
+                _ => false,
+            };
             going.codes.push(end.code);
             going.skip(act, &end.message);
-            going.end = (!goes_on).then_some(end);
+            if goes_on {
+                going.not_run = end.reason;
+            } else {
+                going.end = Some(end);
+            }
             continue;
         }
         match &going.end {
@@ -292,7 +320,8 @@ impl<V: Venue> Going<'_, V> {
                 (None, Some(manual)) => {
                     let name = format!("prerequisites/{}", prerequisite.name);
                     let (words, runbook) = (manual.instructions.as_str(), manual.runbook.as_str());
-                    self.confirmed(&Question { what: &what, name, words, runbook }).await?
+                    let said = self.confirmed(&Question { what: &what, name, words, runbook }).await?;
+                    said.map(|said| matches!(said, Said::Yes))
                 }
                 (None, None) => Ok(true),
             };
@@ -333,10 +362,14 @@ impl<V: Venue> Going<'_, V> {
             let (what, words) = (format!("gate {}", entry.name), format!("Go for {}?", entry.name));
             let name = format!("{}/gate", entry.name);
             match self.confirmed(&Question { what: &what, name, words: &words, runbook: "" }).await? {
-                Ok(true) => {}
-                Ok(false) => {
+                Ok(Said::Yes) => {}
+                Ok(Said::No) => {
                     let message = format!("no go for {}", entry.name);
                     return Ok(Err(End { code: ExitCode::Aborted, reason: NO_GO, message }));
+                }
+                Ok(Said::Skip) => {
+                    let message = format!("{} was skipped", entry.name);
+                    return Ok(Err(End { code: ExitCode::Inconclusive, reason: SKIPPED, message }));
                 }
                 Err(end) => return Ok(Err(end)),
             }
@@ -409,15 +442,17 @@ impl<V: Venue> Going<'_, V> {
     }
 
     /// Asks whether something is so, and writes the answer down.
-    async fn confirmed(&mut self, question: &Question<'_>) -> Result<Result<bool, End>, V::Error> {
+    async fn confirmed(&mut self, question: &Question<'_>) -> Result<Result<Said, End>, V::Error> {
         let begun = self.venue.now();
-        let (holds, detail) = match self.venue.ask(question, self.deadline).await? {
-            Heard::Answer(holds, detail) => (holds, detail),
+        let (said, detail) = match self.venue.ask(question, self.deadline).await? {
+            Heard::Answer(true, detail) => (Said::Yes, detail),
+            Heard::Answer(false, detail) => (Said::No, detail),
+            Heard::Skipped(detail) => (Said::Skip, detail),
             Heard::Nobody => return Ok(Err(self.too_long())),
             Heard::Ended(end) => return Ok(Err(end)),
         };
-        self.found(question.what, begun, (holds, detail))?;
-        Ok(Ok(holds))
+        self.found(question.what, begun, (matches!(said, Said::Yes), detail))?;
+        Ok(Ok(said))
     }
 
     fn found(

@@ -21,6 +21,7 @@ use super::{
     reconcile::Record as OnRecord,
     request::{self, Frozen, Unreadable},
     seen::RunSeen,
+    slots::Slot,
     work::{Case, TOKEN_LIVES, WorkError, on_record, opened, put_back},
 };
 use crate::{
@@ -57,7 +58,8 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
     let now = case.context.env.clock.now();
     let mut book = Book::begin(case)?;
     book.write(now, DayRecord::Began(Box::new(header.clone())))?;
-    for asked in telling::still_open(&earlier, now) {
+    let status = day_status(&case.context.access, &run).await?;
+    for asked in telling::still_open((&status, &run.object.name), &earlier, now) {
         book.write(now, DayRecord::Asked { asked })?;
     }
     if !case.segments.flushed().await {
@@ -157,6 +159,7 @@ async fn part_of(case: &Case, id: RunId, entry: Option<String>) -> Result<Case, 
         entries,
         told: case.told.clone(),
         answers: case.answers.clone(),
+        slot: Slot::Within,
         part: None,
         notices: None,
         asked: String::new(),
@@ -230,6 +233,16 @@ fn unscheduled(run: &RunSeen, day: &GameDay) -> Option<No> {
     }
     let next = Calendar::new(&day.spec).ok()?.occurrences_from(start).next().map(|due| due.at);
     if next == Some(start) { None } else { no("NotScheduled", "its schedule has been changed") }
+}
+
+/// What the GameDay of a Run says of its past.
+async fn day_status(access: &Access, run: &RunSeen) -> Result<Value, ApiError> {
+    let name = run.game_day().unwrap_or_default();
+    match access.get(&ObjectRef::namespaced(API_VERSION, "GameDay", &run.object.namespace, name)).await {
+        Ok(day) => Ok(day.data.get("status").cloned().unwrap_or_default()),
+        Err(ApiError::NotFound) => Ok(Value::Null),
+        Err(error) => Err(error),
+    }
 }
 
 /// Other Runs of the same game day.

@@ -3,9 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::{
-    api::{Act, Action, GameDay, NoticeEvent, account_of, open_actions},
+    api::{Act, Action, GameDay, NoticeEvent, OpenAction, account_of, open_actions},
     cluster::account_uid,
     controller::{
         Context,
@@ -101,10 +102,12 @@ impl PartTold {
     }
 }
 
-/// What earlier Runs of the same game day have left to be done, each as something to be seen again.
-pub(super) fn still_open(earlier: &[RunSeen], now: Timestamp) -> Vec<Asked> {
+/// What earlier Runs of the same game day have left to be done, each as something to be seen again: also those that are
+/// gone, as the `status` of the GameDay says.
+pub(super) fn still_open((status, own): (&Value, &str), earlier: &[RunSeen], now: Timestamp) -> Vec<Asked> {
+    let carried = OpenAction::carried(status).into_iter().filter(|open| open.run != own).collect();
     let specs = earlier.iter().filter_map(|run| Some((run.object.name.as_str(), run.spec.as_ref().ok()?)));
-    let told = open_actions(specs).into_iter().map(|open| {
+    let told = open_actions(carried, specs).into_iter().map(|open| {
         let due = open.due.map_or(String::new(), |due| format!(", due {due}"));
         let detail = format!("{} ({}{due}), noted in {}", open.text, open.owner, open.run);
         Asked { what: "action item".to_owned(), at: now, took_ms: 0, holds: true, detail }

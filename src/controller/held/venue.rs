@@ -11,7 +11,7 @@ use crate::{
     api::{Act, GameDay, NoticeEvent, StepAction, account_of},
     controller::{
         begin,
-        day::{End, Heard, Part, Played, Question, Venue, answer, refused},
+        day::{End, Heard, Part, Played, Question, Venue, answer, refused, skipped},
         going_on::{go_on, goes_on},
         notices::Notice,
         reconcile::Record as OnRecord,
@@ -325,11 +325,10 @@ impl Venue for InCluster<'_> {
         loop {
             if let Some(said) = self.case.answers.named(&question.name) {
                 let holds = said.action == StepAction::Confirm;
-                let comment = match said.action {
-                    StepAction::Skip => format!("skipped. {}", said.comment),
-                    _ => said.comment,
-                };
-                return Ok(Heard::Answer(holds, answer(holds, &said.by, comment.trim())));
+                return Ok(match said.action {
+                    StepAction::Skip => Heard::Skipped(skipped(&said.by, said.comment.trim())),
+                    _ => Heard::Answer(holds, answer(holds, &said.by, said.comment.trim())),
+                });
             }
             if self.now() >= until {
                 return Ok(Heard::Nobody);
@@ -340,6 +339,7 @@ impl Venue for InCluster<'_> {
                     if let Some(end) = self.take(said)? {
                         return Ok(Heard::Ended(end));
                     }
+                    self.show().await;
                 }
                 () = sleep(LOOK) => {}
             }

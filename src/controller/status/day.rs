@@ -35,6 +35,8 @@ pub(super) struct DayTold {
     /// First fault, first violation, last revert, last recovery, of the parts before.
     before: [Option<Timestamp>; 4],
     worst: Clocks,
+    /// Whether normal was measured before the first change, of the parts before: of any, and of one that it was not.
+    steady: Option<bool>,
     pub residue: Vec<Residue>,
     /// When, verdict, reason, words.
     pub over: Option<(Timestamp, Verdict, String, String)>,
@@ -122,7 +124,7 @@ impl Progress {
     /// What the part that is over has come to goes into the whole.
     fn fold(&mut self) {
         let (now, clocks, residue) = (self.line_now(), self.clocks(), self.residue_of_part());
-        let marks = self.state.as_ref().map(marks);
+        let (marks, steady) = (self.state.as_ref().map(marks), self.state.as_ref().and_then(steady));
         if let Some(day) = &mut self.day {
             if let Some((found, now)) =
                 now.and_then(|now| Some((day.lines.iter_mut().find(|line| line.name == now.name)?, now)))
@@ -131,6 +133,7 @@ impl Progress {
             }
             day.worst = day.worst(clocks);
             day.before = merged(day.before, marks.unwrap_or_default());
+            day.steady = worse(day.steady, steady);
             day.residue.extend(residue);
         }
         self.state = None;
@@ -180,6 +183,18 @@ impl Progress {
 fn with(mut object: Value, name: &str, value: Value) -> Value {
     object[name] = value;
     object
+}
+
+/// Whether a part was steady before its first change; None: nobody knows yet.
+fn steady(state: &State) -> Option<bool> {
+    match &state.decided {
+        Some((Verdict::NotSteady, ..)) => Some(false),
+        _ => state.baseline.is_some().then_some(true),
+    }
+}
+
+fn worse(before: Option<bool>, now: Option<bool>) -> Option<bool> {
+    if before == Some(false) { before } else { now.or(before) }
 }
 
 /// First fault, first violation, last revert, last recovery.
@@ -274,7 +289,12 @@ impl DayTold {
         };
         let in_force = progress.state.as_ref().map_or(0, |state| super::counts(state).1);
         let left = progress.residue().len();
-        let faults = match in_force {
+        let steady = match worse(self.steady, progress.state.as_ref().and_then(steady)) {
+            Some(true) => words("Steady", Some(true), "BaselineHeld", String::new()),
+            Some(false) => words("Steady", Some(false), "NotSteady", message.clone()),
+            None => words("Steady", None, "Measuring", String::new()),
+        };
+        let faults = match in_force.max(left) {
             0 => words("FaultsInForce", Some(false), "NoneInForce", String::new()),
             count => words("FaultsInForce", Some(true), "InForce", counted(count, "fault")),
         };
@@ -291,6 +311,6 @@ impl DayTold {
             (Some((_, verdict, ..)), _) => Some(*verdict == Verdict::Passed && left == 0),
             (None, _) => None,
         };
-        vec![accepted, faults, restored, words("Succeeded", succeeded, &reason, message)]
+        vec![accepted, steady, faults, restored, words("Succeeded", succeeded, &reason, message)]
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     api::{API_VERSION, LocalRef, RunSpec},
     controller::run_id,
     faults::Injection,
-    journal::{Environment, Header, RevertOutcome},
+    journal::{DayHeader, DayRecord, Environment, Header, RevertOutcome},
     types::{Epoch, InjectionId, ObjectRef, RunId, codes},
 };
 
@@ -219,4 +219,138 @@ fn what_it_says_is_in_the_schema() {
             assert!(field.schema.field(below.0).is_some(), "status.{name}.{} is not in the schema", below.0);
         }
     }
+}
+
+/// Records of a game day and of its parts, one a second.
+struct DayOf {
+    progress: Progress,
+    seconds: i64,
+    /// The number of the next record of the journal that is written.
+    next: u64,
+}
+
+impl DayOf {
+    fn new(names: &[String]) -> Self {
+        let entries: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+        let header = DayHeader {
+            version: String::new(),
+            game_day: json!({"spec": {"experiments": entries}}),
+            experiments: Vec::new(),
+            between: None,
+            prerequisites: Vec::new(),
+            seed: 7,
+            by: "ada".to_owned(),
+            environment: Environment::default(),
+            scheduled: None,
+            hash: format!("sha256:{}", "f".repeat(64)),
+            approvals: vec!["b".repeat(253); 2],
+        };
+        let mut day = Self { progress: Progress::default(), seconds: 0, next: 0 };
+        day.add(Record::Day(DayRecord::Began(Box::new(header))));
+        day
+    }
+
+    fn add(&mut self, record: Record) {
+        let (seq, at) = (self.next, at(self.seconds));
+        (self.next, self.seconds) = (seq + 1, self.seconds + 1);
+        self.progress.on(&Entry { seq, at, epoch: Epoch(1), record });
+    }
+
+    /// Another part begins; what is on record of it is that of `told`.
+    fn part(&mut self, name: &str, told: &Told, records: Vec<Record>) {
+        let state = told.progress.state.as_ref().expect("it has begun");
+        self.progress.turn(name, &[]);
+        self.next = 0;
+        self.add(Record::RunStarted(Box::new(state.header.clone())));
+        records.into_iter().for_each(|record| self.add(record));
+    }
+
+    fn status(&self) -> Value {
+        render(&run(), &self.progress, &About { holder: "h".repeat(400), ..About::default() }, at(9999))
+    }
+}
+
+fn left(injections: &[Injection], words: &str) -> Vec<Residue> {
+    let left = injections.iter().map(|injection| Residue {
+        injection: injection.id.clone(),
+        target: injection.target.clone(),
+        what: words.to_owned(),
+        remedy: words.to_owned(),
+    });
+    left.collect()
+}
+
+#[test]
+fn a_game_day_stays_within_its_bound_at_as_many_experiments_as_it_may_have() {
+    let names: Vec<String> = (0..32).map(|number| format!("{}{number:02}", "e".repeat(61))).collect();
+    let (mut day, told, long) = (DayOf::new(&names), Told::new(), "ü".repeat(4000));
+    let finding = Finding::error(codes::guard::POD_LIMIT, long.clone(), long.clone()).remedy(long.clone());
+    let clocks = Clocks {
+        detection_ms: Some(59_999),
+        abort_ms: Some(59_999),
+        revert_ms: Some(3_599_999),
+        recovery_ms: Some(359_999_999),
+        rto_ms: Some(359_999_999),
+        rpo_ms: Some(359_999_999),
+        ..Clocks::default()
+    };
+    for name in &names {
+        let (verdict, reason) = (Verdict::Inconclusive, "R".repeat(90));
+        let injections: Vec<Injection> = (0..200).map(injection).collect();
+        day.part(
+            name,
+            &told,
+            vec![
+                Record::Planned { findings: vec![finding.clone(); 20], earliest_abort_ms: 0, calls: 1 },
+                Record::BaselineStarted {},
+                Record::BaselineHeld { stats: std::collections::BTreeMap::new() },
+                Record::Decided { verdict, reason, message: long.clone() },
+                Record::Finished { verdict, clocks, residue: left(&injections, &long) },
+            ],
+        );
+    }
+    let (verdict, reason, message) = (Verdict::Inconclusive, "R".repeat(90), long);
+    day.add(Record::Day(DayRecord::Over { verdict, reason, message, code: 6 }));
+    let status = day.status();
+    let size = status.to_string().len();
+    assert!(size <= MOST, "{size} bytes");
+    assert_eq!(status["experiments"].as_array().map(Vec::len), Some(32));
+    assert_eq!(status["experiments"][31]["rto"], "4d3h59m59s999ms", "{}", status["experiments"][31]);
+    assert_eq!(status["residue"]["count"], 32 * 200);
+    assert_eq!(status["residue"]["items"].as_array().map(Vec::len), Some(10));
+}
+
+#[test]
+fn a_game_day_says_whether_it_was_steady_and_what_is_still_in_force_of_it() {
+    let names = ["one".to_owned(), "two".to_owned()];
+    let (mut day, told) = (DayOf::new(&names), Told::new());
+    assert_eq!(condition(&day.status(), "Steady")["status"], "Unknown");
+    let held = || Record::BaselineHeld { stats: std::collections::BTreeMap::new() };
+    day.part("one", &told, vec![Record::BaselineStarted {}, held()]);
+    assert_eq!(condition(&day.status(), "Steady")["reason"], "BaselineHeld");
+    assert_eq!(condition(&day.status(), "FaultsInForce")["status"], "False");
+    let (verdict, reason, message) = (Verdict::Aborted, "Aborted".to_owned(), String::new());
+    day.add(Record::Decided { verdict, reason, message });
+    day.add(Record::Finished {
+        verdict,
+        clocks: Clocks::default(),
+        residue: left(&[injection(0)], "it is scaled"),
+    });
+    let faults = condition(&day.status(), "FaultsInForce").clone();
+    assert_eq!((&faults["status"], &faults["message"]), (&json!("True"), &json!("1 fault")));
+    // Between two parts, and in the next, what is known stays.
+    day.part("two", &told, vec![Record::BaselineStarted {}]);
+    assert_eq!(condition(&day.status(), "Steady")["status"], "True");
+    assert_eq!(condition(&day.status(), "FaultsInForce")["status"], "True");
+    let (verdict, reason) = (Verdict::NotSteady, "NotSteady".to_owned());
+    day.add(Record::Decided { verdict, reason, message: "ready is 2".to_owned() });
+    day.add(Record::Finished { verdict, clocks: Clocks::default(), residue: Vec::new() });
+    assert_eq!(condition(&day.status(), "Steady")["status"], "False");
+    let (verdict, reason, message) = (Verdict::NotSteady, "NotSteady".to_owned(), "ready is 2".to_owned());
+    day.add(Record::Day(DayRecord::Over { verdict, reason, message, code: 6 }));
+    let status = day.status();
+    let steady = condition(&status, "Steady");
+    assert_eq!((&steady["status"], &steady["message"]), (&json!("False"), &json!("ready is 2")));
+    assert_eq!(condition(&status, "FaultsInForce")["status"], "True");
+    assert_eq!(condition(&status, "Restored")["reason"], "Residue");
 }

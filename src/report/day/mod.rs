@@ -55,7 +55,7 @@ pub struct DayFacts {
     pub people: Vec<Person>,
     /// The worst of its experiments, and of what was asked between them.
     pub verdict: Verdict,
-    /// CamelCase and stable: AllPassed, PrerequisiteFailed, NoGo, DurationExceeded, or the reason of what was worst.
+    /// CamelCase and stable: AllPassed, PrerequisiteFailed, NoGo, ExperimentSkipped, DurationExceeded, or the reason of what was worst.
     pub reason: String,
     /// In words.
     pub message: String,

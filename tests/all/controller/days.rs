@@ -15,7 +15,7 @@ use super::{
 };
 use crate::kit::in_virtual_time;
 
-fn day(spec: Value) -> Value {
+pub fn day(spec: Value) -> Value {
     let mut day = json!({"apiVersion": api::API_VERSION, "kind": "GameDay",
     "metadata": {"name": "weekly", "namespace": "shop"},
     "spec": {"experiments": [
@@ -28,7 +28,7 @@ fn day(spec: Value) -> Value {
 }
 
 /// Two experiments, of which the second waits for a go.
-fn gated() -> Value {
+pub fn gated() -> Value {
     json!([
         {"name": "one", "experimentRef": {"name": "trial"}},
         {"name": "two", "experimentRef": {"name": "trial"}, "gate": "Manual"},
@@ -41,7 +41,7 @@ async fn go(office: &Office, run: &ObjectRef) {
     office.set(run, json!({"steps": answer})).await;
 }
 
-async fn write(office: &Office, day: Value) -> ObjectRef {
+pub async fn write(office: &Office, day: Value) -> ObjectRef {
     let object = ObjectRef::namespaced(api::API_VERSION, "GameDay", "shop", "weekly");
     office.access.create(&object, day, Write::default()).await.expect("it is created");
     object
@@ -54,12 +54,12 @@ async fn held(office: &Office, more: Value) -> ObjectRef {
     office.make("weekly-1", spec).await
 }
 
-fn line<'a>(status: &'a Value, name: &str) -> &'a Value {
+pub fn line<'a>(status: &'a Value, name: &str) -> &'a Value {
     let all = status["experiments"].as_array().unwrap_or_else(|| panic!("no experiments in {status}"));
     all.iter().find(|line| line["name"] == name).unwrap_or_else(|| panic!("no {name} in {status}"))
 }
 
-async fn records(office: &Office, run: &ObjectRef) -> Vec<DayRecord> {
+pub async fn records(office: &Office, run: &ObjectRef) -> Vec<DayRecord> {
     let entries = office.journal(run).await.into_iter().map(|entry| entry.record);
     entries
         .map(|record| match record {

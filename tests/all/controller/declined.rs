@@ -135,24 +135,3 @@ fn one_whose_deadline_has_passed() {
         assert_eq!((&status["verdict"], &status["reason"]), (&json!("Refused"), &json!("DeadlineExceeded")));
     });
 }
-
-#[test]
-fn one_for_later_waits_for_its_time() {
-    in_virtual_time(async {
-        let office = Office::open(&[SCALE]).await;
-        let _replica = office.replica("a");
-        let later = office.stage.env.clock.now() + std::time::Duration::from_secs(600);
-        let run = office
-            .run("trial-1", json!({"startTime": later.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()}))
-            .await;
-        tokio::time::sleep(std::time::Duration::from_secs(500)).await;
-        assert!(office.status(&run).await.is_null());
-        let status = office.over(&run).await;
-        assert_eq!(status["verdict"], "Passed");
-        assert!(
-            status["startTime"]
-                .as_str()
-                .is_some_and(|at| at >= &*later.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-        );
-    });
-}

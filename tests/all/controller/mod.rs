@@ -5,11 +5,14 @@ mod clocks;
 mod days;
 mod declined;
 mod going_on;
+mod keeping;
 mod measured;
 mod notices;
+mod occurrences;
 mod office;
 mod replicas;
 mod rights;
+mod waiting;
 
 use std::time::Duration;
 

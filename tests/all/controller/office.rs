@@ -104,6 +104,11 @@ impl Office {
 
     /// A controller over `env`.
     pub fn replica_over(&self, env: Env, name: &str) -> Replica {
+        self.replica_of(env, (name, 10))
+    }
+
+    /// The same with so many runs at once.
+    pub fn replica_of(&self, env: Env, (name, at_once): (&str, usize)) -> Replica {
         let metrics = Metrics::default();
         let settings = Settings {
             namespace: "firedrill".to_owned(),
@@ -111,7 +116,7 @@ impl Office {
             name: name.to_owned(),
             source: None,
             environment: Environment { cluster: "embedded".to_owned(), ..Environment::default() },
-            at_once: 10,
+            at_once,
             metrics: metrics.clone(),
             agents: false,
         };
@@ -151,6 +156,13 @@ impl Office {
 
     pub async fn status(&self, run: &ObjectRef) -> Value {
         self.get(run).await.map_or(Value::Null, |run| run.data["status"].clone())
+    }
+
+    /// Changes a Run's status, as if its run had ended so.
+    pub async fn ended_so(&self, run: &ObjectRef, status: Value) {
+        let patch = kube::api::Patch::Merge(json!({"status": status}));
+        let api = self.access.api(run);
+        api.patch_status(&run.name, &kube::api::PatchParams::default(), &patch).await.expect("it is changed");
     }
 
     /// Changes a Run's spec as a person does.
