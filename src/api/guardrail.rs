@@ -28,7 +28,7 @@ impl Guardrail {
 }
 
 /// `spec` of a Guardrail. An absent field restricts nothing.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct GuardrailSpec {
     /// For people.
@@ -82,7 +82,7 @@ impl FaultRules {
 }
 
 /// Which nodes may be hit, and whose pods with them.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeRules {
     /// Only these may be hit; an empty one is all but the control plane.

@@ -52,7 +52,7 @@ pub(super) fn halt(global: &Global, args: &HaltArgs) -> anyhow::Result<ExitCode>
         match Lease::at_work(&access, connection.env.clock.now()).await {
             Ok(runs) if runs.is_empty() => super::say("no run is at work"),
             Ok(runs) => {
-                let names = runs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let names = runs.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 let runs = counted(runs.len(), "run");
                 super::say(&format!(
                     "{runs} at work: {names}; those that it covers abort and put everything back"

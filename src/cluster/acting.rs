@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use kube::{Client, client::Body};
 use serde_json::Value;
 
-use super::{Access, ApiError};
+use super::{Access, ApiError, lease};
 use crate::types::{ObjectRef, is_agent_name};
 
 /// The header that both forms of impersonation use. Groups are never sent: the server adds those of the
@@ -58,9 +58,9 @@ pub async fn account_uid(access: &Access, namespace: &str, name: &str) -> Result
     }
 }
 
-/// A client that acts as `user` over `client`, but for what is the controller's own to know, Guardrails and which
-/// namespaces there are, and its own to do: pods of agents in the namespace `agents`, where no file's account has any
-/// right.
+/// A client that acts as `user` over `client`, but for what is the controller's own to know, Guardrails, which
+/// namespaces there are and which runs are at work in them, and its own to do: pods of agents in the namespace `agents`,
+/// where no file's account has any right.
 pub fn client_as(client: &Client, user: &str, acting: &Acting, agents: &str) -> Client {
     let (inner, acting, agents) = (client.clone(), acting.clone(), agents.to_owned());
     // A name that no header holds is none of a ServiceAccount; the server refuses the empty one.
@@ -100,8 +100,15 @@ async fn told_apart(request: Request<Body>, agents: &str) -> Result<(Request<Bod
 fn own(request: &Request<Body>, agents: &str) -> bool {
     let path = request.uri().path();
     let space = path.strip_prefix("/api/v1/namespaces").is_some_and(|rest| rest.matches('/').count() <= 1);
-    let reads = request.method() == Method::GET && (space || path.starts_with("/apis/firedrill.dev/"));
-    reads || of_agents(request.method(), path, agents)
+    let known = space || path.starts_with("/apis/firedrill.dev/") || of_leases(path, request.uri().query());
+    (known && request.method() == Method::GET) || of_agents(request.method(), path, agents)
+}
+
+/// Whether the leases of runs are listed in the whole cluster: a Guardrail may bound how many are at work.
+fn of_leases(path: &str, query: Option<&str>) -> bool {
+    let ours = format!("fieldSelector=metadata.name%3D{}", lease::NAME);
+    path == "/apis/coordination.k8s.io/v1/leases"
+        && query.is_some_and(|query| query.split('&').any(|one| one == ours) && !query.contains("watch="))
 }
 
 /// Whether an agent's pod is made, looked at or deleted there, and nothing else.
@@ -130,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn only_guardrails_and_namespaces_are_read_as_the_controller() {
+    fn only_guardrails_namespaces_and_runs_at_work_are_read_as_the_controller() {
         let asked = |method: Method, path: &str| {
             let request = Request::builder().method(method).uri(path).body(Body::empty());
             own(&request.expect("a request"), "firedrill-agents")
@@ -138,7 +145,14 @@ mod tests {
         assert!(asked(Method::GET, "/apis/firedrill.dev/v1alpha1/guardrails"));
         assert!(asked(Method::GET, "/api/v1/namespaces?watch=1"));
         assert!(asked(Method::GET, "/api/v1/namespaces/kube-system"));
+        let leases = "/apis/coordination.k8s.io/v1/leases?fieldSelector=metadata.name%3Dfiredrill";
+        assert!(asked(Method::GET, &format!("{leases}&limit=500")));
+        assert!(!asked(Method::DELETE, leases) && !asked(Method::GET, &format!("{leases}-2")));
         for path in [
+            "/apis/coordination.k8s.io/v1/leases",
+            "/apis/coordination.k8s.io/v1/leases?labelSelector=a%3Db",
+            "/apis/coordination.k8s.io/v1/leases?watch=1&fieldSelector=metadata.name%3Dfiredrill",
+            "/apis/coordination.k8s.io/v1/namespaces/shop/leases?fieldSelector=metadata.name%3Dfiredrill",
             "/api/v1/namespaces/shop/pods",
             "/api/v1/namespaces/shop/secrets/key",
             "/apis/apps/v1/deployments",

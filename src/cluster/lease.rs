@@ -24,7 +24,7 @@ use super::{Access, ApiError};
 use crate::types::{Epoch, RunId, planted};
 
 /// The one name: two runs in a namespace cannot both hold it.
-const NAME: &str = "firedrill";
+pub(super) const NAME: &str = "firedrill";
 /// How long a lease is good after its renewal.
 const DURATION: Duration = Duration::from_secs(15);
 /// The owner stops this long before the others may take over.
@@ -100,18 +100,18 @@ impl Lease {
         }
     }
 
-    /// The runs that hold a fresh lease anywhere.
-    pub async fn at_work(access: &Access, now: Timestamp) -> Result<BTreeSet<RunId>, ApiError> {
-        let leases: Api<RawLease> = Api::all(access.client().clone());
-        let ours = ListParams::default().fields(&format!("metadata.name={NAME}"));
-        let list = access.read(leases.list(&ours)).await?;
-        Ok(list
-            .items
-            .iter()
-            .filter_map(|raw| tenure(raw, now))
-            .filter(|found| found.fresh)
-            .map(|found| found.run)
-            .collect())
+    /// The runs that hold a fresh lease anywhere, each with the namespaces where it does.
+    pub async fn at_work(
+        access: &Access,
+        now: Timestamp,
+    ) -> Result<BTreeMap<RunId, BTreeSet<String>>, ApiError> {
+        let mut at_work: BTreeMap<RunId, BTreeSet<String>> = BTreeMap::new();
+        for (namespace, found) in Self::all(access, "", now).await? {
+            if found.fresh {
+                at_work.entry(found.run).or_default().insert(namespace);
+            }
+        }
+        Ok(at_work)
     }
 
     /// Takes the lease of `namespace` for `wanted`; of the same run's former owner only when it has lapsed

@@ -1,6 +1,6 @@
 //! Who has agreed to what: approvals are bound to the hash of what was asked, and count for a while.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -44,36 +44,67 @@ pub(super) struct Ask {
     pub deadline: Timestamp,
 }
 
-/// The Guardrails over a namespace, as far as agreeing and reaching out go.
-pub(super) struct Rules {
-    pub covering: Vec<Guardrail>,
+/// What Guardrails say of agreeing to what is run in a namespace.
+pub(super) struct Terms {
     /// How many have to agree to anything there.
     pub required: u32,
+    /// They are part of what is agreed to.
+    pub guardrails: Value,
 }
 
 /// Reads the Guardrails over a namespace.
-pub(super) async fn rules(access: &Access, namespace: &str) -> Result<Rules, ApiError> {
+pub(super) async fn terms(access: &Access, namespace: &str) -> Result<Terms, ApiError> {
     let all = covering::readable(access).await?;
-    let system = covering::labels(access, "kube-system").await;
-    let production = plan::declared_production(&all).is_some()
-        || system.is_ok_and(|labels| plan::labelled_production(&labels));
+    let system = match covering::labels(access, "kube-system").await {
+        Err(ApiError::NotFound | ApiError::Forbidden(_)) => BTreeMap::new(),
+        labels => labels?,
+    };
     let labels = covering::labels(access, namespace).await?;
-    let covering: Vec<Guardrail> =
-        all.into_iter().filter(|guardrail| guardrail.covers(&labels).unwrap_or(false)).collect();
-    let asked = covering.iter().map(|guardrail| guardrail.spec.approvals.required).max().unwrap_or(0);
-    Ok(Rules { covering, required: asked.max(u32::from(production)) })
+    let rules = Rules::over(all.iter(), &system, &labels);
+    Ok(Terms { required: rules.required, guardrails: rules.as_agreed() })
 }
 
-impl Rules {
-    /// They are part of what is agreed to; the red button is not, which changes nothing of it.
-    pub(super) fn as_agreed(&self) -> Value {
-        let rule = |guardrail: &Guardrail| {
-            let spec = &guardrail.spec;
-            json!({"name": guardrail.metadata.name, "limits": format!("{:?}", spec.limits),
-                   "faults": format!("{:?}", spec.faults), "nodes": format!("{:?}", spec.nodes),
-                   "probeHosts": spec.probe_hosts})
+/// The Guardrails over a namespace.
+pub(super) struct Rules<'a> {
+    covering: Vec<&'a Guardrail>,
+    /// How many have to agree to anything there.
+    pub required: u32,
+    /// Whether the cluster is said to be production, by a Guardrail or a label.
+    production: bool,
+}
+
+impl<'a> Rules<'a> {
+    /// Of `all`, with the labels of the namespace kube-system and of the one that they are over.
+    pub(super) fn over(
+        all: impl Iterator<Item = &'a Guardrail>,
+        system: &BTreeMap<String, String>,
+        labels: &BTreeMap<String, String>,
+    ) -> Self {
+        let mut production = plan::labelled_production(system);
+        let mut covering = Vec::new();
+        for guardrail in all {
+            production |= plan::declared_production(std::slice::from_ref(guardrail)).is_some();
+            if guardrail.covers(labels).unwrap_or(false) {
+                covering.push(guardrail);
+            }
+        }
+        covering.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        let asked = covering.iter().map(|guardrail| guardrail.spec.approvals.required).max().unwrap_or(0);
+        Self { covering, required: asked.max(u32::from(production)), production }
+    }
+
+    /// All that they allow and ask for. The red button is not part of it, which changes nothing of that, nor are words
+    /// for people.
+    fn as_agreed(&self) -> Value {
+        let rule = |guardrail: &&Guardrail| {
+            let mut spec = json!(guardrail.spec);
+            if let Some(spec) = spec.as_object_mut() {
+                spec.retain(|field, _| !["halt", "haltReason", "description"].contains(&field.as_str()));
+            }
+            json!({"name": guardrail.metadata.name, "spec": spec})
         };
-        self.covering.iter().map(rule).collect::<Vec<_>>().into()
+        let covering: Vec<Value> = self.covering.iter().map(rule).collect();
+        json!({"production": self.production, "covering": covering})
     }
 }
 
@@ -163,6 +194,10 @@ fn asked(case: &mut Case, ask: &Ask, now: Timestamp) -> Asked {
     let names = agreed(&approvals, (&hash, &own), ask.valid_for, now);
     let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
     let enough = names.len() >= ask.required as usize;
+    if enough {
+        // When what was agreed to counts no more, it is asked for once more.
+        case.asked.clear();
+    }
     let start = ask.start.filter(|start| *start > now);
     let words = match (enough, start) {
         (false, _) => {
@@ -211,6 +246,43 @@ mod tests {
         assert_eq!(agreed(&all, ("sha256:1", &own), day, now), ["bob", "fay"]);
         assert_eq!(agreed(&all, ("sha256:0", &own), day, now), ["cy"]);
         assert_eq!(agreed(&all, ("sha256:1", &["fay".to_owned()]), day, now), ["ada", "bob"]);
+    }
+
+    /// Who agreed that it may be done in staging has not agreed that it may in production, nor at any hour.
+    #[test]
+    fn whatever_a_guardrail_allows_or_asks_for_is_agreed_to_with_it() {
+        let none = BTreeMap::new();
+        let hashed = |spec: Value, system: &BTreeMap<String, String>| {
+            let guardrail = json!({"metadata": {"name": "platform"}, "spec": spec});
+            let guardrail = Guardrail::from_value(&guardrail).expect("a Guardrail");
+            let rules = Rules::over(std::iter::once(&guardrail), system, &none);
+            (hash(&rules.as_agreed()), rules.required)
+        };
+        let before = hashed(json!({"limits": {"pods": "30%"}}), &none);
+        assert_eq!(before.1, 0);
+        for (field, value) in [
+            ("environment", json!("production")),
+            ("allowProduction", json!(true)),
+            ("timeZone", json!("Europe/London")),
+            ("windows", json!([{"days": ["Monday"], "from": "09:00", "to": "17:00"}])),
+            ("blackouts", json!([{"name": "freeze", "from": "12-20", "to": "01-06"}])),
+            ("approvals", json!({"required": 1})),
+            ("concurrentRuns", json!(2)),
+            ("limits", json!({"pods": "40%"})),
+            ("faults", json!({"denied": ["scale"]})),
+            ("nodes", json!({"bystanders": ["monitoring"]})),
+            ("probeHosts", json!(["example.com"])),
+        ] {
+            let mut spec = json!({"limits": {"pods": "30%"}});
+            spec[field] = value;
+            assert_ne!(hashed(spec, &none).0, before.0, "{field}");
+        }
+        let halted = json!({"limits": {"pods": "30%"}, "halt": true, "haltReason": "x", "description": "y"});
+        assert_eq!(hashed(halted, &none), before);
+        let system = BTreeMap::from([("firedrill.dev/environment".to_owned(), "production".to_owned())]);
+        let labelled = hashed(json!({"limits": {"pods": "30%"}}), &system);
+        assert_eq!(labelled.1, 1);
+        assert_ne!(labelled.0, before.0, "a label says so");
     }
 
     #[test]

@@ -125,6 +125,11 @@ pub(super) async fn play(
     }
 }
 
+/// Whether that passes by itself: another run is at work.
+fn passes(finding: &Finding) -> bool {
+    finding.code == code::OVERLAP || finding.code == code::CROWDED
+}
+
 /// What speaks against an experiment now; that another run is at work there passes.
 pub(super) async fn against(
     case: &Case,
@@ -140,7 +145,7 @@ pub(super) async fn against(
         Err(No::Declined(.., findings)) => findings,
         Err(No::Failed(error)) => return Err(error),
     };
-    if findings.iter().any(|finding| finding.is_error() && finding.code == code::OVERLAP) {
+    if findings.iter().any(|finding| finding.is_error() && passes(finding)) {
         return Ok(Vec::new());
     }
     Ok(findings)
@@ -173,11 +178,11 @@ async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<(Reque
             Err(Unreadable::Api(error)) => return Err(error.into()),
         };
         let account = spec.account(&request.value).to_owned();
-        let rules = agreement::rules(&context.access, &run.object.namespace).await?;
+        let terms = agreement::terms(&context.access, &run.object.namespace).await?;
         let ask = Ask {
-            what: json!({"experiments": [request.value], "account": account, "guardrails": rules.as_agreed()}),
+            what: json!({"experiments": [request.value], "account": account, "guardrails": terms.guardrails}),
             authors,
-            required: rules.required,
+            required: terms.required,
             valid_for: agreement::VALID_FOR,
             start: spec.start_time,
             deadline: spec.deadline(run.created),
@@ -234,8 +239,8 @@ async fn admitted(
         if errors.is_empty() {
             return Ok(Ready { request, assessment, env, acting, account });
         }
-        // Another run is at work there: that passes, and what else speaks against it may be that run's doing.
-        if !errors.iter().any(|finding| finding.code == code::OVERLAP) {
+        // Another run is at work: that passes, and what else speaks against it may be that run's doing.
+        if !errors.iter().any(|finding| passes(finding)) {
             return Err(refused(assessment.plan.findings.clone()));
         }
         let words = errors.iter().map(|finding| finding.message.clone()).collect::<Vec<_>>().join("; ");

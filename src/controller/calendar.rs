@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 use crate::{
-    api::{Closed, ConcurrencyPolicy, Cron, Due, GameDaySpec, Hours, Shift},
+    api::{Closed, ConcurrencyPolicy, Consents, Cron, Due, GameDaySpec, Hours, Shift},
     types::Length,
 };
 
@@ -30,6 +30,8 @@ pub struct Calendar {
     cadence: Option<Duration>,
     /// How long before its time the Run is made, so that others can agree.
     ahead: Option<Duration>,
+    /// How long that is if a Guardrail asks for it and not the game day itself.
+    request_before: Duration,
 }
 
 /// A time at which a game day comes due.
@@ -142,7 +144,19 @@ impl Calendar {
             suspend: spec.suspend,
             cadence: spec.cadence.map(|cadence| cadence.0),
             ahead: spec.approvals.filter(|asked| asked.required > 0).map(|asked| asked.request_before.0),
+            request_before: spec.approvals.unwrap_or_else(Consents::default).request_before.0,
         })
+    }
+
+    /// The same where others have to agree whatever the game day says: a Guardrail asks for it.
+    pub fn asking(mut self) -> Self {
+        self.ahead = Some(self.request_before);
+        self
+    }
+
+    /// How long before its time the Run is made; None: not before.
+    pub fn ahead(&self) -> Option<Duration> {
+        self.ahead
     }
 
     /// Whether it has a schedule at all.

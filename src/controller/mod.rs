@@ -14,6 +14,7 @@ pub(crate) mod day;
 mod deeds;
 mod drain;
 mod events;
+mod followed;
 mod going_on;
 mod held;
 mod hosts;

@@ -181,8 +181,7 @@ impl Desk {
         let access = self.context.access.beside();
         let namespace = self.context.settings.namespace.clone();
         let mut runs = follow(&access, &ObjectRef::namespaced(API_VERSION, "Run", "", ""), "");
-        let of = |kind| follow(&access, &ObjectRef::namespaced(API_VERSION, kind, "", ""), "");
-        let (mut experiments, mut days, mut rules) = (of("Experiment"), of("GameDay"), of("Guardrail"));
+        let mut files = Catalog::follow(&access);
         let mut leases = follow(&access, &leases_in(&namespace), LEASE_LABEL);
         let mut journals: Option<Looking> = None;
         let (mut look, mut deadline) = (Instant::now(), None);
@@ -205,9 +204,7 @@ impl Desk {
                     Some(done) = self.tasks.join_next() => self.done(done),
                     Some(change) = leases.next() => self.roster.take(change),
                     Some(change) = runs.next() => self.run(change),
-                    Some(change) = experiments.next() => self.changed(|catalog| catalog.experiment(change)),
-                    Some(change) = days.next() => self.changed(|catalog| catalog.game_day(change)),
-                    Some(change) = rules.next() => self.rule(&change),
+                    Some((kind, change)) = files.next() => self.file(kind, change),
                     Some((run, object)) = self.open.1.recv() => self.orphans.left_open(run, object),
                     Some(object) = self.undone.1.recv() => self.catalog.unwritten(&object),
                     found = looked(&mut journals) => {
@@ -314,19 +311,15 @@ impl Desk {
     }
 
     /// Takes in what a watch says: whoever waits where something has changed reads once more what it waits with.
-    fn changed(&mut self, take: impl FnOnce(&mut Catalog) -> Option<String>) {
-        let Some(namespace) = take(&mut self.catalog) else { return };
+    fn file(&mut self, kind: &'static str, change: Change) {
+        // A Guardrail may be over any of them.
+        let everywhere = kind == "Guardrail" && self.rules.take(&change);
+        let namespace = self.catalog.take((kind, change));
         for (run, working) in &self.working {
-            if self.runs.get(run).is_some_and(|run| run.object.namespace == namespace) {
+            let there = || self.runs.get(run).map(|run| &run.object.namespace) == namespace.as_ref();
+            if everywhere || namespace.is_some() && there() {
                 working.answers.outdate();
             }
-        }
-    }
-
-    /// A Guardrail may be over any of them.
-    fn rule(&mut self, change: &Change) {
-        if self.rules.take(change) {
-            self.working.values().for_each(|working| working.answers.outdate());
         }
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     agents,
+    crowd::Crowd,
     guarding::decoded,
     orders::{self, Order},
     start,
@@ -67,6 +68,8 @@ pub struct Assessment {
     /// Whether Guardrails are followed while it runs.
     pub(super) guarded: bool,
     pub(super) granted: Granted,
+    /// How many runs may be at work at once.
+    pub(super) crowd: Crowd,
 }
 
 impl Assessment {
@@ -125,7 +128,8 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     }
     findings.extend(guardrail_findings(spec, own, (&snapshot, &guardrails), (consent.approvals, now)));
     findings.extend(leases(&access, request, now).await);
-    findings.extend(too_many_runs(&access, &covering, now).await);
+    let crowd = Crowd::under(&covering);
+    findings.extend(crowd.findings(&access, now).await);
     findings.extend(undetectable(request));
     let sources = sources(&access, request, &mut findings).await;
     findings.extend(doubts(env, (&access, request), &sources).await);
@@ -145,7 +149,7 @@ pub async fn assess(env: &Env, request: &Request) -> Result<Assessment, Vec<Find
     plan.findings.splice(0..0, findings);
     let (access, mirror) = (world.access, world.mirror);
     let granted = Granted { bystanders, approvals: consent.approvals };
-    Ok(Assessment { plan, by, access, mirror, bounds, sources, loads, guarded, granted })
+    Ok(Assessment { plan, by, access, mirror, bounds, sources, loads, guarded, granted, crowd })
 }
 
 /// What faults may touch, as one owner of a run has it.
@@ -293,35 +297,6 @@ async fn leases(access: &Access, request: &Request, now: Timestamp) -> Vec<Findi
         }
     }
     findings
-}
-
-/// What the Guardrails say of the runs that are at work already.
-async fn too_many_runs(access: &Access, covering: &[&Guardrail], now: Timestamp) -> Vec<Finding> {
-    let bounds = covering.iter().filter_map(|guardrail| Some((guardrail, guardrail.spec.concurrent_runs?)));
-    let Some((guardrail, bound)) = bounds.min_by_key(|(_, bound)| *bound).filter(|(_, bound)| *bound > 0)
-    else {
-        return Vec::new();
-    };
-    let subject = format!("guardrail/{}", guardrail.metadata.name);
-    match Lease::at_work(access, now).await {
-        Ok(runs) if runs.len() >= bound as usize => {
-            let names: Vec<String> = runs.iter().map(ToString::to_string).collect();
-            let message = format!(
-                "it allows {bound} runs at once, and {} are at work: {}",
-                runs.len(),
-                names.join(", ")
-            );
-            vec![Finding::error(code::GUARDRAIL, subject, message).remedy("wait for one of them")]
-        }
-        Ok(_) => Vec::new(),
-        Err(error) => {
-            let message = format!("it bounds the runs at once, and who is at work cannot be read: {error}");
-            vec![
-                Finding::error(code::GUARDRAILS_UNREADABLE, subject, message)
-                    .remedy("ask for the right to list leases"),
-            ]
-        }
-    }
 }
 
 /// A promise about alerts, and nothing that could tell of one.

@@ -10,6 +10,7 @@ mod assess;
 mod awaited;
 mod by_hand;
 mod clocks;
+mod crowd;
 mod deployed;
 mod doctor;
 mod drive;
@@ -95,6 +96,9 @@ pub enum EngineError {
     /// The namespace cannot be had.
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    /// Others have begun at the same moment, and a Guardrail lets only so many be at work. Nothing was changed.
+    #[error("{0}")]
+    Crowded(String),
     /// The API server.
     #[error(transparent)]
     Api(#[from] ApiError),

@@ -98,7 +98,8 @@ pub async fn run(env: &Env, start: Start) -> Result<Outcome, EngineError> {
         acknowledged: false,
     };
     let leases = if disturbs(&request.experiment) {
-        Keeper::acquire(&assessment.access, &namespaces, &tenure, false).await?
+        let leases = Keeper::acquire(&assessment.access, &namespaces, &tenure, false).await?;
+        assessment.crowd.admits(&assessment.access, &env.clock, (&run, leases)).await?
     } else {
         Vec::new()
     };

@@ -29,7 +29,7 @@ pub use loads::{PlannedLoad, by_pods};
 pub use outline::{
     Displaced, EarliestAbort, LatestAbort, Plan, PlannedStep, RightAsked, plan, rights, scope,
 };
-pub use overruled::{Begun, Granted, Overruled, overruled};
+pub use overruled::{Begun, Granted, Overruled, barred, overruled};
 pub use select::{LeftOut, kind_of};
 use select::{Together, select};
 

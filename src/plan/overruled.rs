@@ -50,15 +50,11 @@ pub fn overruled(
     guardrails: &[Guardrail],
     at: Option<Timestamp>,
 ) -> Option<Overruled> {
+    let run = (begun.spec, begun.namespace, begun.granted.approvals);
+    if let Some(barred) = barred(run, snapshot, guardrails) {
+        return Some(barred);
+    }
     let covering = covering(guardrails, snapshot, &namespaces(begun.spec, begun.namespace));
-    let by = |guardrail: &Guardrail, words: &str| format!("Guardrail {}: {words}", guardrail.metadata.name);
-    if let Some(halt) = covering.iter().find(|guardrail| guardrail.spec.halt) {
-        return Some(Overruled::Halted(by(halt, bounds::halted(&halt.spec))));
-    }
-    let findings = bounds::standing((begun.spec, begun.granted.approvals), snapshot, guardrails, &covering);
-    if let Some(finding) = findings.into_iter().find(Finding::is_error) {
-        return Some(Overruled::Changed(format!("{}: {}", finding.subject, finding.message)));
-    }
     let tighter = covering.iter().find_map(|guardrail| Some((guardrail, tightened(begun, guardrail)?)));
     if let Some((guardrail, what)) = tighter {
         return Some(Overruled::Changed(by(
@@ -74,6 +70,26 @@ pub fn overruled(
     let closed =
         covering.iter().find_map(|guardrail| Some((guardrail, bounds::calendar(&guardrail.spec, at?)?)));
     closed.map(|(guardrail, words)| Overruled::Changed(by(guardrail, &words)))
+}
+
+fn by(guardrail: &Guardrail, words: &str) -> String {
+    format!("Guardrail {}: {words}", guardrail.metadata.name)
+}
+
+/// Whether the Guardrails as they are now forbid an experiment of that namespace, begun or still to come, whatever time
+/// it is and whatever it was planned by; `approvals`: how many others have agreed.
+pub fn barred(
+    (spec, namespace, approvals): (&ExperimentSpec, &str, u32),
+    snapshot: &Snapshot,
+    guardrails: &[Guardrail],
+) -> Option<Overruled> {
+    let covering = covering(guardrails, snapshot, &namespaces(spec, namespace));
+    if let Some(halt) = covering.iter().find(|guardrail| guardrail.spec.halt) {
+        return Some(Overruled::Halted(by(halt, bounds::halted(&halt.spec))));
+    }
+    let findings = bounds::standing((spec, approvals), snapshot, guardrails, &covering);
+    let finding = findings.into_iter().find(Finding::is_error)?;
+    Some(Overruled::Changed(format!("{}: {}", finding.subject, finding.message)))
 }
 
 /// The rule of a Guardrail that the run was not planned by.

@@ -120,7 +120,8 @@ fn spec() -> Schema {
         field(
             "approvals",
             "Who agreed; may only grow.",
-            grows(list(approval(), 0, 32, Merge::Map(&["by", "hash"])), "approvals"),
+            // With the time among the keys, so that somebody can agree once more when it has run out.
+            grows(list(approval(), 0, 32, Merge::Map(&["by", "hash", "time"])), "approvals"),
         ),
         field(
             "steps",

@@ -1,22 +1,25 @@
 //! What may be run: Experiments and GameDays as the API server has them, whether they are ready, and what their
 //! schedules ask for. Pure but for what it is told; `serve` has it done.
 
+mod rules;
 mod schedule;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
+use self::rules::Rulebook;
 use super::{calendar::Calendar, metrics::Metrics, request::text, seen::RunSeen};
 use crate::{
     api::{
         self, API_VERSION, GameDay, SourceText,
         check::{Document, Given},
     },
-    cluster::Change,
+    cluster::{Access, Change, follow},
     types::{Finding, ObjectRef, RunId},
 };
 
@@ -39,6 +42,9 @@ pub(super) enum Deed {
     /// An Event on that object: reason and words.
     Tell(ObjectRef, &'static str, String),
 }
+
+/// What the watches of a catalog tell of: kind and change.
+pub(super) type News = stream::BoxStream<'static, (&'static str, Change)>;
 
 /// NAMESPACE, NAME.
 type Key = (String, String);
@@ -89,6 +95,8 @@ pub(super) struct Catalog {
     shown: BTreeSet<Key>,
     experiments: Shelf,
     days: Shelf,
+    /// Guardrails, and which namespaces they cover.
+    rules: Rulebook,
     /// What was written last, by object: a watch takes a moment to show it.
     written: BTreeMap<ObjectRef, Value>,
     /// The last time that was skipped, and why, by game day: for as long as its status does not say so.
@@ -108,6 +116,7 @@ impl Catalog {
             shown: BTreeSet::new(),
             experiments: Shelf::new("Experiment"),
             days: Shelf::new("GameDay"),
+            rules: Rulebook::default(),
             written: BTreeMap::new(),
             skipped: BTreeMap::new(),
             announced: BTreeSet::new(),
@@ -115,8 +124,29 @@ impl Catalog {
         }
     }
 
-    /// Takes in what a watch on Experiments says: the namespace of one that is another one now.
-    pub(super) fn experiment(&mut self, change: Change) -> Option<String> {
+    /// Follows all that it has to know of.
+    pub(super) fn follow(access: &Access) -> News {
+        let own = |kind| (API_VERSION, kind);
+        let kinds = [own("Experiment"), own("GameDay"), own("Guardrail"), ("v1", "Namespace")];
+        let watches = kinds.map(|(api, kind)| {
+            let changes = follow(access, &ObjectRef::namespaced(api, kind, "", ""), "");
+            changes.map(move |change| (kind, change)).boxed()
+        });
+        stream::select_all(watches).boxed()
+    }
+
+    /// Takes in what they say: the namespace of an experiment or game day that is another one now.
+    pub(super) fn take(&mut self, (kind, change): (&'static str, Change)) -> Option<String> {
+        match kind {
+            "Experiment" => return self.experiment(change),
+            "GameDay" => return Some(self.days.take(change)?.0),
+            "Guardrail" => self.rules.guardrail(change),
+            _ => self.rules.namespace(change),
+        }
+        None
+    }
+
+    fn experiment(&mut self, change: Change) -> Option<String> {
         let changed = self.experiments.take(change)?;
         // Whoever may take it over, or may run it, is asked again.
         for shelf in [&mut self.experiments, &mut self.days] {
@@ -129,11 +159,6 @@ impl Catalog {
         Some(changed.0)
     }
 
-    /// Takes in what a watch on GameDays says: the namespace of one that is another one now.
-    pub(super) fn game_day(&mut self, change: Change) -> Option<String> {
-        Some(self.days.take(change)?.0)
-    }
-
     /// A status could not be written: it is tried again.
     pub(super) fn unwritten(&mut self, object: &ObjectRef) {
         self.written.remove(object);
@@ -141,16 +166,19 @@ impl Catalog {
 
     /// What is to be done now.
     pub(super) fn deeds(&mut self, runs: &BTreeMap<RunId, RunSeen>, now: Timestamp) -> Vec<Deed> {
-        if !self.experiments.listed || !self.days.listed {
+        if !self.experiments.listed || !self.days.listed || !self.rules.listed() {
             return Vec::new();
         }
         self.check();
         let last = last_runs(runs);
         let mut deeds = Vec::new();
+        for (object, before, status) in self.rules.statuses(runs, now) {
+            deeds.extend(wanted(&mut self.written, (object, before), status));
+        }
         for (key, item) in &self.experiments.items {
             let last = last.get(&(key.0.clone(), format!("Experiment/{}", key.1)));
             let status = told::experiment(item, last, now);
-            deeds.extend(wanted(&mut self.written, item, status));
+            deeds.extend(wanted(&mut self.written, (&item.object, &item.status), status));
         }
         for (key, item) in &self.days.items {
             let own: Vec<&RunSeen> = runs
@@ -158,7 +186,9 @@ impl Catalog {
                 .filter(|run| run.object.namespace == key.0 && run.game_day() == Some(&key.1))
                 .collect();
             let last = last.get(&(key.0.clone(), format!("GameDay/{}", key.1)));
-            let said = schedule::of((item, self.skipped.get(&item.object)), &own, (&self.by, now));
+            let scheduled = item.day().is_some_and(|(_, calendar)| calendar.scheduled());
+            let asked = scheduled && self.rules.ask(&key.0);
+            let said = schedule::of((item, asked, self.skipped.get(&item.object)), &own, (&self.by, now));
             let status = told::game_day(item, (&own, last), &said.past, now);
             // What is still to be done is written down elsewhere before the Run goes that says so.
             let carried = status["openActions"] == item.status["openActions"];
@@ -174,7 +204,7 @@ impl Catalog {
                 deeds.push(deed);
             }
             self.metrics.set_game_day(&key.0, &key.1, told::measured(&status, last));
-            let written = wanted(&mut self.written, item, status);
+            let written = wanted(&mut self.written, (&item.object, &item.status), status);
             self.skipped.extend(said.past.skipped.map(|skipped| (item.object.clone(), skipped)));
             let words = said.skipped.into_iter();
             deeds.extend(words.map(|words| Deed::Tell(item.object.clone(), "Skipped", words)));
@@ -242,12 +272,16 @@ fn checked(text: &SourceText, beside: Vec<SourceText>) -> Checked {
 }
 
 /// The status, if it is not what is there or what was written a moment ago.
-fn wanted(written: &mut BTreeMap<ObjectRef, Value>, item: &Item, status: Value) -> Option<Deed> {
-    if status == item.status || written.get(&item.object) == Some(&status) {
+fn wanted(
+    written: &mut BTreeMap<ObjectRef, Value>,
+    (object, before): (&ObjectRef, &Value),
+    status: Value,
+) -> Option<Deed> {
+    if status == *before || written.get(object) == Some(&status) {
         return None;
     }
-    written.insert(item.object.clone(), status.clone());
-    Some(Deed::Status(item.object.clone(), status))
+    written.insert(object.clone(), status.clone());
+    Some(Deed::Status(object.clone(), status))
 }
 
 fn last_runs(runs: &BTreeMap<RunId, RunSeen>) -> BTreeMap<(String, String), LastRun> {

@@ -9,7 +9,7 @@ use super::{Deed, Item};
 use crate::{
     api::API_VERSION,
     controller::{
-        calendar::{Decision, Finished, Past, Skipped, run_name, surplus},
+        calendar::{Calendar, Decision, Finished, Past, Skipped, run_name, surplus},
         object::GAME_DAY,
         seen::RunSeen,
         status::second,
@@ -42,15 +42,22 @@ pub(super) struct Known {
     pub skipped: Option<(Timestamp, String)>,
 }
 
-/// What `item` asks for; `skipped`: what was skipped of it a moment ago, whether its status says so or not.
+/// What `item` asks for, `asked` for approvals by Guardrails or not; `skipped`: what was skipped of it a moment ago,
+/// whether its status says so or not.
 pub(super) fn of(
-    (item, skipped): (&Item, Option<&(Timestamp, String)>),
+    (item, asked, skipped): (&Item, bool, Option<&(Timestamp, String)>),
     runs: &[&RunSeen],
     (by, now): (&str, Timestamp),
 ) -> Said {
-    let mut said = Said { past: known(item, runs, now), ..Said::default() };
+    let calendar = item.day().map(|(_, calendar)| match asked {
+        true => calendar.clone().asking(),
+        false => calendar.clone(),
+    });
+    let ahead = calendar.as_ref().and_then(Calendar::ahead);
+    let mut said = Said { past: known(item, (runs, ahead), now), ..Said::default() };
     said.past.skipped = said.past.skipped.max(skipped.cloned());
-    let Some((day, calendar)) = item.day().filter(|_| item.ready()) else { return said };
+    let day = item.day().filter(|_| item.ready()).map(|(day, _)| day);
+    let Some((day, calendar)) = day.zip(calendar) else { return said };
     let skipped = said.past.skipped.as_ref().map(|(at, _)| *at);
     let made = said.past.made.iter().copied();
     let past = Past {
@@ -119,9 +126,8 @@ pub(super) fn upcoming(item: &Item, now: Timestamp) -> Vec<(String, Timestamp)> 
 }
 
 /// What the status says, and what Runs there are.
-fn known(item: &Item, runs: &[&RunSeen], now: Timestamp) -> Known {
+fn known(item: &Item, (runs, ahead): (&[&RunSeen], Option<Duration>), now: Timestamp) -> Known {
     // Whoever may make Runs may name one like that of a time that is far off: it hides none of those before it.
-    let ahead = item.day().and_then(|(day, _)| day.spec.approvals).map(|asked| asked.request_before.0);
     let until = now.checked_add(ahead.unwrap_or_default()).unwrap_or(Timestamp::MAX);
     let near = |at: &Timestamp| *at <= until;
     let time = |value: &serde_json::Value| value.as_str()?.parse::<Timestamp>().ok();

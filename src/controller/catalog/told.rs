@@ -27,7 +27,7 @@ const WORDS: usize = 1000;
 pub(super) fn experiment(item: &Item, last: Option<&LastRun>, now: Timestamp) -> Value {
     let mut status = common(item, last);
     let ready = ready(item, ("Valid", String::new()));
-    status.insert("conditions".to_owned(), conditions(item, vec![ready], now));
+    status.insert("conditions".to_owned(), conditions(&item.status, vec![ready], now));
     Value::Object(status)
 }
 
@@ -75,7 +75,7 @@ pub(super) fn game_day(
         let open: Vec<Value> = open.iter().take(ACTIONS).map(OpenAction::to_status).collect();
         status.insert("openActions".to_owned(), open.into());
     }
-    status.insert("conditions".to_owned(), conditions(item, said, now));
+    status.insert("conditions".to_owned(), conditions(&item.status, said, now));
     Value::Object(status)
 }
 
@@ -128,7 +128,7 @@ fn common(item: &Item, last: Option<&LastRun>) -> Map<String, Value> {
 }
 
 /// A condition before it has its time: type, whether it holds, reason, words.
-type Said = (&'static str, bool, &'static str, String);
+pub(super) type Said = (&'static str, bool, &'static str, String);
 
 fn ready(item: &Item, (reason, words): (&'static str, String)) -> Said {
     if item.ready() {
@@ -139,8 +139,9 @@ fn ready(item: &Item, (reason, words): (&'static str, String)) -> Said {
     ("Ready", false, "Invalid", all.join("; "))
 }
 
-fn conditions(item: &Item, said: Vec<Said>, now: Timestamp) -> Value {
-    let before = item.status["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+/// Since when each holds follows from the status that was there `before`.
+pub(super) fn conditions(before: &Value, said: Vec<Said>, now: Timestamp) -> Value {
+    let before = before["conditions"].as_array().map_or(&[][..], Vec::as_slice);
     let told = said.into_iter().map(|(kind, holds, reason, words)| {
         let status = if holds { "True" } else { "False" };
         let same = before.iter().find(|old| old["type"] == kind && old["status"] == status);

@@ -241,7 +241,9 @@ pub(crate) async fn hold<V: Venue>(
     };
     let word = if resumed { "goes on" } else { "begins" };
     going.tell(&format!("game day {} {word}", day.metadata.name));
-    if !resumed && let Err(end) = going.admitted().await? {
+    if !(resumed && going.on_record())
+        && let Err(end) = going.admitted().await?
+    {
         going.end = Some(end);
     }
     if going.end.is_none()
@@ -281,11 +283,20 @@ pub(crate) async fn hold<V: Venue>(
 }
 
 impl<V: Venue> Going<'_, V> {
-    /// What speaks against it before anything of it is done.
+    /// Whether anything of it is on record: whoever began that has looked at what speaks against it.
+    fn on_record(&self) -> bool {
+        let spec = &self.outing.planned.day.spec;
+        let before = spec.prerequisites.iter().map(|one| Part::Prerequisite(&one.name));
+        let entries = spec.experiments.iter();
+        let parts = entries.flat_map(|entry| [Part::Before(&entry.name), Part::Entry(&entry.name)]);
+        before.chain(parts).any(|part| self.venue.on_record(part))
+    }
+
+    /// What speaks against it before anything of it is done. It is held from when it began, whoever goes on with it.
     async fn admitted(&mut self) -> Go<V::Error> {
         let planned = self.outing.planned;
         let mut findings = self.outing.findings.clone();
-        findings.extend(closed(&planned, self.outing.calendar, self.venue.now()));
+        findings.extend(closed(&planned, self.outing.calendar, self.started));
         if !findings.is_empty() {
             let findings = self.venue.said(findings);
             let reason = |finding: &Finding| if finding.code == code::CLOSED { "Closed" } else { "Refused" };
@@ -480,3 +491,6 @@ impl<V: Venue> Going<'_, V> {
         self.venue.tell(i64::try_from(ms).unwrap_or(0), words);
     }
 }
+
+#[cfg(test)]
+mod tests;

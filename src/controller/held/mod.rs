@@ -1,6 +1,7 @@
 //! A game day in the hands of this replica: agreed to, held, and written down, so that another one can go on with it.
 
 mod book;
+mod guarded;
 mod telling;
 mod venue;
 
@@ -181,7 +182,7 @@ async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<DayHea
         if let Some(no) = unscheduled(run, &frozen.day) {
             return Err(no);
         }
-        let rules = agreement::rules(&case.context.access, &namespace).await?;
+        let terms = agreement::terms(&case.context.access, &namespace).await?;
         let own = frozen.day.spec.approvals;
         let ask = Ask {
             what: json!({
@@ -189,10 +190,10 @@ async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<DayHea
                 "experiments": jsons(&frozen.acts.experiments),
                 "between": frozen.acts.between.as_ref().map(|act| &act.json),
                 "prerequisites": named(&frozen.acts),
-                "guardrails": rules.as_agreed(),
+                "guardrails": terms.guardrails,
             }),
             authors: frozen.authors.clone(),
-            required: rules.required.max(own.map_or(0, |own| own.required)),
+            required: terms.required.max(own.map_or(0, |own| own.required)),
             valid_for: own.map_or(agreement::VALID_FOR, |own| own.valid_for.0),
             start: spec.start_time,
             deadline: spec.deadline(run.created),
@@ -340,7 +341,7 @@ async fn hold(
         notices.tell(Notice::new(NoticeEvent::Started, words));
     }
     let deadline = day::deadline(&day, started);
-    let mut venue = InCluster::new(case, book, (&header, &day), (deadline, resumed.flatten()));
+    let mut venue = InCluster::new(case, book, (&header, &day, &acts), (deadline, resumed.flatten()));
     let held = Box::pin(day::hold(&outing, &mut venue, (started, resumed.is_some()))).await?;
     let mut book = venue.close();
     for (entry, chapter) in day.spec.experiments.iter().zip(&held.chapters) {

@@ -6,9 +6,13 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::{Book, PartTold, account, part_of};
+use super::{
+    Book, PartTold, account,
+    guarded::{Forbidden, Guarded},
+    part_of,
+};
 use crate::{
-    api::{Act, GameDay, NoticeEvent, StepAction, account_of},
+    api::{Act, Acts, GameDay, NoticeEvent, StepAction, account_of},
     controller::{
         begin,
         day::{End, Heard, Part, Played, Question, Venue, answer, refused, skipped},
@@ -33,6 +37,7 @@ pub(super) struct InCluster<'a> {
     case: &'a mut Case,
     book: Book,
     header: &'a DayHeader,
+    guarded: Guarded,
     /// The account that the Run or the GameDay names; None: each experiment's own.
     account: Option<String>,
     dead_pod: Option<Instant>,
@@ -46,14 +51,18 @@ impl<'a> InCluster<'a> {
     pub(super) fn new(
         case: &'a mut Case,
         book: Book,
-        (header, day): (&'a DayHeader, &GameDay),
+        (header, day, acts): (&'a DayHeader, &GameDay, &Acts),
         (deadline, dead_pod): (Timestamp, Option<Instant>),
     ) -> Self {
         let spec = case.told.as_ref().and_then(|(run, _)| run.spec.as_ref().ok());
         let own = spec.cloned().unwrap_or_default();
         let account = account(&own, day).map(str::to_owned);
         let held = case.answers.held();
-        Self { case, book, header, account, dead_pod, held, deadline }
+        let entries = day.spec.experiments.iter().zip(&acts.experiments);
+        let entries = entries.map(|(entry, act)| (entry.name.clone(), act.experiment.spec.clone()));
+        let agreed = (case.object.namespace.as_str(), header.approvals.len());
+        let guarded = Guarded::new(&case.context.access, entries.collect(), agreed);
+        Self { case, book, header, guarded, account, dead_pod, held, deadline }
     }
 
     /// What was written so far, to be gone on with.
@@ -70,6 +79,12 @@ impl<'a> InCluster<'a> {
 
     fn account(&self, act: &Act) -> String {
         self.account.clone().unwrap_or_else(|| account_of(&act.json).to_owned())
+    }
+
+    /// Why what is still to come of it may not be, of what Guardrails forbid; `part`: it is among that.
+    fn forbidden(&self, forbidden: Forbidden, part: &str) -> Option<End> {
+        let to_come = |entry: &str| entry == part || !self.book.has_begun(entry);
+        forbidden.any(to_come).map(|(reason, by)| ended(reason, &by))
     }
 
     /// Shows at once what is known.
@@ -141,6 +156,16 @@ impl<'a> InCluster<'a> {
                     };
                     // One that is over has nothing to hear.
                     said.into_iter().for_each(|said| drop(tx.send(said)));
+                }
+                forbidden = self.guarded.next() => {
+                    let to_come = |entry: &str| !self.book.has_begun(entry);
+                    if let Some((reason, by)) = forbidden.any(to_come) {
+                        end.get_or_insert_with(|| ended(reason, &by));
+                        // An experiment looks for itself: what is still to come may be forbidden, and it not.
+                        if entry.is_none() {
+                            let _ = tx.send(Outside::Stop(reason, by));
+                        }
+                    }
                 }
                 () = clock.sleep_until(until), if !too_late => {
                     too_late = true;
@@ -246,10 +271,14 @@ impl Venue for InCluster<'_> {
         }
         let mut own = part_of(self.case, part_id(&self.case.object, &name), entry).await?;
         let before = on_record(&own.entries);
-        if own.entries.is_empty()
-            && self.held
-            && let Some(end) = self.wait(self.now()).await?
-        {
+        let known = self.guarded.known().and_then(|forbidden| self.forbidden(forbidden, &name));
+        let end = match own.entries.is_empty() {
+            true if known.is_none() && self.held => self.wait(self.now()).await?,
+            true => known,
+            // What it has in force is put back, whoever forbids it.
+            false => None,
+        };
+        if let Some(end) = end {
             let chapter = Chapter::Skipped {
                 experiment: act.experiment.metadata.name.clone(),
                 why: end.message.clone(),
@@ -271,6 +300,10 @@ impl Venue for InCluster<'_> {
         let mut end = None;
         let (entries, findings) = self.brought(&mut own, (act, until, late), &mut end).await?;
         if let Some(findings) = findings {
+            if end.is_none() {
+                let forbidden = self.guarded.now().await;
+                end = self.forbidden(forbidden, &name);
+            }
             let played = Played { ended: end, ..self.refused(act, &findings) };
             self.book.write(self.now(), DayRecord::Refused { part: name, findings })?;
             return Ok(played);
@@ -298,6 +331,11 @@ impl Venue for InCluster<'_> {
                     }
                     self.show().await;
                 }
+                forbidden = self.guarded.next() => {
+                    if let Some(end) = self.forbidden(forbidden, "") {
+                        return Ok(Some(end));
+                    }
+                }
                 () = clock.sleep_until(until), if !self.held => return Ok(None),
                 () = clock.sleep_until(self.deadline), if self.held => {
                     let message = "it was held until its limits.duration was over".to_owned();
@@ -323,6 +361,12 @@ impl Venue for InCluster<'_> {
         self.case.tell(|progress| progress.asks_people(&question.name, words.clone()));
         self.show().await;
         loop {
+            // Looked at first: a go that was given meanwhile is none.
+            if let Some(forbidden) = self.guarded.known()
+                && let Some(end) = self.forbidden(forbidden, "")
+            {
+                return Ok(Heard::Ended(end));
+            }
             if let Some(said) = self.case.answers.named(&question.name) {
                 let holds = said.action == StepAction::Confirm;
                 return Ok(match said.action {
@@ -340,6 +384,11 @@ impl Venue for InCluster<'_> {
                         return Ok(Heard::Ended(end));
                     }
                     self.show().await;
+                }
+                forbidden = self.guarded.next() => {
+                    if let Some(end) = self.forbidden(forbidden, "") {
+                        return Ok(Heard::Ended(end));
+                    }
                 }
                 () = sleep(LOOK) => {}
             }
@@ -360,6 +409,8 @@ fn ended(reason: StopReason, by: &str) -> End {
         StopReason::UserAbort => "UserAbort",
         StopReason::Deleted => "Deleted",
         StopReason::Signal => "Signal",
+        StopReason::Halted => "Halted",
+        StopReason::GuardrailChanged => "GuardrailChanged",
         _ => "Stopped",
     };
     End { code: ExitCode::Aborted, reason, message: format!("ended by {by}") }

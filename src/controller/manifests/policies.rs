@@ -1,4 +1,4 @@
-//! ValidatingAdmissionPolicies: who may write which Experiment, Run, GameDay, and change which node.
+//! ValidatingAdmissionPolicies: who may write which Experiment, Run, GameDay, Guardrail, and change which node.
 //!
 //! Tried on a real API server: a look at the authorizer costs 350,000 of the 1,000,000 that an expression may,
 //! and of the 10,000,000 that a policy may. So each right is asked for once, in an expression of its own, however
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{ADMISSION, Installed, NODE_FAULTS};
 use crate::{
-    api::schema::{GROUP, VERSION},
+    api::schema::{self, GROUP, Shape, VERSION},
     cluster::{RUN_LABEL, UNDO_PREFIX},
     controller::AUTHOR,
     faults::{FAULTS, FaultInfo, LOAD_POD},
@@ -111,8 +111,9 @@ fn list<'a>(of: impl IntoIterator<Item = &'a str>) -> String {
 
 /// The policies that every installation has.
 pub(super) fn policies() -> Vec<Value> {
-    let all = [experiments(), runs(), halt(), game_days(), authors("experiments"), authors("gamedays")];
-    all.into_iter().flat_map(Policy::objects).collect()
+    let files = [experiments(), runs(), halt(), game_days(), authors("experiments"), authors("gamedays")];
+    let all = files.into_iter().chain([guardrails()]);
+    all.flat_map(Policy::objects).collect()
 }
 
 /// Whoever is said to have written a file is whoever changed it, and stays so until somebody else changes it. Where
@@ -345,6 +346,55 @@ fn halt() -> Policy {
             .to_owned(),
     ));
     policy
+}
+
+/// Of a Guardrail: what whoever may only press the button may write.
+const BUTTON: [&str; 2] = ["halt", "haltReason"];
+
+/// Whoever may patch a Guardrail and not update it may press its red button, and change nothing else of it: on call
+/// opens neither production nor a host. RBAC knows no fields.
+fn guardrails() -> Policy {
+    let mut policy = Policy::over("guardrails", "guardrails", &["CREATE", "UPDATE"]);
+    let keeper = format!(
+        "authorizer.group('{GROUP}').resource('guardrails').name(object.metadata.?name.orValue('')).check('update').allowed()"
+    );
+    policy.variables = vec![("keeper", keeper)];
+    let others = guardrail_fields();
+    let all = |of: &dyn Fn(&str) -> String, names: &[&str], between: &str| {
+        names.iter().map(|name| of(name)).collect::<Vec<_>>().join(between)
+    };
+    let same = |place: &'static str| {
+        move |name: &str| format!("object.{place}.?{name} == oldObject.{place}.?{name}")
+    };
+    let others: Vec<&str> = others.iter().map(String::as_str).collect();
+    let words = "request.userInfo.username + ' may set halt and haltReason of a Guardrail and nothing else of it; that takes the verb update'";
+    policy.rules.push((
+        format!("oldObject == null || ({}) || variables.keeper", all(&same("spec"), &others, " && ")),
+        words.to_owned(),
+    ));
+    let held = ["labels", "annotations", "ownerReferences", "finalizers"];
+    policy.rules.push((
+        format!("oldObject == null || ({}) || variables.keeper", all(&same("metadata"), &held, " && ")),
+        words.to_owned(),
+    ));
+    let says = |name: &str| format!("has(object.spec.{name})");
+    policy.rules.push((
+        format!("oldObject != null || !({}) || variables.keeper", all(&says, &others, " || ")),
+        words.to_owned(),
+    ));
+    policy
+}
+
+/// All that a Guardrail says but for its button.
+fn guardrail_fields() -> Vec<String> {
+    let kind = schema::kinds().iter().find(|kind| kind.kind == "Guardrail");
+    let fields = kind.map(|kind| match &kind.spec.shape {
+        Shape::Object { fields, .. } => fields.iter().map(|field| field.name.clone()).collect(),
+        _ => Vec::new(),
+    });
+    let mut fields = fields.unwrap_or_default();
+    fields.retain(|name| !BUTTON.contains(&name.as_str()));
+    fields
 }
 
 /// A GameDay runs Experiments later, as an account: whoever writes one may do both now.

@@ -53,10 +53,16 @@ fn everywhere() -> Vec<Value> {
         rule(GROUP, &["experiments"], &["get", "list", "watch"]),
         // To make Runs of those that come due; whoever wrote them may run what is in them.
         rule(GROUP, &["gamedays"], &["get", "list", "watch", "run"]),
-        rule(GROUP, &["runs/status", "experiments/status", "gamedays/status"], &["patch"]),
+        rule(
+            GROUP,
+            &["runs/status", "experiments/status", "gamedays/status", "guardrails/status"],
+            &["patch"],
+        ),
         rule(GROUP, &["guardrails"], &["list", "watch"]),
         // To keep new Runs out while it is taken away.
         button(DRAIN_GUARDRAIL),
+        // Which runs are at work, for Guardrails that bound them: the one name that their leases have.
+        json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["firedrill"], "verbs": ["list"]}),
         rule("", &["namespaces"], &["get", "list", "watch"]),
         rule("", &["serviceaccounts"], &["get"]),
         rule("", &["events"], &["create"]),

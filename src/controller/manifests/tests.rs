@@ -142,6 +142,22 @@ fn a_step_may_say_what_the_format_has_and_only_faults_that_are_built() {
     }
 }
 
+/// One that is new is forgotten in neither list.
+#[test]
+fn whoever_may_only_halt_changes_no_field_that_a_guardrail_has_beside() {
+    let guardrail = schema::kinds().iter().find(|kind| kind.kind == "Guardrail").expect("it is there");
+    let schema::Shape::Object { fields, .. } = &guardrail.spec.shape else { panic!("no object") };
+    let rules = rules("guardrails.firedrill.dev");
+    assert!(fields.len() > 10 && rules.contains("object.spec.?allowProduction == oldObject.spec"), "{rules}");
+    for field in fields {
+        let name = &field.name;
+        let kept = rules.contains(&format!("object.spec.?{name} == oldObject.spec.?{name}"));
+        let said = rules.contains(&format!("has(object.spec.{name})"));
+        let button = ["halt", "haltReason"].contains(&name.as_str());
+        assert_eq!((kept, said), (!button, !button), "{name}");
+    }
+}
+
 fn with_agents() -> Installed {
     let settings = AgentSettings { namespace: "drill-hands".to_owned(), ..AgentSettings::default() };
     Installed { agents: Some(settings), agent_users: vec!["ada".to_owned()], ..Installed::default() }

@@ -279,7 +279,7 @@ impl ApiServer {
     /// Whether the caller may, as who else it may want to be meanwhile.
     fn authorize(&self, call: &mut Call) -> Result<(), Status> {
         let attributes = match &call.target {
-            Some(target) => Attributes::of(target, call.verb),
+            Some(target) => Attributes { name: call.named(target), ..Attributes::of(target, call.verb) },
             None => Attributes { verb: call.verb.into(), path: call.path.clone(), ..Attributes::default() },
         };
         if let Some(other) = impersonation::impersonated(&self.store, &call.headers, &call.user, &attributes)?

@@ -76,6 +76,17 @@ impl Call {
         self.query.get(name).map_or("", String::as_str)
     }
 
+    /// The name that the authorizer is asked about: of a list, a watch or a deletecollection the one that its field
+    /// selector asks for.
+    pub(super) fn named(&self, target: &Target) -> String {
+        if !target.name.is_empty() || !matches!(self.verb, "list" | "watch" | "deletecollection") {
+            return target.name.clone();
+        }
+        let mut terms = self.param("fieldSelector").split(',').map(|term| term.replace("==", "="));
+        let exact = terms.find_map(|term| Some(term.strip_prefix("metadata.name=")?.to_owned()));
+        exact.unwrap_or_default()
+    }
+
     /// Whether a boolean query parameter is set.
     pub(super) fn flag(&self, name: &str) -> bool {
         matches!(self.param(name), "true" | "1")

@@ -30,6 +30,8 @@ pub const UNATTENDED: Code = Code::new("FD2012");
 pub const CLOSED: Code = Code::new("FD2013");
 /// A game day asks for approvals or notices, which the command line has not.
 pub const APPROVALS: Code = Code::new("FD2014");
+/// A Guardrail lets only so many runs be at work at once.
+pub const CROWDED: Code = Code::new("FD2015");
 /// A load's address cannot be reached from here.
 pub const LOAD_UNREACHABLE: Code = Code::new("FD2031");
 /// The namespace of agents does not take their pods.
@@ -206,6 +208,13 @@ pub static CODES: &[CodeInfo] = &[
         standard: "Approvals come from somebody else than who asks, and are bound to what was asked; collecting them takes somebody in the middle.",
         discovery: "spec.approvals and spec.notifications of the GameDay; spec.approvals of the Guardrails.",
         resolution: "Have the controller run it (firedrill run --controller gameday/NAME), which collects approvals with firedrill approve; or rehearse it.",
+    },
+    CodeInfo {
+        code: CROWDED,
+        title: "as many runs are at work as a Guardrail allows",
+        standard: "concurrentRuns of a Guardrail bounds the runs that disturb something where it holds, whoever runs them.",
+        discovery: "The leases of runs were listed in the whole cluster: before the run began, and again once it held its own.",
+        resolution: "Wait for one of the runs that the message names; the controller does so by itself until the Run's deadline.",
     },
     CodeInfo {
         code: LOAD_UNREACHABLE,

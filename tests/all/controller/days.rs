@@ -36,7 +36,7 @@ pub fn gated() -> Value {
 }
 
 /// Somebody gives it.
-async fn go(office: &Office, run: &ObjectRef) {
+pub async fn go(office: &Office, run: &ObjectRef) {
     let answer = json!([{"name": "two/gate", "action": "Confirm", "by": "bob", "time": "2026-01-01T00:30:00Z", "comment": "go on"}]);
     office.set(run, json!({"steps": answer})).await;
 }
@@ -48,7 +48,7 @@ pub async fn write(office: &Office, day: Value) -> ObjectRef {
 }
 
 /// A Run of it, made by hand.
-async fn held(office: &Office, more: Value) -> ObjectRef {
+pub async fn held(office: &Office, more: Value) -> ObjectRef {
     let mut spec = json!({"gameDayRef": {"name": "weekly"}, "seed": 7, "requestedBy": "ada"});
     spec.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
     office.make("weekly-1", spec).await

@@ -5,6 +5,7 @@ mod clocks;
 mod days;
 mod declined;
 mod going_on;
+mod guarded;
 mod keeping;
 mod measured;
 mod notices;

@@ -4,6 +4,7 @@ mod agents;
 mod budgets;
 mod by_hand;
 mod chance;
+mod crowd;
 mod effects;
 mod errors;
 mod guardrails;

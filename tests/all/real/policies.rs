@@ -1,5 +1,7 @@
 //! The policies over Experiments, Runs and nodes, held against the real API server: who may do what.
 
+mod button;
+
 use std::time::Duration;
 
 use firedrill::controller::manifests::{Installed, Part, manifests};
@@ -13,7 +15,7 @@ use crate::{
 };
 
 /// Two namespaces, of which one may hit nodes, and people: ada edits, ben only experiments, cy kills pods, eve makes
-/// Runs and no more, dora approves; the account breaker may change nodes.
+/// Runs and no more, dora approves, hal is on call, gil makes and patches Guardrails; the account breaker may change nodes.
 const PEOPLE: &str = "
 apiVersion: v1
 kind: Namespace
@@ -45,6 +47,24 @@ kind: ClusterRole
 metadata: {name: stage-nodes}
 rules:
 - {apiGroups: [''], resources: [nodes], verbs: [get, patch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: stage-rules}
+rules:
+- {apiGroups: [firedrill.dev], resources: [guardrails], verbs: [create, patch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: stage-rules}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: stage-rules}
+subjects: [{kind: User, apiGroup: rbac.authorization.k8s.io, name: gil}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: stage-halt}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'firedrill:halt'}
+subjects: [{kind: User, apiGroup: rbac.authorization.k8s.io, name: hal}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -146,13 +166,14 @@ impl Stage<'_> {
     }
 }
 
-const VALIDATING: [&str; 8] = [
+const VALIDATING: [&str; 9] = [
     "experiments",
     "runs",
     "halt",
     "gamedays",
     "experiment-authors",
     "gameday-authors",
+    "guardrails",
     "node-scars",
     "node-undo",
 ];
@@ -186,6 +207,7 @@ async fn removed(real: &Real) {
     }
     for path in [
         "/apis/firedrill.dev/v1alpha1/guardrails/stage-door",
+        "/apis/firedrill.dev/v1alpha1/guardrails/halt",
         "/api/v1/nodes/stage-node",
         "/api/v1/namespaces/stage-door",
         "/api/v1/namespaces/stage-ops",
@@ -232,11 +254,12 @@ fn who_may_write_what_is_decided_rightly() {
         experiments(&mut stage).await;
         authors(&mut stage).await;
         runs(&mut stage).await;
-        halted(&mut stage).await;
+        button::halted(&mut stage).await;
+        button::pressed(&mut stage).await;
         people_in_a_run(&mut stage).await;
         nodes(&mut stage).await;
         removed(&real).await;
-        assert!(stage.judged > 45, "{}", stage.judged);
+        assert!(stage.judged > 75, "{}", stage.judged);
         assert!(stage.wrong.is_empty(), "of {}:\n{}", stage.judged, stage.wrong.join("\n"));
     });
 }
@@ -378,39 +401,6 @@ async fn runs(stage: &mut Stage<'_>) {
     stage.creates("ben", "a game day as another account", &day, "may not use (impersonate)").await;
 }
 
-async fn halted(stage: &mut Stage<'_>) {
-    let rules = "/apis/firedrill.dev/v1alpha1/guardrails";
-    let mut guardrail = json!({"apiVersion": "firedrill.dev/v1alpha1", "kind": "Guardrail", "metadata": {"name": "stage-door"},
-        "spec": {"halt": true, "haltReason": "incident 42", "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "stage-door"},
-            "matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]}}});
-    stage.asked("", ("POST", rules), &guardrail, true).await.expect("a Guardrail");
-    let path = "/apis/firedrill.dev/v1alpha1/namespaces/stage-door/runs";
-    let mut answer = Ok(Value::Null);
-    for _ in 0..100 {
-        answer = stage.asked("ada", ("POST", path), &by_name(json!({})), false).await;
-        if answer.is_err() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    stage.judge("ada creates a Run during a halt", &answer, "halted by Guardrail stage-door: incident 42");
-    let mut other = by_name(json!({}));
-    other["metadata"]["namespace"] = "stage-ops".into();
-    stage.creates("", "a Run where nothing is halted", &other, "").await;
-    // One that selects something else halts nothing here.
-    guardrail["spec"]["namespaceSelector"]["matchExpressions"][0]["operator"] = "Exists".into();
-    let patched = stage.asked("", ("PATCH", &format!("{rules}/stage-door")), &guardrail, true).await;
-    patched.expect("the Guardrail is changed");
-    for _ in 0..100 {
-        answer = stage.asked("ada", ("POST", path), &by_name(json!({})), false).await;
-        if answer.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    stage.judge("ada creates a Run that no Guardrail covers", &answer, "");
-}
-
 async fn people_in_a_run(stage: &mut Stage<'_>) {
     let path = "/apis/firedrill.dev/v1alpha1/namespaces/stage-door/runs";
     let made = stage.asked("ada", ("POST", path), &by_name(json!({})), true).await.expect("a Run");
@@ -418,10 +408,15 @@ async fn people_in_a_run(stage: &mut Stage<'_>) {
     let of = |run: &Value| format!("{path}/{}", run["metadata"]["name"].as_str().expect("a name"));
     let time = "2026-11-24T10:00:00Z";
     let approval = |by: &str| json!({"spec": {"approvals": [{"by": by, "hash": "sha256:1", "time": time}]}});
+    let twice = || {
+        let at = |time: &str| json!({"by": "dora", "hash": "sha256:1", "time": time});
+        json!({"spec": {"approvals": [at(time), at("2026-11-25T10:00:00Z")]}})
+    };
     let note = |by: &str| json!({"spec": {"notes": [{"by": by, "time": time, "text": "x"}]}});
     let step = |by: &str| json!({"spec": {"steps": [{"by": by, "time": time, "name": "act/kill", "action": "Skip"}]}});
     for (who, what, run, change, says) in [
         ("dora", "approves", &made, approval("dora"), ""),
+        ("dora", "approves, and once more later", &made, twice(), ""),
         ("dora", "approves for ada", &made, approval("ada"), "writes their own name"),
         ("ben", "approves", &made, approval("ben"), "ben may not approve runs"),
         ("ada", "approves her own", &made, approval("ada"), "nobody approves what they have asked for"),
@@ -454,6 +449,13 @@ async fn people_in_a_run(stage: &mut Stage<'_>) {
     // What is there stays who wrote it, whoever writes next.
     let kept = stage.asked("dora", ("PATCH", &of(&made)), &approval("dora"), true).await;
     stage.judge("dora approves", &kept, "");
+    // It may only grow: what was agreed stays as it was said, and can be said once more.
+    let again = stage.asked("dora", ("PATCH", &of(&made)), &twice(), false).await;
+    stage.judge("dora approves once more", &again, "");
+    let mut moved = approval("dora");
+    moved["spec"]["approvals"][0]["time"] = "2026-11-25T10:00:00Z".into();
+    let answer = stage.asked("dora", ("PATCH", &of(&made)), &moved, false).await;
+    stage.judge("dora moves her approval", &answer, "approvals may only grow");
     let after = stage.asked("ben", ("PATCH", &of(&made)), &json!({"spec": {"abort": true}}), true).await;
     stage.judge("ben aborts what dora has approved", &after, "");
 }
