@@ -8,7 +8,7 @@ use clap::Args;
 use super::{Global, cluster_run, connect};
 use crate::{
     cluster::{Access, ApiError, Lease, identity},
-    controller::RunSeen,
+    controller::{self, RunSeen},
     env::Storage as _,
     journal::{self, Record},
     types::{ExitCode, Phase, RunId, Verdict},
@@ -62,7 +62,9 @@ async fn in_cluster(access: &Access, run: &RunSeen) -> anyhow::Result<ExitCode> 
         super::say(&format!("{}; there is nothing to abort", cluster_run::ended(run)));
         return Ok(ExitCode::Ok);
     }
-    cluster_run::change(access, &run.object, |_| serde_json::json!({"abort": true})).await?;
+    let by = identity(access).await?.name;
+    let abort = |_: &serde_json::Value| serde_json::json!({"abort": true});
+    cluster_run::changed_by(access, &run.object, Some((controller::HANDS[0], &by)), abort).await?;
     super::say(&format!("asked the controller to abort {}", run.object.name));
     let give_up = tokio::time::Instant::now() + ACKNOWLEDGED_WITHIN;
     while tokio::time::Instant::now() < give_up {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::{API_VERSION, ActionItem},
     cluster::{Access, ApiError, identity},
-    controller::{RunSeen, status::second},
+    controller::{self, RunSeen, status::second},
     types::{ExitCode, Length, ObjectRef, RunId, Verdict},
 };
 
@@ -156,13 +156,27 @@ pub(super) async fn change(
     run: &ObjectRef,
     change: impl Fn(&Value) -> Value,
 ) -> Result<(), ApiError> {
+    changed_by(access, run, None, change).await
+}
+
+/// The same, and in the same write who has done it: the annotation, and the person.
+pub(super) async fn changed_by(
+    access: &Access,
+    run: &ObjectRef,
+    hand: Option<(&str, &str)>,
+    change: impl Fn(&Value) -> Value,
+) -> Result<(), ApiError> {
     let mut last = ApiError::NotFound;
     for _ in 0..TRIES {
         let now = access.get(run).await?;
-        let body = json!({
+        let mut body = json!({
             "metadata": {"uid": run.uid, "resourceVersion": now.metadata.resource_version},
             "spec": change(&now.data["spec"]),
         });
+        // Where the server stamps it, it writes the same; where it does not, it compares.
+        if let Some((annotation, by)) = hand {
+            body["metadata"]["annotations"] = json!({annotation: by});
+        }
         let params = PatchParams { field_manager: Some("firedrill".to_owned()), ..PatchParams::default() };
         match access.read(access.api(run).patch(&run.name, &params, &Patch::Merge(&body))).await {
             Err(error @ ApiError::Conflict(_)) => last = error,
@@ -179,7 +193,9 @@ pub(super) fn hold(global: &Global, args: &HoldArgs, held: bool) -> anyhow::Resu
             super::say(&format!("Run {} is over", run.object.name));
             return Ok(ExitCode::Ok);
         }
-        change(&access, &run.object, |_| json!({"hold": held})).await?;
+        let by = identity(&access).await?.name;
+        let hand = controller::HANDS[if held { 1 } else { 2 }];
+        changed_by(&access, &run.object, Some((hand, &by)), |_| json!({"hold": held})).await?;
         super::say(&match held {
             true => {
                 format!("held: no new step of {} starts; what is in force keeps its time", run.object.name)

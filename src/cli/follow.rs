@@ -274,6 +274,7 @@ impl<'a> Following<'a> {
         let words = match record {
             DayRecord::Began(header) => format!("the game day begins, asked for by {}", header.by),
             DayRecord::Asked { asked } => format!("{}: {}", asked.what, asked.detail),
+            DayRecord::Noted { text, .. } => format!("note: {text}"),
             DayRecord::Playing { part, run } => {
                 // To its end, before the next is told.
                 self.part(access).await?;

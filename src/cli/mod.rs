@@ -11,6 +11,7 @@ mod controller;
 mod dates;
 mod doctor;
 mod explain;
+mod export;
 mod follow;
 mod game_day;
 mod halt;

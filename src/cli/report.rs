@@ -8,7 +8,7 @@ use super::{Global, connect, told};
 use crate::{
     cluster::{Access, JournalFound, Segments},
     controller,
-    env::Storage as _,
+    env::{DirStorage, Storage as _},
     journal::{self, DayRecord, Entry, Record},
     report::{self, Chapter, DayFacts, Facts},
     types::{ExitCode, RunId},
@@ -36,11 +36,23 @@ pub(super) fn run(global: &Global, args: &ReportArgs) -> anyhow::Result<ExitCode
         true => kept_there(global, args)?,
         false => {
             let storage = connect::storage(global)?;
-            let run = named(&storage, &args.run)?;
-            vec![told::chapter(&storage, &run)?]
+            chapters(&storage, &named(&storage, &args.run)?)?
         }
     };
     super::print(&args.output.render(&chapters, &super::stdout_style()))
+}
+
+/// What is on record of a run here; of a game day that was exported the day first, and then its experiments.
+pub(super) fn chapters(storage: &DirStorage, run: &RunId) -> anyhow::Result<Vec<Chapter>> {
+    let entries = journal::read(storage, run)?;
+    let mut chapter = |run: &RunId| {
+        let facts = Facts::from_entries(&journal::read(storage, run).ok()?).ok()?;
+        Some(Chapter::Run(Box::new(facts)))
+    };
+    match report::day::kept(&entries, &mut chapter) {
+        Some((day, chapters)) => Ok([Chapter::Day(Box::new(day))].into_iter().chain(chapters).collect()),
+        None => Ok(vec![Chapter::Run(Box::new(Facts::from_entries(&entries)?))]),
+    }
 }
 
 fn kept_there(global: &Global, args: &ReportArgs) -> anyhow::Result<Vec<Chapter>> {
@@ -80,7 +92,7 @@ pub(super) async fn day_kept(
 }
 
 /// A run by its name in journals, by that of its Run, or by the beginning of either.
-fn named_there(journals: &[JournalFound], text: &str, namespace: &str) -> Result<RunId, String> {
+pub(super) fn named_there(journals: &[JournalFound], text: &str, namespace: &str) -> Result<RunId, String> {
     let names = |journal: &JournalFound, fits: fn(&str, &str) -> bool| {
         let object = journal.object.rsplit_once('/').map_or("", |(_, name)| name);
         fits(journal.run.as_str(), text) || fits(object, text)
@@ -110,7 +122,7 @@ fn named_there(journals: &[JournalFound], text: &str, namespace: &str) -> Result
 }
 
 /// A run by its name, or by the beginning of it if that is enough.
-pub(super) fn named(storage: &crate::env::DirStorage, text: &str) -> anyhow::Result<RunId> {
+pub(super) fn named(storage: &DirStorage, text: &str) -> anyhow::Result<RunId> {
     let usage = |message: String| anyhow::Error::from(super::Usage(message));
     let wanted = RunId::parse(text).ok_or_else(|| usage(format!("`{text}` is not the name of a run")))?;
     let runs = storage.list()?;

@@ -217,6 +217,7 @@ pub(super) fn request(
             namespaces: args.allow_namespace.iter().cloned().collect(),
             bystanders: args.bystanders.iter().cloned().collect(),
             approvals: 0,
+            of_nodes: false,
         },
         source,
         holder: connect::holder(),

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Global, Output, connect};
@@ -16,7 +16,11 @@ use crate::{
 };
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct RunsArgs {
+    #[command(subcommand)]
+    command: Option<RunsCommand>,
+
     /// text for people, json for machines.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -29,6 +33,12 @@ pub(super) struct RunsArgs {
     namespace: super::controller::NamespaceArgs,
 }
 
+#[derive(Subcommand)]
+enum RunsCommand {
+    /// Copy journals out of the cluster, for `firedrill report` to read when the controller's are deleted.
+    Export(super::export::ExportArgs),
+}
+
 struct Row {
     run: RunId,
     started: String,
@@ -39,6 +49,9 @@ struct Row {
 }
 
 pub(super) fn run(global: &Global, args: &RunsArgs) -> anyhow::Result<ExitCode> {
+    if let Some(RunsCommand::Export(args)) = &args.command {
+        return super::export::run(global, args);
+    }
     let mut rows = match args.controller {
         true => kept_there(global, &args.namespace.controller_namespace)?,
         false => {

@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::{
     agreement::{self, Ask},
-    covering, hosts, object, request,
+    covering,
+    events::Told,
+    hosts, object, request,
     request::Unreadable,
     seen::RunSeen,
     work::{Case, FOR_EVER, WorkError},
@@ -94,13 +96,32 @@ pub(super) fn declined(case: &Case, no: No) -> Result<(), WorkError> {
     match no {
         No::Declined(verdict, reason, words, findings) => {
             tracing::info!(run = %case.id, %verdict, reason, words, "declined");
-            case.context.settings.metrics.declined(verdict);
-            let now = case.context.env.clock.now();
-            case.tell(|progress| progress.decline(now, (verdict, reason, words), findings));
+            decline(case, (verdict, reason, words), findings);
             Ok(())
         }
         No::Failed(error) => Err(error),
     }
+}
+
+/// Tells that it does not begin, and why: in the status, in an Event and in what is counted.
+pub(super) fn decline(
+    case: &Case,
+    (verdict, reason, words): (Verdict, &'static str, String),
+    findings: Vec<Finding>,
+) {
+    let context = &case.context;
+    context.settings.metrics.declined(verdict);
+    if let Some((run, _)) = &case.told {
+        let told = Told {
+            on: run.object.clone(),
+            warning: verdict != Verdict::Aborted,
+            reason: reason.to_owned(),
+            words: format!("{verdict}: {words}"),
+        };
+        told.send(&context.access, &context.env.clock);
+    }
+    let now = context.env.clock.now();
+    case.tell(|progress| progress.decline(now, (verdict, reason, words), findings));
 }
 
 /// Runs an experiment of a game day to its end. Some: why it did not begin.
@@ -313,7 +334,7 @@ pub(super) async fn go(case: &mut Case, ready: Ready, how: Going) -> Result<(), 
     let outside = std::mem::replace(&mut case.outside, (tx, rx));
     case.outside.0 = outside.0.clone();
     // What was said while it waited was heard by nobody.
-    for said in case.answers.standing(case.entry.as_deref()) {
+    for said in case.answers.standing(case.entry.as_deref()).into_iter().chain(case.notes()) {
         let _ = outside.0.send(said);
     }
     let start = Start {

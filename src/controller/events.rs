@@ -18,11 +18,12 @@ use super::object::MANAGER;
 use crate::{
     cluster::Access,
     env::Clock,
-    journal::{Entry, InjectOutcome, Record},
+    faults::{self, Injection},
+    journal::{Entry, InjectOutcome, Loss, Record},
     types::{InjectionId, ObjectRef, RunId, Verdict, counted},
 };
 
-/// On so many objects that a run changes: more would be noise, and load.
+/// On so many objects that a run changes, and on as many whose pods it takes: more would be noise, and load.
 const OBJECTS: usize = 100;
 /// The longest note that the API server takes is 1 KiB (core/v1, validation of events); a character may take four bytes.
 const WORDS: usize = 250;
@@ -61,6 +62,8 @@ pub(super) struct Events {
     id: RunId,
     by: String,
     targets: Arc<Mutex<BTreeMap<InjectionId, ObjectRef>>>,
+    /// How many owners of pods were told.
+    bereft: Arc<Mutex<usize>>,
 }
 
 impl Events {
@@ -73,6 +76,7 @@ impl Events {
             id: id.clone(),
             by: by.to_owned(),
             targets: Arc::default(),
+            bereft: Arc::default(),
         }
     }
 
@@ -94,18 +98,15 @@ impl Events {
                 format!("run {}, acting as {}, seed {}", self.id, header.by, header.seed),
             ),
             Record::BaselineHeld { .. } => of_run(false, "BaselineHeld", "the steady state holds".to_owned()),
-            Record::InjectIntended { step, injections } => {
-                let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-                let room = OBJECTS.saturating_sub(targets.len());
-                let new = injections.iter().take(room);
-                targets.extend(new.map(|injection| (injection.id.clone(), injection.target.clone())));
-                of_run(false, "Injecting", format!("step {step}: {}", counted(injections.len(), "target")))
+            Record::InjectIntended { step, injections, owners } => {
+                self.follow(injections);
+                let words = format!("step {step}: {}", counted(injections.len(), "target"));
+                let mut told = of_run(false, "Injecting", words);
+                told.extend(self.of_owners(step, owners));
+                told
             }
             Record::Injected { injection, outcome: InjectOutcome::Done, detail } => {
-                let words = format!(
-                    "{detail}, by run {} of {}; firedrill report --controller {}",
-                    self.id, self.by, self.run.name
-                );
+                let words = format!("{detail}, {}", self.signed());
                 self.of_target(injection, "Disturbed", words)
             }
             Record::Reverted { injection, detail, .. } => {
@@ -132,10 +133,42 @@ impl Events {
         }
     }
 
-    /// Pods that are killed are gone: of them there is nothing to tell.
+    /// Who did it, and how to see what it was for.
+    fn signed(&self) -> String {
+        let ObjectRef { name, namespace, .. } = &self.run;
+        format!("by run {} of {}; firedrill report --controller {name} -n {namespace}", self.id, self.by)
+    }
+
+    /// Remembers whom to tell of: a pod that is taken away is gone, and whoever made it is told.
+    fn follow(&self, injections: &[Injection]) {
+        let stays = |injection: &&Injection| {
+            let agent = || faults::find(&injection.fault).is_some_and(|fault| fault.info().agent);
+            injection.target.kind != "Pod" || agent()
+        };
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = OBJECTS.saturating_sub(targets.len());
+        let new = injections.iter().filter(stays).take(room);
+        targets.extend(new.map(|injection| (injection.id.clone(), injection.target.clone())));
+    }
+
+    /// Those whose pods are taken, as soon as that is certain enough to be undone: an abort may spare some of them.
+    fn of_owners(&self, step: &str, owners: &[Loss]) -> Vec<Told> {
+        let mut bereft = self.bereft.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = OBJECTS.saturating_sub(*bereft);
+        let told = owners.iter().take(room).map(|Loss { owner, pods }| Told {
+            on: owner.clone(),
+            warning: false,
+            reason: "LosesPods".to_owned(),
+            words: format!("{} at step {step}, {}", counted(*pods as usize, "pod"), self.signed()),
+        });
+        let told: Vec<Told> = told.collect();
+        *bereft += told.len();
+        told
+    }
+
     fn of_target(&self, injection: &InjectionId, reason: &str, words: String) -> Vec<Told> {
         let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        let target = targets.get(injection).filter(|target| target.kind != "Pod");
+        let target = targets.get(injection);
         let told = |target: &ObjectRef| Told {
             on: target.clone(),
             warning: false,
@@ -156,7 +189,7 @@ fn event(told: &Told, namespace: &str, now: Time) -> Event {
             ..ObjectMeta::default()
         },
         involved_object: ObjectReference {
-            api_version: Some(on.api_version.clone()),
+            api_version: Some(on.api_version.clone()).filter(|version| !version.is_empty()),
             kind: Some(on.kind.clone()),
             name: Some(on.name.clone()),
             namespace: Some(on.namespace.clone()).filter(|namespace| !namespace.is_empty()),
@@ -171,5 +204,79 @@ fn event(told: &Told, namespace: &str, now: Time) -> Event {
         last_timestamp: Some(now),
         count: Some(1),
         ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        sim::{SimConfig, cluster::Cluster},
+        types::Length,
+    };
+
+    fn injection(number: usize, fault: &str, target: ObjectRef) -> Injection {
+        Injection {
+            id: InjectionId::new("hit", number),
+            fault: fault.to_owned(),
+            target,
+            action: json!({}),
+            before: json!({}),
+            displaced: Vec::new(),
+            replicas_lost: 0,
+            effect_within: Length::default(),
+            until: jiff::Timestamp::MAX,
+        }
+    }
+
+    fn events() -> Events {
+        let cluster = Cluster::start(&SimConfig::default(), &[]).expect("it starts");
+        let run = ObjectRef::namespaced("firedrill.dev/v1alpha1", "Run", "shop", "trial-1").with_uid("u-1");
+        let id = RunId::new("trial-1", 1);
+        let clock = Clock::starting_at(cluster.now());
+        Events::new(&Access::new(cluster.sim().client()), &clock, (&run, &id), "ada")
+    }
+
+    fn intended(injections: Vec<Injection>, owners: Vec<Loss>) -> Record {
+        Record::InjectIntended { step: "hit".to_owned(), injections, owners }
+    }
+
+    /// Thousands of targets are no reason to tell thousands of objects.
+    #[tokio::test]
+    async fn so_many_are_told_and_no_more() {
+        let events = events();
+        let workload =
+            |number| ObjectRef::namespaced("apps/v1", "Deployment", "shop", &format!("web-{number}"));
+        let scaled = (0..6000).map(|number| injection(number, "scale", workload(number))).collect();
+        let owners =
+            |from| (from..from + 80).map(|number| Loss { owner: workload(number), pods: 3 }).collect();
+        assert_eq!(events.told(&intended(scaled, owners(0))).len(), 1 + 80);
+        assert_eq!(events.told(&intended(Vec::new(), owners(80))).len(), 1 + 20);
+        assert_eq!(events.told(&intended(Vec::new(), owners(160))).len(), 1);
+        let done = |number| Record::Injected {
+            injection: InjectionId::new("hit", number),
+            outcome: InjectOutcome::Done,
+            detail: "4 -> 1".to_owned(),
+        };
+        let told = (0..6000).map(|number| events.told(&done(number)).len()).sum::<usize>();
+        assert_eq!(told, OBJECTS);
+    }
+
+    /// A pod that runs on is told of what is done to it; one that is taken away is gone.
+    #[tokio::test]
+    async fn a_pod_is_told_of_what_it_lives_through() {
+        let events = events();
+        let pod = |name| ObjectRef::pod("shop", name);
+        let (slow, killed) = (injection(0, "networkLatency", pod("a")), injection(1, "podKill", pod("b")));
+        events.told(&intended(vec![slow, killed], Vec::new()));
+        let done = |number| {
+            let (injection, detail) = (InjectionId::new("hit", number), "done".to_owned());
+            events.told(&Record::Injected { injection, outcome: InjectOutcome::Done, detail })
+        };
+        let told = done(0);
+        assert_eq!((told.len(), told[0].on.name.as_str(), told[0].reason.as_str()), (1, "a", "Disturbed"));
+        assert_eq!(done(1), []);
     }
 }

@@ -52,6 +52,10 @@ pub const ACCOUNT: &str = "firedrill";
 /// On Experiments and GameDays: who changed the spec last, as the API server saw them.
 pub const AUTHOR: &str = "firedrill.dev/author";
 
+/// On Runs: who aborted it, who held it, and who let it go on, each the last to do so, as the API server saw them.
+pub const HANDS: [&str; 3] =
+    ["firedrill.dev/aborted-by", "firedrill.dev/held-by", "firedrill.dev/resumed-by"];
+
 /// What the controller is told when it starts.
 #[derive(Clone, Debug)]
 pub struct Settings {

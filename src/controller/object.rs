@@ -1,9 +1,12 @@
 //! Changing a Run's metadata: our finalizer and our label, and nothing else.
 
+use std::collections::BTreeMap;
+
 use kube::api::DynamicObject;
 
 use super::seen::{FINALIZER, RunSeen};
 use crate::{
+    api::API_VERSION,
     cluster::{Access, ApiError, JsonPatch, Write},
     types::ObjectRef,
 };
@@ -14,6 +17,15 @@ pub(super) const MANAGER: &str = "firedrill-controller";
 pub(super) const EXPERIMENT: &str = "firedrill.dev/experiment";
 /// On a Run: the game day that it is.
 pub(super) const GAME_DAY: &str = "firedrill.dev/gameday";
+/// Labels by which Argo CD, Flux and Helm find what they have applied; and ours.
+const TRACKED: [&str; 6] = [
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "argocd.argoproj.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "helm.toolkit.fluxcd.io/",
+    "firedrill.dev/",
+];
 /// A conflict is somebody else's write; the next read has it.
 const TRIES: usize = 8;
 
@@ -39,15 +51,38 @@ pub(super) async fn abort(access: &Access, run: &ObjectRef) -> Result<(), ApiErr
     }
 }
 
-/// Puts our finalizer and a label on a Run. False if it is gone or going: then nothing may be begun.
+/// The labels of a file that its Runs get too. Not those by which GitOps knows what it has applied, for it would take
+/// the Runs away again as something that is in no repository; nor ours, which say something of their object.
+pub(super) fn inherited(file: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let others = |key: &str| {
+        TRACKED.iter().any(|tracked| key == *tracked || (tracked.ends_with('/') && key.starts_with(tracked)))
+    };
+    file.iter().filter(|(key, _)| !others(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The labels that a Run of this file is to have: what it is of, and the file's own.
+async fn labels(
+    access: &Access,
+    run: &ObjectRef,
+    (label, name): (&str, &str),
+) -> Result<BTreeMap<String, String>, ApiError> {
+    if name.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let kind = if label == GAME_DAY { "GameDay" } else { "Experiment" };
+    let file = raw(access, &ObjectRef::namespaced(API_VERSION, kind, &run.namespace, name)).await?;
+    let mut labels = inherited(&file.and_then(|file| file.metadata.labels).unwrap_or_default());
+    labels.insert(label.to_owned(), name.to_owned());
+    Ok(labels)
+}
+
+/// Puts our finalizer on a Run, and the labels that say what it is of. False if it is gone or going: then nothing may
+/// be begun.
 ///
 /// # Errors
 /// The API server's.
-pub(super) async fn hold(
-    access: &Access,
-    run: &ObjectRef,
-    (label, value): (&str, &str),
-) -> Result<bool, ApiError> {
+pub(super) async fn hold(access: &Access, run: &ObjectRef, file: (&str, &str)) -> Result<bool, ApiError> {
+    let labels = labels(access, run, file).await?;
     let mut last = ApiError::NotFound;
     for _ in 0..TRIES {
         let Some(found) = raw(access, run).await? else { return Ok(false) };
@@ -64,15 +99,17 @@ pub(super) async fn hold(
         } else {
             patch.add("/metadata/finalizers/-", FINALIZER)
         };
-        if !value.is_empty() {
-            let key = format!("/metadata/labels/{}", JsonPatch::segment(label));
-            patch = match found.metadata.labels {
-                Some(_) => patch.add(&key, value),
-                None => patch
-                    .test("/metadata/labels", ())
-                    .add("/metadata/labels", serde_json::json!({label: value})),
-            };
-        }
+        patch = match found.metadata.labels {
+            // What whoever made it has said stays, but for what it is of.
+            Some(own) => labels.iter().filter(|(key, _)| *key == file.0 || !own.contains_key(*key)).fold(
+                patch,
+                |patch, (key, value)| {
+                    patch.add(&format!("/metadata/labels/{}", JsonPatch::segment(key)), value)
+                },
+            ),
+            None if labels.is_empty() => patch,
+            None => patch.test("/metadata/labels", ()).add("/metadata/labels", &labels),
+        };
         match change(access, run, &patch).await {
             Err(ApiError::Invalid(why) | ApiError::Conflict(why)) => last = ApiError::Conflict(why),
             Err(ApiError::NotFound) => return Ok(false),

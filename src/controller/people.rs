@@ -2,13 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use tokio::sync::mpsc;
+
 use crate::{
-    api::{Approval, RunSpec, StepAction, StepAnswer},
+    api::{Approval, Observation, RunSpec, StepAction, StepAnswer},
     engine::Outside,
-    journal::Answer,
+    journal::{Answer, Written},
 };
 
 /// What people say of steps and of the whole: looked up when it is asked for.
@@ -20,11 +23,14 @@ struct Said {
     /// By `EXPERIMENT/STEP`.
     steps: BTreeMap<String, StepAnswer>,
     approvals: Vec<Approval>,
+    notes: Vec<Observation>,
     held: bool,
     /// The generation of the Run that they are of.
     generation: i64,
     /// How often what it waits with has become another thing.
     outdated: u64,
+    /// Who says so, in words.
+    held_by: String,
 }
 
 impl Answers {
@@ -61,7 +67,7 @@ impl Answers {
     /// is that one of a game day.
     pub(super) fn standing(&self, entry: Option<&str>) -> Vec<Outside> {
         let said = self.lock();
-        let held = said.held.then(|| Outside::Hold(true, "spec.hold is true".to_owned()));
+        let held = said.held.then(|| Outside::Hold(true, said.held_by.clone()));
         let skips = said.steps.values().filter(|answer| answer.action == StepAction::Skip);
         let own = skips.filter_map(|answer| {
             let step = match entry {
@@ -98,6 +104,11 @@ impl Answers {
         self.lock().held
     }
 
+    /// What people have observed so far: whoever begins, or takes over, writes down what is not on record yet.
+    pub(super) fn notes(&self) -> Vec<Outside> {
+        self.lock().notes.iter().map(noted).collect()
+    }
+
     /// Who has agreed so far.
     pub(super) fn approvals(&self) -> Vec<Approval> {
         self.lock().approvals.clone()
@@ -106,6 +117,10 @@ impl Answers {
 
 fn step_of(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(_, step)| step)
+}
+
+fn noted(note: &Observation) -> Outside {
+    Outside::Noted(note.in_words(), Written { by: note.by.clone(), time: note.time })
 }
 
 fn told(step: &str, answer: &StepAnswer) -> Outside {
@@ -125,25 +140,38 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    /// What is new in `spec`.
-    pub(super) fn news(&mut self, spec: &RunSpec, answers: &Answers) -> Vec<Outside> {
+    /// What is new in `spec`; `held`: who has changed `spec.hold` last, in words.
+    pub(super) fn news(&mut self, spec: &RunSpec, held: &str, answers: &Answers) -> Vec<Outside> {
         let mut news = Vec::new();
         {
             let mut said = answers.lock();
             said.approvals.clone_from(&spec.approvals);
+            said.notes.clone_from(&spec.notes);
             said.held = spec.hold;
+            held.clone_into(&mut said.held_by);
         }
         if spec.hold != self.held {
             self.held = spec.hold;
-            news.push(Outside::Hold(spec.hold, format!("spec.hold is {}", spec.hold)));
+            news.push(Outside::Hold(spec.hold, held.to_owned()));
         }
-        for note in spec.notes.iter().skip(self.notes) {
-            news.push(Outside::Noted(note.in_words()));
-        }
+        news.extend(spec.notes.iter().skip(self.notes).map(noted));
         self.notes = self.notes.max(spec.notes.len());
         news.extend(spec.steps.iter().filter_map(|answer| answers.add(answer)));
         news
     }
+}
+
+/// Hands on what people observe while it is put back: nothing else that they say changes anything then.
+pub(super) async fn observe(
+    outside: &mut mpsc::UnboundedReceiver<Outside>,
+    tx: &mpsc::UnboundedSender<Outside>,
+) -> Infallible {
+    while let Some(said) = outside.recv().await {
+        if matches!(said, Outside::Noted(..)) {
+            let _ = tx.send(said);
+        }
+    }
+    std::future::pending().await
 }
 
 #[cfg(test)]
@@ -157,7 +185,7 @@ mod tests {
     fn what_is_written_is_handed_on_once() {
         let (mut heard, answers) = (Heard::default(), Answers::default());
         let mut spec = RunSpec::default();
-        assert_eq!(heard.news(&spec, &answers), []);
+        assert_eq!(heard.news(&spec, "ada", &answers), []);
         let time = Timestamp::UNIX_EPOCH;
         spec.hold = true;
         spec.notes.push(Observation {
@@ -174,22 +202,25 @@ mod tests {
             comment: "go".to_owned(),
         };
         spec.steps.push(answer("drill/promote", StepAction::Confirm));
-        let told = heard.news(&spec, &answers);
+        let told = heard.news(&spec, "ada", &answers);
         let confirmed =
             Outside::Answered("promote".to_owned(), Answer::Confirmed, "bob".to_owned(), "go".to_owned());
-        assert_eq!(told[1..], [Outside::Noted("ada: the queue is long".to_owned()), confirmed]);
-        assert!(matches!(told[0], Outside::Hold(true, _)));
-        assert_eq!(heard.news(&spec, &answers), []);
+        let note =
+            Outside::Noted("ada: the queue is long".to_owned(), Written { by: "ada".to_owned(), time });
+        assert_eq!(told[1..], [note.clone(), confirmed]);
+        assert_eq!(answers.notes(), [note]);
+        assert_eq!(told[0], Outside::Hold(true, "ada".to_owned()));
+        assert_eq!(heard.news(&spec, "ada", &answers), []);
         spec.hold = false;
         spec.steps.push(answer("drill/late", StepAction::Skip));
-        let told = heard.news(&spec, &answers);
+        let told = heard.news(&spec, "ada", &answers);
         assert!(matches!(&told[0], Outside::Hold(false, _)));
         assert_eq!(told[1], Outside::Skipped("late".to_owned(), "bob".to_owned(), "go".to_owned()));
         assert_eq!(answers.standing(Some("drill")), told[1..]);
         assert_eq!(answers.standing(None), told[1..]);
         assert_eq!(answers.standing(Some("dri")), []);
         spec.hold = true;
-        heard.news(&spec, &answers);
+        heard.news(&spec, "ada", &answers);
         assert!(answers.held() && matches!(answers.standing(None)[0], Outside::Hold(true, _)));
     }
 }

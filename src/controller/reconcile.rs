@@ -163,7 +163,7 @@ pub fn course(run: Option<&RunSeen>, record: Record, now: Timestamp) -> Course {
         }
     };
     if spec.abort {
-        let words = "it was aborted before it began".to_owned();
+        let words = format!("it was aborted before it began, by {}", run.aborted());
         return Course::Decline(Verdict::Aborted, "UserAbort", words);
     }
     let deadline = spec.deadline(run.created);

@@ -136,7 +136,8 @@ pub(super) fn of(context: &Context, namespace: &str, act: &Act, seed: u64) -> Re
         namespace: namespace.to_owned(),
         seed,
         environment: context.settings.environment.clone(),
-        consent: Consent::default(),
+        // Nobody is there to be asked.
+        consent: Consent { of_nodes: true, ..Consent::default() },
         source: context.settings.source.clone(),
         holder: context.holder.clone(),
     }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
+use super::HANDS;
 use crate::{
     api::{API_VERSION, Run, RunSpec},
     cluster::JournalFound,
@@ -30,6 +31,8 @@ pub struct RunSeen {
     pub deleted: bool,
     /// Whether our finalizer is on it.
     pub finalizer: bool,
+    /// Who aborted it, who held it, who let it go on; empty: nobody says.
+    pub hands: [String; 3],
     /// Its status, as it is.
     pub status: Value,
 }
@@ -56,9 +59,29 @@ impl RunSeen {
             created: metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |time| time.0),
             deleted: metadata.deletion_timestamp.is_some(),
             finalizer: metadata.finalizers.iter().flatten().any(|held| held == FINALIZER),
+            hands: HANDS.map(|key| {
+                metadata
+                    .annotations
+                    .iter()
+                    .flatten()
+                    .find(|(own, _)| *own == key)
+                    .map(|(_, by)| by.clone())
+                    .unwrap_or_default()
+            }),
             status: found.data.get("status").cloned().unwrap_or_default(),
             object,
         })
+    }
+
+    /// Who has set `spec.abort`, in words.
+    pub fn aborted(&self) -> String {
+        by(&self.hands[0], "spec.abort")
+    }
+
+    /// Who has set `spec.hold`, or taken it back, in words.
+    pub fn held(&self) -> String {
+        let held = self.spec.as_ref().is_ok_and(|spec| spec.hold);
+        by(&self.hands[if held { 1 } else { 2 }], &format!("spec.hold is {held}"))
     }
 
     /// NAMESPACE/NAME.
@@ -120,6 +143,10 @@ pub(super) fn owner(journal: &JournalFound) -> Option<(RunId, ObjectRef)> {
 /// Whether a journal is that of the Run itself, and not of a part of a game day.
 pub fn owns(journal: &JournalFound) -> bool {
     owner(journal).is_some_and(|(run, _)| run == journal.run)
+}
+
+fn by(who: &str, what: &str) -> String {
+    if who.is_empty() { what.to_owned() } else { format!("{who} ({what})") }
 }
 
 /// NAMESPACE/NAME of a Run.

@@ -304,7 +304,7 @@ impl Desk {
     fn hear(&mut self, run: &RunSeen) {
         if let (Some(working), Ok(spec)) = (self.working.get_mut(&run.id), &run.spec) {
             working.answers.seen(run.generation);
-            for news in working.heard.news(spec, &working.answers) {
+            for news in working.heard.news(spec, &run.held(), &working.answers) {
                 let _ = working.tx.send(news);
             }
         }
@@ -444,12 +444,13 @@ impl Desk {
     fn stop(&mut self, id: &RunId, stop: Stop) {
         let Some(working) = self.working.get_mut(id).filter(|working| !working.stopped) else { return };
         working.stopped = true;
+        let aborted = || self.runs.get(id).map_or_else(String::new, RunSeen::aborted);
         let (reason, by) = match stop {
-            Stop::Abort => (StopReason::UserAbort, "spec.abort"),
-            Stop::Deleted => (StopReason::Deleted, "it was deleted"),
-            Stop::Draining => (StopReason::Signal, "the controller ends"),
+            Stop::Abort => (StopReason::UserAbort, aborted()),
+            Stop::Deleted => (StopReason::Deleted, "it was deleted".to_owned()),
+            Stop::Draining => (StopReason::Signal, "the controller ends".to_owned()),
         };
-        let _ = working.tx.send(Outside::Stop(reason, by.to_owned()));
+        let _ = working.tx.send(Outside::Stop(reason, by));
     }
 
     /// Deletes a Run that has been over for long enough, and its journal.

@@ -17,9 +17,9 @@ use super::{
     held::{self, PartTold},
     notices::Notices,
     object,
-    people::Answers,
+    people::{Answers, observe},
     reconcile::{AGAIN, Course, Record as OnRecord, course},
-    seen::{RunSeen, key},
+    seen::{RunSeen, key, run_id},
     slots::Slot,
     status::{About, Progress, Writer},
 };
@@ -187,9 +187,7 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
         Course::Recover if of_day => Box::pin(held::resume(&mut case, dead_pod.then_some(taken))).await?,
         Course::Recover => Box::pin(taken_up(&mut case, dead_pod.then_some(taken))).await?,
         Course::Decline(verdict, reason, words) => {
-            let now = case.context.env.clock.now();
-            case.context.settings.metrics.declined(verdict);
-            case.tell(|progress| progress.decline(now, (verdict, reason, words), Vec::new()));
+            begin::decline(&case, (verdict, reason, words), Vec::new());
         }
         Course::Conclude | Course::LetGo => {}
     }
@@ -290,6 +288,11 @@ async fn end_pod(context: &Context, pod: &str) -> bool {
 }
 
 impl Case {
+    /// What people have observed. None of a part of a game day: what they say is about the day.
+    pub(super) fn notes(&self) -> Vec<Outside> {
+        if self.id == run_id(&self.object) { self.answers.notes() } else { Vec::new() }
+    }
+
     /// Changes what is told of the run.
     pub(super) fn tell(&self, change: impl FnOnce(&mut Progress)) {
         if let Some((_, writer)) = &self.told {
@@ -421,8 +424,18 @@ async fn recover(case: &mut Case) -> Result<(), WorkError> {
         observer: case.observer(&acting),
     };
     let begun = Instant::now();
+    let mut outside = std::mem::replace(&mut case.outside.1, mpsc::unbounded_channel().1);
     loop {
-        match case.telling(engine::from_journal(&env, &case.id, how.clone())).await {
+        let heard = mpsc::unbounded_channel();
+        let tx = heard.0.clone();
+        case.notes().into_iter().for_each(|note| drop(tx.send(note)));
+        let back = case.telling(engine::from_journal_heard(&env, &case.id, how.clone(), heard));
+        let back = tokio::select! {
+            biased;
+            back = back => back,
+            never = observe(&mut outside, &tx) => match never {},
+        };
+        match back {
             Ok(_) => return Ok(()),
             Err(EngineError::Lease(LeaseError::Held { tenure, .. })) if tenure.run == case.id => {
                 how.take_over = begun.elapsed() >= engine::LEASES_LAPSE;

@@ -122,6 +122,10 @@ impl Driver {
     pub(super) async fn run(&mut self) -> Result<(), EngineError> {
         let mut tasks = Tasks::default();
         let mut mirror = self.world.mirror.clone();
+        // What was said before it began, also where nothing is waited for.
+        while let Ok(said) = self.outside_rx.try_recv() {
+            self.outside(said)?;
+        }
         loop {
             if self.state.stop.is_some() && !tasks.injections.is_empty() {
                 // An abort pre-empts: what is in flight is dropped, and counts as having happened.
@@ -391,8 +395,13 @@ impl Driver {
             }
             Outside::Hold(held, _) if held == self.state.held || self.state.finished => Ok(()),
             Outside::Hold(held, by) => self.append(Record::HoldChanged { held, by }),
-            Outside::Noted(_) if self.state.finished => Ok(()),
-            Outside::Noted(text) => self.append(Record::Noted { text }),
+            Outside::Noted(text, written) => {
+                // Whoever takes a run over hears once more what is on record.
+                if self.state.finished || self.state.notes.contains(&(written.clone(), text.clone())) {
+                    return Ok(());
+                }
+                self.append(Record::Noted { text, written: Some(written) })
+            }
             Outside::Stop(..) if self.state.stop.is_some() => Ok(()),
             Outside::Stop(reason, by) => self.append(Record::StopRequested { reason, by }),
             // Nothing is left to leave: only the wait until it is steady again is cut short.

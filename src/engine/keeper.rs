@@ -10,7 +10,7 @@ use tokio::{
 use crate::{
     cluster::{Access, Lease, LeaseError, Tenure},
     env::Clock,
-    journal::{Answer, StopReason},
+    journal::{Answer, StopReason, Written},
 };
 
 /// How often a lease is renewed, and so how soon an abort from elsewhere is seen (client-go's retry period).
@@ -28,8 +28,8 @@ pub enum Outside {
     Skipped(String, String, String),
     /// Whether new steps are to wait, and who says so.
     Hold(bool, String),
-    /// Somebody has observed something, in words.
-    Noted(String),
+    /// Somebody has observed something, in words. Said again it is the same note.
+    Noted(String, Written),
     /// Somebody, or something, wants it to end.
     Stop(StopReason, String),
     /// Somebody wants it to end without waiting for reverts.

@@ -24,6 +24,7 @@ mod judging;
 mod keeper;
 mod loading;
 mod loads;
+mod losses;
 mod next;
 mod noticing;
 mod orders;
@@ -51,8 +52,8 @@ pub use next::{Command, Patience, next};
 pub use preview::{FieldChange, Preview, preview};
 pub use resumable::put_back_because;
 pub use rollback::{
-    Leftover, Rollback, agents_left, clear_lapsed, close, closes, from_journal, from_scars, leftovers,
-    revert_found,
+    Leftover, Rollback, agents_left, clear_lapsed, close, closes, from_journal, from_journal_heard,
+    from_scars, leftovers, revert_found,
 };
 pub use start::{Outcome, Start, run};
 pub use state::{Illegal, State, StepState, Violation, transition};

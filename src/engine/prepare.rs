@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{EngineError, drive::Driver, rounds};
+use super::{EngineError, drive::Driver, losses::intent, rounds};
 use crate::{
     api::{Action, Step, Target},
     cluster::{Snapshot, Written},
@@ -55,7 +55,7 @@ impl Driver {
         let planned = self.planned(&step, &snapshot, &Part { index, only: None });
         self.arm_further(&planned, &snapshot)?;
         let record = match planned {
-            Ok(injections) => Record::InjectIntended { step: name, injections },
+            Ok(injections) => intent(name, injections, &snapshot),
             Err(findings) if step.repeat.is_some() => Record::RoundSkipped { step: name, findings },
             Err(findings) => Record::StepRefused { step: name, findings },
         };
@@ -85,7 +85,7 @@ impl Driver {
         let planned = self.planned(step, snapshot, &Part { index, only: Some(batch) });
         self.arm_further(&planned, snapshot)?;
         let record = match planned {
-            Ok(injections) => Record::InjectIntended { step: name, injections },
+            Ok(injections) => intent(name, injections, snapshot),
             Err(findings) => Record::StepRefused { step: name, findings },
         };
         self.append(record)
@@ -221,12 +221,12 @@ impl Driver {
             let planned = self.planned(&step, &snapshot, &Part { index, only: Some(&born) });
             self.arm_further(&planned, &snapshot)?;
             match planned {
-                Ok(injections) => self.append(Record::InjectIntended { step: step.name, injections })?,
+                Ok(injections) => self.append(intent(step.name, injections, &snapshot))?,
                 Err(findings) => {
                     self.passed_over.extend(born);
                     let why = findings.first().map(ToString::to_string).unwrap_or_default();
                     let text = format!("step {}: what was born since is left alone: {why}", step.name);
-                    self.append(Record::Noted { text })?;
+                    self.append(Record::Noted { text, written: None })?;
                 }
             }
         }

@@ -69,8 +69,17 @@ pub fn leftovers(entries: &[Entry]) -> Result<Vec<Leftover>, EngineError> {
 
 /// Takes a run over and puts back everything that its journal says: replay, then the ordinary loop.
 pub async fn from_journal(env: &Env, run: &RunId, how: Rollback) -> Result<Outcome, EngineError> {
+    from_journal_heard(env, run, how, mpsc::unbounded_channel()).await
+}
+
+/// The same while people go on speaking: what they observe is written down with the rest.
+pub async fn from_journal_heard(
+    env: &Env,
+    run: &RunId,
+    how: Rollback,
+    (outside_tx, outside_rx): (mpsc::UnboundedSender<Outside>, mpsc::UnboundedReceiver<Outside>),
+) -> Result<Outcome, EngineError> {
     let access = Access::new(env.kube.clone());
-    let (outside_tx, outside_rx) = mpsc::unbounded_channel();
     let owner = Owner { holder: &how.holder, by: &how.by.name, take_over: how.take_over };
     let Taken { keeper, writer, entries, epoch, unwritten } =
         take(env, &access, (run, owner), outside_tx).await?;

@@ -13,7 +13,7 @@ use crate::{
     api::{Action, Experiment, ExperimentSpec, Role},
     journal::{
         Answer, CheckOutcome, Entry, Header, InjectOutcome, ProbeStats, Record, Residue, RevertOutcome,
-        StopReason,
+        StopReason, Written,
     },
     types::{InjectionId, ObjectRef, Phase, Verdict},
 };
@@ -61,6 +61,8 @@ pub struct State {
     pub stop: Option<(StopReason, String, Timestamp)>,
     /// Whether no new step is to start.
     pub held: bool,
+    /// What people have observed.
+    pub notes: std::collections::BTreeSet<(Written, String)>,
     /// Whether that was said once more when nothing was in force: nobody waits until it is steady again.
     pub impatient: bool,
     /// The verdict with its reason and words.
@@ -156,6 +158,7 @@ impl State {
             violations: Vec::new(),
             stop: None,
             held: false,
+            notes: std::collections::BTreeSet::new(),
             impatient: false,
             decided: None,
             method_ended: None,
@@ -298,6 +301,9 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         Record::Day(_) => return illegal("it is of a game day"),
         Record::OwnerChanged { goes_on: false, .. } => taken_over(state, at),
         Record::OwnerChanged { .. } => gone_on_with(state, at),
+        Record::Noted { text, written: Some(written) } => {
+            state.notes.insert((written.clone(), text.clone()));
+        }
         Record::Planned { .. } | Record::Noted { .. } => {}
         Record::DeployedSeen { moment, .. } => {
             state.deployed_after |= *moment == crate::journal::Moment::After

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Environment;
+use super::{Environment, Written};
 use crate::types::{Finding, RunId, Verdict};
 
 /// What happened on a game day.
@@ -18,6 +18,13 @@ pub enum DayRecord {
     Asked {
         /// What, and what came of it.
         asked: Asked,
+    },
+    /// Somebody has observed something.
+    Noted {
+        /// In words.
+        text: String,
+        /// Who, and when.
+        written: Written,
     },
     /// A part of it is run from here on, unless it was before.
     Playing {

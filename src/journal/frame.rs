@@ -86,7 +86,7 @@ mod tests {
             seq,
             at: Timestamp::UNIX_EPOCH,
             epoch: Epoch(1),
-            record: Record::Noted { text: format!("note {seq}\nwith a line break") },
+            record: Record::Noted { text: format!("note {seq}\nwith a line break"), written: None },
         };
         (0..count).flat_map(|seq| encode(&entry(seq)).expect("encodes")).collect()
     }

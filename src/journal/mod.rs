@@ -8,8 +8,10 @@ mod day;
 mod deployed;
 mod environment;
 mod frame;
+mod loss;
 mod record;
 mod writer;
+mod written;
 
 pub use crate::probes::Stats as ProbeStats;
 pub use clocks::Clocks;
@@ -17,8 +19,10 @@ pub use day::{Asked, DayHeader, DayRecord};
 pub use deployed::{Deployed, Moment};
 pub use environment::Environment;
 pub use frame::{Damage, decode, encode, last};
+pub use loss::Loss;
 pub use record::{
     Answer, CheckOutcome, Entry, Header, InjectOutcome, Record, Residue, RevertOutcome, SampleState,
     StopReason,
 };
 pub use writer::{JournalError, Writer, read};
+pub use written::Written;

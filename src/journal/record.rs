@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Clocks, DayRecord, Deployed, Environment, Moment};
+use super::{Clocks, DayRecord, Deployed, Environment, Loss, Moment, Written};
 use crate::{
     faults::Injection,
     probes::Stats,
@@ -109,6 +109,9 @@ pub enum Record {
         step: String,
         /// Each application to a target, with all that undoes it.
         injections: Vec<Injection>,
+        /// Whose pods they take.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        owners: Vec<Loss>,
     },
     /// Agents are about to be placed for faults that take one. Durable before the first call; no fault yet, and so no
     /// change that the hypothesis is about.
@@ -319,6 +322,9 @@ pub enum Record {
     Noted {
         /// In words.
         text: String,
+        /// Who has observed it; None: it was found out by the runner.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        written: Option<Written>,
     },
     /// The last record.
     Finished {

@@ -193,7 +193,11 @@ mod tests {
         let synced = Arc::new(Mutex::new(0));
         let mut writer = Writer { log: Box::new(Counted(synced.clone())), next: 0, epoch: Epoch(1) };
         let mut append = |record| writer.append(Timestamp::UNIX_EPOCH, record).expect("is written");
-        append(Record::InjectIntended { step: "kill".to_owned(), injections: Vec::new() });
+        append(Record::InjectIntended {
+            step: "kill".to_owned(),
+            injections: Vec::new(),
+            owners: Vec::new(),
+        });
         for number in 0..100 {
             let injection = InjectionId::new("kill", number);
             let (done, detail) = (InjectOutcome::Done, String::new());

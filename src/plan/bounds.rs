@@ -24,6 +24,11 @@ use crate::{
 const NO_CONTROLLER: &str =
     "the controller collects them: firedrill run --controller FILE, then firedrill approve by somebody else";
 
+/// Whether these labels of a namespace or a node consent to experiments.
+fn consents(labels: &BTreeMap<String, String>) -> bool {
+    labels.get("firedrill.dev/allowed").is_some_and(|value| value == "true")
+}
+
 /// Who has agreed to what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consent {
@@ -33,15 +38,19 @@ pub struct Consent {
     pub bystanders: BTreeSet<String>,
     /// How many others have agreed.
     pub approvals: u32,
+    /// Whether a node has to consent too, by the same label as a namespace.
+    pub of_nodes: bool,
 }
 
 impl Consent {
     /// Whether `namespace` has consented, by label or by flag.
     pub fn given(&self, namespace: &str, space: Option<&Space>) -> bool {
-        self.namespaces.contains(namespace)
-            || space.is_some_and(|space| {
-                space.labels.get("firedrill.dev/allowed").is_some_and(|value| value == "true")
-            })
+        self.namespaces.contains(namespace) || space.is_some_and(|space| consents(&space.labels))
+    }
+
+    /// Whether a node may be hit, as far as it is asked.
+    pub fn given_by_node(&self, labels: &BTreeMap<String, String>) -> bool {
+        !self.of_nodes || consents(labels)
     }
 }
 

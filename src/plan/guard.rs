@@ -63,6 +63,7 @@ impl<'a> Ground<'a> {
         let free = targets.iter().filter(|target| !self.held.contains(target));
         findings.extend(free.filter_map(|target| held_by_another(setting, target)));
         if self.info.limits.contains(&LimitKind::Nodes) {
+            findings.extend(targets.iter().filter_map(|target| unwilling_node(setting, target)));
             findings.extend(forbidden_nodes(setting, targets));
             findings.extend(if self.info.whole_zone() {
                 last_zone(self.ask, targets).into_iter().collect()
@@ -113,6 +114,20 @@ pub(super) fn unwilling(setting: &Setting<'_>, namespace: &str) -> Option<Findin
         "kubectl label namespace {namespace} firedrill.dev/allowed=true, or --allow-namespace {namespace}"
     );
     Some(Finding::error(code::NO_CONSENT, subject, "it has not consented to experiments").remedy(remedy))
+}
+
+/// Why nothing may be done to a node: where it is asked, by whoever runs it in the cluster.
+fn unwilling_node(setting: &Setting<'_>, target: &ObjectRef) -> Option<Finding> {
+    let node = setting.snapshot.node(&target.name).filter(|_| target.kind == "Node")?;
+    if setting.consent.given_by_node(&node.labels) {
+        return None;
+    }
+    let message = "it has not consented to experiments of the controller";
+    let remedy = format!(
+        "kubectl label node {} firedrill.dev/allowed=true, or choose nodes that have it",
+        target.name
+    );
+    Some(Finding::error(code::NO_CONSENT, target, message).remedy(remedy))
 }
 
 /// A scar that is there already names the run that holds the object.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::Signal,
-    journal::{CheckOutcome, Clocks, Deployed, Residue},
+    journal::{CheckOutcome, Clocks, Deployed, Residue, Written},
     types::{Finding, InjectionId, ObjectRef, Phase, RunId, Verdict, load::LoadTally},
 };
 
@@ -427,10 +427,21 @@ pub struct InForce {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Note {
-    /// When.
+    /// When; of what somebody has observed: when they say that they did.
     pub at: Timestamp,
+    /// Who has observed it; None: nobody, the run itself has found it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// In words.
     pub text: String,
+}
+
+impl Note {
+    /// From what is on record of it, and when that was written.
+    pub(super) fn of(text: &str, written: Option<&Written>, at: Timestamp) -> Self {
+        let (at, by) = written.map_or((at, None), |written| (written.time, Some(written.by.clone())));
+        Self { at, by, text: text.to_owned() }
+    }
 }
 
 impl Facts {

@@ -42,7 +42,7 @@ impl Facts {
         let mut gather = Gather::new(experiment);
         for entry in entries {
             if let Some(said) = gather.agents.take(entry) {
-                gather.notes.extend(said.into_iter().map(|(_, text)| Note { at: entry.at, text }));
+                gather.notes.extend(said.into_iter().map(|(_, text)| Note::of(&text, None, entry.at)));
                 continue;
             }
             let _ = gather.of_the_run(entry) || gather.of_loads(entry) || gather.of_faults(entry);
@@ -54,7 +54,7 @@ impl Facts {
             let text = format!(
                 "the file in the journal cannot be decoded, so probes and steps lack their details: {error}"
             );
-            gather.notes.insert(0, Note { at: first.at, text });
+            gather.notes.insert(0, Note::of(&text, None, first.at));
         }
         let window = gather.window();
         let probes = probes::collect(entries, experiment, window.as_ref());
@@ -216,7 +216,7 @@ impl Gather {
             }
             Record::NotRecovered { probes } => self.not_recovered.clone_from(probes),
             Record::Recovered { .. } => self.not_recovered.clear(),
-            Record::Noted { text } => self.notes.push(Note { at, text: text.clone() }),
+            Record::Noted { text, written } => self.notes.push(Note::of(text, written.as_ref(), at)),
             Record::Finished { verdict, residue, .. } => {
                 self.finished = true;
                 self.phase = Phase::Finished;
@@ -285,7 +285,7 @@ impl Gather {
             Record::Checked { step, outcome, detail } => {
                 self.step(step).check = Some(CheckFacts { at, outcome: *outcome, detail: detail.clone() });
             }
-            Record::InjectIntended { step, injections } => self.intended(at, step, injections),
+            Record::InjectIntended { step, injections, .. } => self.intended(at, step, injections),
             Record::Injected { injection, outcome, detail } => {
                 self.phase = Phase::Observing;
                 let told = Told { at, outcome: *outcome, detail: detail.clone() };

@@ -10,7 +10,7 @@ use crate::{
     api::API_VERSION,
     controller::{
         calendar::{Calendar, Decision, Finished, Past, Skipped, run_name, surplus},
-        object::GAME_DAY,
+        object::{self, GAME_DAY},
         seen::RunSeen,
         status::second,
     },
@@ -75,7 +75,7 @@ pub(super) fn of(
         Decision::Start { at, .. } => {
             let name = run_name(&day.metadata.name, at);
             let run = ObjectRef::namespaced(API_VERSION, "Run", &item.object.namespace, &name);
-            let mut labels = item.labels.clone();
+            let mut labels = object::inherited(&item.labels);
             labels.insert(GAME_DAY.to_owned(), day.metadata.name.clone());
             let body = json!({
                 "apiVersion": API_VERSION,

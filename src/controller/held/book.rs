@@ -9,7 +9,8 @@ use crate::{
         status::Writer as Status,
         work::{Case, WorkError},
     },
-    journal::{DayRecord, Record, Writer},
+    engine::Outside,
+    journal::{DayRecord, Record, Writer, Written},
     types::{Epoch, Finding},
 };
 
@@ -21,27 +22,50 @@ pub(super) struct Book {
     known: BTreeSet<String>,
     /// Parts that were refused, and why.
     refused: BTreeMap<String, Vec<Finding>>,
+    /// What people have observed.
+    notes: BTreeSet<(Written, String)>,
 }
 
 impl Book {
     /// A new one.
     pub(super) fn begin(case: &Case) -> Result<Self, WorkError> {
         let writer = Writer::create(&case.segments, &case.id, Epoch(1))?;
-        Ok(Self { writer, status: status(case), known: BTreeSet::new(), refused: BTreeMap::new() })
+        Ok(Self::of(writer, case))
     }
 
     /// One that another owner has begun.
     pub(super) fn resume(case: &Case) -> Result<Self, WorkError> {
         let (writer, entries) =
             Writer::resume(&case.segments, &case.id, |theirs| Epoch(theirs.0.saturating_add(1)))?;
-        let (known, refused) = (BTreeSet::new(), BTreeMap::new());
-        let mut book = Self { writer, status: status(case), known, refused };
+        let mut book = Self::of(writer, case);
         for entry in &entries {
             if let Record::Day(record) = &entry.record {
                 book.know(record);
             }
         }
         Ok(book)
+    }
+
+    fn of(writer: Writer, case: &Case) -> Self {
+        Self {
+            writer,
+            status: status(case),
+            known: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            notes: BTreeSet::new(),
+        }
+    }
+
+    /// Writes down what people have observed and what is not there yet.
+    pub(super) fn note(&mut self, at: Timestamp, said: Vec<Outside>) -> Result<(), WorkError> {
+        for said in said {
+            if let Outside::Noted(text, written) = said
+                && !self.notes.contains(&(written.clone(), text.clone()))
+            {
+                self.write(at, DayRecord::Noted { text, written })?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn write(&mut self, at: Timestamp, record: DayRecord) -> Result<(), WorkError> {
@@ -60,6 +84,9 @@ impl Book {
             }
             DayRecord::Asked { asked } => {
                 self.known.insert(format!("? {}", asked.what));
+            }
+            DayRecord::Noted { text, written } => {
+                self.notes.insert((written.clone(), text.clone()));
             }
             DayRecord::Refused { part, findings } => {
                 self.refused.insert(part.clone(), findings.clone());

@@ -7,6 +7,8 @@ mod venue;
 
 pub(super) use telling::{PartTold, notices};
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -17,7 +19,7 @@ use super::{
     calendar::{Calendar, run_name},
     day::{self, Outing, Planned},
     going_on::goes_on,
-    notices::{Notice, Outcome},
+    notices::Notice,
     object,
     reconcile::Record as OnRecord,
     request::{self, Frozen, Unreadable},
@@ -28,8 +30,8 @@ use super::{
 use crate::{
     api::{API_VERSION, Act, Acts, ConcurrencyPolicy, Experiment, GameDay, NoticeEvent, RunSpec},
     cluster::{Access, ApiError},
-    journal::{self, DayHeader, DayRecord, Record},
-    report::{Chapter, DayEntry},
+    journal::{self, DayHeader, DayRecord, Entry, Record},
+    report::{Chapter, Facts, day::kept},
     types::{ExitCode, ObjectRef, RunId, Verdict, counted},
 };
 
@@ -63,6 +65,8 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
     for asked in telling::still_open((&status, &run.object.name), &earlier, now) {
         book.write(now, DayRecord::Asked { asked })?;
     }
+    // What was said while it waited was heard by nobody.
+    book.note(now, case.answers.notes())?;
     if !case.segments.flushed().await {
         return Err(WorkError::Taken);
     }
@@ -73,13 +77,20 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
 /// say. `dead_pod`: since when that one's pod is deleted.
 pub(super) async fn resume(case: &mut Case, dead_pod: Option<Instant>) -> Result<(), WorkError> {
     let ended = match &case.told {
-        None => Some(("Deleted", "the Run is gone")),
-        Some((run, _)) if run.deleted => Some(("Deleted", "it was deleted")),
-        Some((run, _)) if run.spec.as_ref().is_ok_and(|spec| spec.abort) => Some(("UserAbort", "spec.abort")),
+        None => Some(("Deleted", "the Run is gone".to_owned())),
+        Some((run, _)) if run.deleted => Some(("Deleted", "it was deleted".to_owned())),
+        Some((run, _)) if run.spec.as_ref().is_ok_and(|spec| spec.abort) => {
+            Some(("UserAbort", run.aborted()))
+        }
         Some(_) => None,
     };
-    let residue = all_back(case, dead_pod, ended.is_some()).await?;
     let begun = case.entries.first().map(|entry| (entry.at, entry.record.clone()));
+    if let Some((_, Record::Day(DayRecord::Began(header)))) = &begun
+        && let Ok((day, _)) = thawed(header)
+    {
+        tells(case, &day).await;
+    }
+    let (residue, parts) = all_back(case, dead_pod, ended.is_some()).await?;
     let Some((at, Record::Day(DayRecord::Began(header)))) = begun else {
         let words = "the journal of the game day does not begin with what is held".to_owned();
         return declined(case, No::Declined(Verdict::Inconclusive, "JournalDamaged", words, Vec::new()));
@@ -91,19 +102,45 @@ pub(super) async fn resume(case: &mut Case, dead_pod: Option<Instant>) -> Result
     let (reason, message) = (reason.to_owned(), format!("ended by {by}"));
     let code = if residue { ExitCode::Residue } else { ExitCode::Aborted } as u8;
     let now = case.context.env.clock.now();
-    book.write(now, DayRecord::Over { verdict: Verdict::Aborted, reason, message, code })
+    book.note(now, case.answers.notes())?;
+    book.write(now, DayRecord::Over { verdict: Verdict::Aborted, reason, message, code })?;
+    if let Some(notices) = &case.notices {
+        let chapter = |run: &RunId| Some(Chapter::Run(Box::new(Facts::from_entries(parts.get(run)?).ok()?)));
+        if let Some((facts, _)) = kept(&journal::read(&case.segments, &case.id)?, &mut { chapter }) {
+            telling::over(notices, &facts);
+        }
+        notices.close().await;
+    }
+    Ok(())
 }
 
-/// Puts back what any part of it may have in force, and says whether something is left. `tell`: nobody else will.
-async fn all_back(case: &Case, dead_pod: Option<Instant>, tell: bool) -> Result<bool, WorkError> {
+/// Whoever the game day's notifications name is told of it from here on.
+async fn tells(case: &mut Case, day: &GameDay) {
+    if case.notices.is_some() {
+        return;
+    }
+    let spec = case.told.as_ref().and_then(|(run, _)| run.spec.clone().ok()).unwrap_or_default();
+    case.notices = notices(&case.context, &case.object, (day, account(&spec, day))).await;
+}
+
+/// Puts back what any part of it may have in force: whether something is left, and what is on record of each. `tell`:
+/// nobody else will.
+async fn all_back(
+    case: &Case,
+    dead_pod: Option<Instant>,
+    tell: bool,
+) -> Result<(bool, BTreeMap<RunId, Vec<Entry>>), WorkError> {
     let begun = case.entries.iter().filter_map(|entry| match &entry.record {
         Record::Day(DayRecord::Playing { part, run }) => Some((part.clone(), run.clone())),
         _ => None,
     });
-    let (mut failed, mut residue) = (None, false);
+    let (mut failed, mut residue, mut parts) = (None, false, BTreeMap::new());
     for (part, run) in begun.collect::<Vec<_>>() {
-        match back(case, (&part, run), dead_pod, tell).await {
-            Ok(left) => residue |= left,
+        match back(case, (&part, run.clone()), dead_pod, tell).await {
+            Ok((left, entries)) => {
+                residue |= left;
+                parts.insert(run, entries);
+            }
             // The others go back all the same; it is tried again.
             Err(error) => {
                 tracing::warn!(run = %case.id, part, %error, "it could not be put back yet");
@@ -111,16 +148,16 @@ async fn all_back(case: &Case, dead_pod: Option<Instant>, tell: bool) -> Result<
             }
         }
     }
-    failed.map_or(Ok(residue), Err)
+    failed.map_or(Ok((residue, parts)), Err)
 }
 
-/// Puts a part back; whether something is left of it.
+/// Puts a part back; whether something is left of it, and what is on record.
 async fn back(
     case: &Case,
     (part, run): (&str, RunId),
     dead_pod: Option<Instant>,
     tell: bool,
-) -> Result<bool, WorkError> {
+) -> Result<(bool, Vec<Entry>), WorkError> {
     let mut own = part_of(case, run.clone(), None).await?;
     if let Some(since) = dead_pod.filter(|_| own.entries.is_empty()) {
         // Its owner may have begun it a moment ago, for as long as its token is good.
@@ -130,8 +167,10 @@ async fn back(
     if tell {
         own.tell(|progress| progress.turn(part, &own.entries));
     }
+    own.part = case.notices.as_ref().map(|notices| PartTold::back(notices, part));
     // What is gone on with is so in its turn, which is now: what comes before it is over.
-    if on_record(&own.entries) == OnRecord::Open && (tell || !goes_on(&own)) {
+    let goes_back = on_record(&own.entries) == OnRecord::Open && (tell || !goes_on(&own));
+    if goes_back {
         Box::pin(put_back(&mut own, dead_pod)).await?;
         if !own.segments.flushed().await {
             return Err(WorkError::Taken);
@@ -145,7 +184,12 @@ async fn back(
         Record::Finished { residue, .. } => Some(!residue.is_empty()),
         _ => None,
     });
-    Ok(last.unwrap_or(false))
+    if let Some(notices) = case.notices.as_ref().filter(|_| goes_back)
+        && let Ok(facts) = Facts::from_entries(&entries)
+    {
+        telling::part_over(notices, part, &facts);
+    }
+    Ok((last.unwrap_or(false), entries))
 }
 
 /// A part of a game day by itself: its journal, and the way to its engine.
@@ -198,10 +242,7 @@ async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<DayHea
             start: spec.start_time,
             deadline: spec.deadline(run.created),
         };
-        if case.notices.is_none() {
-            case.notices =
-                notices(&case.context, &run.object, (&frozen.day, account(spec, &frozen.day))).await;
-        }
+        tells(case, &frozen.day).await;
         let Some(approvals) = agreement::look(case, &ask).await? else { continue };
         let mut others = others(&case.context.access, run).await?;
         // Those that have begun and are not over.
@@ -330,17 +371,14 @@ async fn hold(
         scheduled: header.scheduled.clone(),
         replaced: None,
     };
-    if let Some((run, _)) = case.told.clone().filter(|_| case.notices.is_none()) {
-        let spec = run.spec.unwrap_or_default();
-        case.notices = notices(&case.context, &run.object, (&day, account(&spec, &day))).await;
-    }
+    tells(case, &day).await;
     let told = case.notices.clone();
     if let Some(notices) = told.as_ref().filter(|_| resumed.is_none()) {
         let words =
             format!("{}, asked for by {}", counted(day.spec.experiments.len(), "experiment"), header.by);
         notices.tell(Notice::new(NoticeEvent::Started, words));
     }
-    let deadline = day::deadline(&day, started);
+    let (deadline, said) = (day::deadline(&day, started), case.answers.clone());
     let mut venue = InCluster::new(case, book, (&header, &day, &acts), (deadline, resumed.flatten()));
     let held = Box::pin(day::hold(&outing, &mut venue, (started, resumed.is_some()))).await?;
     let mut book = venue.close();
@@ -351,22 +389,9 @@ async fn hold(
     }
     let day::Held { day: facts, code, .. } = held;
     if let Some(notices) = &told {
-        let line = |entry: &DayEntry| Outcome {
-            name: entry.name.clone(),
-            verdict: entry.verdict.clone(),
-            reason: entry.reason.clone(),
-        };
-        let over = Notice {
-            verdict: Some(facts.verdict),
-            reason: facts.reason.clone(),
-            experiments: facts.experiments.iter().map(line).collect(),
-            ..Notice::new(NoticeEvent::Finished, facts.message.clone())
-        };
-        if facts.verdict == Verdict::Aborted {
-            notices.tell(Notice { event: NoticeEvent::Aborted, ..over.clone() });
-        }
-        notices.tell(over);
+        telling::over(notices, &facts);
     }
+    book.note(facts.ended, said.notes())?;
     let (verdict, reason, message) = (facts.verdict, facts.reason, facts.message);
     tracing::info!(run = %case.id, %verdict, reason, message, "the game day is over");
     book.write(facts.ended, DayRecord::Over { verdict, reason, message, code: code as u8 })?;

@@ -10,11 +10,12 @@ use crate::{
     cluster::account_uid,
     controller::{
         Context,
-        notices::{About, Notice, Notices},
+        notices::{About, Notice, Notices, Outcome},
         seen::RunSeen,
     },
     journal::{Asked, Entry, Record},
-    types::ObjectRef,
+    report::{DayEntry, DayFacts, Facts},
+    types::{ObjectRef, Verdict},
 };
 
 /// A revert that has failed so often is told of.
@@ -77,6 +78,11 @@ impl PartTold {
         }
     }
 
+    /// Of a part that is only put back: no step of it begins any more.
+    pub(super) fn back(notices: &Notices, part: &str) -> Self {
+        Self { notices: notices.clone(), part: part.to_owned(), manual: Arc::default() }
+    }
+
     /// Takes in one more record.
     pub(in crate::controller) fn on(&self, entry: &Entry) {
         let (event, message, step) = match &entry.record {
@@ -100,6 +106,39 @@ impl PartTold {
             ..Notice::new(event, message)
         });
     }
+}
+
+/// Tells that an experiment is over; what is only judged before or between them is none.
+pub(super) fn part_over(notices: &Notices, part: &str, facts: &Facts) {
+    // `prerequisite NAME`, `steady before ENTRY`: no entry has a blank in its name.
+    if part.contains(' ') {
+        return;
+    }
+    notices.tell(Notice {
+        experiment: part.to_owned(),
+        verdict: facts.outcome.verdict,
+        reason: facts.outcome.reason.clone(),
+        ..Notice::new(NoticeEvent::ExperimentFinished, facts.outcome.message.clone())
+    });
+}
+
+/// Tells that the game day is over.
+pub(super) fn over(notices: &Notices, facts: &DayFacts) {
+    let line = |entry: &DayEntry| Outcome {
+        name: entry.name.clone(),
+        verdict: entry.verdict.clone(),
+        reason: entry.reason.clone(),
+    };
+    let over = Notice {
+        verdict: Some(facts.verdict),
+        reason: facts.reason.clone(),
+        experiments: facts.experiments.iter().map(line).collect(),
+        ..Notice::new(NoticeEvent::Finished, facts.message.clone())
+    };
+    if facts.verdict == Verdict::Aborted {
+        notices.tell(Notice { event: NoticeEvent::Aborted, ..over.clone() });
+    }
+    notices.tell(over);
 }
 
 /// What earlier Runs of the same game day have left to be done, each as something to be seen again: also those that are

@@ -10,6 +10,7 @@ use super::{
     Book, PartTold, account,
     guarded::{Forbidden, Guarded},
     part_of,
+    telling::part_over,
 };
 use crate::{
     api::{Act, Acts, GameDay, NoticeEvent, StepAction, account_of},
@@ -109,11 +110,7 @@ impl<'a> InCluster<'a> {
                 self.held = held;
                 self.case.tell(|progress| progress.day_held(held));
             }
-            Outside::Noted(text) => {
-                let at = self.now();
-                let asked = Asked { what: "note".to_owned(), at, took_ms: 0, holds: true, detail: text };
-                self.book.write(at, DayRecord::Asked { asked })?;
-            }
+            said @ Outside::Noted(..) => self.book.note(self.now(), vec![said])?,
             _ => {}
         }
         Ok(None)
@@ -143,6 +140,11 @@ impl<'a> InCluster<'a> {
                 done = &mut run => return Ok(done?.map(|(_, findings)| findings)),
                 Some(said) = self.case.outside.1.recv() => {
                     match &said {
+                        // It is about the day: the part's own journal has none.
+                        Outside::Noted(..) => {
+                            self.book.note(clock.now(), vec![said])?;
+                            continue;
+                        }
                         Outside::Stop(reason, by) => *end = Some(ended(*reason, by)),
                         Outside::Hold(held, _) => self.held = *held,
                         _ => {}
@@ -179,18 +181,6 @@ impl<'a> InCluster<'a> {
     fn refused(&self, act: &Act, findings: &[Finding]) -> Played {
         let chapter = refused(&self.request(act), &self.header.by, findings, self.now());
         Played { chapter, code: ExitCode::Refused, ended: None }
-    }
-
-    /// Tells that an experiment is over.
-    fn over(&self, part: Part<'_>, chapter: &Chapter) {
-        if let (Part::Entry(name), Some(notices), Some(facts)) = (part, &self.case.notices, chapter.run()) {
-            notices.tell(Notice {
-                experiment: name.to_owned(),
-                verdict: facts.outcome.verdict,
-                reason: facts.outcome.reason.clone(),
-                ..Notice::new(NoticeEvent::ExperimentFinished, facts.outcome.message.clone())
-            });
-        }
     }
 
     /// Brings a part to its end, whatever there is of it: its records, and why it did not begin.
@@ -313,8 +303,10 @@ impl Venue for InCluster<'_> {
             |error| Chapter::Lost { experiment, error: error.to_string() },
             |facts| Chapter::Run(Box::new(facts)),
         );
-        if before != OnRecord::Whole {
-            self.over(part, &chapter);
+        if let (Some(notices), Some(facts)) = (&self.case.notices, chapter.run())
+            && before != OnRecord::Whole
+        {
+            part_over(notices, &name, facts);
         }
         Ok(Played { chapter, code: came_to(&entries), ended: end })
     }

@@ -6,6 +6,7 @@
 mod acting;
 mod agents;
 mod guardrails;
+mod nodes;
 mod opened;
 mod policies;
 mod rights;
@@ -85,7 +86,7 @@ pub fn manifests(part: Part, installed: &Installed) -> Vec<Value> {
         Part::Rights => rights::rights(installed),
         Part::Policies => policies::policies(),
         Part::Guardrails => guardrails::guardrails(),
-        Part::Nodes => [rights::nodes(installed), policies::nodes(installed)].concat(),
+        Part::Nodes => [rights::nodes(installed), nodes::policies(installed)].concat(),
         Part::Stamp => stamp::stamp(),
         Part::Agents => agents::agents(installed),
     };

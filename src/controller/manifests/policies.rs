@@ -1,4 +1,4 @@
-//! ValidatingAdmissionPolicies: who may write which Experiment, Run, GameDay, Guardrail, and change which node.
+//! ValidatingAdmissionPolicies: who may write which Experiment, Run, GameDay and Guardrail.
 //!
 //! Tried on a real API server: a look at the authorizer costs 350,000 of the 1,000,000 that an expression may,
 //! and of the 10,000,000 that a policy may. So each right is asked for once, in an expression of its own, however
@@ -8,11 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{ADMISSION, Installed, NODE_FAULTS};
+use super::{ADMISSION, NODE_FAULTS, stamp::just_done};
 use crate::{
     api::schema::{self, GROUP, Shape, VERSION},
-    cluster::{RUN_LABEL, UNDO_PREFIX},
-    controller::AUTHOR,
+    controller::{AUTHOR, HANDS},
     faults::{FAULTS, FaultInfo, LOAD_POD},
 };
 
@@ -40,20 +39,24 @@ const NAMESPACE: &str = "namespace(object.metadata.namespace)";
 const METHOD: &str = "variables.method";
 
 /// A policy in the making.
-struct Policy {
+pub(super) struct Policy {
     name: &'static str,
     /// API group, version, resource, operations.
-    over: (&'static str, &'static str, &'static str, &'static [&'static str]),
-    conditions: Vec<(&'static str, String)>,
-    variables: Vec<(&'static str, String)>,
+    pub over: (&'static str, &'static str, &'static str, &'static [&'static str]),
+    pub conditions: Vec<(&'static str, String)>,
+    pub variables: Vec<(&'static str, String)>,
     /// What has to be true, and in CEL what is said of who does not hold to it.
-    rules: Vec<(String, String)>,
+    pub rules: Vec<(String, String)>,
     /// Whether it is asked about each Guardrail.
     guardrails: bool,
 }
 
 impl Policy {
-    fn over(name: &'static str, resource: &'static str, operations: &'static [&'static str]) -> Self {
+    pub(super) fn over(
+        name: &'static str,
+        resource: &'static str,
+        operations: &'static [&'static str],
+    ) -> Self {
         Self {
             name,
             over: (GROUP, VERSION, resource, operations),
@@ -65,7 +68,7 @@ impl Policy {
     }
 
     /// The policy and its binding.
-    fn objects(self) -> Vec<Value> {
+    pub(super) fn objects(self) -> Vec<Value> {
         let name = format!("{}.{GROUP}", self.name);
         let named = |pairs: &[(&str, String)]| -> Vec<Value> {
             pairs.iter().map(|(name, expression)| json!({"name": name, "expression": expression})).collect()
@@ -101,18 +104,18 @@ impl Policy {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-fn list<'a>(of: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn list<'a>(of: impl IntoIterator<Item = &'a str>) -> String {
     of.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
 /// The policies that every installation has.
 pub(super) fn policies() -> Vec<Value> {
     let files = [experiments(), runs(), halt(), game_days(), authors("experiments"), authors("gamedays")];
-    let all = files.into_iter().chain([guardrails()]);
+    let all = files.into_iter().chain([hands(), guardrails()]);
     all.flat_map(Policy::objects).collect()
 }
 
@@ -136,6 +139,25 @@ fn authors(resource: &'static str) -> Policy {
         "variables.same || variables.before == '' || variables.now != ''".to_owned(),
         format!("'the annotation {AUTHOR} cannot be taken away'"),
     ));
+    policy
+}
+
+/// Whoever is said to have aborted a Run, or held it, or let it go on, is whoever has just done so. Where nothing stamps
+/// it nobody has to be said, so that any client can abort.
+fn hands() -> Policy {
+    let mut policy = Policy::over("run-hands", "runs", &["CREATE", "UPDATE"]);
+    for hand in HANDS {
+        let said = |of: &str| format!("{of}.metadata.?annotations[?'{hand}'].orValue('')");
+        let before = format!("(oldObject == null ? '' : {})", said("oldObject"));
+        policy.rules.push((
+            format!(
+                "{now} == {before} || ({now} == request.userInfo.username && {})",
+                just_done(hand),
+                now = said("object")
+            ),
+            format!("'the annotation {hand} names who has done that: ' + request.userInfo.username"),
+        ));
+    }
     policy
 }
 
@@ -410,51 +432,4 @@ fn game_days() -> Policy {
         may_not("use (impersonate) the serviceaccount that the GameDay names"),
     ));
     policy
-}
-
-/// Nodes: the accounts that may hit them leave a scar with every change, and the controller itself takes such
-/// changes back and does nothing else to them.
-pub(super) fn nodes(installed: &Installed) -> Vec<Value> {
-    let accounts = installed.node_accounts.iter().map(|account| format!("system:serviceaccount:{account}"));
-    let accounts: Vec<String> = accounts.collect();
-    let over = |name, who: String| {
-        let mut policy = Policy::over(name, "nodes", &["UPDATE"]);
-        policy.over = ("", "v1", "nodes", &["UPDATE"]);
-        policy.conditions.push(("who", format!("request.userInfo.username {who}")));
-        let labels = |of: &str| format!("{of}.metadata.?labels.orValue({{}})");
-        let scars = |of: &str| {
-            format!("{of}.metadata.?annotations.orValue({{}}).filter(k, k.startsWith('{UNDO_PREFIX}'))")
-        };
-        policy.variables = vec![
-            ("l", labels("object")),
-            ("ol", labels("oldObject")),
-            ("scars", scars("object")),
-            ("were", scars("oldObject")),
-        ];
-        policy.rules.push((
-            "variables.l.all(k, k.startsWith('firedrill.dev/') || (k in variables.ol && variables.ol[k] == variables.l[k])) \
-             && variables.ol.all(k, k.startsWith('firedrill.dev/') || k in variables.l)".to_owned(),
-            "'of a node no label but firedrill.dev/* may be changed'".to_owned(),
-        ));
-        policy.rules.push((
-            format!("'{RUN_LABEL}' in variables.l || '{RUN_LABEL}' in variables.ol"),
-            "'no change of a node without a scar'".to_owned(),
-        ));
-        policy
-    };
-    let scarred = over("node-scars", format!("in [{}]", list(accounts.iter().map(String::as_str))));
-    let mut undo = over("node-undo", format!("== {}", quoted(&installed.user())));
-    undo.rules.push((
-        format!(
-            "variables.scars.size() < variables.were.size() && variables.scars.all(k, k in variables.were) \
-             && (!('{RUN_LABEL}' in variables.l) || '{RUN_LABEL}' in variables.ol)"
-        ),
-        "'the controller itself may only take changes of nodes back'".to_owned(),
-    ));
-    undo.rules.push((
-        "object.spec.?taints.orValue([]).all(t, oldObject.spec.?taints.orValue([]).exists(o, o.key == t.key && o.effect == t.effect)) \
-         && (!object.spec.?unschedulable.orValue(false) || oldObject.spec.?unschedulable.orValue(false))".to_owned(),
-        "'the controller itself may neither taint nor cordon'".to_owned(),
-    ));
-    [scarred, undo].into_iter().flat_map(Policy::objects).collect()
 }

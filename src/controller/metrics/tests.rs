@@ -25,7 +25,7 @@ fn injection(fault: &str, number: usize) -> Injection {
 }
 
 fn intended(injections: Vec<Injection>) -> Record {
-    Record::InjectIntended { step: "step".to_owned(), injections }
+    Record::InjectIntended { step: "step".to_owned(), injections, owners: Vec::new() }
 }
 
 fn reverted(number: usize) -> Record {

@@ -79,7 +79,7 @@ impl Progress {
                     day.question = None;
                 }
             }
-            DayRecord::Playing { .. } => {}
+            DayRecord::Playing { .. } | DayRecord::Noted { .. } => {}
         }
     }
 

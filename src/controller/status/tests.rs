@@ -108,7 +108,11 @@ fn it_stays_within_its_bound_at_six_thousand_targets_that_are_all_left() {
     told.add(Record::BaselineHeld { stats: std::collections::BTreeMap::new() });
     told.add(Record::StepStarted { step: "lose-half".to_owned() });
     let injections: Vec<Injection> = (0..6000).map(injection).collect();
-    told.add(Record::InjectIntended { step: "lose-half".to_owned(), injections: injections.clone() });
+    told.add(Record::InjectIntended {
+        step: "lose-half".to_owned(),
+        injections: injections.clone(),
+        owners: Vec::new(),
+    });
     for injection in &injections {
         let (injection, detail) = (injection.id.clone(), long.clone());
         told.add(Record::Injected { injection, outcome: InjectOutcome::Done, detail });
@@ -151,7 +155,11 @@ fn it_says_where_a_run_is() {
     assert_eq!(condition(&told.status(), "Steady")["status"], "Unknown");
     told.add(Record::BaselineHeld { stats: std::collections::BTreeMap::new() });
     told.add(Record::StepStarted { step: "lose-half".to_owned() });
-    told.add(Record::InjectIntended { step: "lose-half".to_owned(), injections: vec![injection(0)] });
+    told.add(Record::InjectIntended {
+        step: "lose-half".to_owned(),
+        injections: vec![injection(0)],
+        owners: Vec::new(),
+    });
     told.add(Record::HoldChanged { held: true, by: "ada".to_owned() });
     assert_eq!(told.status()["reason"], "Held");
     told.add(Record::HoldChanged { held: false, by: "ada".to_owned() });

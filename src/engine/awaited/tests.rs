@@ -116,7 +116,7 @@ impl Run {
             until: Timestamp::MAX,
         });
         let injections = injections.collect();
-        self.write(Record::InjectIntended { step: name, injections });
+        self.write(Record::InjectIntended { step: name, injections, owners: Vec::new() });
     }
 
     /// Something that was under way comes out, and what that leaves: what came out, and whether the same is next.

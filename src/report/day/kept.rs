@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{DayEntry, DayFacts};
 use crate::{
     api::GameDay,
-    journal::{DayHeader, DayRecord, Entry, Header, Record},
+    journal::{Asked, DayHeader, DayRecord, Entry, Header, Record},
     report::{Chapter, Facts},
     types::{RunId, Verdict},
 };
@@ -41,6 +41,13 @@ pub fn kept(
     }
     let asked = records().filter_map(|(_, record)| match record {
         DayRecord::Asked { asked } => Some(asked.clone()),
+        DayRecord::Noted { text, written } => Some(Asked {
+            what: "note".to_owned(),
+            at: written.time,
+            took_ms: 0,
+            holds: true,
+            detail: text.clone(),
+        }),
         _ => None,
     });
     let mut over = records().filter_map(|(at, record)| match record {

@@ -293,7 +293,11 @@ impl Journal {
             .map(|(n, name)| injection("lose-half", n, "podKill", pod(name)));
         self.push(
             31.1,
-            Record::InjectIntended { step: "lose-half".to_owned(), injections: injections.collect() },
+            Record::InjectIntended {
+                step: "lose-half".to_owned(),
+                injections: injections.collect(),
+                owners: Vec::new(),
+            },
         );
         self.injected(31.2, "lose-half.0", "deleted, grace period 0s");
         self.injected(31.25, "lose-half.1", "deleted, grace period 0s");
@@ -309,7 +313,11 @@ impl Journal {
         drain.displaced = vec![pod("ddddd"), ObjectRef::pod("shop", "cart-5f6d7-kkkkk")];
         self.push(
             from + 0.1,
-            Record::InjectIntended { step: "lose-a-node".to_owned(), injections: vec![drain] },
+            Record::InjectIntended {
+                step: "lose-a-node".to_owned(),
+                injections: vec![drain],
+                owners: Vec::new(),
+            },
         );
         self.injected(from + 2.0, "lose-a-node.0", "cordoned, 2 pods evicted");
         self.seen(from + 2.4, "lose-a-node.0", "no evictable pod is left on it")

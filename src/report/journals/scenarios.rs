@@ -121,8 +121,14 @@ pub(crate) fn residue() -> Vec<Entry> {
     let workload = |name: &str| ObjectRef::namespaced("apps/v1", "Deployment", "shop", name).with_uid(name);
     let injections =
         names.iter().enumerate().map(|(n, name)| injection("shrink", n, "scale", workload(name)));
-    journal
-        .push(31.1, Record::InjectIntended { step: "shrink".to_owned(), injections: injections.collect() });
+    journal.push(
+        31.1,
+        Record::InjectIntended {
+            step: "shrink".to_owned(),
+            injections: injections.collect(),
+            owners: Vec::new(),
+        },
+    );
     for n in 0..3 {
         journal.injected(31.5, &format!("shrink.{n}"), "replicas 4 → 1");
     }
@@ -175,7 +181,10 @@ pub(crate) fn hundred() -> Vec<Entry> {
     for chunk in [0..50, 50..100] {
         let injections =
             chunk.map(|n| injection("lose-half", n, "podKill", pod(&format!("{n:05}")))).collect();
-        journal.push(1.1, Record::InjectIntended { step: "lose-half".to_owned(), injections });
+        journal.push(
+            1.1,
+            Record::InjectIntended { step: "lose-half".to_owned(), injections, owners: Vec::new() },
+        );
     }
     for n in 0..99 {
         journal.injected(1.5, &format!("lose-half.{n}"), "deleted, grace period 0s");
@@ -216,7 +225,10 @@ pub(crate) fn hostile() -> Vec<Entry> {
     let mut evil = injection(EVIL, 0, EVIL, target.clone());
     evil.displaced = vec![target.clone()];
     let evil_id = evil.id.clone();
-    journal.push(3.0, Record::InjectIntended { step: EVIL.to_owned(), injections: vec![evil] });
+    journal.push(
+        3.0,
+        Record::InjectIntended { step: EVIL.to_owned(), injections: vec![evil], owners: Vec::new() },
+    );
     journal.injected(4.0, &evil_id.0, EVIL).seen(5.0, &evil_id.0, EVIL).reverting(6.0, &[&evil_id.0]);
     journal.push(
         6.5,
@@ -231,7 +243,7 @@ pub(crate) fn hostile() -> Vec<Entry> {
     journal.push(7.5, Record::StepRefused { step: "lose-a-node".to_owned(), findings: vec![finding] });
     journal.push(8.0, Record::Violated { probe: EVIL.to_owned(), since: start(), missing: true });
     journal.push(8.0, Record::StopRequested { reason: StopReason::Signal, by: EVIL.to_owned() });
-    journal.push(8.5, Record::Noted { text: EVIL.to_owned() });
+    journal.push(8.5, Record::Noted { text: EVIL.to_owned(), written: None });
     journal.push(
         8.6,
         Record::OwnerChanged {

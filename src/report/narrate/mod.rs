@@ -171,7 +171,7 @@ impl Narrator {
             Record::Rescheduled {} => {
                 told.push((Tone::Plain, "every pod is bound to a node again".to_owned()));
             }
-            Record::Noted { text } => told.push((Tone::Plain, text.clone())),
+            Record::Noted { text, .. } => told.push((Tone::Plain, text.clone())),
             _ => {}
         }
     }
@@ -240,7 +240,9 @@ impl Narrator {
 
     fn of_faults(&mut self, entry: &Entry, told: &mut Vec<(Tone, String)>) {
         match &entry.record {
-            Record::InjectIntended { step, injections } => self.intended(entry.at, step, injections, told),
+            Record::InjectIntended { step, injections, .. } => {
+                self.intended(entry.at, step, injections, told)
+            }
             Record::Injected { injection, outcome, detail } => {
                 self.injected(injection, *outcome, detail, told)
             }

@@ -127,10 +127,10 @@ pub static CODES: &[CodeInfo] = &[
     },
     CodeInfo {
         code: NO_CONSENT,
-        title: "the namespace has not consented to experiments",
+        title: "the namespace, or the node, has not consented to experiments",
         standard: "Nobody's workload is broken without the consent of those who own its namespace (design: limits and consent).",
-        discovery: "The namespace has no label firedrill.dev/allowed=true and was not named with --allow-namespace.",
-        resolution: "kubectl label namespace NAME firedrill.dev/allowed=true, or --allow-namespace NAME for this run.",
+        discovery: "The namespace has no label firedrill.dev/allowed=true and was not named with --allow-namespace; or a Run of the controller would hit a node that has no such label.",
+        resolution: "kubectl label namespace NAME firedrill.dev/allowed=true, or --allow-namespace NAME for this run; of a node: kubectl label node NAME firedrill.dev/allowed=true.",
     },
     CodeInfo {
         code: PROTECTED,

@@ -13,6 +13,8 @@ mod occurrences;
 mod office;
 mod replicas;
 mod rights;
+mod roles;
+mod said;
 mod waiting;
 
 use std::time::Duration;
@@ -295,8 +297,7 @@ fn hold_starts_no_new_step_and_leaves_what_is_in_force_its_time() {
         assert_eq!(status["verdict"], "Passed", "{status}");
         let entries = office.journal(&run).await;
         assert!(begun(&entries));
-        let noted =
-            |record: &Record| matches!(record, Record::Noted { text } if text == "ada: the queue is long");
+        let noted = |record: &Record| matches!(record, Record::Noted { text, .. } if text == "ada: the queue is long");
         assert_eq!(entries.iter().filter(|entry| noted(&entry.record)).count(), 1);
         office.assert_as_before().await;
     });

@@ -93,8 +93,13 @@ impl Office {
 
     /// The same with accounts and rights of the caller's.
     pub async fn furnished(text: &str, accounts: Vec<Value>) -> Self {
+        Self::built(house(), text, accounts).await
+    }
+
+    /// The same in a house of the caller's.
+    pub async fn built(house: Vec<Value>, text: &str, accounts: Vec<Value>) -> Self {
         let mut objects = api::crds::crds();
-        objects.extend(house());
+        objects.extend(house);
         objects.extend(accounts);
         objects.extend(manifests(text));
         let stage = settled_with(&objects, 1).await;
@@ -258,6 +263,12 @@ impl Office {
 
     /// The reasons of our Events on objects of a kind, in the order in which they were written.
     pub fn events(&self, kind: &str) -> Vec<String> {
+        let reason = |event: &Value| event["reason"].as_str().unwrap_or_default().to_owned();
+        self.told(kind).iter().map(reason).collect()
+    }
+
+    /// Our Events on objects of a kind.
+    pub fn told(&self, kind: &str) -> Vec<Value> {
         let (objects, _) = self.stage.cluster.sim().store().list_and_subscribe_everything();
         let events = objects
             .iter()
@@ -272,7 +283,7 @@ impl Office {
         ours.sort_by_key(|event| {
             event["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse::<u64>().ok())
         });
-        ours.iter().map(|event| event["reason"].as_str().unwrap_or_default().to_owned()).collect()
+        ours
     }
 
     /// The claims and the leases of target namespaces.

@@ -43,12 +43,28 @@ pub type Call = (String, String, String, String);
 pub struct Heard {
     asked: Arc<Mutex<BTreeSet<Call>>>,
     refused: Arc<Mutex<BTreeSet<Call>>>,
+    /// The same while it acts as an account.
+    acting: Arc<Mutex<BTreeSet<Call>>>,
+    acting_refused: Arc<Mutex<BTreeSet<Call>>>,
 }
 
 impl Heard {
     /// What was refused.
     pub fn refusals(&self) -> Vec<Call> {
         self.refused.lock().expect("no panic").iter().cloned().collect()
+    }
+
+    /// What it was given in its own name.
+    pub fn given(&self) -> BTreeSet<Call> {
+        let refused = self.refused.lock().expect("no panic");
+        self.asked.lock().expect("no panic").difference(&refused).cloned().collect()
+    }
+
+    /// What was asked for as an account: given, and refused.
+    pub fn acting(&self) -> [BTreeSet<Call>; 2] {
+        let refused = self.acting_refused.lock().expect("no panic").clone();
+        let given = self.acting.lock().expect("no panic").difference(&refused).cloned().collect();
+        [given, refused]
     }
 
     /// Whether that was asked for, and not refused.
@@ -96,15 +112,19 @@ pub fn listening(office: &Office, heard: &Heard) -> kube::Client {
     let (inner, heard) = (office.stage.cluster.sim().client_as(user), heard.clone());
     let service = tower::service_fn(move |request: Request<Body>| {
         let acting = request.headers().contains_key("impersonate-user");
-        let call = asks(request.method().as_str(), request.uri()).filter(|_| !acting);
+        let call = asks(request.method().as_str(), request.uri());
         let (inner, heard) = (inner.clone(), heard.clone());
         async move {
             let answer = inner.send(request).await;
             if let Some(call) = call {
+                let (asked, refused) = match acting {
+                    true => (&heard.acting, &heard.acting_refused),
+                    false => (&heard.asked, &heard.refused),
+                };
                 if answer.as_ref().is_ok_and(|answer| answer.status() == 403) {
-                    heard.refused.lock().expect("no panic").insert(call.clone());
+                    refused.lock().expect("no panic").insert(call.clone());
                 }
-                heard.asked.lock().expect("no panic").insert(call);
+                asked.lock().expect("no panic").insert(call);
             }
             answer
         }
@@ -113,7 +133,12 @@ pub fn listening(office: &Office, heard: &Heard) -> kube::Client {
 }
 
 /// A controller in its pod, with its own account.
-fn replica(office: &Office, heard: &Heard, name: &str, pod: &str) -> (JoinHandle<()>, oneshot::Sender<()>) {
+pub fn replica(
+    office: &Office,
+    heard: &Heard,
+    name: &str,
+    pod: &str,
+) -> (JoinHandle<()>, oneshot::Sender<()>) {
     let env = Env { kube: listening(office, heard), ..office.stage.env.clone() };
     let settings = Settings {
         namespace: "firedrill".to_owned(),

@@ -255,6 +255,7 @@ pub fn node(number: usize) -> Value {
         "apiVersion": "v1", "kind": "Node",
         "metadata": {"name": format!("n{number}"), "labels": {
             "pool": "shop",
+            "firedrill.dev/allowed": "true",
             "kubernetes.io/hostname": format!("n{number}"),
             "topology.kubernetes.io/zone": if number.is_multiple_of(2) { "a" } else { "b" },
         }},

@@ -1,6 +1,8 @@
 //! The policies over Experiments, Runs and nodes, held against the real API server: who may do what.
 
 mod button;
+mod hands;
+mod nodes;
 
 use std::time::Duration;
 
@@ -166,7 +168,7 @@ impl Stage<'_> {
     }
 }
 
-const VALIDATING: [&str; 9] = [
+const VALIDATING: [&str; 10] = [
     "experiments",
     "runs",
     "halt",
@@ -174,9 +176,12 @@ const VALIDATING: [&str; 9] = [
     "experiment-authors",
     "gameday-authors",
     "guardrails",
+    "run-hands",
     "node-scars",
     "node-undo",
 ];
+
+const MUTATING: [&str; 5] = ["runs-stamp", "authors-stamp", "aborts-stamp", "holds-stamp", "resumes-stamp"];
 
 async fn installed(real: &Real) {
     let client = real.client();
@@ -196,8 +201,8 @@ async fn removed(real: &Real) {
     for (kind, names) in [
         ("validatingadmissionpolicybindings", &VALIDATING[..]),
         ("validatingadmissionpolicies", &VALIDATING[..]),
-        ("mutatingadmissionpolicybindings", &["runs-stamp", "authors-stamp"][..]),
-        ("mutatingadmissionpolicies", &["runs-stamp", "authors-stamp"][..]),
+        ("mutatingadmissionpolicybindings", &MUTATING[..]),
+        ("mutatingadmissionpolicies", &MUTATING[..]),
     ] {
         for name in names {
             let path = format!("/apis/admissionregistration.k8s.io/v1/{kind}/{name}.firedrill.dev");
@@ -257,7 +262,8 @@ fn who_may_write_what_is_decided_rightly() {
         button::halted(&mut stage).await;
         button::pressed(&mut stage).await;
         people_in_a_run(&mut stage).await;
-        nodes(&mut stage).await;
+        hands::judged(&mut stage).await;
+        nodes::judged(&mut stage).await;
         removed(&real).await;
         assert!(stage.judged > 75, "{}", stage.judged);
         assert!(stage.wrong.is_empty(), "of {}:\n{}", stage.judged, stage.wrong.join("\n"));
@@ -458,33 +464,4 @@ async fn people_in_a_run(stage: &mut Stage<'_>) {
     stage.judge("dora moves her approval", &answer, "approvals may only grow");
     let after = stage.asked("ben", ("PATCH", &of(&made)), &json!({"spec": {"abort": true}}), true).await;
     stage.judge("ben aborts what dora has approved", &after, "");
-}
-
-async fn nodes(stage: &mut Stage<'_>) {
-    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "stage-node", "labels": {"pool": "a"}}});
-    stage.asked("", ("POST", "/api/v1/nodes"), &node, true).await.expect("a node");
-    let path = "/api/v1/nodes/stage-node";
-    let (breaker, controller) =
-        ("system:serviceaccount:stage-ops:breaker", "system:serviceaccount:firedrill:firedrill");
-    let cordoned = json!({"spec": {"unschedulable": true}});
-    let scarred = json!({"metadata": {"labels": {"firedrill.dev/run": "act-1"}, "annotations": {"undo.firedrill.dev/cordon.0": "{}"}},
-        "spec": {"unschedulable": true}});
-    let mut labelled = scarred.clone();
-    labelled["metadata"]["labels"]["pool"] = "b".into();
-    let back = json!({"metadata": {"labels": {"firedrill.dev/run": null}, "annotations": {"undo.firedrill.dev/cordon.0": null}},
-        "spec": {"unschedulable": null}});
-    let mut tainted = back.clone();
-    tainted["spec"]["taints"] = json!([{"key": "a", "value": "b", "effect": "NoExecute"}]);
-    for (who, what, change, keep, says) in [
-        (breaker, "cordons without a scar", &cordoned, false, "no change of a node without a scar"),
-        (breaker, "changes another label", &labelled, false, "no label but firedrill.dev"),
-        (controller, "cordons", &scarred, false, "may only take changes of nodes back"),
-        (controller, "cordons without a scar", &cordoned, false, "firedrill:"),
-        (breaker, "cordons with a scar", &scarred, true, ""),
-        (controller, "taints while it takes back", &tainted, false, "may neither taint nor cordon"),
-        (controller, "takes it back", &back, true, ""),
-    ] {
-        let answer = stage.asked(who, ("PATCH", path), change, keep).await;
-        stage.judge(&format!("{who} {what}"), &answer, says);
-    }
 }

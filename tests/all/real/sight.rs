@@ -231,7 +231,7 @@ pub fn hits(entries: &[Entry]) -> Vec<Hit> {
     let mut hits: BTreeMap<String, Hit> = BTreeMap::new();
     for Entry { at, record, .. } in entries {
         match record {
-            Record::InjectIntended { step, injections } => {
+            Record::InjectIntended { step, injections, .. } => {
                 for injection in injections {
                     let (pod, step) = (injection.target.name.clone(), step.clone());
                     let far = Timestamp::MAX;
