@@ -19,12 +19,17 @@ pub(super) struct DoctorArgs {
     #[command(flatten)]
     agents: AgentArgs,
 
-    /// Look at the controller's installation instead: definitions, policies, replicas, Guardrails.
+    /// Look at the controller's installation instead: definitions, rights, policies, replicas, where it asks for metrics,
+    /// Guardrails.
     #[arg(long, conflicts_with_all = ["node", "agent_image", "agent_namespace", "agent_pull_secret"])]
     installation: bool,
 
     #[command(flatten)]
     namespace: super::controller::NamespaceArgs,
+
+    /// With --installation: where the controller asks for metrics; default: what its Deployment says.
+    #[arg(long, value_name = "SOURCE", requires = "installation", value_parser = super::metric_source)]
+    prometheus: Option<String>,
 
     /// A node to look at; default: all that are ready. Repeatable.
     #[arg(long, value_name = "NODE")]
@@ -70,9 +75,8 @@ pub(super) fn run(global: &Global, args: &DoctorArgs) -> anyhow::Result<ExitCode
 }
 
 async fn installation(connection: &connect::Connection, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let access = Access::new(connection.env.kube.clone());
     let namespace = &args.namespace.controller_namespace;
-    let looked = examine(&access, namespace, connection.env.clock.now()).await;
+    let looked = examine(&connection.env, namespace, args.prometheus.as_deref()).await;
     let bad = looked.iter().flat_map(|one| &one.findings).any(crate::types::Finding::is_error);
     if args.output == Output::Json {
         super::print(&serde_json::to_string_pretty(&looked)?)?;

@@ -37,6 +37,7 @@ mod told;
 use std::{io::IsTerminal, path::PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::{filter::LevelFilter, fmt::format::FmtSpan};
 
 use crate::{
     journal::Environment,
@@ -377,7 +378,11 @@ fn logging(controller: bool) {
     let usual = if controller { "firedrill=info" } else { "off" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("FIREDRILL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Who wants details wants to know how long each part of a run took, too.
+    let detailed = filter.max_level_hint().is_some_and(|level| level >= LevelFilter::DEBUG);
+    let spans = if detailed { FmtSpan::CLOSE } else { FmtSpan::NONE };
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(spans);
+    let logs = logs.with_writer(std::io::stderr);
     if controller {
         logs.json().flatten_event(true).init();
     } else {

@@ -16,6 +16,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
+use tracing::Instrument as _;
 
 use super::{
     ApiError, FixedBackoff, Snapshot,
@@ -388,7 +389,7 @@ fn follow_with<K, V>(
         state.versions.insert(name.clone(), 0);
     });
     let stream = watcher(api, config).backoff(FixedBackoff).boxed();
-    let task = tokio::spawn(absorb(stream, keep, sink.clone(), name));
+    let task = tokio::spawn(absorb(stream, keep, sink.clone(), name).in_current_span());
     watches.0.push(task.abort_handle());
 }
 

@@ -110,7 +110,7 @@ pub(super) fn decline(
     findings: Vec<Finding>,
 ) {
     let context = &case.context;
-    context.settings.metrics.declined(verdict);
+    context.settings.metrics.ended(verdict);
     if let Some((run, _)) = &case.told {
         let told = Told {
             on: run.object.clone(),
@@ -134,6 +134,7 @@ pub(super) async fn play(
         Ok(ready) => go(case, ready, Going::New).await.map(|()| None),
         Err(No::Failed(error)) => Err(error),
         Err(No::Declined(verdict, reason, words, mut findings)) => {
+            case.context.settings.metrics.ended(verdict);
             if findings.is_empty() {
                 findings.push(Finding::error(
                     code::NOT_BEGUN,

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::{Context, catalog::Deed, events::Told, held, notices::Notice, object};
+use super::{Context, catalog::Deed, events::Told, held, notices::Notice, object, seen::run_id};
 use crate::{
     api::NoticeEvent,
     cluster::{ApiError, JsonPatch, Write},
@@ -20,18 +20,22 @@ pub(super) async fn carry_out(context: Context, deed: Deed, undone: mpsc::Unboun
     let how = Write { manager: object::MANAGER, dry_run: false };
     match deed {
         Deed::Make(run, body) => match access.create(&run, body, how).await {
-            Ok(_) => {
-                tracing::info!(namespace = run.namespace, run = run.name, "made, as its schedule asks for")
+            Ok(made) => {
+                let made = ObjectRef { uid: made.metadata.uid.unwrap_or_default(), ..run };
+                let id = run_id(&made);
+                tracing::info!(run = %id, namespace = made.namespace, name = made.name, "made, as its schedule asks for");
             }
             // Somebody has made it already.
             Err(ApiError::Conflict(_) | ApiError::AlreadyExists) => {}
             Err(error) => {
-                tracing::warn!(namespace = run.namespace, run = run.name, %error, "it is due, and cannot be made");
+                // One that is not there has no id.
+                tracing::warn!(namespace = run.namespace, name = run.name, %error, "it is due, and cannot be made");
             }
         },
         Deed::Delete(run) => {
             if let Err(error) = object::delete(access, &run).await {
-                tracing::warn!(namespace = run.namespace, run = run.name, %error, "an old Run could not be deleted");
+                let id = run_id(&run);
+                tracing::warn!(run = %id, namespace = run.namespace, name = run.name, %error, "an old Run could not be deleted");
             }
         }
         Deed::Status(of, status) => {

@@ -13,6 +13,7 @@ use kube::{
     Api,
     api::{ObjectMeta, PostParams},
 };
+use tracing::Instrument as _;
 
 use super::object::MANAGER;
 use crate::{
@@ -45,11 +46,12 @@ impl Told {
         let api: Api<Event> = Api::namespaced(access.client().clone(), namespace);
         let event = event(&self, namespace, Time(clock.now()));
         let access = access.clone();
-        tokio::spawn(async move {
+        let sent = async move {
             if let Err(error) = access.read(api.create(&PostParams::default(), &event)).await {
                 tracing::debug!(on = %self.on, %error, "an Event could not be written");
             }
-        });
+        };
+        tokio::spawn(sent.in_current_span());
     }
 }
 

@@ -436,7 +436,7 @@ impl Desk {
         }
         let slot = self.slots.slot();
         // Every line of its log says which run it is about.
-        let span = tracing::info_span!("run", run = %id);
+        let span = tracing::info_span!("work", run = %id);
         let job = Job { id, object, over, answers, slot, outside: (tx, rx) };
         self.tasks.spawn(work(self.context.clone(), job).instrument(span));
     }

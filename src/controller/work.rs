@@ -11,7 +11,8 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Context, agents, begin,
+    Context, agents,
+    begin::{self, No},
     events::Events,
     going_on,
     held::{self, PartTold},
@@ -187,7 +188,8 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
         Course::Recover if of_day => Box::pin(held::resume(&mut case, dead_pod.then_some(taken))).await?,
         Course::Recover => Box::pin(taken_up(&mut case, dead_pod.then_some(taken))).await?,
         Course::Decline(verdict, reason, words) => {
-            begin::decline(&case, (verdict, reason, words), Vec::new());
+            let no = No::Declined(verdict, reason, words, Vec::new());
+            if of_day { held::declined(&mut case, no).await? } else { begin::declined(&case, no)? }
         }
         Course::Conclude | Course::LetGo => {}
     }
@@ -386,7 +388,7 @@ fn log(id: &RunId, entry: &Entry) {
             tracing::info!(run = %id, by = header.by, seed = header.seed, "RunStarted")
         }
         Record::Decided { verdict, reason, message } => {
-            tracing::info!(run = %id, %verdict, reason, message, "Decided");
+            tracing::info!(run = %id, %verdict, reason, why = message, "Decided");
         }
         Record::StopRequested { reason, by } => tracing::info!(run = %id, ?reason, by, "StopRequested"),
         Record::RevertFailed { injection, error, attempt, .. } => {

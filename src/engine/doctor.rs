@@ -125,7 +125,8 @@ async fn look(world: World, injection: Injection, pods: &BTreeMap<String, Object
     let node = faults::armed_node(&injection).unwrap_or_default();
     let mut examined = Examined { node, features: None, entered: None, findings: Vec::new() };
     let subject = format!("node/{}", examined.node);
-    let wrong = |why: String| Finding::error(on_node::AGENT, &subject, why);
+    let wrong = |why: String, remedy: String| Finding::error(on_node::AGENT, &subject, why).remedy(remedy);
+    let placed = format!("kubectl get pods,events -n {}", injection.target.namespace);
     let Some(fault) = faults::find(&injection.fault) else { return examined };
     // Whether its pod is let in at all is known, with what helps, before one is made.
     if let Err(Ok(refusals)) = fault.rehearse(&world, &injection).await.map_err(faults::FaultError::refusals)
@@ -136,9 +137,15 @@ async fn look(world: World, injection: Injection, pods: &BTreeMap<String, Object
     match tokio::time::timeout(injection.effect_within.0, fault.inject(&world, &injection)).await {
         Ok(Ok(_)) => examined.entered = pods.get(&examined.node).cloned(),
         Ok(Err(faults::FaultError::Refused(findings))) => examined.findings.extend(findings),
-        Ok(Err(error)) => examined.findings.push(wrong(error.to_string())),
+        Ok(Err(error)) => {
+            let remedy =
+                format!("firedrill doctor --node {} once more; if it stays so, {placed}", examined.node);
+            examined.findings.push(wrong(error.about(&injection.target), remedy));
+        }
         Err(_) => {
-            examined.findings.push(wrong(format!("no agent was ready after {}", injection.effect_within)))
+            let why = format!("no agent was ready after {}", injection.effect_within);
+            let remedy = format!("{placed} while it is tried shows what its pod waits for");
+            examined.findings.push(wrong(why, remedy));
         }
     }
     if world.agents.talks_to(&injection.target)
@@ -154,8 +161,8 @@ async fn look(world: World, injection: Injection, pods: &BTreeMap<String, Object
     }
     let gone = unwind::revert(world, injection.clone(), 1).await;
     if let Err(why) = gone.outcome() {
-        let finding = wrong(format!("its agent could not be taken away: {why}"));
-        examined.findings.push(finding.remedy("firedrill rollback, when the API server answers again"));
+        let remedy = "firedrill rollback, when the API server answers again".to_owned();
+        examined.findings.push(wrong(format!("its agent could not be taken away: {why}"), remedy));
     }
     // Said twice otherwise: by the agent as what is missing, and as why it cannot be used.
     examined.findings.sort_by(|one, other| (&one.code, &one.message).cmp(&(&other.code, &other.message)));

@@ -12,6 +12,7 @@ use futures::{
 };
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use super::{
     EngineError, Observer,
@@ -24,6 +25,7 @@ use super::{
     loading::Loading,
     next::{Command, Patience, next},
     sampler::Measured,
+    spans::Spans,
     state::{State, transition},
     unseen, unwind,
     unwritten::Unwritten,
@@ -86,6 +88,8 @@ pub(super) struct Driver {
     pub unwritten: Option<Unwritten>,
     /// The Guardrails, where they are followed: a rollback asks none.
     pub guarding: Option<Guarding>,
+    /// What a subscriber to traces is shown.
+    pub spans: Spans,
 }
 
 /// What is under way in this process; lost with it, and begun again from the journal.
@@ -204,7 +208,8 @@ impl Driver {
 
     fn absorb(&mut self, entry: &Entry) -> Result<(), EngineError> {
         transition(&mut self.state, entry)?;
-        (self.observer)(entry);
+        self.spans.on(&self.state, &entry.record);
+        self.spans.now().in_scope(|| (self.observer)(entry));
         if let Some(unwritten) = &mut self.unwritten {
             unwritten.entries.push(entry.clone());
         }
@@ -247,9 +252,10 @@ impl Driver {
             let (world, injection) = (self.world.clone(), found.injection.clone());
             let task = if found.injected.is_none() {
                 let durable = self.writer.durable();
-                durable.then(|()| apply(world, injection)).boxed()
+                let span = self.spans.injection(&self.state, found);
+                durable.then(|()| apply(world, injection)).instrument(span).boxed()
             } else {
-                observe(world, injection).boxed()
+                observe(world, injection).instrument(self.spans.effect(&self.state, found)).boxed()
             };
             tasks.injecting.push(task);
         }
@@ -264,7 +270,9 @@ impl Driver {
                     attended.abort();
                 }
                 let (world, injection) = (self.world.clone(), found.injection.clone());
-                tasks.reverting.push(unwind::revert(world, injection, 1).map(Outcome::unwound).boxed());
+                let span = self.spans.revert(&injection, 1);
+                let unwound = unwind::revert(world, injection, 1).instrument(span);
+                tasks.reverting.push(unwound.map(Outcome::unwound).boxed());
             }
         }
     }
@@ -324,7 +332,8 @@ impl Driver {
                 match unwound.again {
                     Some((injection, attempt)) => {
                         let (world, pause) = (self.world.clone(), self.pause(attempt));
-                        let task = unwind::revert_after(pause, world, injection, attempt);
+                        let span = self.spans.revert(&injection, attempt);
+                        let task = unwind::revert_after(pause, world, injection, attempt).instrument(span);
                         tasks.reverting.push(task.map(Outcome::unwound).boxed());
                     }
                     None => {

@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{sync::mpsc, time::Instant};
+use tracing::Instrument as _;
 
 use super::{
     EngineError, Outcome, Outside, Start,
     deployed::{Release, Releases},
     drive::Driver,
     rollback::{Owner, Taken, take},
+    spans,
     start::{attended, conclude},
     state::State,
 };
@@ -29,6 +31,11 @@ pub const LEASES_LAPSE: Duration = Duration::from_secs(5);
 /// # Errors
 /// See [`EngineError`]; whatever was in force by then was taken back, or the error says that it was not.
 pub async fn go_on(env: &Env, run: &RunId, start: Start) -> Result<Outcome, EngineError> {
+    let span = spans::run(run);
+    taken_over(env, run, start).instrument(span).await
+}
+
+async fn taken_over(env: &Env, run: &RunId, start: Start) -> Result<Outcome, EngineError> {
     let Start { request, assessment, revert_timeout, outside_rx, outside_tx, observer, .. } = start;
     let (holder, by) = (request.holder.clone(), assessment.by.name.clone());
     let taken = lapsed(env, &assessment.access, (run, &holder, &by), outside_tx).await?;

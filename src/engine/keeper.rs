@@ -6,6 +6,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
+use tracing::Instrument as _;
 
 use crate::{
     cluster::{Access, Lease, LeaseError, Tenure},
@@ -76,7 +77,9 @@ impl Keeper {
     /// Keeps the leases, and tells of aborts and losses.
     pub fn start(leases: Vec<Lease>, clock: Clock, outside_tx: mpsc::UnboundedSender<Outside>) -> Self {
         let (release_tx, release_rx) = oneshot::channel();
-        Self { release_tx, task: tokio::spawn(keep(leases, clock, outside_tx, release_rx)) }
+        // What it logs says which run it is about.
+        let keep = keep(leases, clock, outside_tx, release_rx).in_current_span();
+        Self { release_tx, task: tokio::spawn(keep) }
     }
 
     /// Gives the leases back.

@@ -34,6 +34,7 @@ mod resumable;
 mod rollback;
 mod rounds;
 mod sampler;
+mod spans;
 mod start;
 mod state;
 mod steady;

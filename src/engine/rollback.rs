@@ -6,6 +6,7 @@ use std::{
 };
 
 use tokio::sync::mpsc;
+use tracing::{Instrument as _, Span};
 
 use super::{
     EngineError, Observer, Outcome, Unwritten,
@@ -14,6 +15,7 @@ use super::{
     keeper::{Keeper, Outside},
     loading::Loading,
     next::{Command, Patience, next},
+    spans::{self, Spans},
     start::conclude,
     state::{State, transition},
     steady::elapsed,
@@ -74,6 +76,16 @@ pub async fn from_journal(env: &Env, run: &RunId, how: Rollback) -> Result<Outco
 
 /// The same while people go on speaking: what they observe is written down with the rest.
 pub async fn from_journal_heard(
+    env: &Env,
+    run: &RunId,
+    how: Rollback,
+    heard: (mpsc::UnboundedSender<Outside>, mpsc::UnboundedReceiver<Outside>),
+) -> Result<Outcome, EngineError> {
+    let span = spans::run(run);
+    replayed(env, run, how, heard).instrument(span).await
+}
+
+async fn replayed(
     env: &Env,
     run: &RunId,
     how: Rollback,
@@ -233,6 +245,7 @@ async fn blind_driver(
         consent: Consent::default(),
         bounds: Bounds::new(&Limits::default(), &[]),
         patience: Patience { revert: revert_timeout, unseen: None },
+        spans: Spans::new(&state),
         state,
         writer,
         observer,
@@ -435,7 +448,9 @@ async fn insist(
 ) -> Result<(RevertOutcome, String), Residue> {
     let (mut injection, mut attempt, mut pause) = (leftover.injection.clone(), 1, Duration::ZERO);
     loop {
-        let unwound = unwind::revert_after(pause, world.clone(), injection, attempt).await;
+        let span = spans::revert(&Span::current(), &world.signature.run, (&injection, attempt));
+        let unwound = unwind::revert_after(pause, world.clone(), injection, attempt);
+        let unwound = unwound.instrument(span).await;
         match (unwound.record(), unwound.again) {
             (Record::Reverted { outcome, detail, .. }, _) => return Ok((outcome, detail)),
             (_, Some((again, next))) if clock.now() < give_up => {

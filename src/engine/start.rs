@@ -6,6 +6,7 @@ use std::{
 };
 
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use super::{
     Assessment, EngineError, Observer, Request,
@@ -19,6 +20,7 @@ use super::{
     loading::Loading,
     next::Patience,
     sampler::{Measured, Sampler},
+    spans::{self, Spans},
     state::State,
     unwritten::{Unwritten, held, take_back_without_journal},
 };
@@ -80,10 +82,15 @@ impl Outcome {
 /// # Errors
 /// See [`EngineError`]; whatever was in force by then was taken back, or the error says that it was not.
 pub async fn run(env: &Env, start: Start) -> Result<Outcome, EngineError> {
-    let Start { request, id, assessment, revert_timeout, outside_rx, outside_tx, observer } = start;
+    let name = &start.request.experiment.metadata.name;
+    let run = start.id.clone().unwrap_or_else(|| fresh(env, name, start.request.seed));
+    let span = spans::run(&run);
+    leased(env, run, start).instrument(span).await
+}
+
+async fn leased(env: &Env, run: RunId, start: Start) -> Result<Outcome, EngineError> {
+    let Start { request, assessment, revert_timeout, outside_rx, outside_tx, observer, .. } = start;
     let now = env.clock.now();
-    let name = &request.experiment.metadata.name;
-    let run = id.unwrap_or_else(|| fresh(env, name, request.seed));
     let namespaces: Vec<String> =
         plan::leased(&request.experiment.spec, &request.namespace).into_iter().collect();
     let epoch = Epoch(1);
@@ -247,6 +254,7 @@ pub(super) fn attended(
         consent: request.consent,
         bounds: assessment.bounds,
         patience: Patience { revert: revert_timeout, unseen: None },
+        spans: Spans::new(&state),
         state,
         writer,
         observer,

@@ -205,16 +205,20 @@ impl State {
 
     /// Where it is, in one word.
     pub fn phase(&self) -> Phase {
+        let stuck = || self.injections.values().any(|state| state.pending() && state.revert_error.is_some());
+        self.phase_if(|| self.injections.values().any(|state| state.injected.is_none()), stuck)
+    }
+
+    /// The same by the word of somebody who counts what is being applied, and what cannot be taken back.
+    pub(super) fn phase_if(&self, injecting: impl Fn() -> bool, stuck: impl Fn() -> bool) -> Phase {
         if self.finished {
             Phase::Finished
         } else if self.all_reverted.is_some() {
             Phase::Recovering
         } else if (self.stop.is_some() || self.method_ended.is_some()) && self.first_intent.is_some() {
-            let stuck = self.injections.values().any(|state| state.pending() && state.revert_error.is_some());
-            if stuck { Phase::Stuck } else { Phase::Reverting }
+            if stuck() { Phase::Stuck } else { Phase::Reverting }
         } else if self.baseline.is_some() {
-            let injecting = self.injections.values().any(|state| state.injected.is_none());
-            if injecting { Phase::Injecting } else { Phase::Observing }
+            if injecting() { Phase::Injecting } else { Phase::Observing }
         } else if self.baseline_started.is_some() {
             Phase::Baseline
         } else {

@@ -1,9 +1,11 @@
 //! Going on without a journal: a disk that takes nothing any more is no reason to leave anything in force.
 
+use tracing::{Instrument as _, Span};
+
 use super::{
     EngineError, State,
     drive::{Driver, TRIES},
-    unwind,
+    spans, unwind,
 };
 use crate::{
     env::Storage,
@@ -67,7 +69,8 @@ pub(super) async fn take_back_without_journal(
             let mut attempt = 1;
             let mut injection = injection;
             loop {
-                let unwound = unwind::revert(world.clone(), injection, attempt).await;
+                let span = spans::revert(&Span::current(), &world.signature.run, (&injection, attempt));
+                let unwound = unwind::revert(world.clone(), injection, attempt).instrument(span).await;
                 match unwound.again {
                     Some((again, next)) if next <= TRIES => (injection, attempt) = (again, next),
                     _ => return (unwound.id.clone(), unwound.in_words()),

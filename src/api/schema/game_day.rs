@@ -218,6 +218,8 @@ fn status() -> Schema {
             "Action items of its Runs, also of those that are gone, that nobody has said are done.",
             list(open, 0, 64, Merge::Atomic),
         ),
-        field("lastRun", "The last Run that finished.", shared::last_run()),
+        field("lastRun", "The last Run that is over, also one that was refused.", shared::last_run()),
+        field("lastHeldTime", "When the last one was over that began: what cadence counts.", time()),
+        field("lastSuccessfulTime", "When the last one was over that passed.", time()),
     ])
 }

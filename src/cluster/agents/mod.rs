@@ -18,6 +18,7 @@ use tokio::{
     task::AbortHandle,
     time::Instant,
 };
+use tracing::Instrument as _;
 
 use self::session::{Asked, Session};
 use super::{Access, ApiError};
@@ -208,7 +209,7 @@ impl Sessions {
             (self.0.run.clone(), self.0.epoch),
             (asked_rx, heard.clone()),
         );
-        let task = tokio::spawn(session.run()).abort_handle();
+        let task = tokio::spawn(session.run().in_current_span()).abort_handle();
         Open { asked_tx, heard, task }
     }
 }

@@ -1,6 +1,7 @@
 //! What may be run: Experiments and GameDays as the API server has them, whether they are ready, and what their
 //! schedules ask for. Pure but for what it is told; `serve` has it done.
 
+mod last;
 mod rules;
 mod schedule;
 mod told;
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use self::rules::Rulebook;
+use self::{last::last_runs, rules::Rulebook};
 use super::{calendar::Calendar, metrics::Metrics, request::text, seen::RunSeen};
 use crate::{
     api::{
@@ -73,17 +74,6 @@ struct Shelf {
     items: BTreeMap<Key, Item>,
     unseen: BTreeSet<Key>,
     listed: bool,
-}
-
-/// The last Run of an object that has begun and finished.
-#[derive(Clone, Debug)]
-struct LastRun {
-    name: String,
-    verdict: String,
-    at: Timestamp,
-    completed: String,
-    /// When one passed last.
-    passed: Option<Timestamp>,
 }
 
 /// All of them.
@@ -203,7 +193,7 @@ impl Catalog {
                 }
                 deeds.push(deed);
             }
-            self.metrics.set_game_day(&key.0, &key.1, told::measured(&status, last));
+            self.metrics.set_game_day(&key.0, &key.1, told::measured(&status));
             let written = wanted(&mut self.written, (&item.object, &item.status), status);
             self.skipped.extend(said.past.skipped.map(|skipped| (item.object.clone(), skipped)));
             let words = said.skipped.into_iter();
@@ -282,29 +272,6 @@ fn wanted(
     }
     written.insert(object.clone(), status.clone());
     Some(Deed::Status(object.clone(), status))
-}
-
-fn last_runs(runs: &BTreeMap<RunId, RunSeen>) -> BTreeMap<(String, String), LastRun> {
-    let mut last: BTreeMap<(String, String), LastRun> = BTreeMap::new();
-    for run in runs.values().filter(|run| run.over()) {
-        let (Ok(spec), Some(at)) = (&run.spec, run.completed()) else { continue };
-        let text = |field: &str| run.status[field].as_str().unwrap_or_default().to_owned();
-        // What never began says nothing of what it would have tried.
-        if !run.began() {
-            continue;
-        }
-        let key = (run.object.namespace.clone(), spec.subject());
-        let (verdict, completed) = (text("verdict"), text("completionTime"));
-        let before = last.get(&key);
-        let passed = (verdict == "Passed").then_some(at).max(before.and_then(|before| before.passed));
-        let name = run.object.name.clone();
-        let newest = match before.filter(|before| before.at >= at) {
-            Some(before) => LastRun { passed, ..before.clone() },
-            None => LastRun { name, verdict, at, completed, passed },
-        };
-        last.insert(key, newest);
-    }
-    last
 }
 
 impl Item {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Item, LastRun, schedule::Known};
+use super::{Item, last::LastRun, schedule::Known};
 use crate::{
     api::{OpenAction, open_actions},
     controller::{
@@ -12,7 +12,7 @@ use crate::{
         seen::RunSeen,
         status::{cut, second},
     },
-    types::{Finding, Verdict},
+    types::Finding,
 };
 
 /// So many times that are skipped are named.
@@ -47,8 +47,7 @@ pub(super) fn game_day(
     let mut said = vec![ready(item, reason)];
     if let Some(calendar) = calendar.filter(|_| item.ready()) {
         coming(calendar, &mut status, now);
-        let before = item.status["lastRun"]["completionTime"].as_str().and_then(|at| at.parse().ok());
-        let ran = last.map(|last| last.at).or(before).unwrap_or(item.created);
+        let ran = held(item, last).unwrap_or(item.created);
         if calendar.cadence().is_some() {
             said.push(match calendar.overdue(ran, now) {
                 Some(since) => {
@@ -59,6 +58,8 @@ pub(super) fn game_day(
             });
         }
     }
+    let told = [("lastHeldTime", held(item, last)), ("lastSuccessfulTime", passed(item, last))];
+    status.extend(told.into_iter().filter_map(|(name, at)| Some((name.to_owned(), second(at?).into()))));
     if let Some(at) = known.scheduled {
         status.insert("lastScheduleTime".to_owned(), second(at).into());
     }
@@ -79,17 +80,31 @@ pub(super) fn game_day(
     Value::Object(status)
 }
 
+/// A time that the status says, or what it said before it had that field: of its last Run, with one of these verdicts.
+fn known(item: &Item, field: &str, before: impl Fn(&str) -> bool) -> Option<Timestamp> {
+    let time = |value: &Value| value.as_str()?.parse().ok();
+    let last = &item.status["lastRun"];
+    let told = last["verdict"].as_str().is_some_and(before).then(|| time(&last["completionTime"]));
+    time(&item.status[field]).or(told.flatten())
+}
+
+/// When one was held last: among the Runs that are left, or as is known of those before them.
+fn held(item: &Item, last: Option<&LastRun>) -> Option<Timestamp> {
+    last.and_then(|last| last.held).max(known(item, "lastHeldTime", |verdict| verdict != "Refused"))
+}
+
+/// When one passed last.
+fn passed(item: &Item, last: Option<&LastRun>) -> Option<Timestamp> {
+    last.and_then(|last| last.passed).max(known(item, "lastSuccessfulTime", |verdict| verdict == "Passed"))
+}
+
 /// What metrics tell of a game day with that status.
-pub(super) fn measured(status: &Value, last: Option<&LastRun>) -> GameDayTold {
-    let run = &status["lastRun"];
-    let verdict: Option<Verdict> = serde_json::from_value(run["verdict"].clone()).ok();
-    // What ran before the Runs that are left is still known.
-    let told = run["completionTime"].as_str().and_then(|at| at.parse().ok());
+pub(super) fn measured(status: &Value) -> GameDayTold {
     let mut conditions = status["conditions"].as_array().into_iter().flatten();
     GameDayTold {
         overdue: conditions.any(|one| one["type"] == "Overdue" && one["status"] == "True"),
-        verdict,
-        succeeded: last.and_then(|last| last.passed).or(told.filter(|_| verdict == Some(Verdict::Passed))),
+        verdict: serde_json::from_value(status["lastRun"]["verdict"].clone()).ok(),
+        succeeded: status["lastSuccessfulTime"].as_str().and_then(|at| at.parse().ok()),
     }
 }
 

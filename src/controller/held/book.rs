@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     controller::{
+        metrics::Metrics,
         status::Writer as Status,
         work::{Case, WorkError},
     },
@@ -18,6 +19,7 @@ use crate::{
 pub(super) struct Book {
     writer: Writer,
     status: Option<Status>,
+    metrics: Metrics,
     /// Parts that were begun, and what was asked.
     known: BTreeSet<String>,
     /// Parts that were refused, and why.
@@ -50,6 +52,7 @@ impl Book {
         Self {
             writer,
             status: status(case),
+            metrics: case.context.settings.metrics.clone(),
             known: BTreeSet::new(),
             refused: BTreeMap::new(),
             notes: BTreeSet::new(),
@@ -71,6 +74,9 @@ impl Book {
     pub(super) fn write(&mut self, at: Timestamp, record: DayRecord) -> Result<(), WorkError> {
         self.know(&record);
         let entry = self.writer.append(at, Record::Day(record))?;
+        if let Record::Day(DayRecord::Over { verdict, .. }) = &entry.record {
+            self.metrics.ended(*verdict);
+        }
         if let Some(status) = &self.status {
             status.tell(|progress| progress.on(&entry));
         }
@@ -109,8 +115,4 @@ impl Book {
     pub(super) fn has_asked(&self, what: &str) -> bool {
         self.known.contains(&format!("? {what}"))
     }
-}
-
-fn status(case: &Case) -> Option<Status> {
-    case.told.as_ref().map(|(_, status)| status.clone())
 }

@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, time::Instant};
 use self::{book::Book, venue::InCluster};
 use super::{
     agreement::{self, Ask},
-    begin::{self, No, declined, refused, waited},
+    begin::{self, No, refused, waited},
     calendar::{Calendar, run_name},
     day::{self, Outing, Planned},
     going_on::goes_on,
@@ -41,7 +41,7 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
     let Ok(spec) = run.spec.clone() else { return Ok(()) };
     let header = match agreed(case, &run, &spec).await {
         Ok(header) => header,
-        Err(no) => return declined(case, no),
+        Err(no) => return declined(case, no).await,
     };
     let name = run.game_day().unwrap_or_default();
     if !object::hold(&case.context.access, &run.object, (object::GAME_DAY, name)).await? {
@@ -56,7 +56,7 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
     let earlier = others(&case.context.access, &run).await?;
     if let Some(other) = earlier.iter().find(elder) {
         let words = format!("{} still runs", other.object.name);
-        return declined(case, No::Declined(Verdict::Refused, "AlreadyRunning", words, Vec::new()));
+        return declined(case, No::Declined(Verdict::Refused, "AlreadyRunning", words, Vec::new())).await;
     }
     let now = case.context.env.clock.now();
     let mut book = Book::begin(case)?;
@@ -71,6 +71,14 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
         return Err(WorkError::Taken);
     }
     hold(case, (header, book), (now, None)).await
+}
+
+/// Writes down why it does not begin, and tells whoever is told of it: a day that is not held is news.
+pub(super) async fn declined(case: &mut Case, no: No) -> Result<(), WorkError> {
+    if let No::Declined(verdict, reason, words, _) = &no {
+        telling::not_begun(case, (*verdict, *reason, words)).await;
+    }
+    begin::declined(case, no)
 }
 
 /// Goes on with a game day that another owner has left: what is in force goes back first, whatever else there is to
@@ -93,7 +101,8 @@ pub(super) async fn resume(case: &mut Case, dead_pod: Option<Instant>) -> Result
     let (residue, parts) = all_back(case, dead_pod, ended.is_some()).await?;
     let Some((at, Record::Day(DayRecord::Began(header)))) = begun else {
         let words = "the journal of the game day does not begin with what is held".to_owned();
-        return declined(case, No::Declined(Verdict::Inconclusive, "JournalDamaged", words, Vec::new()));
+        return declined(case, No::Declined(Verdict::Inconclusive, "JournalDamaged", words, Vec::new()))
+            .await;
     };
     let mut book = Book::resume(case)?;
     let Some((reason, by)) = ended else {
@@ -223,6 +232,7 @@ async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<DayHea
             Err(Unreadable::Refused(findings)) => return Err(refused(findings)),
             Err(Unreadable::Api(error)) => return Err(error.into()),
         };
+        tells(case, &frozen.day).await;
         if let Some(no) = unscheduled(run, &frozen.day) {
             return Err(no);
         }
@@ -242,7 +252,6 @@ async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<DayHea
             start: spec.start_time,
             deadline: spec.deadline(run.created),
         };
-        tells(case, &frozen.day).await;
         let Some(approvals) = agreement::look(case, &ask).await? else { continue };
         let mut others = others(&case.context.access, run).await?;
         // Those that have begun and are not over.
@@ -359,7 +368,7 @@ async fn hold(
         Ok(read) => read,
         Err(error) => {
             let words = format!("what is held cannot be read: {error}");
-            return declined(case, No::Declined(Verdict::Refused, "Invalid", words, Vec::new()));
+            return declined(case, No::Declined(Verdict::Refused, "Invalid", words, Vec::new())).await;
         }
     };
     let file = format!("gameday/{}", day.metadata.name);
@@ -393,7 +402,7 @@ async fn hold(
     }
     book.note(facts.ended, said.notes())?;
     let (verdict, reason, message) = (facts.verdict, facts.reason, facts.message);
-    tracing::info!(run = %case.id, %verdict, reason, message, "the game day is over");
+    tracing::info!(run = %case.id, %verdict, reason, why = message, "the game day is over");
     book.write(facts.ended, DayRecord::Over { verdict, reason, message, code: code as u8 })?;
     if let Some(notices) = &told {
         notices.close().await;

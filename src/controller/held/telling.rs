@@ -3,15 +3,17 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::account;
 use crate::{
-    api::{Act, Action, GameDay, NoticeEvent, OpenAction, account_of, open_actions},
+    api::{API_VERSION, Act, Action, GameDay, NoticeEvent, OpenAction, account_of, open_actions},
     cluster::account_uid,
     controller::{
         Context,
         notices::{About, Notice, Notices, Outcome},
         seen::RunSeen,
+        work::Case,
     },
     journal::{Asked, Entry, Record},
     report::{DayEntry, DayFacts, Facts},
@@ -56,6 +58,35 @@ pub(in crate::controller) async fn notices(
         account_uid,
     };
     Some(Notices::new(&context.env, about, &day.spec.notifications))
+}
+
+/// Tells that a game day does not begin, and why.
+pub(super) async fn not_begun(case: &mut Case, (verdict, reason, message): (Verdict, &str, &str)) {
+    if case.notices.is_none() {
+        case.notices = unread(case).await;
+    }
+    let Some(notices) = &case.notices else { return };
+    let over = Notice {
+        verdict: Some(verdict),
+        reason: reason.to_owned(),
+        ..Notice::new(NoticeEvent::Finished, message)
+    };
+    if verdict == Verdict::Aborted {
+        notices.tell(Notice { event: NoticeEvent::Aborted, ..over.clone() });
+    }
+    notices.tell(over);
+    notices.close().await;
+}
+
+/// Whoever is told of a game day that was not read, or could not be: as far as the GameDay itself says so.
+async fn unread(case: &Case) -> Option<Notices> {
+    let spec = case.told.as_ref()?.0.spec.as_ref().ok()?.clone();
+    let name = &spec.game_day_ref.as_ref()?.name;
+    let object = ObjectRef::namespaced(API_VERSION, "GameDay", &case.object.namespace, name);
+    let found = case.context.access.get(&object).await.ok()?;
+    let metadata = json!({"name": name, "namespace": object.namespace});
+    let day = GameDay::from_value(&json!({"metadata": metadata, "spec": found.data.get("spec")?})).ok()?;
+    notices(&case.context, &case.object, (&day, account(&spec, &day))).await
 }
 
 /// Tells of what is written down about a part of a game day.

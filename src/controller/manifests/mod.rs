@@ -26,7 +26,7 @@ use crate::types::AgentSettings;
 /// The namespace's label that lets Experiments in it hold faults of nodes; the administrators set it.
 const NODE_FAULTS: &str = "firedrill.dev/node-faults";
 const RBAC: &str = "rbac.authorization.k8s.io";
-const ADMISSION: &str = "admissionregistration.k8s.io";
+pub(super) const ADMISSION: &str = "admissionregistration.k8s.io";
 
 /// Where the controller is, and who may change nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]

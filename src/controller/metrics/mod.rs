@@ -187,8 +187,9 @@ impl Metrics {
         }
     }
 
-    /// A Run has ended without having begun: nothing is on record of it.
-    pub(super) fn declined(&self, verdict: Verdict) {
+    /// Something has ended of which no run's last record tells: a Run or a part of a game day that has not begun, or a
+    /// game day as a whole.
+    pub(super) fn ended(&self, verdict: Verdict) {
         *self.lock().ended.entry(verdict).or_default() += 1;
     }
 

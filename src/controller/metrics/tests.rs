@@ -108,7 +108,7 @@ fn an_end_counts_its_verdict_and_the_clocks_that_it_has() {
     metrics.on(&run(), &entry(intended(vec![injection("scale", 1)])));
     let clocks = Clocks { rto_ms: Some(12_500), revert_ms: Some(400), ..Clocks::default() };
     metrics.on(&run(), &entry(finished(clocks, &[1])));
-    metrics.declined(Verdict::Refused);
+    metrics.ended(Verdict::Refused);
     // It says so for as long as it is at hand here; then the Run's status does.
     assert_eq!(value(&metrics, "firedrill_residue"), "1");
     drop(working);

@@ -22,6 +22,7 @@ use tokio::{
     task::JoinHandle,
     time::Instant,
 };
+use tracing::Instrument as _;
 
 use self::post::{Failure, Postman};
 use super::events::Told;
@@ -149,7 +150,9 @@ impl Notices {
             let notification = Arc::new(notification.clone());
             let open = Arc::new(AtomicUsize::new(0));
             let postman = Postman::new(&shared.env, &shared.about, &notification);
-            let task = tokio::spawn(carry(shared.clone(), postman, notices_rx, open.clone()));
+            // What it logs says which run it is about.
+            let carry = carry(shared.clone(), postman, notices_rx, open.clone());
+            let task = tokio::spawn(carry.in_current_span());
             Queue { notification, notices_tx, open, task }
         };
         let queues = notifications.iter().map(queue).collect();
@@ -214,7 +217,7 @@ impl Shared {
         let finding =
             Finding::warning(code::NOTICE, format!("notification {notification}"), what).remedy(remedy);
         let About { on, game_day, .. } = &self.about;
-        tracing::warn!(on = %on, game_day, code = %finding.code, subject = finding.subject, message = finding.message, remedy, "not told");
+        tracing::warn!(on = %on, game_day, code = %finding.code, subject = finding.subject, why = finding.message, remedy, "not told");
         let words = finding.to_string();
         let told = Told { on: on.clone(), warning: true, reason: "NotTold".to_owned(), words };
         told.send(&Access::new(self.env.kube.clone()), &self.env.clock);

@@ -164,14 +164,11 @@ fn container(settings: &AgentSettings) -> Vec<Rule> {
 
 fn pod(settings: &AgentSettings) -> Vec<Rule> {
     let no = |field: &str| format!("(!has(object.spec.{field}) || !object.spec.{field})");
-    let secrets = if settings.pull_secret.is_empty() {
-        empty("imagePullSecrets")
-    } else {
-        let name = quoted(&settings.pull_secret);
-        format!(
-            "(!has(object.spec.imagePullSecrets) || object.spec.imagePullSecrets.all(s, s.name == {name}))"
-        )
-    };
+    // The chart fills the name in, which may be none: no Secret is called so.
+    let secrets = format!(
+        "(!has(object.spec.imagePullSecrets) || object.spec.imagePullSecrets.all(s, s.name == {}))",
+        quoted(&settings.pull_secret)
+    );
     vec![
         (
             [

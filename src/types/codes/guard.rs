@@ -268,8 +268,8 @@ pub static CODES: &[CodeInfo] = &[
     CodeInfo {
         code: INSTALLATION,
         title: "something of the controller's installation is not as it should be",
-        standard: "Definitions, policies and program are of one version: an old definition drops fields in silence, and without the policies authors are not held to their own rights.",
-        discovery: "doctor --installation has read definitions, policies, the replicas' Leases and Guardrails, with the rights of whoever asked.",
+        standard: "Definitions, roles, policies and program are of one version: an old definition drops fields in silence, a right that is missing is found out in the middle of a run, and without the policies authors are not held to their own rights.",
+        discovery: "doctor --installation has read definitions, roles, bindings, policies, the replicas' Leases and Guardrails with the rights of whoever asked, has compared them with what the manifests of its own version say, and has asked the controller's metric source once.",
         resolution: "firedrill crds | kubectl apply --server-side -f - for the definitions, helm upgrade for the rest; docs/installation.md has the order.",
     },
     CodeInfo {

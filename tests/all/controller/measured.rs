@@ -1,17 +1,19 @@
-//! What the controller tells of itself: its metrics while runs go on, and the lines of its log.
+//! What the controller tells of itself: its metrics while runs go on.
 
 use std::{
-    io::Write,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use firedrill::{
+    api::API_VERSION,
+    cluster::Write,
     controller::metrics::Metrics,
     sim::{
         apiserver::mischief::{Action, Matcher, Rule, Turn},
         store::Status,
     },
+    types::ObjectRef,
 };
 use serde_json::{Value, json};
 
@@ -19,7 +21,7 @@ use super::office::{Office, SCALE};
 use crate::{crash::house::experiment_of, kit::in_virtual_time};
 
 /// What a sample says; NaN if it is not there.
-fn value(metrics: &Metrics, sample: &str) -> f64 {
+pub fn value(metrics: &Metrics, sample: &str) -> f64 {
     let text = metrics.render();
     let found = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     found.map_or(f64::NAN, |value| value.parse().expect("a number"))
@@ -119,6 +121,70 @@ fn one_that_does_not_begin_is_counted_and_a_violation_is_timed() {
     });
 }
 
+/// How many Runs have ended with each of these verdicts.
+fn ended<const N: usize>(metrics: &Metrics, verdicts: [&str; N]) -> [f64; N] {
+    verdicts.map(|verdict| value(metrics, &format!("firedrill_runs_total{{verdict=\"{verdict}\"}}")))
+}
+
+/// A game day of `trial` twice, the second time after a go, and its Run.
+async fn game_day(office: &Office) -> ObjectRef {
+    let day = json!({"apiVersion": API_VERSION, "kind": "GameDay",
+    "metadata": {"name": "weekly", "namespace": "shop"},
+    "spec": {"onFailure": "Continue", "experiments": [
+        {"name": "one", "experimentRef": {"name": "trial"}},
+        {"name": "two", "experimentRef": {"name": "trial"}, "gate": "Manual"},
+    ]}});
+    let object = ObjectRef::namespaced(API_VERSION, "GameDay", "shop", "weekly");
+    office.access.create(&object, day, Write::default()).await.expect("it is created");
+    office.make("weekly-1", json!({"gameDayRef": {"name": "weekly"}, "requestedBy": "ada"})).await
+}
+
+async fn go(office: &Office, run: &ObjectRef) -> Value {
+    let answer =
+        json!([{"name": "two/gate", "action": "Confirm", "by": "bob", "time": "2026-01-01T00:30:00Z"}]);
+    office.set(run, json!({"steps": answer})).await;
+    office.over(run).await
+}
+
+#[test]
+fn a_game_day_is_counted_beside_each_of_its_experiments() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let told = office.replica("a").metrics;
+        let run = game_day(&office).await;
+        office.says(&run, "currentStep", "two/gate").await;
+        assert_eq!(ended(&told, ["Passed"]), [1.0], "its first experiment");
+        assert_eq!(go(&office, &run).await["verdict"], "Passed");
+        assert_eq!(ended(&told, ["Passed", "Refused", "Failed"]), [3.0, 0.0, 0.0]);
+    });
+}
+
+#[test]
+fn a_part_that_is_refused_is_counted_and_so_is_its_day() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let told = office.replica("a").metrics;
+        let run = game_day(&office).await;
+        office.says(&run, "currentStep", "two/gate").await;
+        office
+            .delete(&ObjectRef::namespaced(
+                "rbac.authorization.k8s.io/v1",
+                "RoleBinding",
+                "shop",
+                "firedrill",
+            ))
+            .await;
+        let status = go(&office, &run).await;
+        assert_eq!(status["experiments"][1]["verdict"], "Refused", "{status}");
+        let day = status["verdict"].as_str().expect("it has one");
+        let verdicts = ["Passed", "Refused", "Inconclusive", "Failed", "Aborted", "NotSteady"];
+        let counts = ended(&told, verdicts);
+        assert_eq!(counts.iter().sum::<f64>(), 3.0, "{verdicts:?}: {counts:?}, the day {day}");
+        assert_eq!(counts[0], 1.0, "{counts:?}");
+        assert_eq!(counts[1], if day == "Refused" { 2.0 } else { 1.0 }, "{counts:?}, the day {day}");
+    });
+}
+
 #[test]
 fn what_cannot_be_put_back_is_told_until_it_is() {
     in_virtual_time(async {
@@ -140,51 +206,4 @@ fn what_cannot_be_put_back_is_told_until_it_is() {
         assert_eq!(values(&told, IN_FORCE), [0.0; 4]);
         assert_eq!(value(&told, "firedrill_runs_stuck"), 0.0);
     });
-}
-
-/// Where a log goes.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no panic").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn every_line_about_a_run_says_which() {
-    let log = Log::default();
-    let writer = log.clone();
-    // As `firedrill controller` writes it, and all of it.
-    let logs = tracing_subscriber::fmt().json().flatten_event(true).with_max_level(tracing::Level::DEBUG);
-    let logs = logs.with_writer(move || writer.clone()).finish();
-    // What is logged first by another test, on a thread without a log, would be held for what nobody wants, were this
-    // the only log there is (tracing-core, `Rebuilder::JustOne`).
-    let _other = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
-    let _guard = tracing::subscriber::set_default(logs);
-    in_virtual_time(async {
-        let office = Office::open(&[SCALE]).await;
-        let replica = office.replica("a");
-        let run = office.run("trial-1", json!({})).await;
-        office.over(&run).await;
-        replica.ends().await;
-    });
-    let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
-    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let ours = |line: &Value| {
-        let from = line["target"].as_str().unwrap_or_default();
-        from == "firedrill::controller::work" || from.starts_with("firedrill::engine")
-    };
-    let about: Vec<Value> = lines.filter(ours).collect();
-    assert!(about.iter().any(|line| line["message"] == "Finished"), "{text}");
-    for line in about {
-        let run = line["span"]["run"].as_str().unwrap_or_default();
-        assert!(run.starts_with("trial-1-"), "{line}");
-    }
 }

@@ -6,7 +6,9 @@ mod days;
 mod declined;
 mod going_on;
 mod guarded;
+mod installed;
 mod keeping;
+mod logs;
 mod measured;
 mod notices;
 mod occurrences;
@@ -20,10 +22,7 @@ mod waiting;
 use std::time::Duration;
 
 use firedrill::{
-    controller::{
-        installation::{self, Looked},
-        run_id,
-    },
+    controller::run_id,
     journal::{Record, StopReason},
     types::{Epoch, ObjectRef, Verdict},
 };
@@ -91,43 +90,6 @@ fn losing_normal_fails_and_puts_everything_back() {
         assert_eq!(condition(&status, "Succeeded")["reason"], "Violated");
         office.assert_as_before().await;
         assert_whole(&office.journal(&run).await);
-    });
-}
-
-#[test]
-fn what_is_installed_is_seen_from_outside() {
-    in_virtual_time(async {
-        let office = Office::open(&[SCALE]).await;
-        let look =
-            async || installation::examine(&office.access, "firedrill", office.stage.env.clock.now()).await;
-        let said = |all: &[Looked], what: &str| {
-            let one = all.iter().find(|one| one.what == what).expect("it is looked at");
-            (one.found.clone(), one.findings.iter().any(firedrill::types::Finding::is_error))
-        };
-        let before = look().await;
-        assert_eq!(said(&before, "kinds"), ("4 of 4 as this version has them".to_owned(), false));
-        assert_eq!(
-            said(&before, "controller"),
-            ("0 replicas at work, 0 runs in their hands".to_owned(), true)
-        );
-        let _replicas = [office.replica("a"), office.replica("b")];
-        office.run("trial-1", json!({})).await;
-        office.shrunk().await;
-        let during = look().await;
-        assert_eq!(
-            said(&during, "controller"),
-            ("2 replicas at work, 1 run in their hands".to_owned(), false)
-        );
-        let crd = ObjectRef::namespaced(
-            "apiextensions.k8s.io/v1",
-            "CustomResourceDefinition",
-            "",
-            "gamedays.firedrill.dev",
-        );
-        office.delete(&crd).await;
-        office.until("it is gone", async || office.get(&crd).await.is_none()).await;
-        let (found, wrong) = said(&look().await, "kinds");
-        assert_eq!((found.as_str(), wrong), ("3 of 4 as this version has them", true));
     });
 }
 

@@ -5,6 +5,7 @@ mod answers;
 mod calls;
 mod clock;
 mod disturbances;
+mod doctor;
 mod endings;
 mod impersonation;
 mod node;

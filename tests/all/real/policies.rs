@@ -183,7 +183,7 @@ const VALIDATING: [&str; 10] = [
 
 const MUTATING: [&str; 5] = ["runs-stamp", "authors-stamp", "aborts-stamp", "holds-stamp", "resumes-stamp"];
 
-async fn installed(real: &Real) {
+pub async fn installed(real: &Real) {
     let client = real.client();
     apply_crds(&client).await;
     let installed = Installed { node_accounts: vec!["stage-ops:breaker".to_owned()], ..Installed::default() };
@@ -197,7 +197,7 @@ async fn installed(real: &Real) {
 }
 
 /// Takes away what other tests would meet.
-async fn removed(real: &Real) {
+pub async fn removed(real: &Real) {
     for (kind, names) in [
         ("validatingadmissionpolicybindings", &VALIDATING[..]),
         ("validatingadmissionpolicies", &VALIDATING[..]),

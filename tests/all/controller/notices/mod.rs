@@ -3,6 +3,7 @@
 
 mod day;
 mod outside;
+mod refused;
 
 use std::{
     io::Write,

@@ -1,4 +1,10 @@
-//! What of the controller is in a cluster, looked at from outside: definitions, policies, replicas, Guardrails.
+//! What of the controller is in a cluster, looked at from outside: definitions, rights, policies, replicas, where it
+//! asks for metrics, Guardrails. What is to be there is what this version's manifests say.
+
+mod deployed;
+mod difference;
+mod parts;
+mod source;
 
 use std::collections::BTreeMap;
 
@@ -6,10 +12,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::manifests::{Installed, Part, manifests};
+use self::deployed::Deployed;
 use crate::{
     api::{API_VERSION, crds},
     cluster::{Access, ApiError, LEASE_LABEL, LeaseSeen, leases_in},
+    env::Env,
     types::{Finding, ObjectRef, codes::guard as code, counted},
 };
 
@@ -20,7 +27,7 @@ const RENEWED_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Looked {
-    /// What: `kinds`, `policies`, `controller`, `guardrails`.
+    /// What: `kinds`, `rights`, `policies`, `stamp`, `nodes`, `agents`, `controller`, `metrics`, `guardrails`.
     pub what: &'static str,
     /// What is there, in words.
     pub found: String,
@@ -28,19 +35,37 @@ pub struct Looked {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at the installation in `namespace`, with the rights of whoever asks. Changes nothing.
-pub async fn examine(access: &Access, namespace: &str, now: Timestamp) -> Vec<Looked> {
-    vec![
-        kinds(access).await,
-        policies(access, namespace).await,
-        replicas(access, namespace, now).await,
-        guardrails(access).await,
-    ]
+/// Looks at the installation in `namespace`, with the rights of whoever asks. Changes nothing. `source`: where the
+/// controller asks for metrics, where no Deployment says so.
+pub async fn examine(env: &Env, namespace: &str, source: Option<&str>) -> Vec<Looked> {
+    let access = Access::new(env.kube.clone());
+    let deployed = Deployed::look(&access, namespace).await;
+    let known = deployed.clone().unwrap_or_else(|_| Deployed::unknown(namespace));
+    let mut looked = vec![kinds(&access).await];
+    looked.extend(parts::parts(&access, &known).await);
+    looked.push(replicas(&access, namespace, env.clock.now()).await);
+    looked.push(source::source(env, &access, (&deployed, source)).await);
+    looked.push(guardrails(&access).await);
+    looked
+}
+
+/// A finding of this kind: what it is about, what is wrong, and always what to do. `serious`: it does not work like that.
+fn of_installation(serious: bool, (subject, message): (&str, &str), remedy: &str) -> Finding {
+    let found = if serious { Finding::error } else { Finding::warning };
+    found(code::INSTALLATION, subject.to_owned(), message.to_owned()).remedy(remedy)
 }
 
 fn unreadable(subject: &str, error: &ApiError) -> Finding {
-    Finding::warning(code::INSTALLATION, subject, format!("it cannot be read: {error}"))
-        .remedy("ask somebody who may")
+    of_installation(false, (subject, &format!("it cannot be read: {error}")), "ask somebody who may")
+}
+
+/// What brings what the chart has, or what the program prints.
+fn missing(by_hand: &str) -> String {
+    format!("helm upgrade to the chart of version {}, or {by_hand}", env!("CARGO_PKG_VERSION"))
+}
+
+fn found(fine: usize, all: usize) -> String {
+    format!("{fine} of {all} as this version has them")
 }
 
 /// The definitions are those of this version.
@@ -56,17 +81,17 @@ async fn kinds(access: &Access) -> Looked {
             Ok(found) if schema(&found.data) == schema(crd) => {}
             Ok(_) => {
                 let message = "it is of another version than this program";
-                findings.push(Finding::warning(code::INSTALLATION, subject, message).remedy(remedy));
+                findings.push(of_installation(false, (&subject, message), remedy));
             }
             Err(ApiError::NotFound) => {
                 let message = "the cluster does not know this kind";
-                findings.push(Finding::error(code::INSTALLATION, subject, message).remedy(remedy));
+                findings.push(of_installation(true, (&subject, message), remedy));
             }
             Err(error) => findings.push(unreadable(&subject, &error)),
         }
     }
     let fine = all.len() - findings.len();
-    Looked { what: "kinds", found: format!("{fine} of {} as this version has them", all.len()), findings }
+    Looked { what: "kinds", found: found(fine, all.len()), findings }
 }
 
 fn definition(name: &str) -> ObjectRef {
@@ -76,30 +101,6 @@ fn definition(name: &str) -> ObjectRef {
 /// The schema of the one version.
 fn schema(crd: &Value) -> Option<&Value> {
     crd.pointer("/spec/versions/0/schema")
-}
-
-/// The policies over who writes what are there.
-async fn policies(access: &Access, namespace: &str) -> Looked {
-    let installed = Installed { namespace: namespace.to_owned(), ..Installed::default() };
-    let mut findings = Vec::new();
-    let all = manifests(Part::Policies, &installed);
-    for policy in &all {
-        let text = |at: &str| policy.pointer(at).and_then(Value::as_str).unwrap_or_default();
-        let (kind, name) = (text("/kind"), text("/metadata/name"));
-        let subject = format!("{}/{name}", kind.to_lowercase());
-        match access.get(&ObjectRef::namespaced(text("/apiVersion"), kind, "", name)).await {
-            Ok(_) => {}
-            Err(ApiError::NotFound) => {
-                let message = "it is not there, so that authors are not held to their own rights";
-                findings.push(Finding::warning(code::INSTALLATION, subject, message).remedy(
-                    "firedrill controller manifests | kubectl apply --server-side -f -, or the chart",
-                ));
-            }
-            Err(error) => findings.push(unreadable(&subject, &error)),
-        }
-    }
-    let fine = all.len() - findings.len();
-    Looked { what: "policies", found: format!("{fine} of {} objects are there", all.len()), findings }
 }
 
 /// Somebody does what Runs ask for.
@@ -129,20 +130,20 @@ async fn replicas(access: &Access, namespace: &str, now: Timestamp) -> Looked {
     }
     let at_work: usize = runs.values().sum();
     let mut findings = Vec::new();
+    let subject = format!("namespace/{namespace}");
     if alive.is_empty() {
         let message = "no replica has renewed its Lease within a minute: nobody takes up Runs";
-        let finding = Finding::error(code::INSTALLATION, format!("namespace/{namespace}"), message);
-        findings.push(
-            finding.remedy(format!("kubectl get pods -n {namespace}; helm install, or firedrill controller")),
-        );
+        let remedy = format!("kubectl get pods -n {namespace}; helm install, or firedrill controller");
+        findings.push(of_installation(true, (&subject, message), &remedy));
     }
     let lost = runs.keys().filter(|holder| !alive.contains(holder)).count();
     if lost > 0 && !alive.is_empty() {
-        let message = format!(
-            "{} held by replicas that are gone; they are taken over within 15 s",
-            counted(lost, "claim")
+        let lost = counted(lost, "claim");
+        let message = format!("{lost} held by replicas that are gone; they are taken over within 15 s");
+        let remedy = format!(
+            "look again then; if it stays so, kubectl logs -n {namespace} deployment/firedrill says why"
         );
-        findings.push(Finding::warning(code::INSTALLATION, format!("namespace/{namespace}"), message));
+        findings.push(of_installation(false, (&subject, &message), &remedy));
     }
     let found =
         format!("{} at work, {} in their hands", counted(alive.len(), "replica"), counted(at_work, "run"));
@@ -163,11 +164,9 @@ async fn guardrails(access: &Access) -> Looked {
         if guardrail.data.pointer("/spec/halt") == Some(&Value::Bool(true)) {
             let name = guardrail.metadata.name.as_deref().unwrap_or_default();
             let subject = format!("guardrail/{name}");
-            let finding =
-                Finding::warning(code::INSTALLATION, subject, "it halts: no run that it covers begins");
-            findings.push(
-                finding.remedy(format!("firedrill unhalt --guardrail {name}, when the reason is gone")),
-            );
+            let remedy = format!("firedrill unhalt --guardrail {name}, when the reason is gone");
+            let message = "it halts: no run that it covers begins";
+            findings.push(of_installation(false, (&subject, message), &remedy));
         }
     }
     Looked { what, found: counted(listed.len(), "Guardrail"), findings }
