@@ -194,6 +194,23 @@ mod tests {
         assert_eq!(run.spec.seed, Some(7));
     }
 
+    /// An approval counts for a while only; whoever gave it can give it once more.
+    #[test]
+    fn somebody_can_approve_the_same_again_at_another_time() {
+        let findings = |times: [&str; 2]| {
+            let of = |time| format!("{{by: bob, hash: 'sha256:1', time: '{time}'}}");
+            let text = format!(
+                "apiVersion: firedrill.dev/v1alpha1\nkind: Run\nmetadata: {{name: r, namespace: shop}}\n\
+                 spec: {{experimentRef: {{name: a}}, approvals: [{}]}}\n",
+                times.map(of).join(", ")
+            );
+            crate::api::read(&[crate::api::SourceText::new("run.yaml", text)]).findings
+        };
+        assert_eq!(findings(["2026-11-24T10:00:00Z", "2026-11-25T10:00:00Z"]), []);
+        let twice = findings(["2026-11-24T10:00:00Z", "2026-11-24T10:00:00Z"]);
+        assert!(twice.iter().any(|finding| finding.message.contains("there twice")), "{twice:?}");
+    }
+
     #[test]
     fn what_is_absent_has_its_default() {
         let spec = run(json!({"experimentRef": {"name": "scales"}}));

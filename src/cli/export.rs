@@ -128,7 +128,7 @@ mod tests {
         cluster::SegmentPlace,
         controller::run_id,
         journal::{DayHeader, Writer},
-        report::{Chapter, Facts, journals::scenarios},
+        report::{Chapter, Facts, journals},
         sim::{SimConfig, cluster::Cluster},
         types::{Epoch, ObjectRef, Verdict},
     };
@@ -177,7 +177,7 @@ mod tests {
         let access = Access::new(cluster.sim().client());
         let object = ObjectRef::namespaced(API_VERSION, "Run", "shop", "weekly-1").with_uid("u-1");
         let (day, part) = (run_id(&object), RunId::new("weekly-1-one", 2));
-        let played = scenarios::passed();
+        let played = journals::passed();
         write(&access, &day, begun(played[0].at, &part)).await;
         write(&access, &part, played.clone()).await;
         let folder = tempfile::tempdir().expect("a folder");

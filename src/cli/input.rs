@@ -72,16 +72,23 @@ impl Input {
     }
 
     /// The experiments; a game day is not brought to a cluster from here.
-    pub(super) fn experiments(&self) -> anyhow::Result<Vec<Act>> {
-        let only = |item| match item {
-            Item::Experiment(act) => Ok(*act),
-            Item::Day(Planned { day, .. }) => bail!(Usage(format!(
-                "a game day is run from the cluster: kubectl apply it with the experiments that it names, then \
-                 firedrill run --controller gameday/{}",
-                day.metadata.name
-            ))),
-        };
-        self.items()?.into_iter().map(only).collect()
+    pub(super) fn experiments(&self) -> anyhow::Result<Vec<&Accepted>> {
+        let mut experiments = Vec::new();
+        for accepted in &self.documents {
+            match &accepted.document {
+                Document::Experiment(_) => experiments.push(accepted),
+                Document::GameDay { day, .. } => bail!(Usage(format!(
+                    "a game day is run from the cluster: kubectl apply it with the experiments that it names, then \
+                     firedrill run --controller gameday/{}",
+                    day.metadata.name
+                ))),
+                _ => {}
+            }
+        }
+        if experiments.is_empty() {
+            bail!(Usage("there is no Experiment in what was read".to_owned()));
+        }
+        Ok(experiments)
     }
 }
 
@@ -166,7 +173,7 @@ fn readable(args: &FileArgs, purpose: For) -> anyhow::Result<Input> {
 }
 
 /// `--param NAME=VALUE`, each name once.
-fn parameters(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+pub(super) fn parameters(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     let mut parameters = BTreeMap::new();
     for text in given {
         let Some((name, value)) = text.split_once('=') else { bail!("--param {text}: write NAME=VALUE") };

@@ -6,6 +6,7 @@ mod answering;
 mod by_hand;
 mod check;
 mod cluster_run;
+mod coming;
 mod connect;
 mod controller;
 mod dates;
@@ -93,7 +94,7 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Read files and show every mistake with its place. Needs no cluster.
     Check(check::CheckArgs),
-    /// Say when the game days of files come due, and what is skipped and why. Needs no cluster.
+    /// Say when the game days of files or of the cluster come due, and what is not held then and why.
     Next(next::NextArgs),
     /// Write a first experiment for a Deployment that is there. Changes nothing in the cluster.
     Init(init::InitArgs),
@@ -272,14 +273,24 @@ struct TellArgs {
     #[arg(long, value_name = "FILE", value_parser = told::writable)]
     junit: Option<PathBuf>,
 
-    /// How long reverting is tried before what is left is listed.
-    #[arg(long, value_name = "LENGTH", default_value = "10m")]
-    revert_timeout: Length,
+    /// How long reverting is tried before what is left is listed; default: 10m.
+    #[arg(long, value_name = "LENGTH")]
+    revert_timeout: Option<Length>,
 
     /// With several experiments: go on after one that did not pass. Residue always stops.
     #[arg(long)]
     keep_going: bool,
 }
+
+impl TellArgs {
+    /// How long reverting is tried.
+    fn revert_timeout(&self) -> std::time::Duration {
+        self.revert_timeout.map_or(REVERT_TIMEOUT, |length| length.0)
+    }
+}
+
+/// How long reverting is tried where nobody says otherwise (design.md, section 3).
+const REVERT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// How to write an answer; reports know more kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -308,7 +319,7 @@ pub fn main() -> ExitCode {
         Command::Rehearse(args) => rehearse::run(&cli.global, &args),
         Command::Plan(args) => plan::run(&cli.global, &args),
         Command::Check(args) => check::run(&args),
-        Command::Next(args) => next::run(&args),
+        Command::Next(args) => next::run(&cli.global, &args),
         Command::Init(args) => init::run(&cli.global, &args),
         Command::Explain(args) => explain::run(&args),
         Command::Schema => {
@@ -341,10 +352,13 @@ pub fn main() -> ExitCode {
             print(&String::from_utf8_lossy(&script))
         }
     };
-    result.unwrap_or_else(|error| {
-        say(&format!("error: {}", in_one_line(&error)));
-        if error.is::<Usage>() { ExitCode::Invalid } else { ExitCode::Refused }
-    })
+    result.unwrap_or_else(|error| failed(&error))
+}
+
+/// Says what went wrong, and with what to exit for it.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    say(&format!("error: {}", in_one_line(error)));
+    if error.is::<Usage>() { ExitCode::Invalid } else { ExitCode::Refused }
 }
 
 /// What was asked for cannot be meant: a file that is not there, nothing in it to run. Exit code 2.

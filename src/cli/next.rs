@@ -5,13 +5,17 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::{
-    FileArgs, Output, Usage,
+    FileArgs, Global, Output, Usage,
+    coming::{Found, Known},
+    connect,
     dates::{Day, Side},
-    input,
 };
 use crate::{
-    api::{GameDay, Shift, check::Document},
-    controller::calendar::{Calendar, Occurrence},
+    api::{GameDay, Shift},
+    controller::{
+        calendar::{Calendar, Occurrence, Skipped},
+        forbidding::Forbidding,
+    },
     env::Clock,
     report::{Style, Tone},
     types::{ExitCode, Length},
@@ -21,9 +25,17 @@ use crate::{
 const MOST: usize = 10_000;
 
 #[derive(Args)]
+#[command(
+    after_help = "The windows, blackouts and halt of Guardrails are held against the times: of those among the files, \
+and with --controller of those in the cluster. Without --controller no cluster is needed."
+)]
 pub(super) struct NextArgs {
     #[command(flatten)]
     files: FileArgs,
+
+    /// Those that are in the cluster, in all namespaces or that of -n; with files, the files' against the Guardrails there.
+    #[arg(long)]
+    controller: bool,
 
     /// How many times of each game day; default: 10, or all with --until.
     #[arg(long, value_name = "N")]
@@ -43,11 +55,13 @@ pub(super) struct NextArgs {
 }
 
 /// What is to be said of one game day.
-struct Coming<'a> {
-    day: &'a GameDay,
+struct Coming {
+    day: GameDay,
     calendar: Calendar,
     from: Timestamp,
     occurrences: Vec<Occurrence>,
+    /// The Guardrail that keeps it from being begun at `from`.
+    forbidden: Option<Skipped>,
 }
 
 /// A change of clocks.
@@ -57,18 +71,25 @@ pub(super) struct Change {
     after: Zoned,
 }
 
-pub(super) fn run(args: &NextArgs) -> anyhow::Result<ExitCode> {
-    let read = input::read(&args.files, input::For::Checking)?;
-    if let Some(code) = read.refused() {
+pub(super) fn run(global: &Global, args: &NextArgs) -> anyhow::Result<ExitCode> {
+    let mut known = Known::default();
+    let files = !args.files.files.is_empty() || !args.files.more.is_empty();
+    if (files || !args.controller)
+        && let Some(code) = known.read(&args.files)?
+    {
         return Ok(code);
     }
-    let now = Clock::system().now();
-    let mut coming = Vec::new();
-    for accepted in &read.documents {
-        if let Document::GameDay { day, .. } = &accepted.document {
-            coming.push(look(args, day, now)?);
-        }
+    if args.controller {
+        connect::runtime()?.block_on(known.ask(global, !files))?;
     }
+    if known.days.is_empty() && !files && args.controller {
+        super::say("there is no GameDay in the cluster; kubectl apply brings one there");
+        return Ok(ExitCode::Ok);
+    }
+    let now = Clock::system().now();
+    let Known { days, forbidding } = known;
+    let coming: Vec<Coming> =
+        days.into_iter().map(|found| look(args, found, (&forbidding, now))).collect::<anyhow::Result<_>>()?;
     if coming.is_empty() {
         return Err(Usage("there is no GameDay in what was read".to_owned()).into());
     }
@@ -85,7 +106,11 @@ pub(super) fn run(args: &NextArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn look<'a>(args: &NextArgs, day: &'a GameDay, now: Timestamp) -> anyhow::Result<Coming<'a>> {
+fn look(
+    args: &NextArgs,
+    Found { day, namespaces }: Found,
+    (forbidding, now): (&Forbidding, Timestamp),
+) -> anyhow::Result<Coming> {
     let calendar = Calendar::new(&day.spec).map_err(Usage)?;
     let zone = calendar.hours().zone();
     let from = match &args.from {
@@ -94,13 +119,14 @@ fn look<'a>(args: &NextArgs, day: &'a GameDay, now: Timestamp) -> anyhow::Result
     };
     let until = args.until.as_ref().map(|day| day.instant(zone, Side::End)).transpose()?;
     let count = args.count.unwrap_or(if until.is_some() { MOST } else { 10 }).min(MOST);
-    let all = calendar.occurrences_from(from);
+    let all = calendar.occurrences_from(from).map(|due| forbidding.held_against(&namespaces, due));
     let occurrences =
         all.take_while(|found| until.is_none_or(|until| found.at < until)).take(count).collect();
-    Ok(Coming { day, from, occurrences, calendar })
+    let forbidden = forbidding.against(&namespaces, from);
+    Ok(Coming { day, from, occurrences, calendar, forbidden })
 }
 
-impl Coming<'_> {
+impl Coming {
     /// The changes of clocks until the last time that is shown.
     fn changes(&self) -> Vec<Change> {
         let Some(last) = self.occurrences.last() else { return Vec::new() };
@@ -152,7 +178,7 @@ impl Coming<'_> {
             "from": self.from.to_string(),
             "duration": Length(spec.duration()).to_string(),
             "suspend": spec.suspend,
-            "open": self.calendar.closed(self.from).is_none(),
+            "open": self.forbidden.is_none() && self.calendar.closed(self.from).is_none(),
             "occurrences": self.occurrences.iter().map(occurrence).collect::<Vec<_>>(),
             "clockChanges": self.changes().iter().map(change).collect::<Vec<_>>(),
             "overdue": overdue.collect::<Vec<_>>(),
@@ -214,6 +240,9 @@ impl Coming<'_> {
 
     /// Whether it may begin now, where nothing is scheduled.
     fn by_hand(&self) -> String {
+        if let Some(guardrail) = &self.forbidden {
+            return format!("may not begin now: {guardrail}");
+        }
         let Some(closed) = self.calendar.closed(self.from) else { return "may begin now".to_owned() };
         match self.calendar.hours().opens(self.from) {
             Some(at) => {
@@ -265,6 +294,8 @@ impl Change {
 fn occurrence(found: &Occurrence, style: &Style) -> String {
     match &found.skipped {
         None => row(found, (Tone::Good, "runs"), style),
+        // A Run of it is made, and comes to nothing.
+        Some(why @ Skipped::Guardrail { .. }) => row(found, (Tone::Bad, &format!("refused: {why}")), style),
         Some(why) => row(found, (Tone::Warning, &format!("skipped: {why}")), style),
     }
 }

@@ -175,7 +175,7 @@ fn rehearse(
             request,
             id: None,
             assessment,
-            revert_timeout: args.tell.revert_timeout.0,
+            revert_timeout: args.tell.revert_timeout(),
             outside_rx,
             outside_tx,
             observer: Arc::new({

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
-use super::{Global, connect, told};
+use super::{Global, connect, follow, told};
 use crate::{
-    cluster::{Access, JournalFound, Segments},
+    cluster::{Access, ApiError, JournalFound, Segments},
     controller,
     env::{DirStorage, Storage as _},
     journal::{self, DayRecord, Entry, Record},
@@ -60,7 +60,7 @@ fn kept_there(global: &Global, args: &ReportArgs) -> anyhow::Result<Vec<Chapter>
     connect::runtime()?.block_on(async {
         let connection = connect::connect(global, 0).await?;
         let access = Access::new(connection.env.kube.clone());
-        let mut journals = Segments::list(&access, namespace).await?;
+        let mut journals = kept(&access, namespace).await?;
         if let Some(own) = &global.namespace {
             journals.retain(|journal| journal.object.starts_with(&format!("{own}/")));
         }
@@ -71,6 +71,17 @@ fn kept_there(global: &Global, args: &ReportArgs) -> anyhow::Result<Vec<Chapter>
         }
         Ok(vec![Chapter::Run(Box::new(Facts::from_entries(&entries)?))])
     })
+}
+
+/// The journals in the controller's namespace.
+///
+/// # Errors
+/// The API server's; of what is not allowed, with what to ask for.
+pub(super) async fn kept(access: &Access, namespace: &str) -> anyhow::Result<Vec<JournalFound>> {
+    match Segments::list(access, namespace).await {
+        Err(ApiError::Forbidden(_)) => anyhow::bail!(follow::forbidden(namespace)),
+        listed => Ok(listed?),
+    }
 }
 
 /// The game day that these are the journal of, with the journals of its experiments; None: of something else.

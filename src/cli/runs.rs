@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Global, Output, connect};
+use super::{Global, Output, connect, report};
 use crate::{
     cluster::{Access, Segments},
     engine,
@@ -117,7 +117,7 @@ fn kept_there(global: &Global, namespace: &str) -> anyhow::Result<Vec<Row>> {
     connect::runtime()?.block_on(async {
         let connection = connect::connect(global, 0).await?;
         let access = Access::new(connection.env.kube.clone());
-        let journals = Segments::list(&access, namespace).await?;
+        let journals = report::kept(&access, namespace).await?;
         let mut rows = Vec::new();
         for journal in journals {
             let bytes = Segments::bytes(&access, namespace, &journal.run).await?;

@@ -109,16 +109,18 @@ pub(super) struct Reports<'a> {
     chapters: Vec<Chapter>,
     /// Where the report is missing by now, each said once.
     missing: BTreeSet<PathBuf>,
+    /// Whether one of them could not even be made.
+    unwritten: bool,
 }
 
 impl<'a> Reports<'a> {
     pub(super) fn new(args: &'a TellArgs) -> Self {
-        Self { args, chapters: Vec::new(), missing: BTreeSet::new() }
+        Self { args, chapters: Vec::new(), missing: BTreeSet::new(), unwritten: false }
     }
 
     /// One more experiment is over. A report that cannot be written is no reason to stop: the verdict holds,
     /// written down here or not, and [`Self::close`] does not let it pass.
-    fn add(&mut self, chapter: Chapter) {
+    pub(super) fn add(&mut self, chapter: Chapter) {
         let output = self.args.output;
         // For people, standard error has said already why it is refused.
         let said = output == Format::Text
@@ -150,16 +152,28 @@ impl<'a> Reports<'a> {
         self.add(day::refused(request, by, findings, at));
     }
 
-    /// A run that the controller has made; without its journal there is nothing to report.
-    pub(super) fn followed(&mut self, entries: &[Entry], run: &str) {
-        if entries.is_empty() {
-            return;
+    /// One that could not be begun, or not be followed to its end: why. With what to exit for it.
+    pub(super) fn lost(&mut self, experiment: &str, error: &anyhow::Error) -> ExitCode {
+        let code = super::failed(error);
+        self.note(Chapter::Lost { experiment: experiment.to_owned(), error: super::in_one_line(error) });
+        code
+    }
+
+    /// One that is over, and of which nothing but this can be said here: its report is missing where one was asked for.
+    pub(super) fn unwritten(&mut self, experiment: &str, why: &str) {
+        let asked =
+            self.args.output != Format::Text || self.args.junit.is_some() || !self.args.report.is_empty();
+        if asked {
+            super::say(&format!("error: the report is not written: {why}"));
+            self.unwritten = true;
         }
-        let lost = |error: report::ReportError| Chapter::Lost {
-            experiment: run.to_owned(),
-            error: error.to_string(),
-        };
-        self.add(Facts::from_entries(entries).map_or_else(lost, |facts| Chapter::Run(Box::new(facts))));
+        self.note(Chapter::Lost { experiment: experiment.to_owned(), error: why.to_owned() });
+    }
+
+    /// Something of which there is nothing to show but in what holds several.
+    fn note(&mut self, chapter: Chapter) {
+        self.chapters.push(chapter);
+        self.write();
     }
 
     /// Every experiment is over, with these codes, but `rest`, which do not run any more; `lost` is the one
@@ -186,10 +200,11 @@ impl<'a> Reports<'a> {
         if self.args.output.is_whole() {
             self.print(&self.args.output.render(&self.chapters, &super::stdout_style()));
         }
-        match (lost, ExitCode::worst(codes)) {
-            (Some((_, error)), _) => Err(error),
-            (None, ExitCode::Ok) if !self.missing.is_empty() => Ok(ExitCode::Invalid),
-            (None, code) => Ok(code),
+        // What could not be begun says nothing against what was found before it.
+        let lost = lost.map(|(_, error)| super::failed(&error));
+        match ExitCode::worst(codes.into_iter().chain(lost)) {
+            ExitCode::Ok if self.unwritten || !self.missing.is_empty() => Ok(ExitCode::Invalid),
+            code => Ok(code),
         }
     }
 

@@ -247,7 +247,30 @@ impl Access {
         body: &Value,
         how: Write<'_>,
     ) -> Result<DynamicObject, ApiError> {
-        let params = PatchParams { dry_run: how.dry_run, ..PatchParams::apply(how.manager).force() };
+        self.applied(object, body, PatchParams::apply(how.manager).force(), how).await
+    }
+
+    /// The same unless others manage one of these fields and want another value: a conflict, which names them.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn apply_unforced(
+        &self,
+        object: &ObjectRef,
+        body: &Value,
+        how: Write<'_>,
+    ) -> Result<DynamicObject, ApiError> {
+        self.applied(object, body, PatchParams::apply(how.manager), how).await
+    }
+
+    async fn applied(
+        &self,
+        object: &ObjectRef,
+        body: &Value,
+        params: PatchParams,
+        how: Write<'_>,
+    ) -> Result<DynamicObject, ApiError> {
+        let params = PatchParams { dry_run: how.dry_run, ..params };
         let (api, name, patch) = (self.api(object), object.name.clone(), Patch::Apply(body.clone()));
         let call = async move { api.patch(&name, &params, &patch).await };
         if how.dry_run { self.read(call).await } else { self.sent(object, call).await }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 use crate::{
-    api::{Closed, ConcurrencyPolicy, Consents, Cron, Due, GameDaySpec, Hours, Shift},
+    api::{Closed, ConcurrencyPolicy, Cron, Due, GameDaySpec, Hours, Shift},
     types::Length,
 };
 
@@ -54,6 +54,13 @@ pub enum Skipped {
     Suspended,
     /// Windows or blackouts forbid it.
     Closed(Closed),
+    /// A Guardrail over it will refuse the Run that is made.
+    Guardrail {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// Nobody was there to start it in time.
     Missed {
         /// How late it would have been.
@@ -120,6 +127,7 @@ impl std::fmt::Display for Skipped {
         match self {
             Self::Suspended => f.write_str("suspended"),
             Self::Closed(closed) => write!(f, "{closed}"),
+            Self::Guardrail { name, why } => write!(f, "Guardrail {name}: {why}"),
             Self::Missed { late, times: 1 } => write!(f, "missed: it would have begun {late} late"),
             Self::Missed { late, times } => write!(f, "missed {times} times, the last by {late}"),
             Self::Running(name) => write!(f, "{name} still runs"),
@@ -144,7 +152,7 @@ impl Calendar {
             suspend: spec.suspend,
             cadence: spec.cadence.map(|cadence| cadence.0),
             ahead: spec.approvals.filter(|asked| asked.required > 0).map(|asked| asked.request_before.0),
-            request_before: spec.approvals.unwrap_or_else(Consents::default).request_before.0,
+            request_before: spec.approvals.unwrap_or_default().request_before.0,
         })
     }
 

@@ -9,12 +9,14 @@ mod agreement;
 mod begin;
 pub mod calendar;
 mod catalog;
+mod claiming;
 mod covering;
 pub(crate) mod day;
 mod deeds;
 mod drain;
 mod events;
 mod followed;
+pub mod forbidding;
 mod going_on;
 mod held;
 mod hosts;
@@ -39,6 +41,7 @@ mod waiting;
 mod work;
 
 pub use drain::{DRAIN_GUARDRAIL, drain};
+pub use request::text as text_of;
 pub use seen::{FINALIZER, RunSeen, owns, run_id};
 pub use serve::{ControllerError, serve};
 

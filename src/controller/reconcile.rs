@@ -233,6 +233,7 @@ mod tests {
                 created: at(-1000),
                 deleted,
                 finalizer,
+                hands: Default::default(),
                 status: status(over, residue),
             }
         }
@@ -330,6 +331,7 @@ mod tests {
             created: at(-10),
             deleted: false,
             finalizer: false,
+            hands: Default::default(),
             status: json!({}),
         };
         let full = Here { working: false, draining: false, rested: false, room: false };

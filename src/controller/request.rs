@@ -171,7 +171,7 @@ fn accepted(
 }
 
 /// An object as the text that its author could have written: what the server adds is left out.
-pub(super) fn text(object: &DynamicObject, kind: &str) -> SourceText {
+pub fn text(object: &DynamicObject, kind: &str) -> SourceText {
     let metadata = &object.metadata;
     let name = metadata.name.as_deref().unwrap_or_default();
     let value = json!({

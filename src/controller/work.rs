@@ -13,6 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Context, agents,
     begin::{self, No},
+    claiming::take,
     events::Events,
     going_on,
     held::{self, PartTold},
@@ -256,36 +257,6 @@ pub(super) fn header(entries: &[Entry]) -> Option<&Header> {
     match &entries.first()?.record {
         Record::RunStarted(header) => Some(header),
         _ => None,
-    }
-}
-
-/// Claims the run. Whether the pod of a dead replica that had it was deleted.
-async fn take(context: &Context, job: &Job) -> Result<bool, WorkError> {
-    let (access, namespace) = (&context.access, context.settings.namespace.as_str());
-    let mut deleted = false;
-    if let Some((who, version)) = &job.over {
-        // First it is made sure that it owns nothing any more.
-        if let Some(pod) = cluster::fence(access, (namespace, who), version).await? {
-            deleted = end_pod(context, &pod).await;
-        }
-    }
-    let over = job.over.as_ref().map(|(who, _)| who.as_str());
-    cluster::claim(access, namespace, (&job.id, &key(&job.object)), (&context.holder, over)).await?;
-    Ok(deleted)
-}
-
-/// Ends the pod of a dead replica, NAME/UID: its token dies with it, so that what it may still send is refused.
-async fn end_pod(context: &Context, pod: &str) -> bool {
-    let Some((name, uid)) = pod.split_once('/') else { return false };
-    let mut object = ObjectRef::namespaced("v1", "Pod", &context.settings.namespace, name);
-    object.uid = uid.to_owned();
-    match context.access.delete_pod(&object, Duration::ZERO, false).await {
-        Ok(()) => true,
-        Err(ApiError::NotFound | ApiError::Conflict(_)) => false,
-        Err(error) => {
-            tracing::warn!(pod = name, %error, "the pod of a dead replica could not be deleted");
-            false
-        }
     }
 }
 

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use super::{
     EngineError, Observer,
+    applying::{apply, observe},
     awaited::Awaited,
     deployed::{self, Releases},
     guarding::Guarding,
@@ -33,7 +34,7 @@ use super::{
 use crate::{
     api::Action,
     env::{Clock, Rng},
-    faults::{self, FaultError, Injected, Injection, World},
+    faults::{self, FaultError, Injected, World},
     journal::{Entry, InjectOutcome, Moment, Record, RevertOutcome, StopReason, Writer},
     plan::{Bounds, Consent},
     probes::cel::Expression,
@@ -42,13 +43,9 @@ use crate::{
 
 /// How far the wall clock may run ahead of the monotonic one before the machine is held to have slept.
 const SLEPT: Duration = Duration::from_secs(5);
-/// Between two tries of an injection that fails in passing.
-const RETRY: Duration = Duration::from_millis(500);
-/// Tries of an injection.
-pub(super) const TRIES: u32 = 5;
 
 /// Something that was under way is over.
-enum Outcome {
+pub(super) enum Outcome {
     Injected(InjectionId, Result<Injected, FaultError>),
     Seen(InjectionId, String),
     Lapsed(InjectionId, String),
@@ -126,10 +123,7 @@ impl Driver {
     pub(super) async fn run(&mut self) -> Result<(), EngineError> {
         let mut tasks = Tasks::default();
         let mut mirror = self.world.mirror.clone();
-        // What was said before it began, also where nothing is waited for.
-        while let Ok(said) = self.outside_rx.try_recv() {
-            self.outside(said)?;
-        }
+        self.hear()?;
         loop {
             if self.state.stop.is_some() && !tasks.injections.is_empty() {
                 // An abort pre-empts: what is in flight is dropped, and counts as having happened.
@@ -193,6 +187,14 @@ impl Driver {
                 self.slept()?;
             }
         }
+    }
+
+    /// Takes in what was said before it began, also where nothing is waited for.
+    fn hear(&mut self) -> Result<(), EngineError> {
+        while let Ok(said) = self.outside_rx.try_recv() {
+            self.outside(said)?;
+        }
+        Ok(())
     }
 
     /// Writes down what was found out before the loop began.
@@ -461,37 +463,6 @@ impl Driver {
 async fn sleep_until(clock: &Clock, until: Option<Timestamp>) {
     match until {
         Some(until) => clock.sleep_until(until).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Applies an injection, with some patience for what passes.
-async fn apply(world: World, injection: Injection) -> Outcome {
-    let Some(fault) = faults::of(&injection) else {
-        let error = FaultError::Data(injection.id.clone(), format!("there is no fault {}", injection.fault));
-        return Outcome::Injected(injection.id, Err(error));
-    };
-    let mut tried = 1;
-    loop {
-        match fault.inject(&world, &injection).await {
-            Err(error) if error.is_transient() && tried < TRIES => {
-                tried += 1;
-                tokio::time::sleep(RETRY).await;
-            }
-            result => return Outcome::Injected(injection.id, result),
-        }
-    }
-}
-
-async fn observe(world: World, injection: Injection) -> Outcome {
-    if planted("effect-not-observed") {
-        return Outcome::Seen(injection.id, "it was applied".to_owned());
-    }
-    match faults::of(&injection) {
-        Some(fault) => {
-            let evidence = fault.observe(&world, &injection).await;
-            Outcome::Seen(injection.id, evidence)
-        }
         None => std::future::pending().await,
     }
 }

@@ -5,6 +5,7 @@
 //! and no probe: both come from their registries.
 
 mod agents;
+mod applying;
 mod arming;
 mod assess;
 mod awaited;

@@ -305,10 +305,8 @@ pub fn transition(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         Record::Day(_) => return illegal("it is of a game day"),
         Record::OwnerChanged { goes_on: false, .. } => taken_over(state, at),
         Record::OwnerChanged { .. } => gone_on_with(state, at),
-        Record::Noted { text, written: Some(written) } => {
-            state.notes.insert((written.clone(), text.clone()));
-        }
-        Record::Planned { .. } | Record::Noted { .. } => {}
+        Record::Noted { text, written } => state.notes.extend(written.clone().zip(Some(text.clone()))),
+        Record::Planned { .. } => {}
         Record::DeployedSeen { moment, .. } => {
             state.deployed_after |= *moment == crate::journal::Moment::After
         }

@@ -2,11 +2,7 @@
 
 use tracing::{Instrument as _, Span};
 
-use super::{
-    EngineError, State,
-    drive::{Driver, TRIES},
-    spans, unwind,
-};
+use super::{EngineError, State, applying::TRIES, drive::Driver, spans, unwind};
 use crate::{
     env::Storage,
     faults::{Injection, World},

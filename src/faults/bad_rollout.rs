@@ -118,6 +118,10 @@ impl Fault for BadRollout {
         &INFO
     }
 
+    fn takes(&self, resource: &str) -> bool {
+        resource == "deployments"
+    }
+
     fn prepare(&self, ask: &Prepare<'_>) -> Result<Vec<Injection>, Vec<Finding>> {
         let params: Params = super::params(ask)?;
         let mut findings = Vec::new();

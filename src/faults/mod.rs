@@ -283,6 +283,12 @@ pub trait Fault: Send + Sync {
     /// What everything else derives from.
     fn info(&self) -> &'static FaultInfo;
 
+    /// Whether it takes workloads of that resource (`statefulsets`, `statefulsets/scale`), as far as a step may name them:
+    /// no role grants it others. Pure.
+    fn takes(&self, _resource: &str) -> bool {
+        true
+    }
+
     /// What can be said of the fields beyond their schema: cross-field rules. Pure.
     fn lint(&self, _params: &Value) -> Vec<Finding> {
         Vec::new()

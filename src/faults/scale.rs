@@ -49,10 +49,7 @@ pub static INFO: FaultInfo = FaultInfo {
             schema: r#"{"anyOf":[{"type":"integer"},{"type":"string"}],"x-kubernetes-int-or-string":true,"pattern":"^-?[1-9][0-9]{0,4}%?$"}"#,
         },
     ],
-    rights: &[
-        Right { verb: "get", group: "apps", resource: "deployments/scale", cluster_wide: false },
-        Right { verb: "patch", group: "apps", resource: "deployments/scale", cluster_wide: false },
-    ],
+    rights: &[Right { verb: "patch", group: "apps", resource: "deployments/scale", cluster_wide: false }],
     hazards: &[],
 };
 

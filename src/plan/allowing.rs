@@ -19,6 +19,15 @@ pub(super) const FOLLOWED: [(&str, &str); 8] = [
     ("apps", "daemonsets"),
 ];
 
+/// Where scars are looked for, and read before anything is taken back.
+const SEARCHED: [(&str, &str); 5] = [
+    ("", "pods"),
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+    ("apps", "statefulsets"),
+    ("autoscaling", "horizontalpodautoscalers"),
+];
+
 /// What a right on Deployments stands for: a step may name another kind of workload.
 const KINDS: [(&str, &[&str]); 2] = [
     ("deployments/scale", &["deployments/scale", "statefulsets/scale", "replicasets/scale"]),
@@ -36,10 +45,11 @@ pub fn base_rules() -> Vec<RoleRule> {
     gathered(base())
 }
 
-/// What every run that hits nodes, or is about a zone, reads in the whole cluster.
+/// What every run that hits nodes, or is about a zone, follows in the whole cluster. Which namespaces there are is asked of
+/// whoever runs it, and looked up by the controller itself where that does.
 pub fn node_rules() -> Vec<RoleRule> {
-    let wide = [("", "namespaces"), ("", "nodes")].into_iter().flat_map(reading);
-    gathered(FOLLOWED.into_iter().flat_map(reading).chain(wide))
+    let followed = FOLLOWED.into_iter().chain([("", "namespaces"), ("", "nodes")]);
+    gathered(followed.flat_map(|(group, resource)| ["list", "watch"].map(|verb| (group, resource, verb))))
 }
 
 /// What a fault asks for beside, wherever it asks for it.
@@ -55,18 +65,24 @@ pub fn undo_rules() -> Vec<RoleRule> {
         .iter()
         .map(|fault| fault.info())
         .filter(|info| info.lifetime == Lifetime::Lasting && within_a_namespace(info));
-    let undone = lasting.chain([&faults::LOAD_POD]).flat_map(rights).filter(|(.., verb)| *verb != "create");
-    gathered(base().chain(undone))
+    let undoes = |(_, resource, verb): &Right| !["create", "watch"].contains(verb) && *resource != "pods/log";
+    let undone = lasting.chain([&faults::LOAD_POD]).flat_map(rights).filter(undoes);
+    let searched = SEARCHED
+        .into_iter()
+        .flat_map(|(group, resource)| ["get", "list"].map(|verb| (group, resource, verb)));
+    gathered(leases().chain(searched).chain(undone))
 }
 
 /// API group, resource, verb.
 type Right = (&'static str, &'static str, &'static str);
 
 fn base() -> impl Iterator<Item = Right> {
-    FOLLOWED
-        .into_iter()
-        .flat_map(reading)
-        .chain(["get", "create", "update", "delete"].map(|verb| ("coordination.k8s.io", "leases", verb)))
+    FOLLOWED.into_iter().flat_map(reading).chain(leases())
+}
+
+/// What a run, or what takes it back, holds its namespaces with.
+fn leases() -> impl Iterator<Item = Right> {
+    ["get", "create", "update", "delete"].map(|verb| ("coordination.k8s.io", "leases", verb)).into_iter()
 }
 
 fn reading((group, resource): (&'static str, &'static str)) -> [Right; 3] {
@@ -75,10 +91,16 @@ fn reading((group, resource): (&'static str, &'static str)) -> [Right; 3] {
 
 /// The rights of a fault within a namespace, on every kind of workload that a step may name.
 fn rights(info: &'static FaultInfo) -> impl Iterator<Item = Right> {
-    info.rights.iter().filter(|right| !right.cluster_wide).flat_map(|right| {
+    let fault = faults::find(info.name);
+    info.rights.iter().filter(|right| !right.cluster_wide).flat_map(move |right| {
         let kinds = KINDS.iter().find(|(resource, _)| *resource == right.resource);
-        let resources = kinds.map_or(std::slice::from_ref(&right.resource), |(_, kinds)| *kinds);
-        resources.iter().map(|resource| (right.group, *resource, right.verb))
+        let resources = match kinds {
+            Some((_, kinds)) => {
+                kinds.iter().filter(|kind| fault.is_none_or(|fault| fault.takes(kind))).collect()
+            }
+            None => vec![&right.resource],
+        };
+        resources.into_iter().map(|resource| (right.group, *resource, right.verb))
     })
 }
 
@@ -114,7 +136,9 @@ mod tests {
         assert_eq!(of("podKill"), [("", "pods", vec!["delete"])]);
         assert_eq!(verbs(&base_rules(), "deployments"), ["get", "list", "watch"]);
         assert_eq!(verbs(&base_rules(), "pods/eviction"), Vec::<&str>::new());
-        assert_eq!(verbs(&of("scale"), "statefulsets/scale"), ["get", "patch"]);
+        assert_eq!(verbs(&of("scale"), "statefulsets/scale"), ["patch"]);
+        assert_eq!(verbs(&of("rolloutRestart"), "daemonsets"), ["get", "patch"]);
+        assert_eq!(verbs(&of("badRollout"), "daemonsets"), Vec::<&str>::new());
         assert_eq!(verbs(&of("nodeDrain"), "nodes"), ["get", "patch"]);
     }
 

@@ -57,9 +57,19 @@ impl Facts {
                 }
         );
         let verdict = Verdict::Refused;
+        Self::declined(header, (verdict, verdict.to_string(), message), findings, at)
+    }
+
+    /// An experiment that ended so at `at`, before there was a journal: verdict, reason, words.
+    pub fn declined(
+        header: Header,
+        (verdict, reason, message): (Verdict, String, String),
+        findings: Vec<Finding>,
+        at: Timestamp,
+    ) -> Self {
         let records = [
             Record::RunStarted(Box::new(header)),
-            Record::Decided { verdict, reason: verdict.to_string(), message },
+            Record::Decided { verdict, reason, message },
             Record::Finished { verdict, clocks: Clocks::default(), residue: Vec::new() },
         ];
         let entry = |(seq, record)| Entry { seq, at, epoch: Epoch(0), record };

@@ -59,6 +59,50 @@ game_day() {
   clean 'a game day of two, followed, its gate answered' $(($(now) - begun))
 }
 
+patched() { kubectl patch run "$run" -n shop --type "$1" -p "$2" >/dev/null; } # TYPE PATCH
+answered() { # NAME ACTION, by somebody, now
+  patched json "[{\"op\":\"add\",\"path\":\"/spec/steps/-\",\"value\":{\"name\":\"$1\",\"action\":\"$2\",\"by\":\"cy\",\"time\":\"$(date -u +%FT%TZ)\"}}]"
+}
+
+# All that people say of a game day, by kubectl and nothing else: somebody else agrees, it is held, noted and let go, its
+# gate and a step are confirmed, another is skipped. Then the red button, with a fault in force.
+by_kubectl() {
+  local begun hash
+  begun=$(now)
+  run=$(kubectl create -n shop -o name -f - <<<"{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {generateName: agreed-}, spec: {gameDayRef: {name: agreed}, requestedBy: ada}}")
+  run=${run#*/}
+  until_is 30 AwaitingApproval run "$run" '{.status.phase}'
+  hash=$(kubectl get run "$run" -n shop -o 'jsonpath={.status.hash}')
+  patched merge '{"spec":{"hold":true}}'
+  patched merge "{\"spec\":{\"approvals\":[{\"by\":\"bob\",\"hash\":\"$hash\",\"time\":\"$(date -u +%FT%TZ)\"}]}}"
+  until_is 30 Held run "$run" '{.status.reason}'
+  until_is 1 bob run "$run" '{.status.conditions[?(@.type=="Approved")].message}'
+  patched merge '{"spec":{"hold":false}}'
+  until_is 60 two/gate run "$run" '{.status.currentStep}'
+  patched merge "{\"spec\":{\"notes\":[{\"by\":\"cy\",\"time\":\"$(date -u +%FT%TZ)\",\"text\":\"the queue grows\"}]}}"
+  patched merge "{\"spec\":{\"steps\":[{\"name\":\"two/gate\",\"action\":\"Confirm\",\"by\":\"cy\",\"time\":\"$(date -u +%FT%TZ)\"}]}}"
+  until_is 30 two/hand-over run "$run" '{.status.currentStep}'
+  answered two/pause Skip
+  answered two/hand-over Confirm
+  kubectl wait -n shop "run/$run" --for=jsonpath='{.status.phase}'=Finished --timeout=30s >/dev/null
+  verdict Passed AllPassed
+  firedrill report --controller "$run" >"$work/agreed.log"
+  grep -q 'the queue grows' "$work/agreed.log"
+  clean 'agreed, held, noted, confirmed, skipped by kubectl alone' $(($(now) - begun))
+  begin long
+  in_force
+  kubectl apply --server-side -f - >/dev/null <<<'{apiVersion: firedrill.dev/v1alpha1, kind: Guardrail, metadata: {name: halt}, spec: {}}'
+  local asked
+  asked=$(now)
+  kubectl patch guardrail halt --type merge -p '{"spec":{"halt":true,"haltReason":"a drill"}}' >/dev/null
+  back 20
+  local took=$(($(now) - asked))
+  verdict Aborted Halted
+  kubectl patch guardrail halt --type merge -p '{"spec":{"halt":false}}' >/dev/null
+  kubectl delete guardrail halt >/dev/null
+  clean 'halted by kubectl patch: asked to back' "$took"
+}
+
 # Its replica dies with the first experiment of a game day in force.
 day_killed() {
   run=$(kubectl create -n shop -o name -f - <<<"{apiVersion: firedrill.dev/v1alpha1, kind: Run, metadata: {generateName: drill-}, spec: {gameDayRef: {name: long}}}")
@@ -255,6 +299,7 @@ firedrill doctor --installation >"$work/doctor.log"
 grep -q '4 of 4 as this version has them' "$work/doctor.log"
 grep -q '1 replica at work' "$work/doctor.log"
 game_day
+by_kubectl
 scheduled
 aborted
 deleted

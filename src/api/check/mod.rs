@@ -95,6 +95,8 @@ pub struct Accepted {
     pub source: String,
     /// The whole document as JSON, parameters filled in and borrowed probes among its own: for frozen copies.
     pub json: Json,
+    /// The whole document as JSON, as it was written: for the API server, where later Runs fill it in.
+    pub written: Json,
     /// Decoded.
     pub document: Document,
 }
@@ -185,7 +187,7 @@ pub fn read_with(sources: &[Source], given: &Given) -> Read {
             };
             same_object(node, schema, &mut report, &mut seen);
             if (report.errors(), report.open()) == before && report.readable() {
-                decode((resolved, acts), schema, source, &mut report, &mut all.documents);
+                decode((node, resolved, acts), schema, source, &mut report, &mut all.documents);
             }
         }
         if ours == 0 && report.errors() == 0 {
@@ -346,7 +348,7 @@ fn same_object(
 }
 
 fn decode(
-    (node, acts): (&Node, Acts),
+    (written, node, acts): (&Node, &Node, Acts),
     schema: &KindSchema,
     source: &Source,
     report: &mut Report<'_>,
@@ -363,7 +365,10 @@ fn decode(
         _ => Run::from_value(&json).map(|run| Document::Run(Box::new(run))),
     };
     match document {
-        Ok(document) => into.push(Accepted { source: source.name.clone(), json, document }),
+        Ok(document) => {
+            let written = written.to_json();
+            into.push(Accepted { source: source.name.clone(), json, written, document });
+        }
         // The walk accepted what the types do not: never silently.
         Err(error) => report.error(codes::TYPE, ("document", node.span), &error.to_string(), ""),
     }

@@ -138,7 +138,7 @@ impl Attended<'_> {
             request,
             id: None,
             assessment,
-            revert_timeout: self.venue.tell.revert_timeout.0,
+            revert_timeout: self.venue.tell.revert_timeout(),
             outside_rx: experiment_rx,
             outside_tx: outside_tx.clone(),
             observer: Arc::new({

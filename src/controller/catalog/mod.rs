@@ -21,6 +21,7 @@ use crate::{
         check::{Document, Given},
     },
     cluster::{Access, Change, follow},
+    plan,
     types::{Finding, ObjectRef, RunId},
 };
 
@@ -66,6 +67,8 @@ struct Checked {
     findings: Vec<Finding>,
     hash: String,
     day: Option<(GameDay, Calendar)>,
+    /// The namespaces that a game day concerns.
+    namespaces: BTreeSet<String>,
 }
 
 /// The objects of one kind.
@@ -162,6 +165,7 @@ impl Catalog {
         self.check();
         let last = last_runs(runs);
         let mut deeds = Vec::new();
+        self.rules.settle();
         for (object, before, status) in self.rules.statuses(runs, now) {
             deeds.extend(wanted(&mut self.written, (object, before), status));
         }
@@ -179,7 +183,7 @@ impl Catalog {
             let scheduled = item.day().is_some_and(|(_, calendar)| calendar.scheduled());
             let asked = scheduled && self.rules.ask(&key.0);
             let said = schedule::of((item, asked, self.skipped.get(&item.object)), &own, (&self.by, now));
-            let status = told::game_day(item, (&own, last), &said.past, now);
+            let status = told::game_day(item, (&own, last), (&said.past, self.rules.forbidding()), now);
             // What is still to be done is written down elsewhere before the Run goes that says so.
             let carried = status["openActions"] == item.status["openActions"];
             deeds.extend(said.surplus.into_iter().filter(|_| carried).map(Deed::Delete));
@@ -200,7 +204,8 @@ impl Catalog {
             deeds.extend(words.map(|words| Deed::Tell(item.object.clone(), "Skipped", words)));
             deeds.extend(written);
             for (notification, at) in schedule::upcoming(item, now) {
-                if self.announced.insert((item.object.clone(), at, notification.clone()))
+                if self.rules.forbidding().against(item.namespaces(), at).is_none()
+                    && self.announced.insert((item.object.clone(), at, notification.clone()))
                     && let Some((day, _)) = item.day()
                 {
                     deeds.push(Deed::Upcoming(item.object.clone(), Box::new(day.clone()), notification, at));
@@ -254,11 +259,17 @@ fn checked(text: &SourceText, beside: Vec<SourceText>) -> Checked {
     let first = read.documents.into_iter().next();
     let hash =
         first.as_ref().map(|accepted| super::agreement::hash(&accepted.json["spec"])).unwrap_or_default();
+    let mut namespaces = BTreeSet::new();
     let day = first.and_then(|accepted| match accepted.document {
-        Document::GameDay { day, .. } => Calendar::new(&day.spec).ok().map(|calendar| (*day, calendar)),
+        Document::GameDay { day, acts } => {
+            let own = day.metadata.namespace.as_deref().unwrap_or_default();
+            let all = acts.experiments.iter();
+            namespaces = all.flat_map(|act| plan::namespaces(&act.experiment.spec, own)).collect();
+            Calendar::new(&day.spec).ok().map(|calendar| (*day, calendar))
+        }
         _ => None,
     });
-    Checked { findings: read.findings, hash, day }
+    Checked { findings: read.findings, hash, day, namespaces }
 }
 
 /// The status, if it is not what is there or what was written a moment ago.
@@ -306,6 +317,11 @@ impl Item {
 
     fn day(&self) -> Option<&(GameDay, Calendar)> {
         self.checked.as_ref()?.day.as_ref()
+    }
+
+    fn namespaces(&self) -> &BTreeSet<String> {
+        const NONE: &BTreeSet<String> = &BTreeSet::new();
+        self.checked.as_ref().map_or(NONE, |checked| &checked.namespaces)
     }
 }
 

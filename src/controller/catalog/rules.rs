@@ -10,7 +10,7 @@ use super::told;
 use crate::{
     api::{API_VERSION, Guardrail},
     cluster::Change,
-    controller::{agreement::Rules, followed::Followed, seen::RunSeen},
+    controller::{agreement::Rules, followed::Followed, forbidding::Forbidding, seen::RunSeen},
     types::{ObjectRef, RunId},
 };
 
@@ -32,6 +32,7 @@ struct Rule {
 pub(super) struct Rulebook {
     rules: Followed<Rule>,
     spaces: Followed<BTreeMap<String, String>>,
+    forbidding: Forbidding,
 }
 
 impl Rulebook {
@@ -43,6 +44,27 @@ impl Rulebook {
     /// Takes in what a watch on namespaces says.
     pub(super) fn namespace(&mut self, change: Change) {
         self.spaces.take(change, |found| Some(found.metadata.labels.clone().unwrap_or_default()));
+    }
+
+    /// What is forbidden follows what has changed.
+    pub(super) fn settle(&mut self) {
+        if !self.rules.changed() && !self.spaces.changed() {
+            return;
+        }
+        self.rules.seen();
+        self.spaces.seen();
+        self.forbidding = Forbidding::default();
+        for (name, rule) in self.rules.items() {
+            self.forbidding.add(name, rule.read.clone().ok());
+        }
+        for (name, labels) in self.spaces.items() {
+            self.forbidding.add_namespace(name, labels.clone());
+        }
+    }
+
+    /// What they say of times that are to come, as it was settled last.
+    pub(super) fn forbidding(&self) -> &Forbidding {
+        &self.forbidding
     }
 
     /// Whether both were listed once.

@@ -7,7 +7,8 @@ use super::{Item, last::LastRun, schedule::Known};
 use crate::{
     api::{OpenAction, open_actions},
     controller::{
-        calendar::Calendar,
+        calendar::Occurrence,
+        forbidding::Forbidding,
         metrics::GameDayTold,
         seen::RunSeen,
         status::{cut, second},
@@ -34,7 +35,7 @@ pub(super) fn experiment(item: &Item, last: Option<&LastRun>, now: Timestamp) ->
 pub(super) fn game_day(
     item: &Item,
     (runs, last): (&[&RunSeen], Option<&LastRun>),
-    known: &Known,
+    (known, forbidding): (&Known, &Forbidding),
     now: Timestamp,
 ) -> Value {
     let mut status = common(item, last);
@@ -46,7 +47,8 @@ pub(super) fn game_day(
     };
     let mut said = vec![ready(item, reason)];
     if let Some(calendar) = calendar.filter(|_| item.ready()) {
-        coming(calendar, &mut status, now);
+        let due = calendar.occurrences(now).map(|due| forbidding.held_against(item.namespaces(), due));
+        coming(due, &mut status);
         let ran = held(item, last).unwrap_or(item.created);
         if calendar.cadence().is_some() {
             said.push(match calendar.overdue(ran, now) {
@@ -80,22 +82,19 @@ pub(super) fn game_day(
     Value::Object(status)
 }
 
-/// A time that the status says, or what it said before it had that field: of its last Run, with one of these verdicts.
-fn known(item: &Item, field: &str, before: impl Fn(&str) -> bool) -> Option<Timestamp> {
-    let time = |value: &Value| value.as_str()?.parse().ok();
-    let last = &item.status["lastRun"];
-    let told = last["verdict"].as_str().is_some_and(before).then(|| time(&last["completionTime"]));
-    time(&item.status[field]).or(told.flatten())
+/// A time that the status says.
+fn known(item: &Item, field: &str) -> Option<Timestamp> {
+    item.status[field].as_str()?.parse().ok()
 }
 
 /// When one was held last: among the Runs that are left, or as is known of those before them.
 fn held(item: &Item, last: Option<&LastRun>) -> Option<Timestamp> {
-    last.and_then(|last| last.held).max(known(item, "lastHeldTime", |verdict| verdict != "Refused"))
+    last.and_then(|last| last.held).max(known(item, "lastHeldTime"))
 }
 
 /// When one passed last.
 fn passed(item: &Item, last: Option<&LastRun>) -> Option<Timestamp> {
-    last.and_then(|last| last.passed).max(known(item, "lastSuccessfulTime", |verdict| verdict == "Passed"))
+    last.and_then(|last| last.passed).max(known(item, "lastSuccessfulTime"))
 }
 
 /// What metrics tell of a game day with that status.
@@ -109,9 +108,9 @@ pub(super) fn measured(status: &Value) -> GameDayTold {
 }
 
 /// The next time that runs, and those before it that do not.
-fn coming(calendar: &Calendar, status: &mut Map<String, Value>, now: Timestamp) {
+fn coming(dues: impl Iterator<Item = Occurrence>, status: &mut Map<String, Value>) {
     let mut skipped = Vec::new();
-    for due in calendar.occurrences(now).take(LOOKED_THROUGH) {
+    for due in dues.take(LOOKED_THROUGH) {
         let Some(why) = &due.skipped else {
             status.insert("nextScheduleTime".to_owned(), second(due.at).into());
             status.insert("nextRun".to_owned(), due.when().into());

@@ -51,7 +51,7 @@ impl Book {
     fn of(writer: Writer, case: &Case) -> Self {
         Self {
             writer,
-            status: status(case),
+            status: case.told.as_ref().map(|(_, status)| status.clone()),
             metrics: case.context.settings.metrics.clone(),
             known: BTreeSet::new(),
             refused: BTreeMap::new(),

@@ -59,6 +59,8 @@ impl<'a> InCluster<'a> {
         let own = spec.cloned().unwrap_or_default();
         let account = account(&own, day).map(str::to_owned);
         let held = case.answers.held();
+        // What was said while it waited was told by nobody.
+        case.tell(|progress| progress.day_held(held));
         let entries = day.spec.experiments.iter().zip(&acts.experiments);
         let entries = entries.map(|(entry, act)| (entry.name.clone(), act.experiment.spec.clone()));
         let agreed = (case.object.namespace.as_str(), header.approvals.len());

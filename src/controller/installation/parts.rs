@@ -38,6 +38,7 @@ fn name(part: Part) -> &'static str {
     match part {
         Part::Rights => "rights",
         Part::Policies => "policies",
+        Part::Guardrails => "guardrails",
         Part::Nodes => "nodes",
         Part::Stamp => "stamp",
         Part::Agents => "agents",
@@ -173,6 +174,7 @@ fn without(part: Part) -> &'static str {
     match part {
         Part::Rights => "the controller, or whoever is to be bound to it, may not do what it takes",
         Part::Policies => "authors are not held to their own rights",
+        Part::Guardrails => "on call cannot press the red button, and nothing keeps new Runs out of a drain",
         Part::Nodes => "changes of nodes are not held to leave a scar, or cannot be taken back",
         Part::Stamp => "who asks for a Run and who wrote what it runs is not filled in",
         Part::Agents => "agents cannot be placed, or somebody else may place them",
@@ -204,7 +206,7 @@ fn remedy(part: Part, installed: &Installed) -> String {
             }
             flags.extend(installed.agent_users.iter().map(|user| format!(" --agent-user {user}")));
         }
-        Part::Rights | Part::Policies | Part::Stamp => {}
+        Part::Rights | Part::Policies | Part::Guardrails | Part::Stamp => {}
     }
     let apply = "kubectl apply --server-side --force-conflicts -f -";
     missing(&format!("firedrill controller manifests {flags} | {apply}"))

@@ -91,7 +91,7 @@ fn own(installed: &Installed) -> Value {
 pub(super) fn nodes(installed: &Installed) -> Vec<Value> {
     let name = "firedrill:undo-nodes";
     vec![
-        cluster_role(name, vec![rule("", &["nodes"], &["get", "list", "watch", "patch"])]),
+        cluster_role(name, vec![rule("", &["nodes"], &["get", "list", "patch"])]),
         binding(name, ("ClusterRole", name), (&installed.namespace, &installed.account), None),
         cluster_role("firedrill:nodes", rules(&node_rules())),
     ]

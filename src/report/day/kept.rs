@@ -39,17 +39,7 @@ pub fn kept(
         };
         chapters.push(found.last().unwrap_or_else(missing));
     }
-    let asked = records().filter_map(|(_, record)| match record {
-        DayRecord::Asked { asked } => Some(asked.clone()),
-        DayRecord::Noted { text, written } => Some(Asked {
-            what: "note".to_owned(),
-            at: written.time,
-            took_ms: 0,
-            holds: true,
-            detail: text.clone(),
-        }),
-        _ => None,
-    });
+    let asked = records().filter_map(|(_, record)| asked(record));
     let mut over = records().filter_map(|(at, record)| match record {
         DayRecord::Over { verdict, reason, message, code } => {
             Some((at, *verdict, reason.clone(), message.clone(), *code))
@@ -85,6 +75,21 @@ pub fn kept(
         asked: asked.collect(),
     };
     Some((facts, chapters))
+}
+
+/// What was asked, or what somebody has observed.
+fn asked(record: &DayRecord) -> Option<Asked> {
+    match record {
+        DayRecord::Asked { asked } => Some(asked.clone()),
+        DayRecord::Noted { text, written } => Some(Asked {
+            what: "note".to_owned(),
+            at: written.time,
+            took_ms: 0,
+            holds: true,
+            detail: text.clone(),
+        }),
+        _ => None,
+    }
 }
 
 fn day_record(record: &Record) -> Option<&DayRecord> {

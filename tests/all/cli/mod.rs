@@ -1,5 +1,6 @@
 //! The binary from outside: what it prints, where, and with what it exits.
 
+mod controlled;
 mod game_days;
 mod guardrails;
 mod init;

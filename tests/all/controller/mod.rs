@@ -4,6 +4,7 @@ mod agents;
 mod clocks;
 mod days;
 mod declined;
+mod forbidden;
 mod going_on;
 mod guarded;
 mod installed;

@@ -261,6 +261,7 @@ fn who_may_write_what_is_decided_rightly() {
         runs(&mut stage).await;
         button::halted(&mut stage).await;
         button::pressed(&mut stage).await;
+        button::at_work(&mut stage).await;
         people_in_a_run(&mut stage).await;
         hands::judged(&mut stage).await;
         nodes::judged(&mut stage).await;

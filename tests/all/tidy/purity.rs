@@ -5,6 +5,7 @@ use super::{nothing_wrong, source::sources};
 /// Files of the engine that may wait, with the reason; all others are pure.
 const MAY_AWAIT: &[(&str, &str)] = &[
     ("drive.rs", "the one loop that acts"),
+    ("applying.rs", "one try to apply an injection, and waiting until it is seen in force"),
     ("sampler.rs", "measures the probes for it"),
     ("keeper.rs", "renews its leases, listens to what comes from outside"),
     ("unseen.rs", "asks what a watch may not have shown"),
@@ -17,6 +18,7 @@ const MAY_AWAIT: &[(&str, &str)] = &[
     ("agents.rs", "reads the nodes of agents before a run, and asks whether they are let in"),
     ("doctor.rs", "tries agents on each node, outside of any run"),
     ("assess.rs", "reads the world before a run: snapshot, rights, dry runs"),
+    ("crowd.rs", "counts who is at work before a run, and again once it holds its leases"),
     ("orders.rs", "reads before a run what its loads need: Secrets, addresses, Services"),
 ];
 

@@ -113,3 +113,18 @@ pub(super) async fn pressed(stage: &mut Stage<'_>) {
         stage.judge(&format!("{who} writes a Guardrail's status"), &answer, says);
     }
 }
+
+/// Which runs are at work is listed by the one name of their leases, and nothing else is.
+pub(super) async fn at_work(stage: &mut Stage<'_>) {
+    let controller = stage.real.client_as("system:serviceaccount:firedrill:firedrill");
+    let leases = "/apis/coordination.k8s.io/v1/leases";
+    for (query, says) in [
+        ("?fieldSelector=metadata.name%3Dfiredrill", ""),
+        ("?fieldSelector=metadata.name%3Dkube-scheduler", "cannot list resource"),
+        ("", "cannot list resource"),
+    ] {
+        let request = http::Request::get(format!("{leases}{query}")).body(Vec::new()).expect("a request");
+        let answer = controller.request::<Value>(request).await.map_err(|error| error.to_string());
+        stage.judge(&format!("the controller lists leases{query}"), &answer, says);
+    }
+}
