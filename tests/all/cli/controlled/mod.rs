@@ -138,7 +138,12 @@ impl Installed {
     pub fn begin(&self, who: &str, arguments: &[&str]) -> Child {
         let kubeconfig = if who.is_empty() { self.kubeconfig.clone() } else { self.of(who) };
         let all = [arguments, &["-n", "shop", "--kubeconfig", &kubeconfig]].concat();
-        let mut command = self.place.command(&all);
+        let plain = self.place.command(&all);
+        // Whoever runs the tests in the background of a script ignores SIGINT, and no shell takes that back.
+        let mut command = std::process::Command::new("env");
+        command.arg("--default-signal=INT").arg(plain.get_program()).args(plain.get_args());
+        command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts")
     }
 
