@@ -120,6 +120,9 @@ struct Working {
     stopped: bool,
 }
 
+/// Both ends of a way back to the desk.
+type Way<T> = (mpsc::UnboundedSender<T>, mpsc::UnboundedReceiver<T>);
+
 /// Everything that a replica knows.
 struct Desk {
     context: Context,
@@ -138,11 +141,11 @@ struct Desk {
     listed: bool,
     orphans: Orphans,
     /// Journals without an end whose Run is gone, as they are found.
-    open: (mpsc::UnboundedSender<(RunId, ObjectRef)>, mpsc::UnboundedReceiver<(RunId, ObjectRef)>),
+    open: Way<(RunId, ObjectRef)>,
     catalog: Catalog,
     rules: Generations,
     /// What could not be done.
-    undone: (mpsc::UnboundedSender<ObjectRef>, mpsc::UnboundedReceiver<ObjectRef>),
+    undone: Way<ObjectRef>,
     draining: bool,
     /// A clock that says what the API server's says.
     right: watch::Receiver<Option<Clock>>,
