@@ -89,7 +89,7 @@ fn node(number: usize, name: &str) -> Value {
     let room = json!({"cpu": "4", "memory": "8Gi", "pods": "10"});
     json!({"apiVersion": "v1", "kind": "Node",
         "metadata": {"name": name, "annotations": {"kwok.x-k8s.io/node": "fake"}, "labels": {
-            "kubernetes.io/hostname": name, "pool": "abort",
+            "kubernetes.io/hostname": name, "pool": "abort", "firedrill.dev/allowed": "true",
             "topology.kubernetes.io/zone": (["a", "b", "c"][number % 3])}},
         "status": {"capacity": room, "allocatable": room}})
 }

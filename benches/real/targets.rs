@@ -86,7 +86,7 @@ fn node(number: usize, name: &str) -> Value {
     let (room, now) = (json!({"cpu": "4", "memory": "8Gi", "pods": "10"}), Timestamp::now().to_string());
     json!({"apiVersion": "v1", "kind": "Node",
         "metadata": {"name": name, "labels": {
-            "kubernetes.io/hostname": name, "pool": "many",
+            "kubernetes.io/hostname": name, "pool": "many", "firedrill.dev/allowed": "true",
             "topology.kubernetes.io/zone": (["a", "b", "c"][number % 3])}},
         "status": {"capacity": room, "allocatable": room, "conditions": [
             {"type": "Ready", "status": "True", "reason": "Bench", "message": "nobody keeps it",
