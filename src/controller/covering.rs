@@ -2,31 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use kube::api::DynamicObject;
+
 use crate::{
     api::{API_VERSION, Guardrail},
-    cluster::{Access, ApiError, Change},
+    cluster::{Access, ApiError},
     types::ObjectRef,
 };
 
-/// What each of them says, as a watch shows it.
-#[derive(Default)]
-pub(super) struct Generations(BTreeMap<String, i64>);
-
-impl Generations {
-    /// Takes in what the watch says; whether one of them says something else now. Its status says nothing.
-    pub(super) fn take(&mut self, change: &Change) -> bool {
-        match change {
-            Change::Is(found) => {
-                let generation = found.metadata.generation.unwrap_or(0);
-                let name = found.metadata.name.clone().unwrap_or_default();
-                self.0.insert(name, generation) != Some(generation)
-            }
-            Change::Gone(found) => {
-                found.metadata.name.as_ref().is_some_and(|name| self.0.remove(name).is_some())
-            }
-            Change::Listing | Change::Listed | Change::Broken(_) => false,
-        }
-    }
+/// One of them, as the API server has it.
+///
+/// # Errors
+/// Why it cannot be read.
+pub(super) fn read(found: &DynamicObject) -> Result<Guardrail, String> {
+    let value = serde_json::to_value(found).map_err(|error| error.to_string())?;
+    Guardrail::from_value(&value).map_err(|error| error.to_string())
 }
 
 /// They only allow where this is asked: what cannot be read allows nothing, and refuses a run when it is assessed.
@@ -45,8 +35,7 @@ pub(super) async fn covering(access: &Access, namespace: &str) -> Result<Vec<Gua
 /// The API server's.
 pub(super) async fn readable(access: &Access) -> Result<Vec<Guardrail>, ApiError> {
     let listed = access.list_if_served(API_VERSION, "Guardrail").await?.unwrap_or_default();
-    let read = |found| Guardrail::from_value(&serde_json::to_value(found).ok()?).ok();
-    Ok(listed.iter().filter_map(read).collect())
+    Ok(listed.iter().filter_map(|found| read(found).ok()).collect())
 }
 
 /// The labels of a namespace.

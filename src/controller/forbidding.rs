@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use kube::api::DynamicObject;
 
-use super::calendar::{Occurrence, Skipped};
+use super::{
+    calendar::{Occurrence, Skipped},
+    covering,
+};
 use crate::api::{Closed, Guardrail, Hours};
 
 /// The Guardrails there are, and the labels by which they cover namespaces.
@@ -33,8 +36,7 @@ impl Forbidding {
 
     /// One more, as the API server has it.
     pub fn add_found(&mut self, found: &DynamicObject) {
-        let read = serde_json::to_value(found).ok().and_then(|value| Guardrail::from_value(&value).ok());
-        self.add(found.metadata.name.as_deref().unwrap_or_default(), read);
+        self.add(found.metadata.name.as_deref().unwrap_or_default(), covering::read(found).ok());
     }
 
     /// What a namespace is labelled with. One of which nobody says so counts as covered.

@@ -17,8 +17,7 @@ use tracing::Instrument as _;
 
 use super::{
     Context, Settings,
-    catalog::Catalog,
-    covering::Generations,
+    catalog::{Catalog, Where},
     deeds, object,
     orphans::{self, LookedThrough, Looking, Orphans, looked},
     people::{Answers, Heard},
@@ -143,7 +142,6 @@ struct Desk {
     /// Journals without an end whose Run is gone, as they are found.
     open: Way<(RunId, ObjectRef)>,
     catalog: Catalog,
-    rules: Generations,
     /// What could not be done.
     undone: Way<ObjectRef>,
     draining: bool,
@@ -167,7 +165,6 @@ impl Desk {
             unseen: BTreeSet::new(),
             listed: false,
             orphans: Orphans::default(),
-            rules: Generations::default(),
             open: mpsc::unbounded_channel(),
             undone: mpsc::unbounded_channel(),
             draining: false,
@@ -207,7 +204,7 @@ impl Desk {
                     Some(done) = self.tasks.join_next() => self.done(done),
                     Some(change) = leases.next() => self.roster.take(change),
                     Some(change) = runs.next() => self.run(change),
-                    Some((kind, change)) = files.next() => self.file(kind, change),
+                    Some(change) = files.next() => self.file(change),
                     Some((run, object)) = self.open.1.recv() => self.orphans.left_open(run, object),
                     Some(object) = self.undone.1.recv() => self.catalog.unwritten(&object),
                     found = looked(&mut journals) => {
@@ -314,13 +311,13 @@ impl Desk {
     }
 
     /// Takes in what a watch says: whoever waits where something has changed reads once more what it waits with.
-    fn file(&mut self, kind: &'static str, change: Change) {
-        // A Guardrail may be over any of them.
-        let everywhere = kind == "Guardrail" && self.rules.take(&change);
-        let namespace = self.catalog.take((kind, change));
+    fn file(&mut self, change: (&'static str, Change)) {
+        let Some(place) = self.catalog.take(change) else { return };
         for (run, working) in &self.working {
-            let there = || self.runs.get(run).map(|run| &run.object.namespace) == namespace.as_ref();
-            if everywhere || namespace.is_some() && there() {
+            let there =
+                |namespace: &String| self.runs.get(run).is_some_and(|run| run.object.namespace == *namespace);
+            if matches!(&place, Where::Anywhere) || matches!(&place, Where::In(namespace) if there(namespace))
+            {
                 working.answers.outdate();
             }
         }

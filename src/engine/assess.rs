@@ -414,8 +414,8 @@ async fn doubts(
     let checked = |name: &str| {
         spec.method.iter().any(|step| matches!(&step.action, Action::Check(check) if check.probe == name))
     };
-    let judged = |probe: &&ProbeSpec| probe.role != Role::Informational || checked(&probe.name);
-    let asked = spec.steady_state.iter().filter(judged).filter_map(|probe| {
+    let used = |probe: &&ProbeSpec| probe.role != Role::Informational || checked(&probe.name);
+    let asked = spec.steady_state.iter().filter(used).filter_map(|probe| {
         let (kind, judge) = (probes::find(&probe.kind)?, start::judge(probe, &params)?);
         let measure = Measure {
             access: access.clone(),

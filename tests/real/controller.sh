@@ -14,9 +14,6 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$here/program.sh"
 # shellcheck source=tests/real/drilled.sh
 source "$here/drilled.sh"
-work=$(mktemp -d)
-dir=$work/cluster
-replicas=()
 
 passes() {
   local begun
@@ -282,14 +279,7 @@ namespace_gone() {
   grep -q "$run" "$work/report.log"
 }
 
-trap finish EXIT
-trap 'exit 130' INT TERM
-BIN=$("$here/build.sh")
-program=$(program)
-"$here/cluster.sh" up --dir "$dir" --nodes 3 >/dev/null
-define
-kubectl apply --server-side -f "$here/controller.yaml" >/dev/null
-kubectl rollout status -n shop deployment/web --timeout=60s >/dev/null
+stage
 
 replica replica-a
 a=$pid

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What controller.sh and misfortune.sh do with the workload of controller.yaml: replicas of the controller, Runs, and
-# waiting until all is as before. Sourced, after program.sh; expects $here, $work, $dir, $BIN, $program and the array
-# $replicas.
+# waiting until all is as before. Sourced, after program.sh; expects $here, and sets $work, $dir, $BIN, $program and the
+# array $replicas.
 
 say() { echo "$(basename -- "$0" .sh): $*" >&2; }
 
@@ -61,4 +61,19 @@ clean() { # WHAT MS
   [[ -z $(kubectl get deployment web -n shop -o 'jsonpath={.metadata.labels}{.metadata.annotations.undo\.firedrill\.dev}') ]] ||
     { say "marks are left on web"; return 1; }
   printf '%-58s %7s ms\n' "$1" "$2"
+}
+
+# A control plane with the workload in it, taken down when the script ends.
+stage() {
+  work=$(mktemp -d)
+  dir=$work/cluster
+  replicas=()
+  trap finish EXIT
+  trap 'exit 130' INT TERM
+  BIN=$("$here/build.sh")
+  program=$(program)
+  "$here/cluster.sh" up --dir "$dir" --nodes 3 >/dev/null
+  define
+  kubectl apply --server-side -f "$here/controller.yaml" >/dev/null
+  kubectl rollout status -n shop deployment/web --timeout=60s >/dev/null
 }

@@ -15,9 +15,6 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 source "$here/program.sh"
 # shellcheck source=tests/real/drilled.sh
 source "$here/drilled.sh"
-work=$(mktemp -d)
-dir=$work/cluster
-replicas=()
 
 scaled() { # REPLICAS MANAGER
   kubectl patch deployment web -n shop --subresource=scale --type merge -p "{\"spec\":{\"replicas\":$1}}" --field-manager="$2" >/dev/null
@@ -186,14 +183,7 @@ YAML
   clean 'SIGKILL, and its last write after it was put back: to back' "$took"
 }
 
-trap finish EXIT
-trap 'exit 130' INT TERM
-BIN=$("$here/build.sh")
-program=$(program)
-"$here/cluster.sh" up --dir "$dir" --nodes 3 >/dev/null
-define
-kubectl apply --server-side -f "$here/controller.yaml" >/dev/null
-kubectl rollout status -n shop deployment/web --timeout=60s >/dev/null
+stage
 replica replica-a
 a=$pid
 unheard

@@ -25,6 +25,8 @@ use crate::{
     types::{Finding, ObjectRef, RunId},
 };
 
+/// So many times that are to come are looked through for one that is held.
+const LOOKED_THROUGH: usize = 400;
 /// How long it is waited before a Run that could not be made is tried again.
 const TRIED_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
 
@@ -79,6 +81,12 @@ struct Shelf {
     listed: bool,
 }
 
+/// Where something has changed.
+pub(super) enum Where {
+    In(String),
+    Anywhere,
+}
+
 /// All of them.
 pub(super) struct Catalog {
     /// Who makes Runs that come due.
@@ -128,15 +136,18 @@ impl Catalog {
         stream::select_all(watches).boxed()
     }
 
-    /// Takes in what they say: the namespace of an experiment or game day that is another one now.
-    pub(super) fn take(&mut self, (kind, change): (&'static str, Change)) -> Option<String> {
+    /// Takes in what they say: where something is another one now that Runs wait with.
+    pub(super) fn take(&mut self, (kind, change): (&'static str, Change)) -> Option<Where> {
         match kind {
-            "Experiment" => return self.experiment(change),
-            "GameDay" => return Some(self.days.take(change)?.0),
-            "Guardrail" => self.rules.guardrail(change),
-            _ => self.rules.namespace(change),
+            "Experiment" => self.experiment(change).map(Where::In),
+            "GameDay" => self.days.take(change).map(|(namespace, _)| Where::In(namespace)),
+            // It may be over any of them.
+            "Guardrail" => self.rules.guardrail(change).then_some(Where::Anywhere),
+            _ => {
+                self.rules.namespace(change);
+                None
+            }
         }
-        None
     }
 
     fn experiment(&mut self, change: Change) -> Option<String> {

@@ -10,7 +10,7 @@ use super::told;
 use crate::{
     api::{API_VERSION, Guardrail},
     cluster::Change,
-    controller::{agreement::Rules, followed::Followed, forbidding::Forbidding, seen::RunSeen},
+    controller::{agreement::Rules, covering, followed::Followed, forbidding::Forbidding, seen::RunSeen},
     types::{ObjectRef, RunId},
 };
 
@@ -36,9 +36,15 @@ pub(super) struct Rulebook {
 }
 
 impl Rulebook {
-    /// Takes in what a watch on Guardrails says.
-    pub(super) fn guardrail(&mut self, change: Change) {
+    /// Takes in what a watch on Guardrails says: whether one of them says something else now, its status aside.
+    pub(super) fn guardrail(&mut self, change: Change) -> bool {
+        let before = self.generations();
         self.rules.take(change, Rule::read);
+        self.generations() != before
+    }
+
+    fn generations(&self) -> Vec<(String, i64)> {
+        self.rules.items().iter().map(|(name, rule)| (name.clone(), rule.generation)).collect()
     }
 
     /// Takes in what a watch on namespaces says.
@@ -118,12 +124,10 @@ impl Rule {
     fn read(found: &DynamicObject) -> Option<Self> {
         let mut object = ObjectRef::namespaced(API_VERSION, "Guardrail", "", found.metadata.name.as_deref()?);
         object.uid = found.metadata.uid.clone()?;
-        let value = serde_json::to_value(found).map_err(|error| error.to_string());
-        let read = value.and_then(|value| Guardrail::from_value(&value).map_err(|error| error.to_string()));
         Some(Self {
             object,
             generation: found.metadata.generation.unwrap_or(0),
-            read,
+            read: covering::read(found),
             status: found.data.get("status").cloned().unwrap_or_default(),
         })
     }

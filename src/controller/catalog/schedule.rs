@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Deed, Item};
+use super::{Deed, Item, LOOKED_THROUGH};
 use crate::{
     api::API_VERSION,
     controller::{
@@ -16,9 +16,6 @@ use crate::{
     },
     types::{Length, ObjectRef},
 };
-
-/// So many times are looked through for one that is held.
-const LOOKED_THROUGH: usize = 400;
 
 /// What there is to be done, and what is known of times that came due.
 #[derive(Debug, Default)]

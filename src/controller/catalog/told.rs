@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Item, last::LastRun, schedule::Known};
+use super::{Item, LOOKED_THROUGH, last::LastRun, schedule::Known};
 use crate::{
     api::{OpenAction, open_actions},
     controller::{
@@ -18,8 +18,6 @@ use crate::{
 
 /// So many times that are skipped are named.
 const SKIPPED: usize = 16;
-/// So many times are looked through for one that is not.
-const LOOKED_THROUGH: usize = 400;
 /// So many action items are kept beyond their Runs.
 const ACTIONS: usize = 64;
 /// How long words may be, in bytes.
