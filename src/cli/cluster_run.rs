@@ -346,3 +346,24 @@ pub(super) fn exit_code(run: &RunSeen) -> ExitCode {
     let verdict = serde_json::from_value::<Verdict>(run.status["verdict"].clone());
     ExitCode::of(verdict.unwrap_or(Verdict::Inconclusive), run.residue())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_the_controller_has_the_exit_code_of_its_verdict_and_residue_weighs_more() {
+        let code = |verdict: &str, left: u64| {
+            let object = json!({"apiVersion": crate::api::API_VERSION, "kind": "Run",
+                "metadata": {"name": "trial-1", "namespace": "shop", "uid": "u"},
+                "spec": {"experimentRef": {"name": "trial"}},
+                "status": {"phase": "Finished", "verdict": verdict, "residue": {"count": left}}});
+            let object = serde_json::from_value(object).expect("an object");
+            exit_code(&RunSeen::read(&object).expect("a Run")) as u8
+        };
+        let verdicts = ["Passed", "Failed", "Refused", "Inconclusive", "Aborted", "NotSteady"];
+        assert_eq!(verdicts.map(|verdict| code(verdict, 0)), [0, 1, 3, 4, 5, 7]);
+        assert_eq!(verdicts.map(|verdict| code(verdict, 1)), [6; 6]);
+        assert_eq!(code("", 0), 4, "of one that does not say what it came to nothing is known");
+    }
+}

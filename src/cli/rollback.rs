@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cluster::{Access, ApiError, Lease, LeaseError, identity},
-    engine::{self, EngineError, Leftover, Preview, Rollback},
+    engine::{self, EngineError, Leftover, Preview, Rollback, TakeOver},
     env::{DirStorage, Storage as _},
     journal::{self, Entry, Record, RevertOutcome},
     report::{Style, Tone},
@@ -62,7 +62,7 @@ pub(super) fn run(global: &Global, args: &RollbackArgs) -> anyhow::Result<ExitCo
             by: identity(&access).await?,
             holder: connect::holder(),
             why: "rollback",
-            take_over: args.take_over,
+            take_over: if args.take_over { TakeOver::Now } else { TakeOver::Never },
             revert_timeout: args.revert_timeout.0,
             observer: Arc::new(|_| {}),
         };

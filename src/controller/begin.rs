@@ -91,24 +91,22 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
     }
 }
 
-/// Writes down why it does not begin.
-pub(super) fn declined(case: &Case, no: No) -> Result<(), WorkError> {
+/// Writes down why it does not begin; it is told when that is in its status.
+pub(super) fn declined(case: &mut Case, no: No) -> Result<(), WorkError> {
     match no {
         No::Declined(verdict, reason, words, findings) => {
             tracing::info!(run = %case.id, %verdict, reason, words, "declined");
-            decline(case, (verdict, reason, words), findings);
+            let now = case.context.env.clock.now();
+            case.tell(|progress| progress.decline(now, (verdict, reason, words.clone()), findings));
+            case.not_begun = Some((verdict, reason, words));
             Ok(())
         }
         No::Failed(error) => Err(error),
     }
 }
 
-/// Tells that it does not begin, and why: in the status, in an Event and in what is counted.
-pub(super) fn decline(
-    case: &Case,
-    (verdict, reason, words): (Verdict, &'static str, String),
-    findings: Vec<Finding>,
-) {
+/// Tells that it does not begin, and why: in an Event and in what is counted.
+pub(super) fn tell_declined(case: &Case, (verdict, reason, words): (Verdict, &str, &str)) {
     let context = &case.context;
     context.settings.metrics.ended(verdict);
     if let Some((run, _)) = &case.told {
@@ -120,8 +118,6 @@ pub(super) fn decline(
         };
         told.send(&context.access, &context.env.clock);
     }
-    let now = context.env.clock.now();
-    case.tell(|progress| progress.decline(now, (verdict, reason, words), findings));
 }
 
 /// Runs an experiment of a game day to its end. Some: why it did not begin.

@@ -6,6 +6,7 @@ mod day;
 mod writer;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use self::day::DayTold;
@@ -301,25 +302,50 @@ fn measured(progress: &Progress) -> Value {
     if known.is_empty() { Value::Null } else { Value::Object(known) }
 }
 
-/// How many were chosen, are in force, are back, were gone.
-fn counts(state: &State) -> (usize, usize, usize, usize) {
-    let mut counts = (0, 0, 0, 0);
-    for found in state.injections.values() {
-        counts.0 += 1;
-        match found.injected {
-            Some(InjectOutcome::TargetGone) => counts.3 += 1,
-            Some(InjectOutcome::Done) if found.pending() => counts.1 += 1,
-            _ => {}
-        }
-        counts.2 += usize::from(found.reverted.is_some());
-    }
-    counts
+/// What was hit, counted.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Targets {
+    selected: usize,
+    in_force: usize,
+    reverted: usize,
+    /// They were gone before it was their turn.
+    skipped: usize,
 }
 
+impl Targets {
+    fn of(state: &State) -> Self {
+        let mut targets = Self::default();
+        for found in state.injections.values() {
+            targets.selected += 1;
+            match found.injected {
+                Some(InjectOutcome::TargetGone) => targets.skipped += 1,
+                Some(InjectOutcome::Done) if found.pending() => targets.in_force += 1,
+                _ => {}
+            }
+            targets.reverted += usize::from(found.reverted.is_some());
+        }
+        targets
+    }
+
+    fn and(self, more: Self) -> Self {
+        Self {
+            selected: self.selected + more.selected,
+            in_force: self.in_force + more.in_force,
+            reverted: self.reverted + more.reverted,
+            skipped: self.skipped + more.skipped,
+        }
+    }
+}
+
+/// Of a game day: those of all its parts.
 fn targets(progress: &Progress) -> Value {
-    let Some(state) = &progress.state else { return Value::Null };
-    let (selected, in_force, reverted, skipped) = counts(state);
-    json!({"selected": selected, "inForce": in_force, "reverted": reverted, "skipped": skipped})
+    let now = progress.state.as_ref().map(Targets::of);
+    let before = progress.day.as_ref().map(|day| day.targets);
+    match (before, now) {
+        (None, None) => Value::Null,
+        (before, now) => json!(before.unwrap_or_default().and(now.unwrap_or_default())),
+    }
 }
 
 fn residue(left: &[Residue]) -> Value {
@@ -358,7 +384,7 @@ fn said(progress: &Progress) -> Vec<Said> {
             .chain([words("Succeeded", holds, &reason, message)])
             .collect();
     };
-    let (selected, in_force, reverted, _) = counts(state);
+    let Targets { selected, in_force, reverted, .. } = Targets::of(state);
     let left = progress.residue().len();
     let steady = match (&state.baseline, progress.verdict()) {
         (Some(_), _) => words("Steady", Some(true), "BaselineHeld", String::new()),

@@ -29,10 +29,10 @@ use crate::{
     cluster::{
         self, Acting, ApiError, LeaseError, ReplicaError, SegmentPlace, SegmentTrouble, Segments, client_as,
     },
-    engine::{self, EngineError, Outside, Rollback},
+    engine::{self, EngineError, Outside, Rollback, TakeOver},
     env::{Env, NoAgents, Storage as _},
     journal::{self, DayRecord, Entry, Header, JournalError, Record, StopReason},
-    types::{ObjectRef, RunId},
+    types::{ObjectRef, RunId, Verdict},
 };
 
 /// Until then reverting is tried: a controller never gives up.
@@ -117,6 +117,8 @@ pub(super) struct Case {
     pub asked: String,
     /// The entry of a game day that it is; None: it is a Run by itself, or the game day as a whole.
     pub entry: Option<String>,
+    /// Why it does not begin, of which nobody has been told yet: verdict, reason, words.
+    pub not_begun: Option<(Verdict, &'static str, String)>,
     pub outside: (mpsc::UnboundedSender<Outside>, mpsc::UnboundedReceiver<Outside>),
 }
 
@@ -143,8 +145,6 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
     let dead_pod = take(&context, &job).await?;
     let run = object::read(&context.access, &job.object).await?;
     let (segments, entries) = opened(&context, (&job.id, &job.object), &job.outside.0).await?;
-    let of_day = matches!(entries.first().map(|entry| &entry.record), Some(Record::Day(_)))
-        || run.as_ref().is_some_and(RunSeen::is_day);
     let mut progress = Progress::default();
     entries.iter().for_each(|entry| progress.on(entry));
     context.settings.metrics.replay(&job.id, &entries);
@@ -171,9 +171,10 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
         notices: None,
         asked: String::new(),
         entry: None,
+        not_begun: None,
         outside,
     };
-    let silent = course == Course::LetGo;
+    let (silent, of_day) = (course == Course::LetGo, case.of_day());
     match course {
         Course::Start => {
             let begun = match of_day {
@@ -189,12 +190,11 @@ async fn attempt(context: Context, job: Job) -> Result<(), WorkError> {
         Course::Recover if of_day => Box::pin(held::resume(&mut case, dead_pod.then_some(taken))).await?,
         Course::Recover => Box::pin(taken_up(&mut case, dead_pod.then_some(taken))).await?,
         Course::Decline(verdict, reason, words) => {
-            let no = No::Declined(verdict, reason, words, Vec::new());
-            if of_day { held::declined(&mut case, no).await? } else { begin::declined(&case, no)? }
+            begin::declined(&mut case, No::Declined(verdict, reason, words, Vec::new()))?;
         }
         Course::Conclude | Course::LetGo => {}
     }
-    conclude(&case, silent).await
+    conclude(&mut case, silent).await
 }
 
 /// The journal of a run as it is in the cluster, and what is in it.
@@ -261,6 +261,12 @@ pub(super) fn header(entries: &[Entry]) -> Option<&Header> {
 }
 
 impl Case {
+    /// Whether it is a game day as a whole.
+    fn of_day(&self) -> bool {
+        matches!(self.entries.first().map(|entry| &entry.record), Some(Record::Day(_)))
+            || self.told.as_ref().is_some_and(|(run, _)| run.is_day())
+    }
+
     /// What people have observed. None of a part of a game day: what they say is about the day.
     pub(super) fn notes(&self) -> Vec<Outside> {
         if self.id == run_id(&self.object) { self.answers.notes() } else { Vec::new() }
@@ -388,15 +394,14 @@ async fn recover(case: &mut Case) -> Result<(), WorkError> {
         acting.as_controller();
     }
     let env = case.world(by, &acting);
-    let mut how = Rollback {
+    let how = Rollback {
         by: cluster::identity(access).await?,
         holder: case.context.holder.clone(),
         why: "takeover",
-        take_over: false,
+        take_over: TakeOver::OnceLapsed,
         revert_timeout: FOR_EVER,
         observer: case.observer(&acting),
     };
-    let begun = Instant::now();
     let mut outside = std::mem::replace(&mut case.outside.1, mpsc::unbounded_channel().1);
     loop {
         let heard = mpsc::unbounded_channel();
@@ -410,10 +415,6 @@ async fn recover(case: &mut Case) -> Result<(), WorkError> {
         };
         match back {
             Ok(_) => return Ok(()),
-            Err(EngineError::Lease(LeaseError::Held { tenure, .. })) if tenure.run == case.id => {
-                how.take_over = begun.elapsed() >= engine::LEASES_LAPSE;
-                tokio::time::sleep(Duration::from_millis(250)).await;
-            }
             // The account may not even look any more.
             Err(
                 EngineError::Api(ApiError::Forbidden(_))
@@ -441,7 +442,7 @@ async fn look_again(case: &Case) -> Result<(), WorkError> {
         by: cluster::identity(access).await?,
         holder: case.context.holder.clone(),
         why: "takeover",
-        take_over: true,
+        take_over: TakeOver::Now,
         revert_timeout: LAST_WORDS,
         observer: Arc::new(|_| {}),
     };
@@ -450,15 +451,22 @@ async fn look_again(case: &Case) -> Result<(), WorkError> {
 }
 
 /// The last of it is durable and told; then the Run may go, and the claim with it.
-async fn conclude(case: &Case, silent: bool) -> Result<(), WorkError> {
+async fn conclude(case: &mut Case, silent: bool) -> Result<(), WorkError> {
     if !case.segments.flushed().await {
         return Err(WorkError::Taken);
     }
-    let (access, namespace) = (&case.context.access, &case.context.settings.namespace);
-    if let Some((run, writer)) = &case.told {
-        if !silent {
-            last_words(case, writer).await?;
+    if let Some((_, writer)) = case.told.as_ref().filter(|_| !silent) {
+        last_words(case, writer).await?;
+    }
+    // Only now: what could not be written is tried again, and told once.
+    if let Some((verdict, reason, words)) = case.not_begun.take() {
+        begin::tell_declined(case, (verdict, reason, &words));
+        if case.of_day() {
+            held::tell_declined(case, (verdict, reason, &words)).await;
         }
+    }
+    let (access, namespace) = (&case.context.access, &case.context.settings.namespace);
+    if let Some((run, _)) = &case.told {
         object::let_go(access, &run.object).await?;
     }
     cluster::unclaim(access, namespace, (&case.id, &case.context.holder)).await?;

@@ -1,29 +1,24 @@
 //! Going on with a run whose runner is lost; `resumable` says which.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
-use tokio::{sync::mpsc, time::Instant};
 use tracing::Instrument as _;
 
 use super::{
-    EngineError, Outcome, Outside, Start,
+    EngineError, Outcome, Start,
     deployed::{Release, Releases},
     drive::Driver,
-    rollback::{Owner, Taken, take},
     spans,
     start::{attended, conclude},
     state::State,
+    taking::{Owner, TakeOver, Taken, take},
 };
 use crate::{
-    cluster::{Access, LeaseError, Snapshot},
+    cluster::Snapshot,
     env::Env,
     journal::{Entry, Moment, Record, StopReason},
     types::RunId,
 };
-
-/// How long the leases of a dead replica's namespaces are waited for before they are taken: they were renewed a moment
-/// later than the replica's own, and lapse a moment later.
-pub const LEASES_LAPSE: Duration = Duration::from_secs(5);
 
 /// Takes a run over and goes on with it: replay, then the ordinary loop. Its former owner has to be fenced off. What the
 /// assessment says against beginning does not count: the run has begun, and each injection asks for itself.
@@ -38,8 +33,9 @@ pub async fn go_on(env: &Env, run: &RunId, start: Start) -> Result<Outcome, Engi
 async fn taken_over(env: &Env, run: &RunId, start: Start) -> Result<Outcome, EngineError> {
     let Start { request, assessment, revert_timeout, outside_rx, outside_tx, observer, .. } = start;
     let (holder, by) = (request.holder.clone(), assessment.by.name.clone());
-    let taken = lapsed(env, &assessment.access, (run, &holder, &by), outside_tx).await?;
-    let Taken { keeper, writer, entries, epoch, unwritten } = taken;
+    let owner = Owner { holder: &holder, by: &by, take_over: TakeOver::OnceLapsed };
+    let Taken { keeper, writer, entries, epoch, unwritten } =
+        take(env, &assessment.access, (run, owner), outside_tx).await?;
     let state = State::replay(&entries)?;
     let snapshot = assessment.mirror.snapshot();
     let mut driver =
@@ -55,25 +51,6 @@ async fn taken_over(env: &Env, run: &RunId, start: Start) -> Result<Outcome, Eng
     };
     keeper.release().await;
     result
-}
-
-/// Takes it once its former owner's leases have lapsed.
-async fn lapsed(
-    env: &Env,
-    access: &Access,
-    (run, holder, by): (&RunId, &str, &str),
-    outside_tx: mpsc::UnboundedSender<Outside>,
-) -> Result<Taken, EngineError> {
-    let begun = Instant::now();
-    loop {
-        let owner = Owner { holder, by, take_over: begun.elapsed() >= LEASES_LAPSE };
-        match take(env, access, (run, owner), outside_tx.clone()).await {
-            Err(EngineError::Lease(LeaseError::Held { tenure, .. })) if tenure.run == *run => {
-                tokio::time::sleep(Duration::from_millis(250)).await;
-            }
-            other => return other,
-        }
-    }
 }
 
 /// Writes down that it goes on, and why it may not.

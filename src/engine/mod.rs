@@ -39,6 +39,7 @@ mod spans;
 mod start;
 mod state;
 mod steady;
+mod taking;
 mod traffic;
 mod unseen;
 mod unwind;
@@ -46,7 +47,7 @@ mod unwritten;
 
 pub use assess::{Assessment, Request, assess};
 pub use doctor::{Examined, examine};
-pub use going_on::{LEASES_LAPSE, go_on};
+pub use going_on::go_on;
 pub use injection::{InjectionState, lasting};
 pub use keeper::Outside;
 pub use loads::LoadState;
@@ -59,6 +60,7 @@ pub use rollback::{
 };
 pub use start::{Outcome, Start, run};
 pub use state::{Illegal, State, StepState, Violation, transition};
+pub use taking::TakeOver;
 pub use unwritten::Unwritten;
 
 use std::sync::Arc;

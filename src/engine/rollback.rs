@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tracing::{Instrument as _, Span};
 
 use super::{
-    EngineError, Observer, Outcome, Unwritten,
+    EngineError, Observer, Outcome,
     assess::{blind, world},
     drive::Driver,
     keeper::{Keeper, Outside},
@@ -19,14 +19,15 @@ use super::{
     start::conclude,
     state::{State, transition},
     steady::elapsed,
+    taking::{Owner, TakeOver, Taken, take},
     unwind,
 };
 use crate::{
     api::Limits,
     cluster::{Access, ApiError, Identity, Lease, LeaseError, Tenure},
-    env::{Clock, Env, Loads, Rng, Storage, StorageError},
+    env::{Clock, Env, Loads, Rng},
     faults::{self, Found, Injection, Signature, World},
-    journal::{Entry, JournalError, Record, Residue, RevertOutcome, Writer},
+    journal::{Entry, Record, Residue, RevertOutcome, Writer},
     plan::{Bounds, Consent},
     types::{Epoch, InjectionId, RunId, Verdict},
 };
@@ -40,8 +41,8 @@ pub struct Rollback {
     pub holder: String,
     /// What takes the run over, for the journal: `rollback`, `takeover`.
     pub why: &'static str,
-    /// Also of a run whose lease is fresh.
-    pub take_over: bool,
+    /// Whether also of a run whose lease is fresh.
+    pub take_over: TakeOver,
     /// How long reverting is tried.
     pub revert_timeout: Duration,
     /// Is told of every record.
@@ -119,76 +120,6 @@ async fn replayed(
     result
 }
 
-/// Who is to own a run.
-pub(super) struct Owner<'a> {
-    /// The process.
-    pub holder: &'a str,
-    /// The person behind it.
-    pub by: &'a str,
-    /// Also of a run whose lease is fresh.
-    pub take_over: bool,
-}
-
-/// A run that was taken: its journal and its leases, of which nobody has been told yet.
-pub(super) struct Taken {
-    pub keeper: Keeper,
-    pub writer: Writer,
-    pub entries: Vec<Entry>,
-    pub epoch: Epoch,
-    /// Where its journal cannot be written any more.
-    pub unwritten: Option<Unwritten>,
-}
-
-/// Takes a run from whoever had it.
-pub(super) async fn take(
-    env: &Env,
-    access: &Access,
-    (run, owner): (&RunId, Owner<'_>),
-    outside_tx: mpsc::UnboundedSender<Outside>,
-) -> Result<Taken, EngineError> {
-    let entries = crate::journal::read(&*env.storage, run)?;
-    let state = State::replay(&entries)?;
-    let epoch = Epoch(entries.iter().map(|entry| entry.epoch.0).max().unwrap_or(0) + 1);
-    let tenure = Tenure {
-        run: run.clone(),
-        holder: owner.holder.to_owned(),
-        by: owner.by.to_owned(),
-        epoch,
-        renewed: env.clock.now(),
-        fresh: true,
-        abort: None,
-        acknowledged: false,
-    };
-    let namespaces = living(access, &state.header.namespaces).await?;
-    let fresh = refuse_fresh(access, &namespaces, &tenure, owner.take_over).await?;
-    // The journal first: it is held by the runner as long as that lives on this machine.
-    let (writer, entries, unwritten) = resume(&*env.storage, run, (epoch, entries))?;
-    let leases = Keeper::acquire(access, &namespaces, &tenure, owner.take_over).await?;
-    let keeper = Keeper::start(leases, env.clock.clone(), outside_tx);
-    if fresh {
-        // What the former owner has sent, and may still send, comes first: then it is put back.
-        tokio::time::sleep(Lease::LAST_WORD).await;
-    }
-    Ok(Taken { keeper, writer, entries, epoch, unwritten })
-}
-
-/// The journal to go on with; where the disk does not take anything, one that is kept in memory: what is in
-/// force does not wait until there is room.
-fn resume(
-    storage: &dyn Storage,
-    run: &RunId,
-    (epoch, entries): (Epoch, Vec<Entry>),
-) -> Result<(Writer, Vec<Entry>, Option<Unwritten>), JournalError> {
-    match Writer::resume(storage, run, |_| epoch) {
-        Ok((writer, entries)) => Ok((writer, entries, None)),
-        Err(error @ JournalError::Storage(StorageError::Io { .. })) => {
-            let unwritten = Unwritten { why: error.to_string(), entries: entries.clone() };
-            Ok((Writer::lost(&entries, epoch), entries, Some(unwritten)))
-        }
-        Err(other) => Err(other),
-    }
-}
-
 /// Writes the end of a run's journal that has none, although nothing of it is in force: its runner was gone
 /// before it had come to that. None if something is in force, or if it has its end.
 ///
@@ -261,42 +192,6 @@ async fn blind_driver(
         unwritten: None,
         guarding: None,
     })
-}
-
-/// Leases live in namespaces; one that is gone or going holds nobody.
-async fn living(access: &Access, namespaces: &[String]) -> Result<Vec<String>, ApiError> {
-    let mut living = Vec::new();
-    for namespace in namespaces {
-        match access.get(&crate::types::ObjectRef::namespaced("v1", "Namespace", "", namespace)).await {
-            Ok(found) if found.metadata.deletion_timestamp.is_some() => {}
-            Err(ApiError::NotFound) => {}
-            // Without the right to look it is taken to be there.
-            Ok(_) | Err(ApiError::Forbidden(_)) => living.push(namespace.clone()),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(living)
-}
-
-/// Whether a fresh lease is to be taken from its owner.
-async fn refuse_fresh(
-    access: &Access,
-    namespaces: &[String],
-    wanted: &Tenure,
-    take_over: bool,
-) -> Result<bool, LeaseError> {
-    let mut taken = false;
-    for namespace in namespaces {
-        if let Some(tenure) = Lease::read(access, namespace, wanted.renewed).await?
-            && tenure.fresh
-        {
-            if !(take_over && tenure.run == wanted.run) {
-                return Err(LeaseError::Held { namespace: namespace.clone(), tenure: Box::new(tenure) });
-            }
-            taken = true;
-        }
-    }
-    Ok(taken)
 }
 
 /// Everything that any run has left in these namespaces and on nodes, from scars alone. What we may not
@@ -412,7 +307,7 @@ pub async fn revert_found(
     let access = Access::new(env.kube.clone());
     let mirror = blind(&access).await?;
     let mut held = owners(&access, env, &leftovers).await?;
-    let keepers = if how.take_over {
+    let keepers = if how.take_over != TakeOver::Never {
         take_over(&access, env, std::mem::take(&mut held), how).await?
     } else {
         Vec::new()

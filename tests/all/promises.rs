@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use firedrill::{
-    engine::{self, Outside, Rollback},
+    engine::{self, Outside, Rollback, TakeOver},
     faults::FAULTS,
     journal::{Record, RevertOutcome, StopReason},
     sim::apiserver::mischief::{Action, Matcher, Rule, Turn},
@@ -61,7 +61,7 @@ fn promise_1_nothing_is_left_behind_when_the_runner_dies() {
             by: firedrill::cluster::Identity { name: "sre".to_owned(), groups: Vec::new() },
             holder: "another terminal".to_owned(),
             why: "rollback",
-            take_over: true,
+            take_over: TakeOver::Now,
             revert_timeout: Duration::from_secs(60),
             observer: std::sync::Arc::new(|_| {}),
         };

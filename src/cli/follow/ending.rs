@@ -59,6 +59,9 @@ impl Ending<'_> {
             if self.following.journal.entries.is_empty() {
                 for finding in self.findings() {
                     cli::say(&format!("  [{}] {}: {}", finding.code, finding.subject, finding.message));
+                    if !finding.remedy.is_empty() {
+                        cli::say(&format!("      {}", finding.remedy));
+                    }
                 }
             }
             return;
@@ -197,10 +200,11 @@ impl Ending<'_> {
             let (subject, message) = text("message").split_once(": ").unwrap_or(("", text("message")));
             let code = Code(text("code").to_owned().into());
             // The family of what is worth knowing, and refuses nothing.
-            match text("code").starts_with("FD4") {
+            let found = match text("code").starts_with("FD4") {
                 true => Finding::warning(code, subject, message),
                 false => Finding::error(code, subject, message),
-            }
+            };
+            found.remedy(text("remedy"))
         })
     }
 }

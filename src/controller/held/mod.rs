@@ -5,7 +5,7 @@ mod guarded;
 mod telling;
 mod venue;
 
-pub(super) use telling::{PartTold, notices};
+pub(super) use telling::{PartTold, notices, tell_declined};
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
     let Ok(spec) = run.spec.clone() else { return Ok(()) };
     let header = match agreed(case, &run, &spec).await {
         Ok(header) => header,
-        Err(no) => return declined(case, no).await,
+        Err(no) => return begin::declined(case, no),
     };
     let name = run.game_day().unwrap_or_default();
     if !object::hold(&case.context.access, &run.object, (object::GAME_DAY, name)).await? {
@@ -56,7 +56,7 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
     let earlier = others(&case.context.access, &run).await?;
     if let Some(other) = earlier.iter().find(elder) {
         let words = format!("{} still runs", other.object.name);
-        return declined(case, No::Declined(Verdict::Refused, "AlreadyRunning", words, Vec::new())).await;
+        return begin::declined(case, No::Declined(Verdict::Refused, "AlreadyRunning", words, Vec::new()));
     }
     let now = case.context.env.clock.now();
     let mut book = Book::begin(case)?;
@@ -71,14 +71,6 @@ pub(super) async fn begin(case: &mut Case) -> Result<(), WorkError> {
         return Err(WorkError::Taken);
     }
     hold(case, (header, book), (now, None)).await
-}
-
-/// Writes down why it does not begin, and tells whoever is told of it: a day that is not held is news.
-pub(super) async fn declined(case: &mut Case, no: No) -> Result<(), WorkError> {
-    if let No::Declined(verdict, reason, words, _) = &no {
-        telling::not_begun(case, (*verdict, *reason, words)).await;
-    }
-    begin::declined(case, no)
 }
 
 /// Goes on with a game day that another owner has left: what is in force goes back first, whatever else there is to
@@ -101,8 +93,10 @@ pub(super) async fn resume(case: &mut Case, dead_pod: Option<Instant>) -> Result
     let (residue, parts) = all_back(case, dead_pod, ended.is_some()).await?;
     let Some((at, Record::Day(DayRecord::Began(header)))) = begun else {
         let words = "the journal of the game day does not begin with what is held".to_owned();
-        return declined(case, No::Declined(Verdict::Inconclusive, "JournalDamaged", words, Vec::new()))
-            .await;
+        return begin::declined(
+            case,
+            No::Declined(Verdict::Inconclusive, "JournalDamaged", words, Vec::new()),
+        );
     };
     let mut book = Book::resume(case)?;
     let Some((reason, by)) = ended else {
@@ -217,6 +211,7 @@ async fn part_of(case: &Case, id: RunId, entry: Option<String>) -> Result<Case, 
         part: None,
         notices: None,
         asked: String::new(),
+        not_begun: None,
         entry,
         outside,
     })
@@ -368,7 +363,7 @@ async fn hold(
         Ok(read) => read,
         Err(error) => {
             let words = format!("what is held cannot be read: {error}");
-            return declined(case, No::Declined(Verdict::Refused, "Invalid", words, Vec::new())).await;
+            return begin::declined(case, No::Declined(Verdict::Refused, "Invalid", words, Vec::new()));
         }
     };
     let file = format!("gameday/{}", day.metadata.name);

@@ -60,8 +60,11 @@ pub(in crate::controller) async fn notices(
     Some(Notices::new(&context.env, about, &day.spec.notifications))
 }
 
-/// Tells that a game day does not begin, and why.
-pub(super) async fn not_begun(case: &mut Case, (verdict, reason, message): (Verdict, &str, &str)) {
+/// Tells whoever is told of a game day that it does not begin, and why: a day that is not held is news.
+pub(in crate::controller) async fn tell_declined(
+    case: &mut Case,
+    (verdict, reason, message): (Verdict, &str, &str),
+) {
     if case.notices.is_none() {
         case.notices = unread(case).await;
     }

@@ -45,7 +45,7 @@ pub async fn examine(env: &Env, namespace: &str, source: Option<&str>) -> Vec<Lo
     looked.extend(parts::parts(&access, &known).await);
     looked.push(replicas(&access, namespace, env.clock.now()).await);
     looked.push(source::source(env, &access, (&deployed, source)).await);
-    looked.push(guardrails(&access).await);
+    looked.push(guardrails(&access, &known).await);
     looked
 }
 
@@ -151,7 +151,7 @@ async fn replicas(access: &Access, namespace: &str, now: Timestamp) -> Looked {
 }
 
 /// What holds everybody up.
-async fn guardrails(access: &Access) -> Looked {
+async fn guardrails(access: &Access, deployed: &Deployed) -> Looked {
     let what = "guardrails";
     let listed = match access.list_if_served(API_VERSION, "Guardrail").await {
         Ok(listed) => listed.unwrap_or_default(),
@@ -159,7 +159,8 @@ async fn guardrails(access: &Access) -> Looked {
             return Looked { what, found: "unknown".to_owned(), findings: vec![unreadable(what, &error)] };
         }
     };
-    let mut findings = Vec::new();
+    let there: Vec<&str> = listed.iter().filter_map(|one| one.metadata.name.as_deref()).collect();
+    let mut findings = parts::guardrails(deployed, &there);
     for guardrail in &listed {
         if guardrail.data.pointer("/spec/halt") == Some(&Value::Bool(true)) {
             let name = guardrail.metadata.name.as_deref().unwrap_or_default();

@@ -93,6 +93,21 @@ async fn agents(access: &Access, deployed: &Deployed, mut installed: Installed) 
     part(access, deployed, (Part::Agents, &installed)).await
 }
 
+/// Which of the Guardrails that come with the installation are not among those that are `there`. What is in them is on
+/// call's affair.
+pub(super) fn guardrails(deployed: &Deployed, there: &[&str]) -> Vec<Finding> {
+    if !deployed.seen() {
+        return Vec::new();
+    }
+    let (part, installed) = (Part::Guardrails, deployed.installed());
+    let brought = manifests(part, &installed).iter().map(at).collect::<Vec<_>>();
+    let gone = brought.iter().filter(|object| !there.contains(&object.name.as_str()));
+    let message = format!("it is not there, so that {}", without(part));
+    let finding =
+        |object: &ObjectRef| of_installation(false, (&subject(object), &message), &remedy(part, &installed));
+    gone.map(finding).collect()
+}
+
 /// The users that a policy names.
 fn users(data: &Value) -> Option<Vec<String>> {
     let spec = &data["spec"];

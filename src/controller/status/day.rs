@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Progress, Said, cut, second};
+use super::{Progress, Said, Targets, cut, second};
 use crate::{
     engine::State,
     journal::{Clocks, DayRecord, Entry, Residue},
@@ -35,6 +35,8 @@ pub(super) struct DayTold {
     /// First fault, first violation, last revert, last recovery, of the parts before.
     before: [Option<Timestamp>; 4],
     worst: Clocks,
+    /// What the parts before have hit.
+    pub targets: Targets,
     /// Whether normal was measured before the first change, of the parts before: of any, and of one that it was not.
     steady: Option<bool>,
     pub residue: Vec<Residue>,
@@ -125,6 +127,7 @@ impl Progress {
     fn fold(&mut self) {
         let (now, clocks, residue) = (self.line_now(), self.clocks(), self.residue_of_part());
         let (marks, steady) = (self.state.as_ref().map(marks), self.state.as_ref().and_then(steady));
+        let targets = self.state.as_ref().map(Targets::of).unwrap_or_default();
         if let Some(day) = &mut self.day {
             if let Some((found, now)) =
                 now.and_then(|now| Some((day.lines.iter_mut().find(|line| line.name == now.name)?, now)))
@@ -132,6 +135,7 @@ impl Progress {
                 *found = now;
             }
             day.worst = day.worst(clocks);
+            day.targets = day.targets.and(targets);
             day.before = merged(day.before, marks.unwrap_or_default());
             day.steady = worse(day.steady, steady);
             day.residue.extend(residue);
@@ -287,7 +291,7 @@ impl DayTold {
             true => words("Accepted", Some(false), &reason, message.clone()),
             false => words("Accepted", Some(true), "PlanValid", counted(self.lines.len(), "experiment")),
         };
-        let in_force = progress.state.as_ref().map_or(0, |state| super::counts(state).1);
+        let in_force = progress.state.as_ref().map_or(0, |state| Targets::of(state).in_force);
         let left = progress.residue().len();
         let steady = match worse(self.steady, progress.state.as_ref().and_then(steady)) {
             Some(true) => words("Steady", Some(true), "BaselineHeld", String::new()),

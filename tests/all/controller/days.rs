@@ -228,6 +228,8 @@ fn a_survivor_asks_on_where_the_dead_replica_had_asked() {
         go(&office, &run).await;
         let status = office.over(&run).await;
         assert_eq!(status["verdict"], "Passed", "{status}");
+        let both = json!({"selected": 2, "inForce": 0, "reverted": 2, "skipped": 0});
+        assert_eq!(status["targets"], both, "those of the part that the dead replica held too");
         let begun = records(&office, &run).await;
         let begun = begun.iter().filter(|record| matches!(record, DayRecord::Playing { .. })).count();
         assert_eq!(begun, 2, "no experiment ran twice");

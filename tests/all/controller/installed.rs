@@ -1,6 +1,7 @@
 //! What of an installation is seen from outside: what is missing, what is of another version, and what helps.
 
 use firedrill::{
+    api,
     cluster::{Identity, Write},
     controller::{
         installation::{self, Looked},
@@ -74,6 +75,7 @@ async fn complete() -> Office {
     for part in PARTS {
         objects.extend(manifests(part, &installed()));
     }
+    objects.extend(manifests(Part::Guardrails, &installed()));
     objects.push(deployment());
     // The agents' namespace is in the house, but not as the chart makes it.
     let (spaces, objects): (Vec<_>, Vec<_>) = objects
@@ -284,6 +286,26 @@ fn parts_that_are_not_installed_are_no_findings() {
     });
 }
 
+#[test]
+fn guardrails_that_the_installation_brings_are_missed_whoever_has_pressed_them() {
+    in_virtual_time(async {
+        let office = complete().await;
+        let pressed = json!({"spec": {"halt": true, "haltReason": "an incident"}});
+        change(&office, api::API_VERSION, ("Guardrail", "halt"), pressed).await;
+        office.delete(&at((api::API_VERSION, "Guardrail"), ("", "firedrill-drain"))).await;
+        let all = look(&office).await;
+        let gone = finding(&all, "guardrails", "guardrail/firedrill-drain");
+        assert!(!gone.is_error() && gone.message.contains("new Runs out of a drain"), "{gone}");
+        assert!(gone.remedy.contains("controller manifests --only guardrails | kubectl"), "{gone}");
+        let halts = finding(&all, "guardrails", "guardrail/halt");
+        assert!(halts.message.contains("it halts"), "{halts}");
+        assert_eq!(of(&all, "guardrails").findings.len(), 2, "{all:?}");
+        // Whoever runs the controller by themselves has brought none.
+        office.delete(&at(("apps/v1", "Deployment"), ("firedrill", "firedrill"))).await;
+        assert_eq!(of(&look(&office).await, "guardrails").findings.len(), 1);
+    });
+}
+
 /// The chart fills in what the program prints: what nothing is filled in for is no other policy.
 #[test]
 fn whatever_is_filled_in_the_manifests_have_one_form() {
@@ -338,7 +360,7 @@ async fn broken() -> Vec<Finding> {
     add(installation::examine(&Env { kube: nobody, ..env(&office, true) }, "firedrill", None).await);
     // It is another one, nobody answers, somebody halts, and a replica has died with a run in its hands.
     let office = complete().await;
-    office.halt().await;
+    change(&office, api::API_VERSION, ("Guardrail", "halt"), json!({"spec": {"halt": true}})).await;
     for part in PARTS {
         for object in manifests(part, &installed()) {
             let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();

@@ -186,6 +186,28 @@ fn a_part_that_is_refused_is_counted_and_so_is_its_day() {
 }
 
 #[test]
+fn what_does_not_begin_is_told_once_however_often_its_status_is_refused() {
+    in_virtual_time(async {
+        let office = Office::open(&[SCALE]).await;
+        let mischief = office.stage.cluster.sim().mischief();
+        let refused = Status::internal("the quota's webhook does not answer");
+        // All but the first, which says its seed.
+        for nth in 2..400 {
+            let matcher = Matcher { name: "trial-1".to_owned(), ..Matcher::on("patch", "runs/status") };
+            mischief.add(Rule { matcher, turn: Turn::Nth(nth), action: Action::Answer(refused.clone()) });
+        }
+        let told = office.replica("a").metrics;
+        let run = office.run("trial-1", json!({"serviceAccountName": "nobody"})).await;
+        // Longer than the last words of a Run are tried to be written: it is taken up again.
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        assert_eq!((ended(&told, ["Refused"]), office.told("Run")), ([0.0], Vec::new()));
+        mischief.clear();
+        assert_eq!(office.over(&run).await["verdict"], "Refused");
+        assert_eq!((ended(&told, ["Refused"]), office.events("Run")), ([1.0], vec!["Refused".to_owned()]));
+    });
+}
+
+#[test]
 fn what_cannot_be_put_back_is_told_until_it_is() {
     in_virtual_time(async {
         let office = Office::open(&[SCALE]).await;

@@ -14,7 +14,7 @@ use std::{
 
 use firedrill::{
     cluster::{Access, Identity},
-    engine::{self, Rollback, State},
+    engine::{self, Rollback, State, TakeOver},
     env::Storage,
     faults::{self, Injection},
     journal::{self, Entry, Record},
@@ -55,7 +55,7 @@ pub fn rollback(take_over: bool) -> Rollback {
         by: Identity { name: "rescuer".to_owned(), groups: Vec::new() },
         holder: "elsewhere".to_owned(),
         why: "rollback",
-        take_over,
+        take_over: if take_over { TakeOver::Now } else { TakeOver::Never },
         revert_timeout: Duration::from_secs(300),
         observer: Arc::new(|_| {}),
     }

@@ -14,6 +14,7 @@ const MAY_AWAIT: &[(&str, &str)] = &[
     ("preview.rs", "looks at what a rollback would write"),
     ("start.rs", "takes the leases, opens the journal, hands over to the loop"),
     ("rollback.rs", "takes over a dead run, hands over to the loop; reverts scars without a journal"),
+    ("taking.rs", "takes leases and journal of a dead run before anything of it is done"),
     ("going_on.rs", "takes over a run to go on with it, hands over to the loop"),
     ("agents.rs", "reads the nodes of agents before a run, and asks whether they are let in"),
     ("doctor.rs", "tries agents on each node, outside of any run"),

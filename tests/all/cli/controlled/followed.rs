@@ -11,7 +11,9 @@ use super::{Ended, Installed, experiment, run_of, shrink};
 /// Experiments that end in other ways.
 fn others() -> String {
     let steady = ("value >= 4.0", "\"true\"");
+    let nobody = experiment("nobody", steady, &shrink("web", "1s"));
     [
+        nobody.replace("spec:\n", "spec:\n  serviceAccountName: nobody\n"),
         experiment("failing", ("value >= 4.0", "value >= 4.0"), &shrink("web", "1m")),
         experiment("refused", steady, &shrink("nosuch", "1s")),
         experiment("unsteady", ("value >= 5.0", "\"true\""), &shrink("web", "1s")),
@@ -93,6 +95,9 @@ fn a_run_of_the_controller_exits_as_a_local_one_that_ended_so() {
     let ended = installed.firedrill(&["run", "--controller", "gameday/nosuch", "--junit", &xml]).exits(3);
     ended.says("there is no GameDay nosuch");
     assert!(read(&xml).contains("there is no GameDay nosuch"), "{}", read(&xml));
+    // What helps is said with what spoke against it.
+    let ended = installed.firedrill(&["run", "--controller", "experiment/nobody"]).exits(3);
+    ended.says("there is no ServiceAccount nobody").says("make it and bind the rights that the faults need");
     // Measured, and not steady.
     installed.firedrill(&["run", "--controller", "experiment/unsteady"]).exits(7).says("NotSteady");
 }
