@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{
     FaultInfo, Lifetime, LimitKind, TargetKind,
-    kills::{self, Killing, Kills, Meant, RIGHTS, SIGNAL},
+    kills::{self, Killing, Kills, Meant, SIGNAL},
     network::field,
 };
 use crate::{
@@ -32,7 +32,8 @@ pub static INFO: FaultInfo = FaultInfo {
         field("container", "label", "Name of the container. Default: all."),
         FieldSchema { default: Some("KILL"), ..field("signal", SIGNAL, "Signal.") },
     ],
-    rights: &RIGHTS,
+    // What shows that it has ended is in the watch that every run has.
+    rights: &[],
     hazards: &[hazard::PDB_BYPASSED, hazard::ROOT_ON_NODE],
 };
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Fault, FaultError, FaultInfo, Injected, Injection, Prepare, Right, World,
+    Fault, FaultError, FaultInfo, Injected, Injection, Prepare, World,
     agent_pod::{agent_of, unexpected},
     agent_tier, decode, encode, pods,
 };
@@ -22,10 +22,6 @@ use crate::{
 
 /// Until the effect is seen: the agent of a node that was not armed has to be placed first.
 const SEEN_WITHIN: Duration = Duration::from_secs(180);
-
-/// What the runner itself reads of the target.
-pub(super) const RIGHTS: [Right; 1] =
-    [Right { verb: "get", group: "", resource: "pods", cluster_wide: false }];
 
 /// The signals, as files have them: none that would have to be taken back.
 pub(super) const SIGNAL: &str =

@@ -14,6 +14,7 @@ mod measured;
 mod notices;
 mod occurrences;
 mod office;
+mod overtaken;
 mod replicas;
 mod rights;
 mod roles;

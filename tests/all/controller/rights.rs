@@ -108,7 +108,12 @@ fn asks(method: &str, uri: &http::Uri) -> Option<Call> {
 
 /// A client of the controller's own account that remembers what was asked for.
 pub fn listening(office: &Office, heard: &Heard) -> kube::Client {
-    let user = User::new("system:serviceaccount:firedrill:firedrill", &[]);
+    listening_as(office, heard, "system:serviceaccount:firedrill:firedrill")
+}
+
+/// The same of somebody else.
+pub fn listening_as(office: &Office, heard: &Heard, user: &str) -> kube::Client {
+    let user = User::new(user, &[]);
     let (inner, heard) = (office.stage.cluster.sim().client_as(user), heard.clone());
     let service = tower::service_fn(move |request: Request<Body>| {
         let acting = request.headers().contains_key("impersonate-user");
@@ -132,14 +137,14 @@ pub fn listening(office: &Office, heard: &Heard) -> kube::Client {
     kube::Client::new(service, "default")
 }
 
-/// A controller in its pod, with its own account.
+/// A controller in its pod, with its own account or what is made of its client.
 pub fn replica(
     office: &Office,
-    heard: &Heard,
+    kube: kube::Client,
     name: &str,
     pod: &str,
 ) -> (JoinHandle<()>, oneshot::Sender<()>) {
-    let env = Env { kube: listening(office, heard), ..office.stage.env.clone() };
+    let env = Env { kube, ..office.stage.env.clone() };
     let settings = Settings {
         namespace: "firedrill".to_owned(),
         pod: pod.to_owned(),
@@ -272,11 +277,11 @@ fn the_controller_makes_do_with_its_rights_and_needs_them_all() {
             let place = ObjectRef::namespaced("v1", "Pod", "firedrill", "firedrill-a");
             let made = office.access.create(&place, pod, Default::default()).await.expect("a pod");
             let pod = format!("firedrill-a/{}", made.metadata.uid.expect("it has one"));
-            let (first, _ends) = replica(&office, &heard, "a", &pod);
+            let (first, _ends) = replica(&office, listening(&office, &heard), "a", &pod);
             let run = office.run("trial-1", json!({"ttlAfterFinished": "20s"})).await;
             office.shrunk().await;
             curious(&office, &heard).await;
-            let (second, end) = replica(&office, &heard, "b", "");
+            let (second, end) = replica(&office, listening(&office, &heard), "b", "");
             tokio::time::sleep(Duration::from_secs(3)).await;
             first.abort();
             let status = office.over(&run).await;
@@ -344,7 +349,7 @@ fn a_namespace_that_is_not_opted_in_is_refused_before_anything_is_done() {
         office
             .delete(&ObjectRef::namespaced(api, "RoleBinding", "shop", "firedrill:controller:firedrill"))
             .await;
-        let (task, end) = replica(&office, &heard, "a", "");
+        let (task, end) = replica(&office, listening(&office, &heard), "a", "");
         let run = office.run("trial-1", json!({})).await;
         let status = office.over(&run).await;
         assert_eq!((&status["verdict"], office.replicas()), (&json!("Refused"), json!(4)), "{status}");
@@ -371,7 +376,7 @@ async fn bind(office: &Office, role: &str, everywhere: bool) {
 }
 
 async fn ended(office: &Office) -> Value {
-    let (task, end) = replica(office, &Heard::default(), "a", "");
+    let (task, end) = replica(office, listening(office, &Heard::default()), "a", "");
     let run = office.run("trial-1", json!({})).await;
     let status = office.over(&run).await;
     end.send(()).expect("it listens");

@@ -1,22 +1,27 @@
 //! Each role of a fault, and of what takes faults back, is enough for that and holds nothing else: every fault is run as an
 //! account that has exactly its roles, and what the API server is asked for is what they grant.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use firedrill::{
     controller::manifests::{Installed, Part, manifests},
+    env::Env,
     faults::{self, FAULTS, LOAD_POD, Lifetime},
-    types::ObjectRef,
+    types::{AGENT_NAMESPACE, AgentSettings, ObjectRef, Verdict},
 };
 use serde_json::{Value, json};
 
 use super::{
     office::Office,
-    rights::{Call, Heard, replica},
+    overtaken::overtaken,
+    rights::{Call, Heard, listening, listening_as, replica},
 };
 use crate::{
     crash::house::{experiment, house_for, method},
-    kit::{in_virtual_time, manifests as read},
+    kit::{self, in_virtual_time, manifests as read},
 };
 
 /// API group, resource, verb.
@@ -94,12 +99,38 @@ spec:
     spec: {containers: [{name: main, image: 'docker.io/local/app:1'}]}
 ";
 
-/// The same faults on the other kinds of workload that they take.
-const KINDS: [(&str, &str); 4] = [
+/// The same faults on the other kinds that they take, of workloads and of machines, and in the other way that they have.
+const KINDS: [(&str, &str); 6] = [
     ("scale", "{name: hit, target: {workload: statefulset/db}, scale: {replicas: 1}, duration: 5s}"),
     ("scale", "{name: hit, target: {workload: replicaset/old}, scale: {replicas: 1}, duration: 5s}"),
     ("rolloutRestart", "{name: hit, target: {workload: statefulset/db}, rolloutRestart: {}}"),
     ("rolloutRestart", "{name: hit, target: {workload: daemonset/logs}, rolloutRestart: {}}"),
+    (
+        "nodeTerminate",
+        "{name: hit, target: {nodes: {matchLabels: {karpenter.sh/nodepool: general}}, count: all}, nodeTerminate: {}}",
+    ),
+    ("zoneOutage", "{name: hit, target: {zone: a}, zoneOutage: {mode: Drain}, duration: 5s}"),
+];
+
+/// The faults of agents, against what they read to know whom they disturb.
+const BY_AGENTS: [(&str, &str); 5] = [
+    ("containerKill", "{name: hit, target: {workload: deployment/web, count: 2}, containerKill: {}}"),
+    (
+        "networkLatency",
+        "{name: hit, target: {workload: deployment/web, count: 2}, networkLatency: {to: [{service: api}], delay: 100ms}, duration: 5s}",
+    ),
+    (
+        "networkLoss",
+        "{name: hit, target: {workload: deployment/web, count: 2}, networkLoss: {to: [{service: api}], share: 50%}, duration: 5s}",
+    ),
+    (
+        "networkPartition",
+        "{name: hit, target: {workload: deployment/web, count: 2}, networkPartition: {to: [{service: api}]}, duration: 5s}",
+    ),
+    (
+        "processKill",
+        "{name: hit, target: {workload: deployment/web, count: 2}, processKill: {name: app, container: main}}",
+    ),
 ];
 
 /// Asked for, and done without where it is refused: the ranges from which nodes give their pods addresses, and which port
@@ -107,37 +138,14 @@ const KINDS: [(&str, &str); 4] = [
 const DONE_WITHOUT: [(&str, &str, &str); 2] =
     [("dependencyCut", "nodes", "list"), ("loadPod", "services", "get")];
 
-/// Granted, and not asked for where nothing is in the way: role, resource, verb.
-const SELDOM: [(&str, &str, &str); 13] = [
-    // Whether it may is asked before the first change; the controller looks in its own name.
-    ("firedrill:nodes", "namespaces", "list"),
-    ("firedrill:nodes", "namespaces", "watch"),
-    // Read once more when somebody else has changed the object meanwhile.
-    ("firedrill:fault:nodeCordon", "nodes", "get"),
-    ("firedrill:fault:nodeDrain", "nodes", "get"),
-    ("firedrill:fault:nodeTaint", "nodes", "get"),
-    ("firedrill:fault:zoneOutage", "nodes", "get"),
-    ("firedrill:fault:nodeTerminate", "machines", "get"),
-    // Pods of namespaces that have not agreed to more are evicted.
-    ("firedrill:fault:zoneOutage", "pods/eviction", "create"),
-    // The house has machines of Cluster API, and no pools of Karpenter.
-    ("firedrill:fault:nodeTerminate", "nodeclaims", "delete"),
-    ("firedrill:fault:nodeTerminate", "nodeclaims", "get"),
-    ("firedrill:fault:nodeTerminate", "nodeclaims", "list"),
-    ("firedrill:fault:nodeTerminate", "nodeclaims", "watch"),
-    // Made anew where somebody has deleted it.
-    ("firedrill:undo", "leases", "create"),
-];
-
 fn installed() -> Vec<Value> {
     let installed = Installed { node_accounts: vec!["shop:firedrill".to_owned()], ..Installed::default() };
     let mut all = manifests(Part::Rights, &installed);
-    let roles = manifests(Part::Nodes, &installed);
-    all.extend(
-        roles
-            .into_iter()
-            .filter(|one| one["kind"].as_str().is_some_and(|kind| kind.starts_with("ClusterRole"))),
-    );
+    let with_agents = Installed { agents: Some(AgentSettings::default()), ..Installed::default() };
+    let mut others = manifests(Part::Nodes, &installed);
+    others.extend(manifests(Part::Agents, &with_agents));
+    let grants = |one: &Value| one["kind"].as_str().is_some_and(|kind| kind.contains("Role"));
+    all.extend(others.into_iter().filter(grants));
     all
 }
 
@@ -197,12 +205,34 @@ fn measured(step: &str) -> String {
     text.replace("value: object.status.readyReplicas", "value: '4.0'")
 }
 
+/// Has n3 and n4 be machines of Karpenter.
+fn claimed(house: &mut Vec<Value>) {
+    let pool = json!({"karpenter.sh/nodepool": "general"});
+    for name in ["n3", "n4"] {
+        let id = format!("cloud:///{name}");
+        let found = house.iter_mut().find(|one| one["kind"] == "Node" && one["metadata"]["name"] == name);
+        let node = found.expect("the house has it");
+        node["metadata"]["labels"]["karpenter.sh/nodepool"] = pool["karpenter.sh/nodepool"].clone();
+        node["spec"]["providerID"] = id.clone().into();
+        house.push(json!({"apiVersion": "karpenter.sh/v1", "kind": "NodeClaim",
+            "metadata": {"name": format!("c-{name}"), "labels": pool}, "spec": {}, "status": {"providerID": id}}));
+    }
+    let template =
+        json!({"metadata": {"annotations": {"sim.firedrill.dev/node-provisioning": "20s"}}, "spec": {}});
+    house.push(json!({"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "general"},
+        "spec": {"replicas": 2, "template": template}}));
+}
+
 async fn office(fault: &str, text: &str) -> Office {
+    let mut house = house_for(fault);
+    if fault == "nodeTerminate" {
+        claimed(&mut house);
+    }
     let mut objects = read(BESIDE);
     objects.extend(installed());
     objects.extend(bindings(fault));
     objects.push(bound("firedrill:undo", ("firedrill", "firedrill"), false));
-    Office::built(house_for(fault), text, objects).await
+    Office::built(house, text, objects).await
 }
 
 /// Every fault that a Run in the cluster can have, on each kind of workload that it takes.
@@ -211,16 +241,63 @@ fn rows() -> Vec<(&'static str, &'static str)> {
     faults.map(|info| (info.name, method(info.name))).chain(KINDS).collect()
 }
 
-/// What a run of `step` asks for as its account.
+/// What somebody takes beside the roles of a fault who runs it from the command line: to read Guardrails and the
+/// namespace, which the controller does in its own name, and to place agents.
+fn beside_by_hand(fault: &str) -> [Value; 3] {
+    let reads = |group: &str, resource: &str| json!({"apiGroups": [group], "resources": [resource], "verbs": ["get", "list", "watch"]});
+    let mut rules = vec![reads("firedrill.dev", "guardrails")];
+    rules.extend((!wide(fault)).then(|| reads("", "namespaces")));
+    let mut places = bound("firedrill:agents", BREAKER, false);
+    places["metadata"]["namespace"] = AGENT_NAMESPACE.into();
+    places["roleRef"]["kind"] = "Role".into();
+    [
+        json!({"apiVersion": RBAC, "kind": "ClusterRole", "metadata": {"name": "guarded"}, "rules": rules}),
+        bound("guarded", BREAKER, true),
+        places,
+    ]
+}
+
+/// What somebody asks for with the roles of a fault who runs it from the command line.
+async fn by_hand(fault: &str, step: &str) -> BTreeSet<Call> {
+    let (heard, text) = (Heard::default(), measured(step));
+    let office = office(fault, &text).await;
+    for object in beside_by_hand(fault) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (kind, metadata) = (text(&object["kind"]), object["metadata"].clone());
+        let place =
+            ObjectRef::namespaced(RBAC, &kind, &text(&metadata["namespace"]), &text(&metadata["name"]));
+        office.access.create(&place, object, Default::default()).await.expect("it is created");
+    }
+    let kube = listening_as(&office, &heard, "system:serviceaccount:shop:firedrill");
+    let env = Env { kube, ..office.stage.env.clone() };
+    let ran = kit::run(&env, office.stage.request(&text, 1), |_, _| {}).await;
+    assert_eq!(ran.expect("it is not refused").verdict(), Verdict::Passed, "{fault}");
+    let mut refused = heard.refusals();
+    // Of which platform a node is: without it that is not said.
+    refused.retain(|call| !of_the_measure(call) && (wide(fault) || call.2 != "nodes"));
+    assert_eq!(refused, [], "{fault} asks for what its roles do not grant");
+    let mut given = heard.given();
+    given.retain(|(namespace, group, resource, _)| {
+        let beside = group == "firedrill.dev" || (resource == "namespaces" && !wide(fault));
+        namespace != AGENT_NAMESPACE && !beside
+    });
+    given
+}
+
+/// What is measured is followed where that may be, and read where it may not.
+fn of_the_measure((_, _, resource, _): &Call) -> bool {
+    resource == "configmaps"
+}
+
+/// What a run of `step` asks for as its account, while somebody else is always faster.
 async fn run(what: &str, text: &str) -> BTreeSet<Call> {
     let heard = Heard::default();
     let office = office(what, text).await;
-    let (task, end) = replica(&office, &heard, "a", "");
+    let (task, end) = replica(&office, overtaken(&office, listening(&office, &heard)), "a", "");
     let run = office.run("trial-1", json!({})).await;
     let status = office.over(&run).await;
     let [given, mut refused] = heard.acting();
-    // What is measured is followed where that may be, and read where it may not.
-    refused.retain(|(_, _, resource, _)| resource != "configmaps");
+    refused.retain(|call| !of_the_measure(call));
     refused.retain(|call| !DONE_WITHOUT.contains(&(what, call.2.as_str(), call.3.as_str())));
     assert_eq!(refused, BTreeSet::new(), "{what} asks for what its roles do not grant");
     assert_eq!(status["verdict"], "Passed", "{what}: {status}");
@@ -232,30 +309,26 @@ async fn run(what: &str, text: &str) -> BTreeSet<Call> {
 #[test]
 fn each_fault_is_run_with_its_roles_and_uses_all_that_they_grant() {
     in_virtual_time(async {
-        let (mut unused, mut reads) = (Vec::new(), BTreeSet::new());
-        let mut asked: std::collections::BTreeMap<&str, BTreeSet<Right>> = Default::default();
+        let mut asked: BTreeMap<&str, BTreeSet<Call>> = BTreeMap::new();
         for (fault, step) in rows() {
-            let calls = run(fault, &measured(step)).await;
+            asked.entry(fault).or_default().extend(run(fault, &measured(step)).await);
+        }
+        // Of namespaces an account is only asked whether it may list them: the controller looks in its own name.
+        for (fault, step) in BY_AGENTS.into_iter().chain([("nodeCordon", method("nodeCordon"))]) {
+            asked.entry(fault).or_default().extend(by_hand(fault, step).await);
+        }
+        let all = FAULTS.iter().map(|fault| fault.info().name).chain([LOAD_POD.name]);
+        assert_eq!(asked.keys().copied().collect::<BTreeSet<_>>(), all.collect());
+        let (mut reads, mut unused) = (BTreeSet::new(), Vec::new());
+        for (fault, calls) in asked {
             if wide(fault) {
                 reads.extend(calls.iter().filter(|(namespace, ..)| namespace.is_empty()).cloned());
             }
-            asked.entry(fault).or_default().extend(rights(calls));
+            let [own, _] = unlike(&granted(&format!("firedrill:fault:{fault}")), &rights(calls));
+            unused.extend(own.into_iter().map(|right| (fault, right)));
         }
-        for (fault, asked) in &asked {
-            let role = granted(&format!("firedrill:fault:{fault}"));
-            unused.extend(
-                role.difference(asked).map(|right| (format!("firedrill:fault:{fault}"), right.clone())),
-            );
-        }
-        let reads = rights(reads);
-        unused.extend(
-            granted("firedrill:nodes")
-                .difference(&reads)
-                .map(|right| ("firedrill:nodes".to_owned(), right.clone())),
-        );
-        unused.retain(|(role, (_, resource, verb))| {
-            !SELDOM.contains(&(role.as_str(), resource.as_str(), verb.as_str()))
-        });
+        let [nodes, _] = unlike(&granted("firedrill:nodes"), &rights(reads));
+        unused.extend(nodes.into_iter().map(|right| ("firedrill:nodes", right)));
         assert_eq!(unused, [], "granted and never used");
     });
 }
@@ -269,7 +342,7 @@ fn a_node_that_has_not_consented_is_not_hit_by_the_controller() {
         let patch = json!({"metadata": {"labels": {"firedrill.dev/allowed": null}}});
         let api = office.access.api(&node);
         api.patch("n2", &Default::default(), &kube::api::Patch::Merge(patch)).await.expect("it is changed");
-        let (task, end) = replica(&office, &Heard::default(), "a", "");
+        let (task, end) = replica(&office, listening(&office, &Heard::default()), "a", "");
         let run = office.run("trial-1", json!({})).await;
         let status = office.over(&run).await;
         assert_eq!(status["verdict"], "Refused", "{status}");
@@ -325,7 +398,7 @@ async fn undone(fault: &str, step: &str) -> BTreeSet<Call> {
     let place = ObjectRef::namespaced("v1", "Pod", "firedrill", "firedrill-a");
     let made = office.access.create(&place, pod, Default::default()).await.expect("a pod");
     let pod = format!("firedrill-a/{}", made.metadata.uid.expect("it has one"));
-    let (first, _ends) = replica(&office, &Heard::default(), "a", &pod);
+    let (first, _ends) = replica(&office, listening(&office, &Heard::default()), "a", &pod);
     let run = office.run("trial-1", json!({})).await;
     // A load is none of the targets: its pod is there when its step is.
     let in_force = |status: &Value| {
@@ -340,9 +413,14 @@ async fn undone(fault: &str, step: &str) -> BTreeSet<Call> {
         let name = binding["metadata"]["name"].as_str().unwrap_or_default();
         office.delete(&ObjectRef::namespaced(RBAC, kind, space.unwrap_or_default(), name)).await;
     }
-    let (second, end) = replica(&office, &heard, "b", "");
+    let (second, end) = replica(&office, listening(&office, &heard), "b", "");
     tokio::time::sleep(Duration::from_secs(3)).await;
     first.abort();
+    if fault == "scale" {
+        // Somebody has deleted it: it is made anew.
+        let lease = ObjectRef::namespaced("coordination.k8s.io/v1", "Lease", "shop", "firedrill");
+        office.delete(&lease).await;
+    }
     let status = office.over(&run).await;
     let restored =
         status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Restored");
@@ -375,10 +453,7 @@ fn what_the_controller_takes_back_itself_uses_all_that_its_roles_for_that_grant(
         near.retain(|(group, resource, _)| {
             group != "firedrill.dev" && !["events", "serviceaccounts"].contains(&resource.as_str())
         });
-        let (mut undo, nodes) = (granted("firedrill:undo"), granted("firedrill:undo-nodes"));
-        undo.retain(|(_, resource, verb)| {
-            !SELDOM.contains(&("firedrill:undo", resource.as_str(), verb.as_str()))
-        });
+        let (undo, nodes) = (granted("firedrill:undo"), granted("firedrill:undo-nodes"));
         assert_eq!(
             [unlike(&undo, &near), unlike(&nodes, &far)],
             [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]],
