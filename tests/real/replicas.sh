@@ -35,7 +35,7 @@ finish() {
   exit "$rc"
 }
 
-kubectl() { timeout 60 "$BIN/kubectl" --kubeconfig "$dir/kubeconfig" "$@"; }
+kubectl() { timeout 320 "$BIN/kubectl" --kubeconfig "$dir/kubeconfig" "$@"; }
 
 start() { # a replica, its pid in $replica
   number=$((number + 1))
@@ -180,7 +180,8 @@ round() {
   local begun=$SECONDS name=round-$((number - 1))
   for space in "${spaces[@]}"; do
     result=same
-    kubectl wait -n "$space" "run/$name" --for=jsonpath='{.status.phase}'=Finished --timeout=120s >/dev/null || result='not over'
+    # One that had not begun when its replica died is begun, and has its whole course before it.
+    kubectl wait -n "$space" "run/$name" --for=jsonpath='{.status.phase}'=Finished --timeout=300s >/dev/null || result='not over'
     verdict=$(kubectl get -n "$space" "run/$name" -o 'jsonpath={.status.verdict} {.status.reason}')
     changed=$(kubectl get -n "$space" "run/$name" -o 'jsonpath={.status.targets.reverted}')
     took=$((SECONDS - begun))
