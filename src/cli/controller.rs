@@ -21,7 +21,7 @@ use crate::{
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "In a pod it reads POD_NAME and POD_UID, and uses the pod's own account; elsewhere the \
-kubeconfig. Logs are JSON on standard error; FIREDRILL_LOG chooses how much, as in firedrill=debug. SIGTERM puts \
+kubeconfig. Logs are JSON on standard error; FIREDRILL_LOG chooses how much, as in firedrill=debug. Traces go where OTEL_EXPORTER_OTLP_ENDPOINT says. SIGTERM puts \
 everything back that is in force, for 25 s at the most; what is left then is taken up by another replica."
 )]
 pub(super) struct ControllerArgs {
@@ -57,6 +57,25 @@ pub(super) struct ControllerArgs {
 
     #[command(flatten)]
     agents: AgentArgs,
+}
+
+impl ControllerArgs {
+    /// Whether it is asked to be the controller, and not to do something about one.
+    pub(super) fn serves(&self) -> bool {
+        self.command.is_none()
+    }
+
+    /// Its pod, under OpenTelemetry's names; in none: nothing.
+    pub(super) fn pod(&self) -> Vec<(&'static str, String)> {
+        match std::env::var("POD_NAME") {
+            Ok(name) if !name.is_empty() => vec![
+                ("k8s.namespace.name", self.namespace.controller_namespace.clone()),
+                ("k8s.pod.name", name),
+                ("k8s.pod.uid", std::env::var("POD_UID").unwrap_or_default()),
+            ],
+            _ => Vec::new(),
+        }
+    }
 }
 
 #[derive(Subcommand)]

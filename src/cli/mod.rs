@@ -18,6 +18,7 @@ mod game_day;
 mod halt;
 mod init;
 mod input;
+mod logs;
 mod next;
 mod plan;
 mod quarter;
@@ -34,11 +35,11 @@ mod stage;
 mod terminal;
 pub mod timeline;
 mod told;
+mod traces;
 
 use std::{io::IsTerminal, path::PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use tracing_subscriber::{filter::LevelFilter, fmt::format::FmtSpan};
 
 use crate::{
     journal::Environment,
@@ -313,7 +314,7 @@ pub fn main() -> ExitCode {
             return if usage { ExitCode::Invalid } else { ExitCode::Ok };
         }
     };
-    logging(matches!(cli.command, Command::Controller(_)));
+    let traces = logs::begin(&cli.command);
     let result = match cli.command {
         Command::Run(args) => run::run(&cli.global, args),
         Command::Rehearse(args) => rehearse::run(&cli.global, &args),
@@ -352,7 +353,11 @@ pub fn main() -> ExitCode {
             print(&String::from_utf8_lossy(&script))
         }
     };
-    result.unwrap_or_else(|error| failed(&error))
+    let code = result.unwrap_or_else(|error| failed(&error));
+    if let Some(traces) = traces {
+        traces.end();
+    }
+    code
 }
 
 /// Says what went wrong, and with what to exit for it.
@@ -384,24 +389,6 @@ fn in_one_line(error: &anyhow::Error) -> String {
         }
     }
     line
-}
-
-/// Logs go to standard error, and only on request: the timeline is what people read. The controller's are read by
-/// machines, and there is nothing else to read.
-fn logging(controller: bool) {
-    let usual = if controller { "firedrill=info" } else { "off" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FIREDRILL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
-    // Who wants details wants to know how long each part of a run took, too.
-    let detailed = filter.max_level_hint().is_some_and(|level| level >= LevelFilter::DEBUG);
-    let spans = if detailed { FmtSpan::CLOSE } else { FmtSpan::NONE };
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(spans);
-    let logs = logs.with_writer(std::io::stderr);
-    if controller {
-        logs.json().flatten_event(true).init();
-    } else {
-        logs.init();
-    }
 }
 
 /// One line or more on standard error; a reader that has gone away is no reason to stop.

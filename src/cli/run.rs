@@ -52,6 +52,13 @@ pub(super) struct RunArgs {
     namespace: super::controller::NamespaceArgs,
 }
 
+impl RunArgs {
+    /// Whether this process drives the run.
+    pub(super) fn is_here(&self) -> bool {
+        !self.controller
+    }
+}
+
 pub(super) fn run(global: &Global, args: RunArgs) -> anyhow::Result<ExitCode> {
     if args.controller {
         return super::follow::run(global, (&args.setting, &args.tell), &args.namespace.controller_namespace);

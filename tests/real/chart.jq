@@ -28,6 +28,8 @@ one("Role"; "firedrill:journals") as $journals |
   unless($deployment.spec.selector.matchLabels | selects($labels); "the Deployment does not select its pods"),
   unless([$container.livenessProbe, $container.readinessProbe | .httpGet.port as $port | $ports | index($port)] | all;
     "a probe asks a port that the container does not name"),
+  unless([$container.env[] | select(.name | startswith("OTEL_")) | .value // .valueFrom.secretKeyRef] ==
+    ["http://collector.observability:4318", {"name": "collector", "key": "headers"}]; "traces are sent elsewhere"),
   unless([$deployment.spec.template.spec.topologySpreadConstraints[] | select(.labelSelector.matchLabels | selects($labels)) |
     .topologyKey] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]; "replicas are not spread over nodes and zones"),
   unless($budget.spec.minAvailable == 1; "the budget does not keep one"),

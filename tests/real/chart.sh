@@ -93,6 +93,7 @@ wired() {
   helm template firedrill "$chart" -n firedrill --validate \
     --set 'monitoring.enabled=true,monitoring.accounts={monitoring:prometheus},monitoring.serviceMonitor.enabled=true' \
     --set 'monitoring.alerts.enabled=true,monitoring.dashboard.enabled=true' \
+    --set 'otlp.endpoint=http://collector.observability:4318,otlp.headersSecret.name=collector' \
     --set 'networkPolicy.egress[0].to[0].ipBlock.cidr=10.0.0.0/8' >"$work/wired.yaml"
   kubectl create --dry-run=client -o json -f "$work/wired.yaml" |
     jq -s '[.[] | if .kind == "List" then .items[] else . end]' >"$work/wired.json"
@@ -306,7 +307,7 @@ sets=(
   ''
   '--set monitoring.enabled=true,monitoring.accounts={monitoring:prometheus},monitoring.serviceMonitor.enabled=true,monitoring.alerts.enabled=true,monitoring.dashboard.enabled=true'
   '--set monitoring.enabled=true,monitoring.serviceMonitor.enabled=true,monitoring.serviceMonitor.tokenSecret.name=scraper,monitoring.serviceMonitor.labels.release=kps,monitoring.alerts.enabled=true,monitoring.alerts.labels.release=kps,monitoring.certificateSecret=tls,monitoring.serviceMonitor.tlsConfig.serverName=firedrill'
-  '--set replicas=1,prometheus=service/monitoring/prometheus:9090,log=debug,priorityClassName=system-cluster-critical'
+  '--set replicas=1,prometheus=service/monitoring/prometheus:9090,log=debug,priorityClassName=system-cluster-critical,otlp.endpoint=http://collector.observability:4318'
   '--set nodeFaults.accounts={ops:breaker,ops:other},image.pullSecrets={mirror},networkPolicy.egress[0].to[0].ipBlock.cidr=10.0.0.0/8'
   '--set agents.enabled=true,agents.users={ada,bo@example.com},agents.pullSecret=mirror'
   '--set monitoring.enabled=true,networkPolicy.egress[0].to[0].ipBlock.cidr=10.0.0.0/8'

@@ -6,6 +6,7 @@ mod guardrails;
 mod init;
 mod newcomer;
 mod resolved;
+mod traces;
 mod undo;
 
 use std::{

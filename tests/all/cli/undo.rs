@@ -9,7 +9,7 @@ use std::{
 use super::{Ended, Place};
 
 /// An embedded cluster that serves until this is dropped.
-struct Serving {
+pub(super) struct Serving {
     child: Child,
     place: Place,
     kubeconfig: String,
@@ -47,7 +47,7 @@ spec:
 ";
 
 impl Serving {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let place = Place::new();
         let kubeconfig = place.home.path().join("kubeconfig").display().to_string();
         let arguments =
@@ -82,7 +82,7 @@ impl Serving {
     }
 
     /// A run that was begun by a shell that has said `before`, with its fault in force.
-    fn run(&self, before: &str, more: &str) -> Running {
+    pub(super) fn run(&self, before: &str, more: &str) -> Running {
         let file = self.place.write("closed.yaml", CORDON);
         let script = format!(
             "{before}; exec {} run {file} --yes --kubeconfig {} {more}",
@@ -131,7 +131,7 @@ impl Serving {
 }
 
 /// A run under way.
-struct Running {
+pub(super) struct Running {
     child: Child,
     err: BufReader<ChildStderr>,
     told: String,
@@ -140,7 +140,7 @@ struct Running {
 impl Running {
     /// Reads on until it says this.
     #[track_caller]
-    fn until(mut self, words: &str) -> Self {
+    pub(super) fn until(mut self, words: &str) -> Self {
         loop {
             let mut line = String::new();
             let read = self.err.read_line(&mut line).expect("UTF-8");
@@ -152,7 +152,7 @@ impl Running {
         }
     }
 
-    fn signal(self, name: &str) -> Self {
+    pub(super) fn signal(self, name: &str) -> Self {
         let pid = self.child.id().to_string();
         let sent = std::process::Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
         assert!(sent.expect("a shell").success());
@@ -160,7 +160,7 @@ impl Running {
     }
 
     /// How it has ended.
-    fn end(mut self) -> Ended {
+    pub(super) fn end(mut self) -> Ended {
         let mut rest = String::new();
         std::io::Read::read_to_string(&mut self.err, &mut rest).expect("UTF-8");
         let mut out = String::new();
@@ -171,7 +171,7 @@ impl Running {
     }
 }
 
-const IN_FORCE: &str = "seen in force";
+pub(super) const IN_FORCE: &str = "seen in force";
 
 #[test]
 fn a_closed_terminal_and_sigquit_put_everything_back() {

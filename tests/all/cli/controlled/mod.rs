@@ -103,6 +103,11 @@ impl Drop for Installed {
 impl Installed {
     /// With these manifests beside those of the drill.
     pub fn with(more: &str) -> Self {
+        Self::told(more, &[])
+    }
+
+    /// The same, with a controller that has these in its environment.
+    pub fn told(more: &str, variables: &[(&str, &str)]) -> Self {
         let place = Place::new();
         let manifests = place.home.path().join("manifests");
         std::fs::create_dir(&manifests).expect("a folder");
@@ -118,12 +123,20 @@ impl Installed {
         }
         let (served, kubeconfig) = serve(&place, &manifests.display().to_string());
         let mut command = place.command(&["controller", "--kubeconfig", &kubeconfig]);
+        command.envs(variables.iter().copied());
         let controller = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
         let installed = Self { place, kubeconfig, controller, _served: served };
         installed.until("the workload is whole", || {
             installed.get("apps/v1", "Deployment", "web")["status"]["readyReplicas"] == 4
         });
         installed
+    }
+
+    /// Tells the controller to end, and waits until it has.
+    pub fn end(&mut self) {
+        let told = format!("kill -TERM {}", self.controller.id());
+        let told = std::process::Command::new("sh").args(["-c", &told]).status().expect("a shell");
+        assert!(told.success() && self.controller.wait().expect("it ends").success());
     }
 
     /// A kubeconfig of somebody else's.
