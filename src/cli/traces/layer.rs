@@ -57,3 +57,77 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for UntilClosed<S> {
         self.0.on_close(id, context);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
+
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::{
+        error::OTelSdkResult,
+        trace::{SdkTracerProvider, Span, SpanData, SpanProcessor},
+    };
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    /// Keeps what would be sent.
+    #[derive(Clone, Debug, Default)]
+    struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanProcessor for Kept {
+        fn on_start(&self, _: &mut Span, _: &opentelemetry::Context) {}
+
+        fn on_end(&self, span: SpanData) {
+            self.0.lock().expect("no panic holds it").push(span);
+        }
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    fn sent(during: impl FnOnce()) -> Vec<SpanData> {
+        let kept = Kept::default();
+        let provider = SdkTracerProvider::builder().with_span_processor(kept.clone()).build();
+        let subscriber = tracing_subscriber::registry().with(layer(provider.tracer("firedrill")));
+        tracing::subscriber::with_default(subscriber, during);
+        let sent = kept.0.lock().expect("no panic holds it");
+        sent.clone()
+    }
+
+    #[test]
+    fn a_span_lasts_until_it_is_closed() {
+        let spans = sent(|| {
+            let span = tracing::info_span!("phase");
+            span.in_scope(|| ());
+            std::thread::sleep(Duration::from_millis(40));
+        });
+        let took = spans[0].end_time.duration_since(spans[0].start_time);
+        assert!(took.expect("it ends after its beginning") >= Duration::from_millis(40));
+    }
+
+    #[test]
+    fn our_spans_are_sent_and_what_went_wrong_in_them() {
+        let spans = sent(|| {
+            let run = tracing::info_span!("run");
+            let _entered = run.enter();
+            tracing::warn!("a lease could not be renewed");
+            tracing::info!("it goes on");
+            drop(tracing::debug_span!("revert", attempt = 2));
+            drop(tracing::trace_span!("detail"));
+            drop(tracing::info_span!(target: "hyper", "request"));
+        });
+        let names: Vec<&str> = spans.iter().map(|span| span.name.as_ref()).collect();
+        assert_eq!(names, ["revert", "run"]);
+        assert_eq!(spans[0].parent_span_id, spans[1].span_context.span_id());
+        assert_eq!(spans[1].events.len(), 1, "{:?}", spans[1].events);
+    }
+}
