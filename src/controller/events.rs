@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use k8s_openapi::{
@@ -13,6 +14,7 @@ use kube::{
     Api,
     api::{ObjectMeta, PostParams},
 };
+use tokio::sync::{Notify, mpsc};
 use tracing::Instrument as _;
 
 use super::object::MANAGER;
@@ -28,6 +30,9 @@ use crate::{
 const OBJECTS: usize = 100;
 /// The longest note that the API server takes is 1 KiB (core/v1, validation of events); a character may take four bytes.
 const WORDS: usize = 250;
+/// How long what is told of targets waits for what is done to them: an Event is a write like theirs, and as many of both
+/// at once take twice as long.
+const BEHIND: Duration = Duration::from_secs(1);
 
 /// An Event before it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,17 +46,35 @@ pub(super) struct Told {
 impl Told {
     /// Writes it, beside whatever else there is to be done.
     pub(super) fn send(self, access: &Access, clock: &Clock) {
-        // Of what has no namespace they are in `default`, as those of Kubernetes are.
+        let event = self.at(clock);
+        tokio::spawn(write(access.clone(), event).in_current_span());
+    }
+
+    /// As of now. Of what has no namespace they are in `default`, as those of Kubernetes are.
+    fn at(&self, clock: &Clock) -> Event {
         let namespace = if self.on.namespace.is_empty() { "default" } else { &self.on.namespace };
-        let api: Api<Event> = Api::namespaced(access.client().clone(), namespace);
-        let event = event(&self, namespace, Time(clock.now()));
-        let access = access.clone();
-        let sent = async move {
-            if let Err(error) = access.read(api.create(&PostParams::default(), &event)).await {
-                tracing::debug!(on = %self.on, %error, "an Event could not be written");
-            }
-        };
-        tokio::spawn(sent.in_current_span());
+        event(self, namespace, Time(clock.now()))
+    }
+}
+
+async fn write(access: Access, event: Event) {
+    let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<Event> = Api::namespaced(access.client().clone(), namespace);
+    if let Err(error) = access.read(api.create(&PostParams::default(), &event)).await {
+        let on = event.involved_object.name.unwrap_or_default();
+        tracing::debug!(on, %error, "an Event could not be written");
+    }
+}
+
+/// Writes Events one after another, behind what they tell of; to its end when nobody tells any more.
+async fn write_behind(access: Access, mut told: mpsc::UnboundedReceiver<Event>, hurry: Arc<Notify>) {
+    while let Some(first) = told.recv().await {
+        let _ = tokio::time::timeout(BEHIND, hurry.notified()).await;
+        let mut next = Some(first);
+        while let Some(event) = next {
+            write(access.clone(), event).await;
+            next = told.try_recv().ok();
+        }
     }
 }
 
@@ -64,6 +87,10 @@ pub(super) struct Events {
     id: RunId,
     by: String,
     targets: Arc<Mutex<BTreeMap<InjectionId, ObjectRef>>>,
+    /// Those on targets.
+    behind: mpsc::UnboundedSender<Event>,
+    /// Everything is back: nothing is left to wait for.
+    hurry: Arc<Notify>,
     /// How many owners of pods were told.
     bereft: Arc<Mutex<usize>>,
 }
@@ -71,6 +98,9 @@ pub(super) struct Events {
 impl Events {
     /// About a Run, with the controller's own rights; `by`: who asked for it.
     pub(super) fn new(access: &Access, clock: &Clock, (run, id): (&ObjectRef, &RunId), by: &str) -> Self {
+        let (behind, told) = mpsc::unbounded_channel();
+        let hurry = Arc::<Notify>::default();
+        tokio::spawn(write_behind(access.beside(), told, hurry.clone()).in_current_span());
         Self {
             access: access.beside(),
             clock: clock.clone(),
@@ -78,14 +108,24 @@ impl Events {
             id: id.clone(),
             by: by.to_owned(),
             targets: Arc::default(),
+            behind,
+            hurry,
             bereft: Arc::default(),
         }
     }
 
     /// Takes in one more record of the run.
     pub(super) fn on(&self, entry: &Entry) {
+        let of_target = matches!(entry.record, Record::Injected { .. } | Record::Reverted { .. });
         for told in self.told(&entry.record) {
-            told.send(&self.access, &self.clock);
+            match of_target {
+                // Who writes them lives as long as this.
+                true => drop(self.behind.send(told.at(&self.clock))),
+                false => told.send(&self.access, &self.clock),
+            }
+        }
+        if matches!(entry.record, Record::AllReverted { .. }) {
+            self.hurry.notify_one();
         }
     }
 
@@ -215,8 +255,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        journal::RevertOutcome,
         sim::{SimConfig, cluster::Cluster},
-        types::Length,
+        types::{Epoch, Length},
     };
 
     fn injection(number: usize, fault: &str, target: ObjectRef) -> Injection {
@@ -234,7 +275,10 @@ mod tests {
     }
 
     fn events() -> Events {
-        let cluster = Cluster::start(&SimConfig::default(), &[]).expect("it starts");
+        events_in(&Cluster::start(&SimConfig::default(), &[]).expect("it starts"))
+    }
+
+    fn events_in(cluster: &Cluster) -> Events {
         let run = ObjectRef::namespaced("firedrill.dev/v1alpha1", "Run", "shop", "trial-1").with_uid("u-1");
         let id = RunId::new("trial-1", 1);
         let clock = Clock::starting_at(cluster.now());
@@ -264,6 +308,41 @@ mod tests {
         };
         let told = (0..6000).map(|number| events.told(&done(number)).len()).sum::<usize>();
         assert_eq!(told, OBJECTS);
+    }
+
+    /// Of a hundred targets at once nobody waits for the Events: they come when everything is back.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_of_targets_comes_after_what_is_done_to_them() {
+        let shop = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+        let cluster = Cluster::start(&SimConfig::default(), &[shop]).expect("it starts");
+        let events = events_in(&cluster);
+        let written = || {
+            let (objects, _) = cluster.sim().store().list_and_subscribe_everything();
+            let events = objects.iter().filter(|object| object.kind.kind.as_ref() == "Event");
+            events.filter(|event| event.to_value()["source"]["component"] == MANAGER).count()
+        };
+        let on = |record| events.on(&Entry { seq: 0, at: jiff::Timestamp::MIN, epoch: Epoch(1), record });
+        let nodes =
+            (0..100).map(|number| injection(number, "nodeCordon", ObjectRef::node(&format!("n{number}"))));
+        on(intended(nodes.collect(), Vec::new()));
+        let reverted = |number| Record::Reverted {
+            injection: InjectionId::new("hit", number),
+            outcome: RevertOutcome::Restored,
+            detail: "open again".to_owned(),
+            met: None,
+        };
+        (0..100).for_each(|number| on(reverted(number)));
+        tokio::time::sleep(BEHIND / 2).await;
+        assert_eq!(written(), 1, "that of the Run");
+        on(Record::AllReverted { residue: Vec::new() });
+        tokio::time::sleep(BEHIND / 4).await;
+        assert!(written() > 1, "they have begun to come");
+        tokio::time::sleep(BEHIND).await;
+        assert_eq!(written(), 101);
+        // And without that word, in a moment.
+        on(reverted(0));
+        tokio::time::sleep(BEHIND * 2).await;
+        assert_eq!(written(), 102);
     }
 
     /// A pod that runs on is told of what is done to it; one that is taken away is gone.

@@ -124,7 +124,7 @@ async fn replayed(
 /// before it had come to that. None if something is in force, or if it has its end.
 ///
 /// # Errors
-/// The journal's; [`StorageError::Busy`] while the runner lives.
+/// The journal's; [`crate::env::StorageError::Busy`] while the runner lives.
 pub fn close(env: &Env, run: &RunId, how: &Rollback) -> Result<Option<Outcome>, EngineError> {
     let state = State::replay(&crate::journal::read(&*env.storage, run)?)?;
     if !open(&state) {
