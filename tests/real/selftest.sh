@@ -31,7 +31,8 @@ leftovers() {
   findmnt -rn -o TARGET
   find /sys/fs/cgroup -name 'firedrill-bench-*' 2>/dev/null
   ip route
-  iptables-save -t nat 2>/dev/null | grep -v '^#' || true
+  # Rules and chains of our own: the table itself, empty, is there from the first time that anybody looks.
+  iptables-save -t nat 2>/dev/null | grep -E '^-A|^:[^ ]+ -' || true
   find /run/netns /var/lib/kubelet /var/lib/cni /run/containerd 2>/dev/null || true
   # Processes of a bench, by what only a bench's command lines have in them.
   local file
