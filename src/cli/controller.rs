@@ -21,8 +21,9 @@ use crate::{
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "In a pod it reads POD_NAME and POD_UID, and uses the pod's own account; elsewhere the \
-kubeconfig. Logs are JSON on standard error; FIREDRILL_LOG chooses how much, as in firedrill=debug. Traces go where OTEL_EXPORTER_OTLP_ENDPOINT says. SIGTERM puts \
-everything back that is in force, for 25 s at the most; what is left then is taken up by another replica."
+kubeconfig. Logs are JSON on standard error; FIREDRILL_LOG chooses how much, as in firedrill=debug. Traces go where \
+OTEL_EXPORTER_OTLP_ENDPOINT says. SIGTERM puts everything back that is in force, for 25 s at the most; what is left then \
+is taken up by another replica."
 )]
 pub(super) struct ControllerArgs {
     #[command(subcommand)]

@@ -30,8 +30,8 @@ use crate::{
 const OBJECTS: usize = 100;
 /// The longest note that the API server takes is 1 KiB (core/v1, validation of events); a character may take four bytes.
 const WORDS: usize = 250;
-/// How long what is told of targets waits for what is done to them: an Event is a write like theirs, and as many of both
-/// at once take twice as long.
+/// How long what is told of targets and owners waits for what is done to them: an Event is a write like that, and as many
+/// of both at once take twice as long.
 const BEHIND: Duration = Duration::from_secs(1);
 
 /// An Event before it is sent.
@@ -87,7 +87,7 @@ pub(super) struct Events {
     id: RunId,
     by: String,
     targets: Arc<Mutex<BTreeMap<InjectionId, ObjectRef>>>,
-    /// Those on targets.
+    /// Those on all but the Run.
     behind: mpsc::UnboundedSender<Event>,
     /// Everything is back: nothing is left to wait for.
     hurry: Arc<Notify>,
@@ -116,12 +116,11 @@ impl Events {
 
     /// Takes in one more record of the run.
     pub(super) fn on(&self, entry: &Entry) {
-        let of_target = matches!(entry.record, Record::Injected { .. } | Record::Reverted { .. });
         for told in self.told(&entry.record) {
-            match of_target {
+            match told.on == self.run {
+                true => told.send(&self.access, &self.clock),
                 // Who writes them lives as long as this.
-                true => drop(self.behind.send(told.at(&self.clock))),
-                false => told.send(&self.access, &self.clock),
+                false => drop(self.behind.send(told.at(&self.clock))),
             }
         }
         if matches!(entry.record, Record::AllReverted { .. }) {
