@@ -212,7 +212,7 @@ async fn aborts(bench: &Bench, table: &mut Table) -> Outcome {
     let names = abort::make_pool(bench).await?;
     account(bench, NAMESPACE).await?;
     let steady = json!({"name": "switch", "kubernetes": {"apiVersion": "v1", "kind": "ConfigMap", "name": "switch"},
-        "value": "1", "expect": "object.data.on == \"yes\"", "for": "0s"});
+        "value": "1", "expect": "object.data.on == \"yes\"", "for": "0s", "every": "1s"});
     let step = json!({"name": "drain", "target": {"nodes": {"matchLabels": {"pool": "abort"}}, "count": abort::NODES},
         "nodeDrain": {}, "duration": "10m"});
     bench.create(&experiment(NAMESPACE, &steady, &step)).await?;

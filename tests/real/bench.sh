@@ -4,7 +4,8 @@
 #
 #   bench.sh [drain|budget|kill|zone|abort]...     all unless some are named;
 #                                                  FIREDRILL_LONG=1 for all rounds (about half an hour)
-#   bench.sh controller                            the controller, with 100 kwok nodes and 10,000 pods
+#   bench.sh controller                            the controller, with 100 kwok nodes and 10,000 pods;
+#                                                  FIREDRILL_LONG=1 for 100 rounds of each abort (an hour)
 #   bench.sh targets                               a Run of 6,000 nodes by the controller
 #   bench.sh agents                                agents, on two real nodes (needs root)
 set -Eeuo pipefail
