@@ -8,6 +8,11 @@ use serde_json::Value;
 use super::{Blackout, Experiment, LocalRef, Metadata, Notification, Window, run::STARTING_DEADLINE};
 use crate::types::Length;
 
+/// How an answer names the gate of an experiment: `NAME/gate`.
+pub const GATE: &str = "gate";
+/// How an answer names a prerequisite: `prerequisites/NAME`.
+pub const PREREQUISITES: &str = "prerequisites";
+
 /// Experiments in order, with a schedule, windows, approvals and people.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct GameDay {

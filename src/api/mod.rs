@@ -24,8 +24,8 @@ pub mod yaml;
 pub use check::{Document, Read, Source as SourceText, read, read_with};
 pub use cron::{Cron, CronError, Due, Shift};
 pub use game_day::{
-    Act, Acts, Cadence, ConcurrencyPolicy, Confirmation, Consents, Entry, GameDay, GameDayLimits,
-    GameDaySpec, Gate, OnFailure, ParameterValue, Person, Prerequisite,
+    Act, Acts, Cadence, ConcurrencyPolicy, Confirmation, Consents, Entry, GATE, GameDay, GameDayLimits,
+    GameDaySpec, Gate, OnFailure, PREREQUISITES, ParameterValue, Person, Prerequisite,
 };
 pub use guardrail::{Approvals, Blackout, FaultRules, Guardrail, GuardrailSpec, NodeRules, Window};
 pub use hours::{Closed, Hours, is_day};

@@ -53,7 +53,7 @@ pub(super) fn run(command: SimCommand) -> anyhow::Result<ExitCode> {
             .write_kubeconfig(&args.write_kubeconfig)
             .with_context(|| args.write_kubeconfig.display().to_string())?;
         super::print(&format!("KUBECONFIG={}\n", args.write_kubeconfig.display()))?;
-        super::say("not there: streams to pods (attach, exec, port-forward), and so agents, which firedrill rehearse has; admission policies");
+        super::say("not there: streams to pods (attach, exec, port-forward), and so agents, which firedrill rehearse has; admission policies; protobuf, which kubectl create KIND sends (kubectl apply does not)");
         super::say(&format!("serving on https://{}; Ctrl-C ends it", serving.address()));
         tokio::signal::ctrl_c().await?;
         serving.stop();

@@ -52,6 +52,10 @@ wants 'scaled' -n shop scale deployment/checkout --replicas=6
 wants 'successfully rolled out' -n shop rollout status deployment/checkout --timeout=60s
 wants 'condition met' -n shop wait --for=condition=Available deployment/checkout --timeout=60s
 wants 'scaled' -n shop scale deployment/checkout --replicas=4
+said=$(kubectl create namespace made 2>&1) && fail "kubectl create: $said"
+grep -q 'dry-run=client -o yaml | kubectl apply -f -' <<<"$said" || fail "kubectl create: $said"
+kubectl create namespace made --dry-run=client -o yaml | kubectl apply -f - >/dev/null || fail "the remedy for kubectl create"
+wants 'made *Active' get namespace made
 wants 'cordoned' cordon node-a1
 wants 'SchedulingDisabled' get node node-a1
 wants 'drained' drain node-a1 --ignore-daemonsets --delete-emptydir-data --timeout=60s

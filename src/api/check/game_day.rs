@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use crate::api::schema::{API_VERSION, KindSchema, kind};
 use crate::api::yaml::{Entry, Node, Span, Value};
-use crate::api::{Act, Acts, Cron, Experiment, GameDay, Hours, game_day::DURATION, is_day};
+use crate::api::{
+    Act, Acts, Cron, Experiment, GATE, GameDay, Hours, PREREQUISITES, game_day::DURATION, is_day,
+};
 use crate::types::codes::format as codes;
 use crate::types::{Finding, Length, nearest};
 
@@ -136,7 +138,9 @@ fn acts(node: &Node, spec: &Node, library: &Library<'_>, report: &mut Report<'_>
     let mut acts = Acts::default();
     let entries = spec.get("experiments").map(Node::items).unwrap_or_default();
     for (index, entry) in entries.iter().enumerate() {
-        acts.experiments.extend(act(entry, (index, namespace), library, report));
+        let act = act(entry, (index, namespace), library, report);
+        act.iter().for_each(|act| answers(entry, (index, act), spec, report));
+        acts.experiments.extend(act);
     }
     let within = within_default(spec);
     if let Some(named) = spec.get("steadyStateFrom").filter(|named| !named.items().is_empty()) {
@@ -199,6 +203,26 @@ fn act(
         return None;
     }
     decoded(&resolved, source)
+}
+
+/// Who answers names a gate and a prerequisite as steps are named: one answer is for one question.
+fn answers(entry: &Node, (index, act): (usize, &Act), spec: &Node, report: &mut Report<'_>) {
+    let Some(called) = entry.get("name").filter(|name| name.text().is_some()) else { return };
+    let name = called.text().unwrap_or_default();
+    let gate = entry.get("gate").and_then(Node::text) == Some("Manual");
+    let prerequisites = spec.get("prerequisites").map(Node::items).unwrap_or_default();
+    let asked = |step: &str| {
+        let is =
+            |one: &Node| one.get("manual").is_some() && one.get("name").and_then(Node::text) == Some(step);
+        let manual = name == PREREQUISITES && prerequisites.iter().any(is);
+        manual.then_some("a prerequisite").or((gate && step == GATE).then_some("the gate"))
+    };
+    for step in &act.experiment.spec.method {
+        let Some(what) = asked(&step.name) else { continue };
+        let message = format!("`{name}/{}` is {what} and a step: one answer would be for both", step.name);
+        let (path, remedy) = (format!("spec.experiments[{index}]"), "rename the step or the entry");
+        report.error(codes::SAME_NAME, (&path, called.span), &message, remedy);
+    }
 }
 
 /// The values that an entry gives to its experiment; what the command line gives wins.

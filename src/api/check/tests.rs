@@ -30,7 +30,7 @@ fn codes_of(read: &Read) -> Vec<String> {
     read.findings.iter().map(|finding| finding.code.to_string()).collect()
 }
 
-/// `UPDATE=1 cargo test` writes the expected renderings anew.
+/// `UPDATE_GOLDEN=1 cargo test` writes the expected renderings anew.
 #[test]
 fn findings_look_as_they_did() {
     for path in files("src/api/check/testdata") {
@@ -38,7 +38,7 @@ fn findings_look_as_they_did() {
         let read = read(std::slice::from_ref(&source));
         let found = render(&read.findings, &[source], Style::Plain);
         let golden = path.with_extension("txt");
-        if std::env::var_os("UPDATE").is_some() {
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(&golden, &found).expect("the expectation can be written");
         }
         let expected = std::fs::read_to_string(&golden).unwrap_or_default();

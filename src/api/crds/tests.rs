@@ -101,15 +101,18 @@ fn the_pattern_of_durations_says_what_is_read() {
     }
 }
 
-/// Written anew by `UPDATE=1 cargo test`: a change of the format shows as a change of this file.
+/// Written anew by `UPDATE_GOLDEN=1 cargo test`: a change of the format shows as a change of this file.
 #[test]
 fn definitions_are_as_they_were() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/firedrill/crds/firedrill.yaml");
     let text = yaml().expect("JSON can be written as YAML");
-    if std::env::var_os("UPDATE").is_some() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&golden, &text).expect("the expectation can be written");
     }
-    assert!(std::fs::read_to_string(&golden).unwrap_or_default() == text, "run UPDATE=1 cargo test and look");
+    assert!(
+        std::fs::read_to_string(&golden).unwrap_or_default() == text,
+        "run UPDATE_GOLDEN=1 cargo test and look"
+    );
     // And what was written reads back as what it was.
     let documents = crate::api::yaml::parse(text.as_bytes());
     let read: Vec<Value> = documents.documents.iter().map(crate::api::yaml::Node::to_json).collect();

@@ -11,7 +11,7 @@ pub(crate) use ending::Held;
 
 use super::calendar::Calendar;
 use crate::{
-    api::{Act, Acts, Entry, GameDay, Gate, OnFailure},
+    api::{Act, Acts, Entry, GATE, GameDay, Gate, OnFailure, PREREQUISITES},
     engine::Request,
     journal::{Asked, Header},
     report::{Chapter, Facts},
@@ -329,7 +329,7 @@ impl<V: Venue> Going<'_, V> {
             let held = match (steady, &prerequisite.manual) {
                 (Some((_, act)), _) => self.steady(part, act).await?.map(|code| code == ExitCode::Ok),
                 (None, Some(manual)) => {
-                    let name = format!("prerequisites/{}", prerequisite.name);
+                    let name = format!("{PREREQUISITES}/{}", prerequisite.name);
                     let (words, runbook) = (manual.instructions.as_str(), manual.runbook.as_str());
                     let said = self.confirmed(&Question { what: &what, name, words, runbook }).await?;
                     said.map(|said| matches!(said, Said::Yes))
@@ -371,7 +371,7 @@ impl<V: Venue> Going<'_, V> {
         }
         if entry.gate == Gate::Manual {
             let (what, words) = (format!("gate {}", entry.name), format!("Go for {}?", entry.name));
-            let name = format!("{}/gate", entry.name);
+            let name = format!("{}/{GATE}", entry.name);
             match self.confirmed(&Question { what: &what, name, words: &words, runbook: "" }).await? {
                 Ok(Said::Yes) => {}
                 Ok(Said::No) => {

@@ -8,6 +8,12 @@ use serde_json::{Value, json as value};
 /// How much of a body an error quotes (`summarizeData` in endpoints/handlers/rest.go).
 const QUOTED: usize = 30;
 
+/// What `kubectl create` sends of the kinds that are built in.
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// The real one reads it; here every object is the JSON that it has.
+const NO_PROTOBUF: &str = "the embedded cluster takes no protobuf, which kubectl create sends of built-in kinds: \
+    kubectl create ... --dry-run=client -o yaml | kubectl apply -f -";
+
 /// The body of a call as JSON; an empty one is an empty object. For bodies that hold no kind.
 ///
 /// # Errors
@@ -55,9 +61,10 @@ fn read(call: &Call) -> Result<Value, Refused> {
             serde_json::from_slice(&call.body).map_err(|e| Refused::Syntax(syntax(&e, &call.body)))
         }
         "application/yaml" => decode_yaml(&call.body).map_err(|status| Refused::Syntax(status.message)),
+        PROTOBUF => Err(Refused::Type(Status::failure(415, "UnsupportedMediaType", NO_PROTOBUF.to_owned()))),
         _ => {
-            let accepted = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
-            Err(Refused::Type(unsupported(accepted)))
+            let accepted = format!("application/json, application/yaml, {PROTOBUF}");
+            Err(Refused::Type(unsupported(&accepted)))
         }
     }
 }

@@ -318,6 +318,17 @@ async fn an_event_is_one_object_in_two_versions() {
     assert_eq!(sim.store().count(&Kind::EVENT), 1);
 }
 
+/// It is what `kubectl create namespace` sends.
+#[tokio::test(start_paused = true)]
+async fn protobuf_is_refused_with_the_words_that_do_the_same() {
+    let sim = sim();
+    let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
+    let (code, _, refused) = raw_call(&sim, "POST", "/api/v1/namespaces", &protobuf, "k8s\0").await;
+    assert_eq!((code, &refused["reason"]), (415, &json!("UnsupportedMediaType")));
+    let said = refused["message"].as_str().expect("words");
+    assert!(said.ends_with("--dry-run=client -o yaml | kubectl apply -f -"), "{said}");
+}
+
 /// What a busy minute leaves behind: objects and calls, byte for byte.
 async fn trace(seed: u64) -> String {
     let sim = Sim::new(&SimConfig { seed, ..SimConfig::default() });
