@@ -35,11 +35,12 @@ pub(super) struct AllowArgs {
     #[command(flatten)]
     controller: NamespaceArgs,
 
-    /// A Secret of the namespace that probes, loads or notices read. Repeatable.
-    #[arg(long, value_name = "NAME")]
+    /// A Secret of the namespace that probes, loads or notices read. Repeatable; those of an earlier call are read no more.
+    #[arg(long, value_name = "NAME", value_parser = secret)]
     secret: Vec<String>,
 
-    /// What else probes read in the namespace: RESOURCE, or RESOURCE.GROUP, as in jobs.batch. Repeatable.
+    /// What else probes read in the namespace: RESOURCE, or RESOURCE.GROUP, as in jobs.batch. Repeatable; as with --secret,
+    /// all of it is named each time.
     #[arg(long, value_name = "RESOURCE", value_parser = reads)]
     read: Vec<(String, String)>,
 
@@ -113,6 +114,17 @@ pub(super) fn run(global: &Global, args: &AllowArgs) -> anyhow::Result<ExitCode>
     }
 }
 
+/// A name that a Secret may have.
+fn secret(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    let ends = |at: Option<&u8>| at.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    match bytes.iter().all(|byte| plain(*byte)) && ends(bytes.first()) && ends(bytes.last()) {
+        true => Ok(text.to_owned()),
+        false => Err("a Secret is called by lower-case letters, digits, dashes and dots".to_owned()),
+    }
+}
+
 /// What is in no namespace, and may be what a probe looks at.
 const CLUSTER_WIDE: [&str; 8] = [
     "customresourcedefinitions",
@@ -182,21 +194,28 @@ fn constrains(version: &str) -> bool {
 }
 
 /// The form that is right for a server and for the controller's roles in it.
-async fn impersonation(form: Form, version: &str, access: &Access) -> Impersonation {
+async fn impersonation(form: Form, version: &str, access: &Access) -> anyhow::Result<Impersonation> {
     match form {
-        Form::Legacy => Impersonation::Legacy,
-        Form::Constrained => Impersonation::Constrained,
-        Form::Auto if !constrains(version) => Impersonation::Legacy,
+        Form::Legacy => Ok(Impersonation::Legacy),
+        Form::Constrained => Ok(Impersonation::Constrained),
+        Form::Auto if !constrains(version) => Ok(Impersonation::Legacy),
         Form::Auto => {
             let role = ObjectRef::namespaced("rbac.authorization.k8s.io/v1", "ClusterRole", "", ACTING_ROLE);
-            if access.get(&role).await.is_ok() {
-                return Impersonation::Constrained;
+            match access.get(&role).await {
+                Ok(_) => return Ok(Impersonation::Constrained),
+                Err(ApiError::NotFound) => {}
+                // Whoever may not read it is not to loosen what somebody else has tied.
+                Err(error) => bail!(
+                    "whether clusterrole {ACTING_ROLE} of the controller is there cannot be read: {error}\n    \
+                     remedy: say which form it is to be: --impersonation constrained (whoever runs this needs those rights \
+                     too), or --impersonation legacy, with which the controller may do whatever the account may"
+                ),
             }
             super::say(&format!(
                 "clusterrole {ACTING_ROLE} of the controller is not there: it may do whatever the account may; run this again \
                  once it is installed"
             ));
-            Impersonation::Legacy
+            Ok(Impersonation::Legacy)
         }
     }
 }
@@ -209,7 +228,7 @@ async fn write(
 ) -> anyhow::Result<Vec<Value>> {
     let connection = connect::connect(global, 0).await?;
     let access = Access::new(connection.env.kube.clone());
-    let objects = objects(impersonation(args.impersonation, &connection.environment.version, &access).await);
+    let objects = objects(impersonation(args.impersonation, &connection.environment.version, &access).await?);
     let space = ObjectRef::namespaced("v1", "Namespace", "", &args.name);
     // Applying would make it: a slip of the pen is not meant to.
     match access.get(&space).await {

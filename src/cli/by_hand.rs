@@ -66,7 +66,9 @@ impl Asker {
                 ));
                 asked.waiting = Some(step.clone());
             }
-            Record::ManualAnswered { .. } | Record::StopRequested { .. } => asked.waiting = None,
+            Record::ManualAnswered { .. } | Record::StepSkipped { .. } | Record::StopRequested { .. } => {
+                asked.waiting = None;
+            }
             _ => {}
         }
     }

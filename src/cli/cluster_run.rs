@@ -4,21 +4,24 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use jiff::civil::Date;
+use jiff::{SignedDuration, civil::Date};
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{
     Global, Usage,
     connect::{self, Connection},
+    questions,
 };
 use crate::{
-    api::{API_VERSION, ActionItem},
+    api::{API_VERSION, ActionItem, Approval, StepAction},
     cluster::{Access, ApiError, identity},
     controller::{self, RunSeen, status::second},
     types::{ExitCode, Length, ObjectRef, RunId, Verdict},
 };
 
+/// What somebody approves again so soon is one approval.
+const TWICE: SignedDuration = SignedDuration::from_mins(1);
 /// How long a person's change is tried against others'.
 const TRIES: usize = 8;
 /// How often a Run is looked at that is waited for.
@@ -217,29 +220,40 @@ pub(super) fn note(global: &Global, args: &NoteArgs) -> anyhow::Result<ExitCode>
         }
         change(&access, &run.object, |spec| json!({"notes": with(&spec["notes"], &note)})).await?;
         super::say(&format!("noted in {}, by {by}", run.object.name));
+        if run.over() {
+            super::say(
+                "its report is closed: that stands in the Run, and action items in the reports that follow",
+            );
+        }
         Ok(ExitCode::Ok)
     })
 }
 
 pub(super) fn confirm(global: &Global, args: &ConfirmArgs) -> anyhow::Result<ExitCode> {
-    let action = if args.fail { "Fail" } else { "Confirm" };
+    let action = if args.fail { StepAction::Fail } else { StepAction::Confirm };
     answer(global, (&args.run, args.step.as_deref()), (action, &args.comment))
 }
 
 pub(super) fn skip(global: &Global, args: &SkipArgs) -> anyhow::Result<ExitCode> {
-    answer(global, (&args.run, Some(&args.step)), ("Skip", &args.comment))
+    answer(global, (&args.run, Some(&args.step)), (StepAction::Skip, &args.comment))
 }
 
 /// Says something of a step, once.
 fn answer(
     global: &Global,
     (run, step): (&str, Option<&str>),
-    (action, comment): (&str, &str),
+    (action, comment): (StepAction, &str),
 ) -> anyhow::Result<ExitCode> {
     connect::runtime()?.block_on(async {
         let (access, connection, run) = named(global, run).await?;
+        open(&run)?;
         let (by, time) = (identity(&access).await?.name, second(connection.env.clock.now()));
         let name = whole_name(&run, step).map_err(Usage)?;
+        // Whoever may not read the files is taken at their word.
+        let asked = questions::of(&access, &run).await;
+        if let Some(why) = asked.and_then(|asked| questions::wrong(&name, action, &asked)) {
+            bail!(Usage(format!("Run {}: {why}", run.object.name)));
+        }
         let spec = run.spec.as_ref().map_err(|error| anyhow::anyhow!("Run {}: {error}", run.object.name))?;
         if let Some(said) = spec.steps.iter().find(|said| said.name == name) {
             bail!(Usage(format!("{} has said {:?} of {name} already", said.by, said.action)));
@@ -249,9 +263,17 @@ fn answer(
             answer["comment"] = comment.into();
         }
         change(&access, &run.object, |spec| json!({"steps": with(&spec["steps"], &answer)})).await?;
-        super::say(&format!("{action}: {name}, by {by}"));
+        super::say(&format!("{action:?}: {name}, by {by}"));
         Ok(ExitCode::Ok)
     })
+}
+
+/// Of what is over nothing is asked any more.
+fn open(run: &RunSeen) -> anyhow::Result<()> {
+    if run.over() {
+        bail!(Usage(format!("Run {} is over: nothing of it can be answered any more", run.object.name)));
+    }
+    Ok(())
 }
 
 /// EXPERIMENT/STEP of what a person means.
@@ -277,6 +299,7 @@ fn whole_name(run: &RunSeen, step: Option<&str>) -> Result<String, String> {
 pub(super) fn approve(global: &Global, args: &ApproveArgs) -> anyhow::Result<ExitCode> {
     connect::runtime()?.block_on(async {
         let (access, connection, run) = named(global, &args.run).await?;
+        open(&run)?;
         let name = &run.object.name;
         let Some(hash) = run.status["hash"].as_str() else {
             bail!(Usage(format!(
@@ -291,7 +314,16 @@ pub(super) fn approve(global: &Global, args: &ApproveArgs) -> anyhow::Result<Exi
         if spec.requested_by == by {
             bail!(Usage(format!("{by} has asked for Run {name}, and nobody approves their own")));
         }
-        let mut approval = json!({"by": by, "hash": hash, "time": second(connection.env.clock.now())});
+        let now = connection.env.clock.now();
+        // One that has run out can be given again.
+        let twice = |approval: &Approval| {
+            approval.by == by && approval.hash == hash && now.duration_since(approval.time) < TWICE
+        };
+        if spec.approvals.iter().any(twice) {
+            super::say(&format!("{by} has approved {hash} already"));
+            return Ok(ExitCode::Ok);
+        }
+        let mut approval = json!({"by": by, "hash": hash, "time": second(now)});
         if !args.comment.is_empty() {
             approval["comment"] = args.comment.clone().into();
         }
@@ -318,12 +350,19 @@ pub(super) fn wait(global: &Global, args: &WaitArgs) -> anyhow::Result<ExitCode>
             if tokio::time::Instant::now() >= until {
                 let phase = seen.phase().map_or("not begun".to_owned(), |phase| phase.to_string());
                 super::say(&format!("Run {} is not over after {}: {phase}", seen.object.name, args.timeout));
-                return Ok(ExitCode::Refused);
+                return Ok(ExitCode::Inconclusive);
             }
             tokio::time::sleep(LOOK).await;
             match access.get(&seen.object).await {
                 Ok(found) => seen = RunSeen::read(&found).unwrap_or(seen),
-                Err(ApiError::NotFound) => bail!("Run {} was deleted", seen.object.name),
+                // What a Run has in force that is deleted is put back before it goes.
+                Err(ApiError::NotFound) => {
+                    let name = &seen.object.name;
+                    super::say(&format!(
+                        "Run {name} was deleted before it was over; report --controller has how it ended"
+                    ));
+                    return Ok(ExitCode::Aborted);
+                }
                 Err(error) if error.is_transient() => {}
                 Err(error) => return Err(error.into()),
             }

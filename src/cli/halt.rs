@@ -59,7 +59,9 @@ pub(super) fn halt(global: &Global, args: &HaltArgs) -> anyhow::Result<ExitCode>
                 ));
             }
             // The button is pressed all the same.
-            Err(error) => super::say(&format!("who is at work cannot be read: {error}")),
+            Err(error) => super::say(&format!(
+                "that holds; who is at work is not told to whoever may not read it: {error}"
+            )),
         }
         Ok(ExitCode::Ok)
     })

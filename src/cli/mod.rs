@@ -22,6 +22,7 @@ mod logs;
 mod next;
 mod plan;
 mod quarter;
+mod questions;
 mod reach;
 mod rehearse;
 mod report;
@@ -132,7 +133,7 @@ stands for: the game day, its experiments with their parameters, and the Guardra
 it has to be agreed to anew. Nobody approves what they have asked for; who may is RBAC: verb approve on runs."
     )]
     Approve(cluster_run::ApproveArgs),
-    /// Wait until a Run is over, and exit as it ended.
+    /// Wait until a Run is over, and exit as it ended: 4 if it is not over in time, 5 if it was deleted before.
     Wait(cluster_run::WaitArgs),
     /// Execute Runs in the cluster, until told to end: what a Deployment runs.
     Controller(controller::ControllerArgs),

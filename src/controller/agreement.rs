@@ -1,6 +1,9 @@
 //! Who has agreed to what: approvals are bound to the hash of what was asked, and count for a while.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -18,7 +21,7 @@ use crate::{
     api::{Approval, Guardrail, NoticeEvent},
     cluster::{Access, ApiError},
     plan,
-    types::{Verdict, counted},
+    types::{ObjectRef, Verdict, counted},
 };
 
 /// How long an approval counts where nothing else is said, as in a GameDay.
@@ -137,6 +140,19 @@ pub(super) fn agreed<'a>(
     names
 }
 
+/// Whose approvals do not count because they have asked for it or written it, in words.
+fn own_ones(approvals: &[Approval], (hash, own): (&str, &[String])) -> String {
+    let own = approvals.iter().filter(|approval| approval.hash == hash && own.contains(&approval.by));
+    let names: BTreeSet<&str> = own.map(|approval| approval.by.as_str()).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => {
+            let names = names.into_iter().collect::<Vec<_>>().join(", ");
+            format!(" (that of {names} does not count, who has asked for it or written what is run)")
+        }
+    }
+}
+
 /// Waits until enough have agreed and its time has come; who has agreed. None: what they agree to may have changed since
 /// it was read, and has to be read again. While it waits it takes no place, and asks nobody.
 pub(super) async fn look(case: &mut Case, ask: &Ask) -> Result<Option<Vec<String>>, No> {
@@ -202,7 +218,9 @@ fn asked(case: &mut Case, ask: &Ask, now: Timestamp) -> Asked {
     let words = match (enough, start) {
         (false, _) => {
             let needed = counted(ask.required as usize, "approval");
-            format!("{needed} needed, {} there: firedrill approve {}", names.len(), case.object.name)
+            let ObjectRef { name, namespace, .. } = &case.object;
+            let own = own_ones(&approvals, (&hash, &own));
+            format!("{needed} needed, {} there{own}: firedrill approve {name} -n {namespace}", names.len())
         }
         (true, Some(start)) => format!("begins {}", second(start)),
         (true, None) => String::new(),
@@ -246,6 +264,9 @@ mod tests {
         assert_eq!(agreed(&all, ("sha256:1", &own), day, now), ["bob", "fay"]);
         assert_eq!(agreed(&all, ("sha256:0", &own), day, now), ["cy"]);
         assert_eq!(agreed(&all, ("sha256:1", &["fay".to_owned()]), day, now), ["ada", "bob"]);
+        let own_ones = |own: &str| own_ones(&all, ("sha256:1", &[own.to_owned()]));
+        assert!(own_ones("ada").contains("that of ada does not count"));
+        assert_eq!((own_ones("cy"), own_ones("nobody")), (String::new(), String::new()));
     }
 
     /// Who agreed that it may be done in staging has not agreed that it may in production, nor at any hour.

@@ -8,13 +8,20 @@ use super::{
     state::State,
 };
 use crate::{
-    api::{Manual, OnTimeout, OnViolation, Step},
+    api::{Action, Manual, OnTimeout, OnViolation, Step},
     journal::{Answer, Record, StopReason},
     types::Verdict,
 };
 
 /// Who answers in a rehearsal.
 const NOBODY: &str = "rehearsal";
+
+/// Whether a step is a manual one that waits for somebody's answer.
+pub(super) fn waits(state: &State, index: usize) -> bool {
+    let (step, progress) = (&state.spec.method[index], &state.steps[index]);
+    let open = progress.started.is_some() && progress.answered.is_none() && progress.ended.is_none();
+    open && matches!(step.action, Action::Manual(_))
+}
 
 /// Where a manual step is: it waits for an answer, for as long as it may.
 pub(super) fn step(state: &State, index: usize, manual: &Manual, now: Timestamp) -> Progress {

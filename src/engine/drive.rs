@@ -18,6 +18,7 @@ use super::{
     EngineError, Observer,
     applying::{apply, observe},
     awaited::Awaited,
+    by_hand,
     deployed::{self, Releases},
     guarding::Guarding,
     injection::InjectionState,
@@ -382,11 +383,8 @@ impl Driver {
     fn outside(&mut self, outside: Outside) -> Result<(), EngineError> {
         match outside {
             Outside::Answered(step, answer, by, comment) => {
-                let waits = self.state.step_index(&step).is_some_and(|index| {
-                    let (step, progress) = (&self.state.spec.method[index], &self.state.steps[index]);
-                    let manual = matches!(step.action, Action::Manual(_));
-                    manual && progress.started.is_some() && progress.answered.is_none()
-                });
+                let waits =
+                    self.state.step_index(&step).is_some_and(|index| by_hand::waits(&self.state, index));
                 // Only what is asked can be answered, and once.
                 if !waits || self.state.method_ended.is_some() || self.state.stop.is_some() {
                     return Ok(());
@@ -399,7 +397,9 @@ impl Driver {
                     progress.started.is_some() || progress.ended.is_some()
                 };
                 let over = self.state.method_ended.is_some() || self.state.stop.is_some();
-                if over || self.state.step_index(&step).is_none_or(begun) {
+                // What waits for somebody's hands has begun, and nothing of it is done.
+                let late = |index: usize| begun(index) && !by_hand::waits(&self.state, index);
+                if over || self.state.step_index(&step).is_none_or(late) {
                     return Ok(());
                 }
                 self.append(Record::StepSkipped { step, by, comment })

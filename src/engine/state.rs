@@ -431,7 +431,7 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
     let Some(index) = state.step_index(step) else {
         return Err(Illegal { seq: entry.seq, why: format!("there is no step {step}") });
     };
-    let at = entry.at;
+    let (at, waits) = (entry.at, super::by_hand::waits(state, index));
     let progress = &mut state.steps[index];
     match &entry.record {
         Record::StepStarted { .. } => progress.started = Some(at),
@@ -442,7 +442,7 @@ fn stepped(state: &mut State, entry: &Entry) -> Result<(), Illegal> {
         Record::ManualAnswered { answer, .. } => {
             progress.answered.get_or_insert(*answer);
         }
-        Record::StepSkipped { .. } if progress.started.is_some() => {
+        Record::StepSkipped { .. } if progress.started.is_some() && !waits => {
             return Err(Illegal { seq: entry.seq, why: format!("step {step} had begun") });
         }
         Record::StepSkipped { by, .. } => {

@@ -54,6 +54,7 @@ pub(super) fn game_day(
                     let words = format!("it must have run again since {}", calendar.when(since));
                     ("Overdue", true, "NotRun", words)
                 }
+                None if held(item, last).is_none() => ("Overdue", false, "NotDueYet", String::new()),
                 None => ("Overdue", false, "RanInTime", String::new()),
             });
         }

@@ -56,7 +56,7 @@ fn of_installation(serious: bool, (subject, message): (&str, &str), remedy: &str
 }
 
 fn unreadable(subject: &str, error: &ApiError) -> Finding {
-    of_installation(false, (subject, &format!("it cannot be read: {error}")), "ask somebody who may")
+    of_installation(true, (subject, &format!("it cannot be read: {error}")), "ask somebody who may")
 }
 
 /// What brings what the chart has, or what the program prints.
@@ -64,14 +64,19 @@ fn missing(by_hand: &str) -> String {
     format!("helm upgrade to the chart of version {}, or {by_hand}", env!("CARGO_PKG_VERSION"))
 }
 
-fn found(fine: usize, all: usize) -> String {
-    format!("{fine} of {all} as this version has them")
+/// `unread`: of those nothing is known.
+fn found((fine, unread): (usize, usize), all: usize) -> String {
+    match unread {
+        0 => format!("{fine} of {all} as this version has them"),
+        unread if unread == all => "unknown".to_owned(),
+        _ => format!("{fine} of {all} as this version has them, {unread} unknown"),
+    }
 }
 
 /// The definitions are those of this version.
 async fn kinds(access: &Access) -> Looked {
     let remedy = "firedrill crds | kubectl apply --server-side -f -";
-    let mut findings = Vec::new();
+    let (mut findings, mut unread) = (Vec::new(), 0);
     let all = crds::crds();
     for crd in &all {
         let name = crd["metadata"]["name"].as_str().unwrap_or_default();
@@ -87,11 +92,14 @@ async fn kinds(access: &Access) -> Looked {
                 let message = "the cluster does not know this kind";
                 findings.push(of_installation(true, (&subject, message), remedy));
             }
-            Err(error) => findings.push(unreadable(&subject, &error)),
+            Err(error) => {
+                unread += 1;
+                findings.push(unreadable(&subject, &error));
+            }
         }
     }
     let fine = all.len() - findings.len();
-    Looked { what: "kinds", found: found(fine, all.len()), findings }
+    Looked { what: "kinds", found: found((fine, unread), all.len()), findings }
 }
 
 fn definition(name: &str) -> ObjectRef {

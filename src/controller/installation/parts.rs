@@ -140,7 +140,7 @@ async fn part(access: &Access, deployed: &Deployed, (part, installed): (Part, &I
         let message =
             format!("none of its {} is there, so that {}", counted(all.len(), "object"), without(part));
         findings.push(of_installation(serious, (name(part), &message), &remedy));
-        return Looked { what: name(part), found: found(fine, all.len()), findings };
+        return Looked { what: name(part), found: found((fine, 0), all.len()), findings };
     }
     for (wanted, answer) in all.iter().zip(there) {
         let object = at(wanted);
@@ -164,7 +164,7 @@ async fn part(access: &Access, deployed: &Deployed, (part, installed): (Part, &I
         }
     }
     findings.extend(unread_of(part, &unread));
-    Looked { what: name(part), found: found(fine, all.len()), findings }
+    Looked { what: name(part), found: found((fine, unread.len()), all.len()), findings }
 }
 
 /// One finding for all that cannot be read: it is the same right that is missing.

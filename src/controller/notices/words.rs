@@ -84,7 +84,7 @@ pub(super) fn json(about: &About, notice: &Notice, notification: &str) -> Value 
         starts: notice.starts.map(second),
         experiments: experiments.collect(),
         people: &about.people,
-        see: see(about),
+        see: see(about, notice),
     };
     serde_json::to_value(body).unwrap_or_default()
 }
@@ -104,10 +104,14 @@ fn run(about: &About) -> &str {
 }
 
 /// How to see more.
-fn see(about: &About) -> String {
+fn see(about: &About, notice: &Notice) -> String {
     let namespace = &about.on.namespace;
     match run(about) {
         "" => format!("kubectl get gameday {} -n {namespace}", about.game_day),
+        // Of what has not begun there is no report yet.
+        run if notice.event == NoticeEvent::ApprovalRequested => {
+            format!("kubectl get run {run} -n {namespace} -o yaml")
+        }
         run => format!("firedrill report --controller -n {namespace} {run}"),
     }
 }
@@ -170,7 +174,7 @@ pub(super) fn slack(about: &About, notice: &Notice, channel: &str) -> Value {
     }
     let people = about.people.iter().map(|person| format!("{}: {}", person.role, person.name));
     let people = people.collect::<Vec<_>>().join(", ");
-    let see = format!("`{}`", escaped(&see(about), WORDS));
+    let see = format!("`{}`", escaped(&see(about, notice), WORDS));
     let context = if people.is_empty() { see } else { format!("{} · {see}", escaped(&people, WORDS)) };
     blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": context}]}));
     let mut body = json!({"text": escaped(&headline, WORDS), "blocks": blocks});

@@ -109,7 +109,7 @@ fn a_run_that_is_ended_by_others_is_told_to_its_end() {
     let aborted = Saying::until(installed.begin("", &follow), IN_FORCE);
     let run = aborted.told.lines().find_map(|line| line.strip_prefix("Run ")).expect("it says so").to_owned();
     let run = run.split(' ').next().expect("a name");
-    installed.firedrill(&["wait", run, "--timeout", "1s"]).exits(3).says("is not over after 1s");
+    installed.firedrill(&["wait", run, "--timeout", "1s"]).exits(4).says("is not over after 1s");
     installed.firedrill(&["abort", run]).exits(0);
     aborted.end().exits(5).says("everything is back").says("UserAbort");
     installed.firedrill(&["wait", run]).exits(5);
@@ -119,7 +119,9 @@ fn a_run_that_is_ended_by_others_is_told_to_its_end() {
     let deleted = installed.begin("", &[&follow[..], &["--junit", &xml]].concat());
     let deleted = Saying::until(deleted, IN_FORCE);
     let run = installed.runs().into_iter().find(|run| !before.contains(run)).expect("it was made");
+    let waiting = installed.begin("", &["wait", &run]);
     installed.delete(&run);
+    Ended::of(waiting.wait_with_output().expect("it ends")).exits(5);
     deleted.end().exits(5).says("everything is back").says("Aborted");
     assert!(read(&xml).contains("<testsuite name=\"long\""), "{}", read(&xml));
     // Its finalizer taken away by force, which stops nothing.
