@@ -258,6 +258,7 @@ fn header(run: &RunId, experiment: Value) -> Header {
         metrics: String::new(),
         server_ahead_ms: 0,
         approvals: 0,
+        asked_by: String::new(),
     }
 }
 

@@ -65,6 +65,11 @@ impl OpenAction {
         all.filter_map(|one| serde_json::from_value(one.clone()).ok()).collect()
     }
 
+    /// Whether two texts are the same item's.
+    pub fn same(one: &str, other: &str) -> bool {
+        words(one) == words(other)
+    }
+
     /// As the status of a GameDay names it.
     pub fn to_status(&self) -> Value {
         let text = words(&self.text).to_owned();

@@ -14,7 +14,7 @@ use super::{
     questions,
 };
 use crate::{
-    api::{API_VERSION, ActionItem, Approval, StepAction},
+    api::{API_VERSION, ActionItem, Approval, OpenAction, StepAction},
     cluster::{Access, ApiError, identity},
     controller::{self, RunSeen, status::second},
     types::{ExitCode, Length, ObjectRef, RunId, Verdict},
@@ -217,6 +217,16 @@ pub(super) fn note(global: &Global, args: &NoteArgs) -> anyhow::Result<ExitCode>
         if args.action || args.done {
             let owner = args.owner.clone().unwrap_or_default();
             note["action"] = serde_json::to_value(ActionItem { owner, due: args.due, done: args.done })?;
+        }
+        if args.done
+            && let Some(open) = questions::open_items(&access, &run).await
+            && !open.iter().any(|item| OpenAction::same(item, &args.text))
+        {
+            let why = match open.is_empty() {
+                true => "none is open".to_owned(),
+                false => format!("open are: {}", open.join("; ")),
+            };
+            bail!(Usage(format!("no action item says `{}`: {why}", args.text)));
         }
         change(&access, &run.object, |spec| json!({"notes": with(&spec["notes"], &note)})).await?;
         super::say(&format!("noted in {}, by {by}", run.object.name));

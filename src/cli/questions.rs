@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
-    api::{API_VERSION, GATE, PREREQUISITES, StepAction},
+    api::{API_VERSION, GATE, OpenAction, PREREQUISITES, StepAction, open_actions},
     cluster::Access,
     controller::RunSeen,
     types::{ObjectRef, nearest},
@@ -55,6 +55,21 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
+}
+
+/// The words of the action items that are known to be open after a Run: its own, and those of its game day. None: whoever
+/// asks may not read that.
+pub(super) async fn open_items(access: &Access, run: &RunSeen) -> Option<Vec<String>> {
+    let spec = run.spec.as_ref().ok()?;
+    let carried = match &spec.game_day_ref {
+        None => Vec::new(),
+        Some(day) => {
+            let day = ObjectRef::namespaced(API_VERSION, "GameDay", &run.object.namespace, &day.name);
+            OpenAction::carried(&access.get(&day).await.ok()?.data["status"])
+        }
+    };
+    let open = open_actions(carried, [(run.object.name.as_str(), spec)]);
+    Some(open.into_iter().map(|item| item.text).collect())
 }
 
 /// Why that cannot be said of `name`; None: it can. Pure.

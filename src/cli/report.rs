@@ -140,7 +140,18 @@ pub(super) fn named(storage: &DirStorage, text: &str) -> anyhow::Result<RunId> {
     if runs.contains(&wanted) {
         return Ok(wanted);
     }
-    let close: Vec<&RunId> = runs.iter().filter(|run| run.as_str().starts_with(text)).collect();
+    let mut close: Vec<&RunId> = runs.iter().filter(|run| run.as_str().starts_with(text)).collect();
+    // Of a game day's experiments that were exported with it none is meant by the beginning that they share.
+    if close.len() > 1 {
+        let is_day = |run: &&&RunId| {
+            journal::read(storage, run)
+                .is_ok_and(|entries| entries.iter().any(|one| matches!(one.record, Record::Day(_))))
+        };
+        let days: Vec<&RunId> = close.iter().filter(is_day).copied().collect();
+        if days.len() == 1 {
+            close = days;
+        }
+    }
     match close[..] {
         [run] => Ok(run.clone()),
         [] => Err(usage(format!(

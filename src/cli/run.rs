@@ -224,6 +224,7 @@ pub(super) fn request(
             namespaces: args.allow_namespace.iter().cloned().collect(),
             bystanders: args.bystanders.iter().cloned().collect(),
             approvals: 0,
+            asked_by: String::new(),
             of_nodes: false,
         },
         source,

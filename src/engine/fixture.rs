@@ -26,6 +26,7 @@ pub(super) fn begun(experiment: Value) -> State {
         metrics: String::new(),
         server_ahead_ms: 0,
         approvals: 0,
+        asked_by: String::new(),
     };
     let record = Record::RunStarted(Box::new(header));
     let first = Entry { seq: 0, at: Timestamp::UNIX_EPOCH, epoch: Epoch(1), record };

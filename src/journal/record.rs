@@ -370,6 +370,9 @@ pub struct Header {
     /// How many people have agreed to it, for Guardrails that ask for that.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub approvals: u32,
+    /// Who has asked for it, where somebody else runs it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub asked_by: String,
 }
 
 fn is_zero(number: &u32) -> bool {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::Signal,
-    journal::{CheckOutcome, Clocks, Deployed, Residue, Written},
+    journal::{CheckOutcome, Clocks, Deployed, Header, Residue, Written},
     types::{Finding, InjectionId, ObjectRef, Phase, RunId, Verdict, load::LoadTally},
 };
 
@@ -148,12 +148,22 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct People {
-    /// Who asked.
+    /// Who asked, where somebody else ran it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub asked_by: String,
+    /// Who it was to the API server.
     pub by: String,
     /// The process that ran it first.
     pub holder: String,
     /// Who took it over since, in order.
     pub owners: Vec<Owner>,
+}
+
+impl People {
+    pub(super) fn of(header: &Header, owners: Vec<Owner>) -> Self {
+        let (asked_by, by) = (header.asked_by.clone(), header.by.clone());
+        Self { asked_by, by, holder: header.holder.clone(), owners }
+    }
 }
 
 /// Somebody who took a run over.

@@ -73,11 +73,7 @@ impl Facts {
             ended: gather.finished.then_some(last.at),
             last_seen: last.at,
             place: place(header),
-            people: People {
-                by: header.by.clone(),
-                holder: header.holder.clone(),
-                owners: gather.owners.clone(),
-            },
+            people: People::of(header, gather.owners.clone()),
             source: Source { file: header.file.clone(), seed: header.seed, version: header.version.clone() },
             limits: header.limits.clone(),
             fault_window: window,

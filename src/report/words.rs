@@ -288,7 +288,10 @@ pub(super) fn place(place: &Place) -> String {
 
 /// Who ran it, and who took it over.
 pub(super) fn people(people: &People) -> String {
-    let mut text = format!("{} ({})", people.by, people.holder);
+    let mut text = match people.asked_by.as_str() {
+        "" => format!("{} ({})", people.by, people.holder),
+        asked => format!("{asked}; run by {} ({})", people.by, people.holder),
+    };
     for owner in &people.owners {
         text.push_str(&format!("; {} by {} ({})", owner.why, owner.by, owner.holder));
     }

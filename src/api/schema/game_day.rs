@@ -21,6 +21,12 @@ pub fn kind() -> KindSchema {
             Column { name: "Schedule", kind: "string", path: ".spec.schedule", wide: false },
             Column { name: "Time-Zone", kind: "string", path: ".spec.timeZone", wide: false },
             Column { name: "Suspend", kind: "boolean", path: ".spec.suspend", wide: false },
+            Column {
+                name: "Ready",
+                kind: "string",
+                path: ".status.conditions[?(@.type==\"Ready\")].status",
+                wide: true,
+            },
             Column { name: "Next", kind: "string", path: ".status.nextRun", wide: false },
             Column { name: "Last-Verdict", kind: "string", path: ".status.lastRun.verdict", wide: false },
             Column { name: "Age", kind: "date", path: ".metadata.creationTimestamp", wide: false },

@@ -174,6 +174,7 @@ impl Ending<'_> {
             metrics: String::new(),
             server_ahead_ms: 0,
             approvals: 0,
+            asked_by: String::new(),
         };
         Chapter::Run(Box::new(Facts::declined(header, meaning, self.findings().collect(), at)))
     }

@@ -216,6 +216,7 @@ pub(crate) fn refused(request: &Request, by: &str, findings: &[Finding], at: Tim
         metrics: request.source.as_ref().map(ToString::to_string).unwrap_or_default(),
         server_ahead_ms: 0,
         approvals: 0,
+        asked_by: String::new(),
     };
     Chapter::Run(Box::new(Facts::refused(header, findings.to_vec(), at)))
 }

@@ -61,6 +61,7 @@ impl Told {
             metrics: String::new(),
             server_ahead_ms: 0,
             approvals: 0,
+            asked_by: String::new(),
         };
         let mut told = Self { progress: Progress::default(), next: 0 };
         told.add(Record::RunStarted(Box::new(header)));

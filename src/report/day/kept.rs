@@ -117,5 +117,6 @@ fn of_experiment(day: &DayHeader, value: &serde_json::Value) -> Header {
         metrics: String::new(),
         server_ahead_ms: 0,
         approvals: 0,
+        asked_by: String::new(),
     }
 }

@@ -142,6 +142,7 @@ impl Journal {
             metrics: "the embedded cluster".to_owned(),
             server_ahead_ms: 0,
             approvals: 0,
+            asked_by: String::new(),
         };
         journal.push(0.0, Record::RunStarted(Box::new(header)));
         journal

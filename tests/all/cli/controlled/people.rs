@@ -34,6 +34,7 @@ fn people_agree_hold_note_confirm_and_skip() {
     dev(&["note", &run, "raise the limit", "--action"]).exits(2).says("--owner");
     let action = ["note", &run, "raise the limit", "--action", "--owner", "ada", "--due", "2026-12-31"];
     dev(&action).exits(0);
+    dev(&["note", &run, "raise the limt", "--done"]).exits(2).says("open are: raise the limit");
     dev(&["note", &run, "raise the limit", "--done"]).exits(0);
     let notes = installed.ours("Run", &run)["spec"]["notes"].clone();
     assert_eq!((&notes[0]["by"], &notes[0]["text"]), (&"dev".into(), &"the queue grows".into()));
@@ -70,6 +71,8 @@ fn a_step_of_somebodys_hands_is_skipped_while_it_waits() {
     installed.firedrill(&["skip", &run, "hand-over", "--comment", "done before"]).exits(0);
     let followed = Ended::of(following.wait_with_output().expect("it ends")).exits(0);
     followed.says("hand-over").says("done before");
+    let report = installed.firedrill(&["report", "--controller", &run]).exits(0);
+    report.prints("; run by system:serviceaccount:shop:");
 }
 
 #[test]
