@@ -35,7 +35,9 @@ elsewhere=()
 for pair in "$root=/firedrill" "$build=/target" "$registry=/cargo" "$(rustc --print sysroot)=/rust"; do
   elsewhere+=("--remap-path-prefix=$pair")
 done
-export RUSTFLAGS="${elsewhere[*]}" SOURCE_DATE_EPOCH=0
+# A static program moves itself when it starts: packed (RELR), what it has to know for that is 1.6 MB less.
+smaller=(-Clink-arg=-z -Clink-arg=pack-relative-relocs)
+export RUSTFLAGS="${elsewhere[*]} ${smaller[*]}" SOURCE_DATE_EPOCH=0
 # C comes with the crypto library and the allocator; what it takes of the C library is in Rust's own musl.
 name=${target//-/_}
 [[ $arch != "$(dpkg --print-architecture 2>/dev/null || echo amd64)" ]] || export "CC_$name=${CC:-gcc}"
