@@ -313,5 +313,6 @@ fn request(text: &str) -> Outcome<Request> {
         consent: Consent::default(),
         source: None,
         holder: format!("bench-{}", std::process::id()),
+        asked_by: String::new(),
     })
 }

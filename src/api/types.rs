@@ -206,6 +206,11 @@ pub struct Baseline {
     pub within: Length,
 }
 
+/// What the step of that index is called where the file gives it no name: `step-1` is the first.
+pub fn step_name(index: usize) -> String {
+    format!("step-{}", index + 1)
+}
+
 /// One step of the method.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
@@ -452,7 +457,7 @@ impl Experiment {
         let mut experiment: Self = serde_json::from_value(value.clone())?;
         for (index, step) in experiment.spec.method.iter_mut().enumerate() {
             if step.name.is_empty() {
-                step.name = format!("step-{}", index + 1);
+                step.name = step_name(index);
             }
         }
         Ok(experiment)

@@ -114,12 +114,15 @@ pub(super) fn run(global: &Global, args: &AllowArgs) -> anyhow::Result<ExitCode>
     }
 }
 
+/// Of what names in the API are made.
+fn plain(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    !text.is_empty() && text.bytes().all(plain)
+}
+
 /// A name that a Secret may have.
 fn secret(text: &str) -> Result<String, String> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
-    let ends = |at: Option<&u8>| at.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = text.as_bytes();
-    match bytes.iter().all(|byte| plain(*byte)) && ends(bytes.first()) && ends(bytes.last()) {
+    match plain(text) && !text.starts_with(['-', '.']) && !text.ends_with(['-', '.']) {
         true => Ok(text.to_owned()),
         false => Err("a Secret is called by lower-case letters, digits, dashes and dots".to_owned()),
     }
@@ -141,11 +144,7 @@ const CLUSTER_WIDE: [&str; 8] = [
 fn reads(text: &str) -> Result<(String, String), String> {
     let (kind, sub) = text.split_once('/').map_or((text, None), |(kind, sub)| (kind, Some(sub)));
     let (plural, group) = kind.split_once('.').map_or((kind, None), |(plural, group)| (plural, Some(group)));
-    let word = |text: &str| {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
-        !text.is_empty() && text.bytes().all(plain)
-    };
-    if ![Some(plural), group, sub].into_iter().flatten().all(word) {
+    if ![Some(plural), group, sub].into_iter().flatten().all(plain) {
         let how =
             "write the plural in small letters, with its group if it has one: jobs.batch, services/proxy";
         return Err(how.to_owned());

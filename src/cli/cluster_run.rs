@@ -14,7 +14,7 @@ use super::{
     questions,
 };
 use crate::{
-    api::{API_VERSION, ActionItem, Approval, OpenAction, StepAction},
+    api::{API_VERSION, ActionItem, Approval, OpenAction, StepAction, open_actions},
     cluster::{Access, ApiError, identity},
     controller::{self, RunSeen, status::second},
     types::{ExitCode, Length, ObjectRef, RunId, Verdict},
@@ -219,7 +219,7 @@ pub(super) fn note(global: &Global, args: &NoteArgs) -> anyhow::Result<ExitCode>
             note["action"] = serde_json::to_value(ActionItem { owner, due: args.due, done: args.done })?;
         }
         if args.done
-            && let Some(open) = questions::open_items(&access, &run).await
+            && let Some(open) = open_items(&access, &run).await
             && !open.iter().any(|item| OpenAction::same(item, &args.text))
         {
             let why = match open.is_empty() {
@@ -237,6 +237,21 @@ pub(super) fn note(global: &Global, args: &NoteArgs) -> anyhow::Result<ExitCode>
         }
         Ok(ExitCode::Ok)
     })
+}
+
+/// The words of the action items that are known to be open after a Run: its own, and those of its game day. None: whoever
+/// asks may not read that.
+async fn open_items(access: &Access, run: &RunSeen) -> Option<Vec<String>> {
+    let spec = run.spec.as_ref().ok()?;
+    let carried = match &spec.game_day_ref {
+        None => Vec::new(),
+        Some(day) => {
+            let day = ObjectRef::namespaced(API_VERSION, "GameDay", &run.object.namespace, &day.name);
+            OpenAction::carried(&access.get(&day).await.ok()?.data["status"])
+        }
+    };
+    let open = open_actions(carried, [(run.object.name.as_str(), spec)]);
+    Some(open.into_iter().map(|item| item.text).collect())
 }
 
 pub(super) fn confirm(global: &Global, args: &ConfirmArgs) -> anyhow::Result<ExitCode> {

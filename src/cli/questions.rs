@@ -1,12 +1,12 @@
-//! What of a Run there is to answer, to skip and to agree to: looked up before anything is written into it, where what is
-//! said once stays said.
+//! What of a Run there is to answer and to skip: looked up before anything is written into it, where what is said once
+//! stays said.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::{
-    api::{API_VERSION, GATE, OpenAction, PREREQUISITES, StepAction, open_actions},
+    api::{API_VERSION, GATE, GameDay, Gate, PREREQUISITES, StepAction, step_name},
     cluster::Access,
     controller::RunSeen,
     types::{ObjectRef, nearest},
@@ -20,56 +20,33 @@ pub(super) async fn of(access: &Access, run: &RunSeen) -> Option<Questions> {
     let spec = run.spec.as_ref().ok()?;
     let read = async |kind: &str, name: &str| {
         let object = ObjectRef::namespaced(API_VERSION, kind, &run.object.namespace, name);
-        Some(access.get(&object).await.ok()?.data["spec"].clone())
+        serde_json::to_value(access.get(&object).await.ok()?).ok()
     };
     let mut questions = Questions::new();
     if let Some(named) = &spec.experiment_ref {
         steps(&named.name, &read("Experiment", &named.name).await?, &mut questions);
     }
     let Some(named) = &spec.game_day_ref else { return Some(questions) };
-    let day = read("GameDay", &named.name).await?;
-    for prerequisite in list(&day["prerequisites"]).filter(|one| one["manual"].is_object()) {
-        questions.insert(format!("{PREREQUISITES}/{}", text(&prerequisite["name"])), true);
+    let day = GameDay::from_value(&read("GameDay", &named.name).await?).ok()?.spec;
+    for prerequisite in day.prerequisites.iter().filter(|one| one.manual.is_some()) {
+        questions.insert(format!("{PREREQUISITES}/{}", prerequisite.name), true);
     }
-    for entry in list(&day["experiments"]) {
-        let name = text(&entry["name"]);
-        let file = entry["experimentRef"]["name"].as_str().unwrap_or(name);
-        steps(name, &read("Experiment", file).await?, &mut questions);
-        if entry["gate"] == "Manual" {
-            questions.insert(format!("{name}/{GATE}"), true);
+    for entry in &day.experiments {
+        steps(&entry.name, &read("Experiment", entry.experiment()).await?, &mut questions);
+        if entry.gate == Gate::Manual {
+            questions.insert(format!("{}/{GATE}", entry.name), true);
         }
     }
     Some(questions)
 }
 
+/// As they are written: what parameters are for is not known here.
 fn steps(entry: &str, experiment: &Value, questions: &mut Questions) {
-    for (index, step) in list(&experiment["method"]).enumerate() {
-        let name = step["name"].as_str().map_or_else(|| format!("step-{}", index + 1), str::to_owned);
+    let method = experiment["spec"]["method"].as_array();
+    for (index, step) in method.into_iter().flatten().enumerate() {
+        let name = step["name"].as_str().map_or_else(|| step_name(index), str::to_owned);
         questions.insert(format!("{entry}/{name}"), step["manual"].is_object());
     }
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-/// The words of the action items that are known to be open after a Run: its own, and those of its game day. None: whoever
-/// asks may not read that.
-pub(super) async fn open_items(access: &Access, run: &RunSeen) -> Option<Vec<String>> {
-    let spec = run.spec.as_ref().ok()?;
-    let carried = match &spec.game_day_ref {
-        None => Vec::new(),
-        Some(day) => {
-            let day = ObjectRef::namespaced(API_VERSION, "GameDay", &run.object.namespace, &day.name);
-            OpenAction::carried(&access.get(&day).await.ok()?.data["status"])
-        }
-    };
-    let open = open_actions(carried, [(run.object.name.as_str(), spec)]);
-    Some(open.into_iter().map(|item| item.text).collect())
 }
 
 /// Why that cannot be said of `name`; None: it can. Pure.
@@ -94,7 +71,8 @@ mod tests {
     #[test]
     fn what_nobody_asks_is_not_answered() {
         let mut questions = Questions::from([("drill/gate".to_owned(), true)]);
-        let experiment = serde_json::json!({"method": [{"name": "hand", "manual": {}}, {"wait": "1s"}]});
+        let experiment =
+            serde_json::json!({"spec": {"method": [{"name": "hand", "manual": {}}, {"wait": "1s"}]}});
         steps("drill", &experiment, &mut questions);
         let wrong = |name: &str, action| wrong(name, action, &questions);
         for (name, action) in [

@@ -132,11 +132,11 @@ fn request((global, args): (&Global, &RehearseArgs), act: &Act, seed: u64, stage
             namespaces: setting.allow_namespace.iter().cloned().collect(),
             bystanders: setting.bystanders.iter().cloned().collect(),
             approvals: 0,
-            asked_by: String::new(),
             of_nodes: false,
         },
         source: Some(stage.source.clone()),
         holder: "rehearsal".to_owned(),
+        asked_by: String::new(),
     }
 }
 

@@ -224,11 +224,11 @@ pub(super) fn request(
             namespaces: args.allow_namespace.iter().cloned().collect(),
             bystanders: args.bystanders.iter().cloned().collect(),
             approvals: 0,
-            asked_by: String::new(),
             of_nodes: false,
         },
         source,
         holder: connect::holder(),
+        asked_by: String::new(),
     })
 }
 

@@ -207,7 +207,7 @@ async fn agreed(case: &mut Case, run: &RunSeen, spec: &RunSpec) -> Result<(Reque
         };
         if let Some(names) = agreement::look(case, &ask).await? {
             request.consent.approvals = u32::try_from(names.len()).unwrap_or(u32::MAX);
-            request.consent.asked_by.clone_from(&spec.requested_by);
+            request.asked_by.clone_from(&spec.requested_by);
             return Ok((request, account));
         }
     }

@@ -140,6 +140,7 @@ pub(super) fn of(context: &Context, namespace: &str, act: &Act, seed: u64) -> Re
         consent: Consent { of_nodes: true, ..Consent::default() },
         source: context.settings.source.clone(),
         holder: context.holder.clone(),
+        asked_by: String::new(),
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Request {
     pub source: Option<Source>,
     /// The process: host and pid.
     pub holder: String,
+    /// Who has asked for it, where somebody else runs it.
+    pub asked_by: String,
 }
 
 /// What was found out.

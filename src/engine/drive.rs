@@ -392,13 +392,13 @@ impl Driver {
                 self.append(Record::ManualAnswered { step, answer, by, comment })
             }
             Outside::Skipped(step, by, comment) => {
-                let begun = |index: usize| {
+                // What waits for somebody's hands has begun, and nothing of it is done.
+                let late = |index: usize| {
                     let progress = &self.state.steps[index];
-                    progress.started.is_some() || progress.ended.is_some()
+                    let begun = progress.started.is_some() || progress.ended.is_some();
+                    begun && !by_hand::waits(&self.state, index)
                 };
                 let over = self.state.method_ended.is_some() || self.state.stop.is_some();
-                // What waits for somebody's hands has begun, and nothing of it is done.
-                let late = |index: usize| begun(index) && !by_hand::waits(&self.state, index);
                 if over || self.state.step_index(&step).is_none_or(late) {
                     return Ok(());
                 }

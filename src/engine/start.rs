@@ -156,7 +156,7 @@ fn header(
         metrics: request.source.as_ref().map(ToString::to_string).unwrap_or_default(),
         server_ahead_ms: ahead,
         approvals: request.consent.approvals,
-        asked_by: request.consent.asked_by.clone(),
+        asked_by: request.asked_by.clone(),
     }
 }
 

@@ -38,8 +38,6 @@ pub struct Consent {
     pub bystanders: BTreeSet<String>,
     /// How many others have agreed.
     pub approvals: u32,
-    /// Who has asked for it, where somebody else runs it.
-    pub asked_by: String,
     /// Whether a node has to consent too, by the same label as a namespace.
     pub of_nodes: bool,
 }

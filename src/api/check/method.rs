@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::api::schema::{actions, fault_names};
+use crate::api::step_name;
 use crate::api::yaml::{Entry, Node, Span};
 use crate::faults::{self, FaultInfo, Lifetime, TargetKind};
 use crate::types::codes::format as codes;
@@ -75,7 +76,7 @@ fn whole(fault: &FaultInfo) -> Option<&'static str> {
 /// Every name of the method, as written or made.
 fn names(steps: &[Node]) -> Vec<String> {
     let named = |(index, step): (usize, &Node)| {
-        step.get("name").and_then(Node::text).map_or_else(|| format!("step-{}", index + 1), str::to_owned)
+        step.get("name").and_then(Node::text).map_or_else(|| step_name(index), str::to_owned)
     };
     steps.iter().enumerate().map(named).collect()
 }
@@ -133,7 +134,7 @@ impl Step<'_> {
     }
 
     fn name(&self, earlier: &mut BTreeMap<String, Earlier>, report: &mut Report<'_>) -> String {
-        let made = format!("step-{}", self.index + 1);
+        let made = step_name(self.index);
         let Some(node) = self.node.get("name") else {
             let waits = self.action.is_none_or(|entry| entry.key == "wait");
             if !waits {

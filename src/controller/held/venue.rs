@@ -77,7 +77,7 @@ impl<'a> InCluster<'a> {
         let namespace = &self.case.object.namespace;
         let mut request = request::of(&self.case.context, namespace, act, self.header.seed);
         request.consent.approvals = u32::try_from(self.header.approvals.len()).unwrap_or(u32::MAX);
-        request.consent.asked_by.clone_from(&self.header.by);
+        request.asked_by.clone_from(&self.header.by);
         request
     }
 

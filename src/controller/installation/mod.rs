@@ -180,3 +180,16 @@ async fn guardrails(access: &Access, deployed: &Deployed) -> Looked {
     }
     Looked { what, found: counted(listed.len(), "Guardrail"), findings }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_neither_there_nor_missing() {
+        assert_eq!(found((27, 0), 27), "27 of 27 as this version has them");
+        assert_eq!(found((0, 27), 27), "unknown");
+        assert_eq!(found((3, 1), 4), "3 of 4 as this version has them, 1 unknown");
+        assert!(unreadable("guardrails", &ApiError::NotFound).is_error(), "nobody may rely on it");
+    }
+}

@@ -282,6 +282,9 @@ mod tests {
             (&json!("kubectl get gameday shop-weekly -n shop"), &json!("2026-11-24T10:00:00Z"))
         );
         assert!(body.get("run").is_none() && body.get("message").is_none(), "{body}");
+        // And of a Run that waits there is no report yet.
+        let asked = json(&self::about(), &Notice::new(NoticeEvent::ApprovalRequested, ""), "team");
+        assert_eq!(asked["see"], "kubectl get run shop-weekly-29390520 -n shop -o yaml");
     }
 
     #[test]

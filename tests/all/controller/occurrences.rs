@@ -128,7 +128,7 @@ fn overdue_is_what_was_not_held_whoever_ended_it_before_it_began() {
             (overdue["status"] == holds).then(|| overdue["reason"].clone())
         };
         let overdue = async || says("True").await.is_some();
-        office.until("it is looked at", async || says("False").await.is_some()).await;
+        office.until("it is looked at", async || says("False").await == Some(json!("NotDueYet"))).await;
         tokio::time::sleep(Duration::from_secs(3610)).await;
         assert_eq!(says("True").await, Some(json!("NotRun")), "{}", office.status(&object).await);
         let sample = "firedrill_gameday_overdue{namespace=\"shop\",name=\"weekly\"} 1";

@@ -113,6 +113,7 @@ impl Stage {
             consent: Consent::default(),
             source: Some(Source { service: Some(service), ..Source::default() }),
             holder: "test".to_owned(),
+            asked_by: String::new(),
         }
     }
 

@@ -138,11 +138,11 @@ fn request(place: &Place, row: &Row) -> Request {
             namespaces: filled(&row.allowed),
             bystanders: filled(&row.bystanders),
             approvals: 0,
-            asked_by: String::new(),
             of_nodes: false,
         },
         source: place.source.clone(),
         holder: "scenarios".to_owned(),
+        asked_by: String::new(),
     }
 }
 

@@ -49,7 +49,7 @@ fn people_agree_hold_note_confirm_and_skip() {
     dev(&["confirm", &run, "hand-over"]).exits(0).says("Confirm: two/hand-over");
     dev(&["wait", &run, "--timeout", "2m"]).exits(0).says("Passed (AllPassed");
     let followed = Ended::of(following.wait_with_output().expect("it ends")).exits(0);
-    followed.says("1 approval needed, 0 there: firedrill approve");
+    followed.says(&format!("1 approval needed, 0 there: firedrill approve {run} -n shop"));
     dev(&["hold", &run]).exits(0).says("is over");
     dev(&["skip", &run, "two/end"]).exits(2).says("is over");
     bob(&["approve", &run]).exits(2).says("is over");
